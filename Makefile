@@ -1,0 +1,29 @@
+# Set-up is keyed by the content of pyproject.toml: a second call costs nothing.
+PYTHON ?= python3
+STAMP := .venv/.sibx-$(shell cksum < pyproject.toml | cut -d ' ' -f 1)
+RUN := .venv/bin/python
+
+.PHONY: setup test benchmark lint clean
+
+setup: $(STAMP)
+
+$(STAMP):
+	$(PYTHON) -m venv .venv
+	$(RUN) -m pip install --quiet --disable-pip-version-check --editable ".[bench,dev]"
+	@rm -f .venv/.sibx-*
+	@touch $(STAMP)
+
+test: $(STAMP)
+	$(RUN) -m pytest --numprocesses 2 --cov --cov-report=term:skip-covered
+
+benchmark: $(STAMP)
+	$(RUN) benchmarks/run_all.py
+
+lint: $(STAMP)
+	$(RUN) -m ruff check
+	$(RUN) -m ruff format --check
+	$(RUN) -m mypy
+	$(RUN) -c "from importlinter.cli import lint_imports_command; lint_imports_command()"
+
+clean:
+	rm -rf .venv results

@@ -1,0 +1,300 @@
+"""Does S-IB fine-tuning improve explanations, and against which controls?
+
+Trains a classifier with cross-entropy, fine-tunes copies of it with cross-entropy alone (``ce``, the control) and with
+S-IB (``sib``: object masks from the data; ``sib-self``: its own masks; ``sib-shuffled``: those masks permuted over the
+images, the control of ``sib-self``), explains the test images with every method, and scores the explanations.
+Without arguments: the embedded synthetic benchmark, no download. Nothing is chosen on test data.
+
+    python benchmarks/run_all.py
+    python benchmarks/run_all.py --dataset oxford-pets --root DATA --model mobilenet_v2 --weights FILE --image-size 160
+"""
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from jsonargparse import auto_cli
+from torch import nn
+from tqdm.auto import tqdm
+
+from sibx import (
+    METHODS,
+    METRICS,
+    Results,
+    SIBConfig,
+    TrainConfig,
+    build_dataset,
+    build_model,
+    evaluate,
+    fine_tune,
+)
+from sibx.attribution import build_method
+from sibx.datasets import DATASETS, InMemoryDataset, collate, spread
+from sibx.evaluation import bootstrap_mean, heatmaps_of
+from sibx.report import metric_table, montage, to_markdown
+from sibx.train import predict, self_masks
+
+ATTRIBUTION = ("sib", "vjp", "saliency", "input_x_gradient", "smoothgrad", "integrated_gradients", "gradcam")
+CONTROLS = ("control_abs_input", "control_input_contrast", "control_center", "control_random")
+LOCALIZATION = ("foreground_focus", "foreground_lift", "background_suppression", "pointing_game")
+FAITHFULNESS = ("deletion", "insertion")
+TRAININGS = ("ce", "sib", "sib-self", "sib-shuffled")
+# The gains that the report prints, each with the control it has to beat.
+CLAIMS = (("sib", "ce"), ("sib-self", "ce"), ("sib-self", "sib-shuffled"))
+MONTAGE_METHODS = ("sib", "vjp", "smoothgrad", "integrated_gradients", "input_x_gradient", "gradcam")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one family of runs trains; the numbers come from validation data.
+
+    Attributes:
+        start: cross-entropy training of the starting checkpoint.
+        tune: fine-tuning, the same for all four trainings but for the objective.
+        layers: where S-IB takes its VJPs.
+    """
+
+    start: TrainConfig
+    tune: TrainConfig
+    layers: Mapping[str, float] | None = None
+
+
+FROM_SCRATCH = Recipe(
+    start=TrainConfig(epochs=12, learning_rate=5e-3, batch_norm="train"),
+    tune=TrainConfig(epochs=3, learning_rate=1e-3, batch_norm="train"),
+)
+_PHOTOS = TrainConfig(
+    epochs=5,
+    batch_size=16,
+    learning_rate=3e-4,
+    head_learning_rate=3e-3,
+    augmentation="flip_crop",
+    batch_norm="eval",
+)
+# From ImageNet weights: the starting checkpoint only needs a head that works.
+PRE_TRAINED = Recipe(start=replace(_PHOTOS, epochs=2), tune=_PHOTOS)
+MIDDLE_LAYERS = {"mobilenet_v2": {"features.13": 1.0, "features.18": 1.0}}
+
+
+def main(
+    dataset: str = "synthetic",
+    root: str | None = None,
+    model: str = "tiny_cnn",
+    weights: str | None = None,
+    image_size: int | None = None,
+    test_images: int = 80,
+    perturbed_images: int = 24,
+    seed: int = 0,
+    threads: int | None = None,
+    out: Path = Path("results"),
+) -> None:
+    """Run the benchmark and write everything under ``out/<dataset>-<model>/``.
+
+    Args:
+        dataset: key of DATASETS.
+        root: folder of the data; not needed for ``synthetic``.
+        model: key of MODELS.
+        weights: None = train from scratch, "default" = torchvision's, or the path of a state dict.
+        image_size: side of the images in pixels; default the data set's.
+        test_images: images per test split that are explained, spread over the split.
+        perturbed_images: how many of those also get deletion and insertion (57 forward passes each).
+        seed: of weights, order, augmentation and shuffling.
+        threads: of torch; default its own choice.
+        out: folder for the results.
+    """
+    start = time.perf_counter()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    torch.manual_seed(seed)
+    size = image_size or (DATASETS[dataset].image_size if dataset in DATASETS else 224)
+    splits = _load(dataset, root, size)
+    tests = [s for s in splits if s.startswith("test")]
+    recipe = PRE_TRAINED if weights else FROM_SCRATCH
+    recipe = replace(recipe, layers=MIDDLE_LAYERS.get(model) if weights else None)
+    network = build_model(model, len(splits["train"].classes), weights)
+    trained, log = _train_all(network, splits, recipe, seed)
+    print("\nAccuracy [95 % interval over images]\n" + to_markdown(_accuracy_table(trained, splits, tests), "training"))
+
+    parts = []
+    jobs = [(training, split) for split in tests for training in TRAININGS]
+    for training, split in tqdm(jobs, desc="explain and score"):
+        images = _subset(splits[split], test_images)
+        names = {"model": model, "training": training}
+        methods = (*ATTRIBUTION, *CONTROLS)
+        parts.append(evaluate(trained[training], images, methods=methods, metrics=LOCALIZATION, labels=names))
+        few = _subset(images, perturbed_images)
+        parts.append(evaluate(trained[training], few, methods=methods, metrics=FAITHFULNESS, labels=names))
+    info = {
+        "command": {
+            "dataset": dataset,
+            "model": model,
+            "weights": weights and Path(weights).name,
+            "image_size": size,
+        },
+        "images": {"explained": test_images, "perturbed": perturbed_images},
+        "recipe": dataclasses.asdict(recipe),
+        "training_log": log,
+        "seed": seed,
+        "evaluation": parts[0].info,
+    }
+    folder = out / f"{dataset}-{model}"
+    results = Results.concat(parts, info | {"seconds": round(time.perf_counter() - start, 1)})
+    results.save(folder)
+    text = _report(results, trained, splits, tests)
+    print(text)
+    (folder / "summary.md").write_text(text + "\n", encoding="utf-8")
+    for split in tests:
+        _draw_montage(trained, _subset(splits[split], 6), folder / f"montage-{split}.png")
+    for name, net in trained.items():
+        torch.save(net.state_dict(), folder / f"{name}.pt")
+    print(f"\nWritten to {folder}/ after {time.perf_counter() - start:.0f} s: {', '.join(sorted(_names(folder)))}")
+
+
+def _names(folder: Path) -> list[str]:
+    return [p.name for p in folder.iterdir()]
+
+
+def _load(dataset: str, root: str | None, size: int) -> dict[str, InMemoryDataset]:
+    names = DATASETS[dataset].splits if dataset in DATASETS else ("train", "val", "test")
+    built = {split: build_dataset(dataset, root, split, size) for split in names}
+    return {
+        split: InMemoryDataset.load(data, tqdm(range(len(data)), desc=f"load {split}", leave=False))
+        for split, data in built.items()
+    }
+
+
+def _subset(data: InMemoryDataset, count: int) -> InMemoryDataset:
+    return InMemoryDataset.load(data, spread(len(data), count))
+
+
+def _train_all(
+    network: nn.Module, splits: Mapping[str, InMemoryDataset], recipe: Recipe, seed: int
+) -> tuple[dict[str, nn.Module], dict[str, Any]]:
+    """Return the four fine-tuned models, and the last line of each training's history."""
+    train, val = splits["train"], splits["val"]
+    start = fine_tune(network, train, config=replace(recipe.start, seed=seed), val_data=val)
+    given = SIBConfig.recommended("given", layers=recipe.layers or "auto")
+    own = SIBConfig.recommended("self", layers=recipe.layers or "auto")
+    masks = self_masks(start.model, train, config=own)
+    as_given = replace(own, masks="given")  # the self masks are at hand; do not compute them again
+    plans = {
+        "ce": (train, None),
+        "sib": (train, given),
+        "sib-self": (train.with_masks(masks), as_given),
+        "sib-shuffled": (train.with_masks(masks[_shuffled(train.labels, seed)]), as_given),
+    }
+    truth = collate(train.samples).masks
+    log: dict[str, Any] = {
+        "start": start.history[-1] | {"seconds": start.seconds},
+        "self_mask_precision": float((masks & truth).sum() / masks.sum()),
+        "object_area_share": float(truth.double().mean()),
+    }
+    trained = {}
+    for name, (data, objective) in tqdm(plans.items(), desc="fine-tune"):
+        tune = replace(recipe.tune, objective=objective, seed=seed)
+        result = fine_tune(start.model, data, config=tune, val_data=val)
+        trained[name], log[name] = result.model, result.history[-1] | {"seconds": result.seconds}
+    return trained, log
+
+
+def _shuffled(labels: torch.Tensor, seed: int) -> torch.Tensor:
+    """A permutation that gives every image the mask of another one, of another class wherever classes are balanced.
+
+    Images are put in random order within their class and the masks move on by half of the data set.
+    """
+    noise = torch.rand(len(labels), generator=torch.Generator().manual_seed(seed))
+    order = (labels.double() + noise).argsort()
+    permutation = torch.empty_like(order)
+    permutation[order] = order.roll(len(order) // 2)
+    return permutation
+
+
+def _accuracy_table(
+    trained: Mapping[str, nn.Module], splits: Mapping[str, InMemoryDataset], tests: list[str]
+) -> pd.DataFrame:
+    """Accuracy per test split, and of the worst group of the split where backgrounds and classes are independent."""
+    lines = {}
+    for name, network in trained.items():
+        line = {}
+        for split in tests:
+            predicted, labels = predict(network, splits[split])
+            hits = (predicted == labels).double().numpy()
+            line[split] = _interval(hits)
+            groups = collate(splits[split].samples).groups.numpy()
+            if split == "test-decorrelated":
+                worst = pd.Series(hits).groupby(groups).mean().idxmin()
+                line["worst group"] = f"{_interval(hits[groups == worst])} n={int((groups == worst).sum())}"
+        lines[name] = line
+    return pd.DataFrame(lines).T
+
+
+def _interval(values: Any) -> str:
+    interval = bootstrap_mean(values)
+    return f"{interval.mean:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
+
+
+def _report(
+    results: Results,
+    trained: Mapping[str, nn.Module],
+    splits: Mapping[str, InMemoryDataset],
+    tests: list[str],
+) -> str:
+    """All tables as Markdown."""
+    chunks = ["# Accuracy\n", to_markdown(_accuracy_table(trained, splits, tests), "training")]
+    summary = results.summary()
+    for split in tests:
+        part = summary[summary["split"] == split]
+        area = float(collate(splits[split].samples).masks.double().mean())
+        chunks.append(f"\n# {split} (objects cover {area:.3f} of the image)")
+        for metric in (*LOCALIZATION, *FAITHFULNESS):
+            spec = METRICS[metric]
+            better = "higher" if spec.higher_is_better else "lower"
+            count = int(part[part["metric"] == metric][["n", "undefined"]].sum(axis=1).max())
+            chunks.append(f"\n## {spec.title} ({better} is better; chance: {spec.chance}; {count} images)\n")
+            chunks.append(to_markdown(metric_table(part, metric, order=TRAININGS), "method"))
+    chunks.append("\n# Gains, paired over images [95 % interval]; mean over the seven methods\n")
+    chunks.append(to_markdown(_gains(results, tests), "claim"))
+    return "\n".join(chunks)
+
+
+def _gains(results: Results, tests: list[str]) -> pd.DataFrame:
+    """Per image the mean over methods, then the paired difference between two trainings."""
+    rows = results.rows[results.rows["method"].isin(ATTRIBUTION)]
+    keys = ["dataset", "split", "image_id", "label", "model", "training", "seed", "metric"]
+    means = rows.groupby(keys, as_index=False, sort=False)["value"].mean()
+    filler = {"predicted": -1, "confidence": 1.0, "group": -1, "method": "mean", "target": -1}
+    averaged = Results(means.assign(**filler), results.curves.iloc[:0])
+    lines = {}
+    for training, reference in CLAIMS:
+        table = averaged.difference(training, reference)
+        for split in tests:
+            cells = table[table["split"] == split].to_dict("records")
+            lines[f"{training} - {reference}, {split}"] = {
+                c["metric"]: f"{c['mean']:+.3f} [{c['low']:+.3f}, {c['high']:+.3f}]" for c in cells
+            }
+    return pd.DataFrame(lines).T
+
+
+def _draw_montage(trained: Mapping[str, nn.Module], images: InMemoryDataset, path: Path) -> None:
+    """Rows = images; columns = image with its mask, then every method before (ce) and after S-IB (sib)."""
+    batch = collate(images.samples)
+    columns = {}
+    for method in MONTAGE_METHODS:
+        for training in ("ce", "sib"):
+            network = trained[training]
+            with torch.no_grad():
+                targets = network(batch.images).argmax(1)
+            spec = METHODS[method]
+            columns[f"{spec.title}\n{training}"] = heatmaps_of(spec, build_method(spec, network), batch.images, targets)
+    titles = [images.classes[label] for label in batch.labels.tolist()]
+    figure = montage(images.normalization.inverse(batch.images), batch.masks, columns, titles)
+    figure.savefig(path, dpi=110)
+
+
+if __name__ == "__main__":
+    auto_cli(main, as_positional=False)

@@ -1,0 +1,112 @@
+"""Checks of what users pass in: every error names the argument, the rule, and what came."""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+T = TypeVar("T")
+
+
+def describe(value: object) -> str:
+    """Say what a value is, the way an error message should repeat it."""
+    if isinstance(value, Tensor):
+        return f"a {str(value.dtype).removeprefix('torch.')} tensor of shape {tuple(value.shape)}"
+    return repr(value)
+
+
+def require(condition: bool, argument: str, rule: str, value: object) -> None:
+    """Raise ``ValueError("`argument` must <rule>, but got <value>.")`` unless the condition holds."""
+    if not condition:
+        raise ValueError(f"`{argument}` must {rule}, but got {describe(value)}.")
+
+
+def check_images(images: Tensor, argument: str = "images") -> None:
+    """Require a floating-point tensor of shape (B, C, H, W)."""
+    good = isinstance(images, Tensor) and images.ndim == 4 and images.is_floating_point()
+    require(good, argument, "be a floating-point tensor of shape (B, C, H, W)", images)
+
+
+def check_heatmaps(heatmaps: Tensor, argument: str = "heatmaps") -> None:
+    """Require a floating-point tensor of shape (B, 1, H, W)."""
+    good = isinstance(heatmaps, Tensor) and heatmaps.ndim == 4 and heatmaps.shape[1] == 1
+    require(
+        good and heatmaps.is_floating_point(),
+        argument,
+        "be a floating-point tensor of shape (B, 1, H, W)",
+        heatmaps,
+    )
+
+
+def check_masks(masks: Tensor, like: Tensor, argument: str = "masks") -> None:
+    """Require a bool tensor of shape (B, 1, H, W) with the batch and spatial size of ``like``."""
+    expected = (like.shape[0], 1, *like.shape[2:])
+    good = isinstance(masks, Tensor) and masks.dtype == torch.bool and tuple(masks.shape) == expected
+    require(good, argument, f"be a bool tensor of shape {expected}", masks)
+
+
+def check_same_batch(like: Tensor, **tensors: Tensor) -> None:
+    """Require every keyword tensor to have as many rows as ``like``."""
+    for argument, tensor in tensors.items():
+        require(
+            tensor.shape[:1] == like.shape[:1],
+            argument,
+            f"have {like.shape[0]} rows, one per image",
+            tensor,
+        )
+
+
+def check_labels(labels: Tensor, logits: Tensor, argument: str = "labels") -> None:
+    """Require integer class indices of shape (B,) inside the K columns of the logits (B, K)."""
+    good = isinstance(labels, Tensor) and labels.ndim == 1 and not labels.is_floating_point()
+    require(good and labels.dtype != torch.bool, argument, "be an integer tensor of shape (B,)", labels)
+    check_same_batch(logits, **{argument: labels})
+    low, high = (int(labels.min()), int(labels.max())) if labels.numel() else (0, 0)
+    require(
+        low >= 0 and high < logits.shape[1],
+        argument,
+        f"lie in 0..{logits.shape[1] - 1}, the model's classes",
+        (low, high),
+    )
+
+
+def check_logits(logits: object, batch: int, argument: str = "model") -> None:
+    """Require the model's output to be one row of class scores (B, K) per image."""
+    good = isinstance(logits, Tensor) and logits.ndim == 2 and logits.shape[0] == batch
+    got = describe(logits) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
+    if not good:
+        raise ValueError(f"`{argument}` must return logits of shape (B, K) with B = {batch}, but got {got}.")
+
+
+def check_range(argument: str, value: float, low: float, high: float = float("inf")) -> None:
+    """Require ``low <= value <= high``."""
+    bound = f"lie in [{low:g}, {high:g}]" if high != float("inf") else f"be at least {low:g}"
+    require(low <= value <= high, argument, bound, value)
+
+
+def check_choice(argument: str, value: object, choices: tuple[str, ...]) -> None:
+    """Require the value to be one of the named choices."""
+    if value not in choices:
+        raise ValueError(f"`{argument}` must be one of {', '.join(choices)}, but got {value!r}{_hint(value, choices)}.")
+
+
+def check_folder(argument: str, folder: str | Path | None, layout: str) -> Path:
+    """Require an existing folder; the error shows the layout that was expected."""
+    if folder is None or not Path(folder).is_dir():
+        got = "None" if folder is None else f"{str(folder)!r}, which is not a folder"
+        raise ValueError(f"`{argument}` must be a folder laid out as {layout}, but got {got}.")
+    return Path(folder)
+
+
+def look_up(argument: str, name: str, table: Mapping[str, T]) -> T:
+    """Return ``table[name]``; an unknown name raises ValueError with the choices and the closest match."""
+    check_choice(argument, name, tuple(table))
+    return table[name]
+
+
+def _hint(value: object, choices: tuple[str, ...]) -> str:
+    close = get_close_matches(str(value), choices, n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -1,0 +1,205 @@
+"""The state guard every method runs in, MethodSpec, and heatmaps."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from captum._utils.common import _run_forward, _select_targets
+from captum.attr import GradientAttribution
+from captum.log import log_usage
+from torch import Tensor, nn
+
+from sibx._checks import check_choice, check_images, require
+from sibx.attribution.vjp import differentiate
+from sibx.models.layers import frozen_batch_norm
+
+Tensors = Tensor | tuple[Tensor, ...]
+Reduce = Literal["positive_sum", "l2"]
+
+
+class Method(Protocol):
+    """What a MethodSpec builds: any object with Captum's ``attribute``."""
+
+    def attribute(self, inputs: Any, target: Any = None, **options: Any) -> Any:
+        """Return attributions for the inputs."""
+
+
+@dataclass(frozen=True, slots=True)
+class MethodSpec:
+    """One line of the METHODS table.
+
+    Attributes:
+        name: key in the table.
+        title: name for people.
+        build: ``(model, layer) -> Method``; methods without a layer ignore it.
+        needs_layer: whether the layer matters.
+        uses_target: whether it explains a given class; if not it is called without a target.
+        signed: True: the heatmap is the positive part of the channel sum; False: the L2 norm over channels.
+        reference: where it comes from.
+    """
+
+    name: str
+    title: str
+    build: Callable[[nn.Module, nn.Module | str | None], Method]
+    needs_layer: bool
+    uses_target: bool
+    signed: bool
+    reference: str
+
+    @property
+    def reduce(self) -> Reduce:
+        """How ``to_heatmap`` should reduce channels."""
+        return "positive_sum" if self.signed else "l2"
+
+
+class SafeAttribution(GradientAttribution):
+    """A Captum attribution whose call leaves no trace; subclasses write ``_explain`` only.
+
+    Whatever happens inside, also an exception: ``requires_grad`` and ``.grad`` of inputs and parameters, hooks, the
+    train / eval mode, the caller's grad mode and BatchNorm's running statistics are as before. Results are detached.
+    Inputs from ``torch.inference_mode`` are copied and work.
+    """
+
+    @log_usage()
+    def attribute(
+        self,
+        inputs: Tensors,
+        target: Any = None,
+        additional_forward_args: Any = None,
+        *,
+        internal_batch_size: int | None = None,
+    ) -> Tensors:
+        """Explain the model's output for the inputs.
+
+        Args:
+            inputs: a floating-point tensor with B rows, or a tuple of them; images are (B, C, H, W).
+            target: the class, in any form Captum knows: int, list or tensor of B ints, tuple(s) for outputs of more
+                dimensions, None for one output per row. NumPy integers are accepted.
+            additional_forward_args: passed to the model after the inputs.
+            internal_batch_size: rows per forward pass; None = all.
+
+        Returns:
+            Attributions, a tensor for a tensor and a tuple for a tuple (a 1-tuple too); signed unless the class says
+            otherwise, in the method's own units.
+
+        Raises:
+            ValueError: inputs that are not floating-point tensors, or a bool target.
+        """
+        tensors = _check_inputs(inputs)
+        target = format_target(target)
+        extra = _as_extra(additional_forward_args)
+        with grad_enabled(), frozen_batch_norm(self.forward_func):
+            parts = [
+                tuple(a.detach() for a in self._explain(*chunk))
+                for chunk in _split_rows(tensors, target, extra, internal_batch_size)
+            ]
+        joined = tuple(torch.cat(rows).contiguous() for rows in zip(*parts, strict=True))
+        return joined if isinstance(inputs, tuple) else joined[0]
+
+    @abstractmethod
+    def _explain(self, inputs: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...]) -> tuple[Tensor, ...]:
+        """Attributions for a tuple of fresh leaf tensors that require grad, in grad mode."""
+
+    def _gradients(self, inputs: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...]) -> tuple[Tensor, ...]:
+        """Gradient of the target's score for every input, zeros for one that the model ignores."""
+        outputs = _run_forward(self.forward_func, inputs, None, extra)
+        return differentiate(select_scores(outputs, target, len(inputs[0])).sum(), inputs)
+
+
+def select_scores(outputs: object, target: Any, batch: int) -> Tensor:
+    """Pick the target's score of every row by Captum's rules, with an error that says what is wrong."""
+    if not isinstance(outputs, Tensor):
+        raise ValueError(f"`forward_func` must return a tensor of scores, but got a {type(outputs).__name__}.")
+    require(
+        target is not None or outputs.numel() == batch,
+        "target",
+        "be given for a model with several outputs",
+        None,
+    )
+    scores: Tensor = outputs if target is None else _select_targets(outputs, target)
+    return scores
+
+
+@contextmanager
+def grad_enabled() -> Iterator[None]:
+    """Compute gradients whatever mode the caller is in, ``no_grad`` and ``inference_mode`` included."""
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
+
+
+def format_target(target: Any) -> Any:
+    """Turn NumPy integers and arrays into Captum's target forms; refuse bools and floats by name."""
+    if isinstance(target, np.ndarray):
+        target = torch.from_numpy(target)
+    if isinstance(target, np.generic):
+        target = target.item()
+    if isinstance(target, list | tuple):
+        return type(target)(format_target(t) for t in target)
+    is_bad_tensor = isinstance(target, Tensor) and (target.is_floating_point() or target.dtype == torch.bool)
+    require(
+        not is_bad_tensor and not isinstance(target, bool | float),
+        "target",
+        "be an integer class index (or one per image)",
+        target,
+    )
+    return target
+
+
+def to_heatmap(attributions: Tensor, size: tuple[int, int], reduce: Reduce) -> Tensor:
+    """Turn attributions into heatmaps, the non-negative maps that metrics and overlays see.
+
+    Args:
+        attributions: (B, C, h, w), any floating dtype.
+        size: (H, W) of the result; other sizes are resized bilinearly (``align_corners=False``).
+        reduce: ``"positive_sum"``: the positive part of the channel sum, for signed attributions;
+            ``"l2"``: the Euclidean norm over channels, for attributions whose sign has no meaning.
+
+    Returns:
+        (B, 1, H, W) float32, at least 0, not normalized. NaN stays NaN.
+
+    Raises:
+        ValueError: attributions that are not floating point (B, C, h, w), or an unknown reduction.
+    """
+    check_images(attributions, "attributions")
+    check_choice("reduce", reduce, ("positive_sum", "l2"))
+    maps = attributions.float()
+    if reduce == "positive_sum":
+        heatmaps = maps.sum(1, keepdim=True).clamp(min=0)
+    else:
+        heatmaps = torch.linalg.vector_norm(maps, dim=1, keepdim=True)
+    return heatmaps if heatmaps.shape[2:] == size else F.interpolate(heatmaps, size, mode="bilinear")
+
+
+def _check_inputs(inputs: Tensors) -> tuple[Tensor, ...]:
+    tensors = inputs if isinstance(inputs, tuple) else (inputs,)
+    for tensor in tensors:
+        good = isinstance(tensor, Tensor) and tensor.is_floating_point()
+        require(good, "inputs", "be a floating-point tensor or a tuple of them", tensor)
+    return tensors
+
+
+def _as_extra(additional_forward_args: Any) -> tuple[Any, ...]:
+    if additional_forward_args is None:
+        return ()
+    return additional_forward_args if isinstance(additional_forward_args, tuple) else (additional_forward_args,)
+
+
+def _split_rows(
+    tensors: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...], size: int | None
+) -> Iterator[tuple[tuple[Tensor, ...], Any, tuple[Any, ...]]]:
+    """Yield leaf inputs, targets and extra arguments of at most ``size`` rows each."""
+    batch = len(tensors[0])
+    require(size is None or size >= 1, "internal_batch_size", "be at least 1", size)
+    per_row = isinstance(target, list) or (isinstance(target, Tensor) and target.numel() > 1)
+    step = max(batch if size is None else size, 1)
+    for start in range(0, max(batch, 1), step):
+        rows = slice(start, start + step)
+        # A new leaf per call: the caller's tensors keep their requires_grad whatever happens.
+        leaves = tuple((t.clone() if t.is_inference() else t.detach())[rows].requires_grad_() for t in tensors)
+        arguments = tuple(a[rows] if isinstance(a, Tensor) and a.shape[:1] == (batch,) else a for a in extra)
+        yield leaves, target[rows] if per_row else target, arguments

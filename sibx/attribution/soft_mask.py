@@ -1,0 +1,144 @@
+"""Soft masks: where the VJP map is dense, read as a differentiable mask in (0, 1)."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sibx._checks import check_choice, check_images, check_range
+
+EPSILON = 1e-8  # the authors' guard for a map whose 5 % and 95 % quantiles agree
+PAPER_WINDOW, PAPER_SIDE = 31, 224
+# A softmax weight below exp(-37) < 2^-53 of the largest one cannot change a float64 sum.
+NEGLIGIBLE = 37
+
+
+def soft_quantile(values: Tensor, q: float, temperature: float = 0.1, dim: int = -1) -> Tensor:
+    """Differentiable quantile: the sorted values weighted by their closeness to rank q (n - 1).
+
+    ``Q = sum_i w_i sort(v)_i`` with ``w = softmax(-|i - q (n - 1)| / temperature)``. Only the few order statistics
+    whose weight is not negligible in float64 are looked at: the same number without sorting everything.
+
+    Args:
+        values: any shape; n is its size along ``dim``.
+        q: in [0, 1].
+        temperature: > 0, in ranks.
+        dim: dimension to reduce; it is kept with size 1.
+
+    Raises:
+        ValueError: q outside [0, 1] or a temperature that is not positive.
+
+    Source: published code of the authors of arXiv 2511.09239 (formula restated).
+    """
+    check_range("q", q, 0, 1)
+    check_range("temperature", temperature, 1e-6)
+    rows = values.movedim(dim, -1)
+    n = rows.shape[-1]
+    rank = q * (n - 1)
+    reach = math.ceil(NEGLIGIBLE * temperature)
+    low, high = max(0, math.floor(rank) - reach), min(n - 1, math.ceil(rank) + reach)
+    if n - low <= high + 1:  # fewer values above than below: take the top ones, descending
+        around = rows.topk(n - low).values[..., n - 1 - high :].flip(-1)
+    else:
+        around = rows.topk(high + 1, largest=False).values[..., low:]
+    ranks = torch.arange(low, high + 1, device=values.device, dtype=values.dtype)
+    weights = torch.softmax(-(ranks - rank).abs() / temperature, 0)
+    return (around * weights).sum(-1, keepdim=True).movedim(-1, dim)
+
+
+@dataclass(frozen=True, slots=True)
+class DensityMask:
+    """The paper's mask: 1 where the VJP map has large values close together.
+
+    ``g`` = strength of R per pixel, scaled by its soft 5 % and 95 % quantiles; ``h = sigmoid(slope (g - Q(g)))``;
+    ``d`` = mean of h over a square window (zero padded, padding counted); ``M = sigmoid(slope (d - Q(d)))``.
+
+    Attributes:
+        window: odd side of the window in pixels; None = the paper's 31 at 224 px, in proportion to the image's side.
+        quantile: q of Q, in [0, 1].
+        temperature: of the soft quantile.
+        slope: of both sigmoids.
+        reduce: strength of R: ``"abs_mean"`` |mean over channels| (the paper) or ``"l2"`` norm over channels.
+
+    Calling it maps R (B, C, H, W) to M (B, 1, H, W) in (0, 1), differentiable, row by row. A constant map gives a
+    constant M. M never reaches 0 (its minimum is about 0.03).
+
+    Raises:
+        ValueError: a field out of range, an even window, or R that is not a floating-point (B, C, H, W).
+
+    Source: arXiv 2511.09239 and its authors' published code (formula restated).
+    """
+
+    window: int | None = None
+    quantile: float = 0.8
+    temperature: float = 0.1
+    slope: float = 10.0
+    reduce: Literal["abs_mean", "l2"] = "abs_mean"
+
+    def __post_init__(self) -> None:
+        check_range("quantile", self.quantile, 0, 1)
+        check_range("temperature", self.temperature, 1e-6)
+        check_range("slope", self.slope, 0)
+        check_choice("reduce", self.reduce, ("abs_mean", "l2"))
+        if self.window is not None and (self.window < 1 or self.window % 2 == 0):
+            raise ValueError(f"`window` must be a positive odd number, but got {self.window}.")
+
+    def __call__(self, vjp_map: Tensor) -> Tensor:
+        """Return M (B, 1, H, W) for R (B, C, H, W)."""
+        check_images(vjp_map, "vjp_map")
+        density = self._pool(self._step(self._scale(self._strength(vjp_map))))
+        return self._step(density)
+
+    def _strength(self, vjp_map: Tensor) -> Tensor:
+        if self.reduce == "abs_mean":
+            return vjp_map.mean(1, keepdim=True).abs()
+        return torch.linalg.vector_norm(vjp_map, dim=1, keepdim=True)
+
+    def _scale(self, strength: Tensor) -> Tensor:
+        low, high = (self._quantile(strength, q) for q in (0.05, 0.95))
+        return (strength - low) / (high - low + EPSILON)
+
+    def _step(self, values: Tensor) -> Tensor:
+        return torch.sigmoid(self.slope * (values - self._quantile(values, self.quantile)))
+
+    def _quantile(self, values: Tensor, q: float) -> Tensor:
+        return soft_quantile(values.flatten(1), q, self.temperature).view(-1, 1, 1, 1)
+
+    def _pool(self, values: Tensor) -> Tensor:
+        window = self.window or odd_window(max(values.shape[2:]))
+        # A square mean is a row mean of column means: the same number, 6 times faster at 31 x 31.
+        rows = F.avg_pool2d(values, (1, window), stride=1, padding=(0, window // 2))
+        return F.avg_pool2d(rows, (window, 1), stride=1, padding=(window // 2, 0))
+
+
+def odd_window(side: int) -> int:
+    """Return the odd window nearest to the paper's 31 pixels at 224, for an image of this side."""
+    return 2 * round((PAPER_WINDOW * side / PAPER_SIDE - 1) / 2) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class TopShare:
+    """A hard mask: 1 on the given share of the pixels with the largest values, 0 elsewhere.
+
+    Calling it maps (B, 1, H, W), or (B, C, H, W) by its L2 norm over channels, to (B, 1, H, W) of zeros and ones with
+    ``round(share H W)`` ones (at least one) in every row. Not differentiable.
+
+    Raises:
+        ValueError: a share outside (0, 1), or a map that is not a floating-point (B, C, H, W).
+    """
+
+    share: float = 0.2
+
+    def __post_init__(self) -> None:
+        check_range("share", self.share, 1e-6, 1 - 1e-6)
+
+    def __call__(self, evidence: Tensor) -> Tensor:
+        """Return the hard mask (B, 1, H, W)."""
+        check_images(evidence, "evidence")
+        strength = evidence if evidence.shape[1] == 1 else torch.linalg.vector_norm(evidence, dim=1, keepdim=True)
+        flat = strength.flatten(1)
+        top = flat.topk(max(1, round(self.share * flat.shape[1])), dim=1).indices
+        return torch.zeros_like(flat).scatter_(1, top, 1.0).view_as(strength)

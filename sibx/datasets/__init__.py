@@ -1,0 +1,92 @@
+"""Images with object masks: the DATASETS table and ``build_dataset``.
+
+To add a dataset: one file here with a MaskedDataset, and one line in DATASETS.
+"""
+
+from sibx._checks import look_up
+from sibx.datasets.base import (
+    DatasetSpec,
+    InMemoryDataset,
+    MaskedBatch,
+    MaskedDataset,
+    MaskedSample,
+    collate,
+    spread,
+)
+from sibx.datasets.folder import FolderDataset
+from sibx.datasets.pets import PetsDataset
+from sibx.datasets.synthetic import SPLITS, SyntheticDataset
+from sibx.datasets.transforms import IMAGENET, Normalization, augment
+
+__all__ = [
+    "DATASETS",
+    "IMAGENET",
+    "DatasetSpec",
+    "FolderDataset",
+    "InMemoryDataset",
+    "MaskedBatch",
+    "MaskedDataset",
+    "MaskedSample",
+    "Normalization",
+    "PetsDataset",
+    "SyntheticDataset",
+    "augment",
+    "build_dataset",
+    "collate",
+    "spread",
+]
+
+
+def _build_synthetic(root: str | None, split: str, image_size: int, **options: float) -> SyntheticDataset:
+    return SyntheticDataset(split, image_size, **options)  # type: ignore[arg-type]  # root: there is nothing to read
+
+
+DATASETS: dict[str, DatasetSpec] = {
+    "synthetic": DatasetSpec(
+        name="synthetic",
+        title="Shapes on textures",
+        build=_build_synthetic,
+        splits=SPLITS,
+        image_size=64,
+        reference="generated; textures from the scikit-image wheel (see its data/README.txt)",
+    ),
+    "folder": DatasetSpec(
+        name="folder",
+        title="Your own images",
+        build=FolderDataset,
+        splits=("train", "val", "test"),
+        image_size=224,
+        reference="the user's own",
+    ),
+    "oxford-pets": DatasetSpec(
+        name="oxford-pets",
+        title="Oxford-IIIT Pet",
+        build=PetsDataset,
+        splits=("train", "val", "test"),
+        image_size=224,
+        reference="Parkhi et al., Cats and Dogs, CVPR 2012; CC BY-SA 4.0",
+    ),
+}
+
+
+def build_dataset(
+    name: str | DatasetSpec,
+    root: str | None = None,
+    split: str = "test",
+    image_size: int = 224,
+    **options: object,
+) -> MaskedDataset:
+    """Build a dataset from the DATASETS table.
+
+    Args:
+        name: key of DATASETS, or a DatasetSpec of your own.
+        root: folder of the data; ignored by ``synthetic``.
+        split: one of the spec's splits.
+        image_size: side of the square images in pixels.
+        options: passed to the dataset's class (``rho`` of ``synthetic``, ``boundary`` of ``oxford-pets``).
+
+    Raises:
+        ValueError: unknown name or split, or missing data; the message lists the choices or the expected layout.
+    """
+    spec = name if isinstance(name, DatasetSpec) else look_up("name", name, DATASETS)
+    return spec.build(root, split, image_size, **options)

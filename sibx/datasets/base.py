@@ -1,0 +1,153 @@
+"""What every dataset gives: images with the mask of the labeled object."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from sibx._checks import check_masks, require
+from sibx.datasets.transforms import Normalization
+
+
+class MaskedSample(NamedTuple):
+    """One image with its mask.
+
+    Attributes:
+        image: (C, H, W) float32, normalized.
+        mask: (1, H, W) bool, True on the object; all False where no mask is known.
+        label: class index of the object.
+        id: unique name of the image within its dataset.
+        group: index of a subpopulation (class x background, say), or -1 where the dataset has none.
+        undefined: (1, H, W) bool, True where nobody says whether it is object or not (trimap boundary, void).
+    """
+
+    image: Tensor
+    mask: Tensor
+    label: int
+    id: str
+    group: int
+    undefined: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class MaskedBatch:
+    """B samples: images (B, C, H, W) float32, masks and undefined (B, 1, H, W) bool, labels and groups (B,) int64."""
+
+    images: Tensor
+    masks: Tensor
+    labels: Tensor
+    ids: list[str]
+    groups: Tensor
+    undefined: Tensor
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def to(self, device: torch.device | str) -> "MaskedBatch":
+        """Return the batch with all tensors on the device."""
+        moved = {k: getattr(self, k).to(device) for k in ("images", "masks", "labels", "groups", "undefined")}
+        return replace(self, **moved)
+
+
+def collate(samples: Sequence[MaskedSample]) -> MaskedBatch:
+    """Stack samples into a batch; the ``collate_fn`` of a DataLoader over a MaskedDataset."""
+    images, masks, labels, ids, groups, undefined = zip(*samples, strict=True)
+    return MaskedBatch(
+        images=torch.stack(images),
+        masks=torch.stack(masks),
+        labels=torch.tensor(labels, dtype=torch.int64),
+        ids=list(ids),
+        groups=torch.tensor(groups, dtype=torch.int64),
+        undefined=torch.stack(undefined),
+    )
+
+
+class MaskedDataset(Dataset[MaskedSample]):
+    """A sized dataset of MaskedSamples that knows its name, split, classes and normalization."""
+
+    name: str
+    split: str
+    classes: tuple[str, ...]
+    normalization: Normalization
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def __getitem__(self, index: int) -> MaskedSample: ...
+
+    def _check_index(self, index: int) -> None:
+        if not 0 <= index < len(self):
+            raise IndexError(f"index {index} is outside 0..{len(self) - 1} of {self.name}/{self.split}")
+
+
+class InMemoryDataset(MaskedDataset):
+    """All samples of a dataset decoded once and kept as tensors.
+
+    Use it when a dataset is read many times (epochs, methods), to take a subset, or to replace its masks.
+    """
+
+    def __init__(self, source: MaskedDataset, samples: Iterable[MaskedSample]):
+        self.name, self.split = source.name, source.split
+        self.classes, self.normalization = source.classes, source.normalization
+        self.samples = list(samples)
+        self._check_samples()
+
+    @classmethod
+    def load(cls, source: MaskedDataset, indices: Iterable[int] | None = None) -> "InMemoryDataset":
+        """Decode the samples at the indices (default: all) of the source, in that order."""
+        return cls(source, (source[i] for i in (range(len(source)) if indices is None else indices)))
+
+    def with_masks(self, masks: Tensor) -> "InMemoryDataset":
+        """Return the same images with other masks (N, 1, H, W) bool; nothing is undefined any more."""
+        check_masks(masks, torch.stack([s.image for s in self.samples]))
+        nothing = torch.zeros_like(masks[0])
+        return InMemoryDataset(
+            self, (s._replace(mask=m, undefined=nothing) for s, m in zip(self.samples, masks, strict=True))
+        )
+
+    @property
+    def labels(self) -> Tensor:
+        """(N,) int64 class indices."""
+        return torch.tensor([s.label for s in self.samples], dtype=torch.int64)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> MaskedSample:
+        return self.samples[index]
+
+    def _check_samples(self) -> None:
+        shapes = {tuple(s.image.shape) for s in self.samples}
+        require(len(shapes) <= 1, "samples", "all have one image shape", sorted(shapes))
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetSpec:
+    """One line of the DATASETS table.
+
+    Attributes:
+        name: key in the table.
+        title: name for people.
+        build: ``(root, split, image_size, **options) -> MaskedDataset``.
+        splits: names of the splits it has.
+        image_size: default side of the square images in pixels.
+        reference: where the data comes from and under what licence.
+    """
+
+    name: str
+    title: str
+    build: Callable[..., MaskedDataset]
+    splits: tuple[str, ...]
+    image_size: int
+    reference: str
+
+
+def spread(total: int, count: int) -> list[int]:
+    """Pick ``count`` indices spread evenly over ``range(total)``; files are often grouped by class."""
+    count = min(count, total)
+    return [i * total // count for i in range(count)]

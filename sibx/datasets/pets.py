@@ -1,0 +1,79 @@
+"""Oxford-IIIT Pet: 37 breeds of cats and dogs with a trimap for every image (Parkhi et al., CVPR 2012)."""
+
+from typing import Literal
+
+import torch
+from torchvision.datasets import OxfordIIITPet
+from torchvision.transforms.v2 import functional as tv
+
+from sibx._checks import check_choice, check_folder
+from sibx.datasets.base import MaskedDataset, MaskedSample
+from sibx.datasets.transforms import IMAGENET, resize_and_center_crop
+
+OBJECT, BOUNDARY = 1, 3  # trimap values; 2 is background
+LAYOUT = (
+    "<root>/oxford-iiit-pet/images/*.jpg, <root>/oxford-iiit-pet/annotations/{trainval,test}.txt and annotations/"
+    "trimaps/*.png (torchvision.datasets.OxfordIIITPet(root, download=True) fetches the full set)"
+)
+
+
+class PetsDataset(MaskedDataset):
+    """Pets with their segmentation.
+
+    Args:
+        root: folder that holds ``oxford-iiit-pet``, as torchvision lays it out; any subset of the breeds works.
+        split: ``train`` and ``val`` (every fifth image of ``trainval``) or ``test``.
+        image_size: side of the central square in pixels.
+        boundary: what the trimap's boundary pixels are: ``"object"`` (default), ``"background"``, or
+            ``"undefined"``, which leaves them out of all mask scores.
+
+    Raises:
+        ValueError: unknown split or boundary, or a root without the data.
+    """
+
+    name = "oxford-pets"
+    normalization = IMAGENET
+
+    def __init__(
+        self,
+        root: str | None,
+        split: str = "test",
+        image_size: int = 224,
+        *,
+        boundary: Literal["object", "background", "undefined"] = "object",
+    ):
+        check_choice("split", split, ("train", "val", "test"))
+        check_choice("boundary", boundary, ("object", "background", "undefined"))
+        check_folder("root", root and f"{root}/oxford-iiit-pet", LAYOUT)
+        part = "test" if split == "test" else "trainval"
+        try:
+            self.source = OxfordIIITPet(root, split=part, target_types=["category", "segmentation"])
+        except (RuntimeError, FileNotFoundError) as error:
+            raise ValueError(f"`root` must be a folder laid out as {LAYOUT}, but got {root!r}: {error}") from error
+        self.split, self.image_size, self.boundary = split, image_size, boundary
+        self.classes = tuple(self.source.classes)
+        everything = range(len(self.source))
+        self.indices = {
+            "train": [i for i in everything if i % 5 != 4],
+            "val": [i for i in everything if i % 5 == 4],
+            "test": list(everything),
+        }[split]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> MaskedSample:
+        self._check_index(index)
+        source_index = self.indices[index]
+        picture, (label, trimap_picture) = self.source[source_index]
+        pixels = tv.to_dtype(tv.pil_to_tensor(picture.convert("RGB")), torch.float32, scale=True)
+        trimap = resize_and_center_crop(tv.pil_to_tensor(trimap_picture), self.image_size, masks=True)
+        mask, edge = trimap == OBJECT, trimap == BOUNDARY
+        return MaskedSample(
+            image=self.normalization(resize_and_center_crop(pixels, self.image_size)),
+            mask=mask | edge if self.boundary == "object" else mask,
+            label=int(label),
+            id=self.source._images[source_index].stem,
+            group=-1,
+            undefined=edge if self.boundary == "undefined" else torch.zeros_like(edge),
+        )

@@ -1,0 +1,215 @@
+"""Shapes on real textures: a benchmark with exact masks and a background correlation that you set.
+
+The class is the shape. In training the background texture agrees with the class with probability ``rho``, so a
+network can take the shortcut; the test splits show whether it did. Objects and backgrounds have exchangeable
+luminance: the object is the brighter half as often as the darker one, and its contrast comes from an overlapping
+range, so that brightness alone does not point at it. What remains learnable without a model is measured by the
+``control_*`` methods, which every table shows.
+"""
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from skimage import color, data, filters, io, transform
+
+from sibx._checks import check_choice, check_range
+from sibx.datasets.base import MaskedDataset, MaskedSample
+from sibx.datasets.transforms import Normalization
+
+Array = npt.NDArray[np.float32]
+
+SPLITS = ("train", "val", "test-id", "test-decorrelated", "test-adversarial")
+DEFAULT_SIZES = {
+    "train": 4000,
+    "val": 1000,
+    "test-id": 1000,
+    "test-decorrelated": 1000,
+    "test-adversarial": 1000,
+}
+
+# Textures from the scikit-image wheel, with the factor that brings their grain to a 64 px image.
+TEXTURES = {
+    "brick": 0.5,
+    "grass": 0.5,
+    "gravel": 0.5,
+    "page": 0.65,
+    "ihc": 0.5,
+    "hubble_deep_field": 0.35,
+    "coins": 0.55,
+    "motorcycle_left": 0.4,
+}
+TRAIN_SHARE = 0.6  # train and val crop the left 60 % of every texture, the test splits the right 40 %
+GAP = 0.2  # difference of mean luminance between object and background; its sign is random
+OBJECT_CONTRAST = (0.05, 0.12)  # standard deviation of the texture inside the object ...
+BACKGROUND_CONTRAST = (0.04, 0.10)  # ... and around it
+RADIUS = (0.24, 0.34)  # radius of the disc of equal area, in image sides
+CENTER = (0.15, 0.85)  # of the object, in image sides along each axis: the border may cut it
+ROTATION = 0.35  # radians, either way
+TINT = 0.06  # largest shift of one color channel, drawn for object and background alike
+EXTENT = 2.0  # half side of the square a stencil covers, in radii of the disc of equal area
+STENCIL_SIDE = 512
+_ANGLES = 720
+
+
+def _polygon(sides: int, angle: Array) -> Array:
+    """Radius of a regular polygon (apothem 1) in the direction of each angle."""
+    sector = 2 * np.pi / sides
+    return np.asarray(1 / np.cos((angle % sector) - sector / 2), dtype=np.float32)
+
+
+def _plus(angle: Array) -> Array:
+    along, across = np.abs(np.cos(angle)), np.abs(np.sin(angle))
+    long, short = np.maximum(along, across), np.minimum(along, across)
+    return np.asarray(np.minimum(1 / long, np.maximum(0.38 / np.maximum(short, 1e-6), 0.38 / long)), dtype=np.float32)
+
+
+def _star(angle: Array) -> Array:
+    """Radius of a five-pointed star: straight edges between tips (radius 1) and notches (radius 0.42)."""
+    half = np.pi / 5
+    from_tip = np.abs((angle + half) % (2 * half) - half)
+    notch = 0.42
+    return np.asarray(notch * np.sin(half) / (notch * np.sin(half - from_tip) + np.sin(from_tip)), dtype=np.float32)
+
+
+@cache
+def shape_radii() -> dict[str, Array]:
+    """Every shape as its radius per angle, scaled to the area of the unit disc, so that no class is larger."""
+    angle = np.linspace(0, 2 * np.pi, _ANGLES, endpoint=False, dtype=np.float32)
+    radii = {
+        "disc": np.ones_like(angle),
+        "triangle": _polygon(3, angle + np.float32(np.pi / 6)),
+        "square": _polygon(4, angle + np.float32(np.pi / 4)),
+        "ellipse": 1 / np.sqrt(np.cos(angle) ** 2 / 4 + np.sin(angle) ** 2),
+        "plus": _plus(angle),
+        "star": _star(angle + np.float32(np.pi / 2)),
+        "trefoil": 1 + 0.45 * np.cos(3 * angle + np.float32(np.pi / 2)),
+        "diamond": 1 / (np.abs(np.cos(angle)) / 0.55 + np.abs(np.sin(angle))),
+    }
+    return {name: np.asarray(r / np.sqrt(np.mean(r**2)), dtype=np.float32) for name, r in radii.items()}
+
+
+@cache
+def load_textures(image_size: int) -> list[Array]:
+    """Gray textures for images of this side: locally flat luminance, unit standard deviation, clipped at 2.5."""
+    folder = Path(data.__file__).parent
+    textures = []
+    for name, factor in TEXTURES.items():
+        pixels = io.imread(next(folder.glob(f"{name}.*")))
+        gray = color.rgb2gray(pixels) if pixels.ndim == 3 else pixels / 255.0
+        gray = transform.rescale(gray, factor * image_size / 64, anti_aliasing=True)
+        sigma = 12 * image_size / 64
+        flat = gray - filters.gaussian(gray, sigma)
+        flat /= np.sqrt(filters.gaussian(flat**2, sigma)) + 1e-3
+        textures.append(np.clip(flat / flat.std(), -2.5, 2.5).astype(np.float32))
+    return textures
+
+
+@cache
+def _stencils() -> list[npt.NDArray[np.bool_]]:
+    """Every shape drawn once on a fine square grid over [-EXTENT, EXTENT]; samples look it up."""
+    axis = np.linspace(-EXTENT, EXTENT, STENCIL_SIDE, dtype=np.float32)
+    y, x = np.meshgrid(axis, axis, indexing="ij")
+    step = (np.arctan2(-y, x) * (_ANGLES / (2 * np.pi))).astype(np.int64)  # negative steps index from the end
+    return [(np.hypot(y, x) < radius[step]).ravel() for radius in shape_radii().values()]
+
+
+class SyntheticDataset(MaskedDataset):
+    """Eight shapes on eight textures.
+
+    Sample ``i`` of a split depends on ``seed``, the split and ``i`` only, never on the size of the split.
+
+    Args:
+        split: ``train``, ``val``, ``test-id`` (background agrees with the class with probability ``rho``),
+            ``test-decorrelated`` (all backgrounds equally likely) or ``test-adversarial`` (never the class's own).
+        image_size: side in pixels.
+        size: number of samples; default 4000 for training, 1000 elsewhere.
+        rho: probability in [0, 1] that the background is the class's own texture.
+        seed: changes all samples.
+
+    The group of a sample is ``2 * label + (background is the class's own)``.
+
+    Raises:
+        ValueError: unknown split, ``rho`` outside [0, 1], or a non-positive size.
+    """
+
+    name = "synthetic"
+    normalization = Normalization(mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
+
+    def __init__(
+        self,
+        split: str = "train",
+        image_size: int = 64,
+        *,
+        size: int | None = None,
+        rho: float = 0.9,
+        seed: int = 0,
+    ):
+        check_choice("split", split, SPLITS)
+        check_range("image_size", image_size, 16)
+        check_range("rho", rho, 0, 1)
+        self.split, self.image_size, self.seed = split, image_size, seed
+        self.size = DEFAULT_SIZES[split] if size is None else size
+        check_range("size", self.size, 1)
+        self.classes = tuple(shape_radii())
+        self.rho = {"test-decorrelated": 1 / len(self.classes), "test-adversarial": 0.0}.get(split, rho)
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, index: int) -> MaskedSample:
+        self._check_index(index)
+        # A counter-based generator: (seed, split) is the key and the index the counter.
+        rng = np.random.Generator(np.random.Philox(key=[self.seed, SPLITS.index(self.split)], counter=[0, 0, 0, index]))
+        label = index % len(self.classes)
+        background = self._background(label, rng)
+        mask = self._mask(label, rng)
+        return MaskedSample(
+            image=self.normalization(torch.from_numpy(self._pixels(background, mask, rng))),
+            mask=torch.from_numpy(mask)[None],
+            label=label,
+            id=f"{self.split}-{self.seed}-{index:06d}",
+            group=2 * label + (background == label),
+            undefined=torch.zeros(1, self.image_size, self.image_size, dtype=torch.bool),
+        )
+
+    def _background(self, label: int, rng: np.random.Generator) -> int:
+        """Texture index: the class's own with probability rho, else one of the others."""
+        agrees, shift = rng.random() < self.rho, int(rng.integers(1, len(self.classes)))
+        return label if agrees else (label + shift) % len(self.classes)
+
+    def _mask(self, label: int, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
+        radius, rotation = rng.uniform(*RADIUS), rng.uniform(-ROTATION, ROTATION)
+        center_y, center_x = rng.uniform(*CENTER, size=2)
+        # Rotate and scale the pixel centers into the stencil's frame; both maps are sums of a row and a column.
+        axis = (np.arange(self.image_size) + 0.5) / self.image_size
+        scale = STENCIL_SIDE / (2 * EXTENT * radius)
+        cos, sin = scale * np.cos(rotation), scale * np.sin(rotation)
+        dy, dx = (axis - center_y)[:, None], axis - center_x
+        row = (dy * cos + dx * sin + STENCIL_SIDE / 2).astype(np.int32).clip(0, STENCIL_SIDE - 1)
+        column = (dx * cos - dy * sin + STENCIL_SIDE / 2).astype(np.int32).clip(0, STENCIL_SIDE - 1)
+        return np.asarray(_stencils()[label][row * STENCIL_SIDE + column])
+
+    def _pixels(self, background: int, mask: npt.NDArray[np.bool_], rng: np.random.Generator) -> Array:
+        """Pixels (3, H, W) in [0, 1]: the object's texture inside the mask, the background's outside."""
+        gap = GAP if rng.random() < 0.5 else -GAP
+        middle = rng.uniform(0.4, 0.6)
+        inside = self._paint(int(rng.integers(len(TEXTURES))), middle + gap / 2, OBJECT_CONTRAST, rng)
+        around = self._paint(background, middle - gap / 2, BACKGROUND_CONTRAST, rng)
+        tint_inside, tint_around = rng.uniform(-TINT, TINT, size=(2, 3, 1, 1)).astype(np.float32)
+        pixels = np.where(mask, tint_inside, tint_around)
+        pixels += np.where(mask, inside, around)
+        return np.clip(pixels, 0, 1, out=pixels)
+
+    def _paint(self, index: int, luminance: float, contrast: tuple[float, float], rng: np.random.Generator) -> Array:
+        """A gray crop (H, W) of one texture with this mean luminance and a contrast from the range."""
+        texture = load_textures(self.image_size)[index]
+        height, width = texture.shape
+        border = int(width * TRAIN_SHARE)
+        low, high = (border, width) if self.split.startswith("test") else (0, border)
+        top = int(rng.integers(height - self.image_size + 1))
+        left = int(rng.integers(low, high - self.image_size + 1))
+        crop = texture[top : top + self.image_size, left : left + self.image_size]
+        return np.asarray(crop * np.float32(rng.uniform(*contrast)) + np.float32(luminance))

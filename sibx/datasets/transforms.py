@@ -1,0 +1,91 @@
+"""Geometry and normalization applied to an image and its masks together."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as tv
+
+from sibx._checks import check_choice
+
+Augmentation = Literal["none", "flip", "flip_crop"]
+
+
+@dataclass(frozen=True, slots=True)
+class Normalization:
+    """Per-channel ``(x - mean) / std`` and its inverse; mean and std in the units of pixels in [0, 1]."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Map pixels in [0, 1], shape (..., C, H, W), to the values a model sees."""
+        return (pixels - self._column(self.mean, pixels)).div_(self._column(self.std, pixels))
+
+    def inverse(self, images: Tensor) -> Tensor:
+        """Map normalized images, shape (..., C, H, W), back to pixels in [0, 1]."""
+        return images * self._column(self.std, images) + self._column(self.mean, images)
+
+    @staticmethod
+    def _column(values: tuple[float, ...], like: Tensor) -> Tensor:
+        return torch.tensor(values, dtype=like.dtype, device=like.device).view(-1, 1, 1)
+
+
+IMAGENET = Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+
+
+def resize_and_center_crop(pixels: Tensor, size: int, *, masks: bool = False) -> Tensor:
+    """Bring (C, H, W) to (C, size, size): shorter side to ``size``, then the central square.
+
+    Images are resized bilinearly with antialiasing, masks by nearest neighbour, so that the geometry is the same.
+    """
+    mode = InterpolationMode.NEAREST_EXACT if masks else InterpolationMode.BILINEAR
+    resized = tv.resize(pixels, [size], interpolation=mode, antialias=not masks)
+    cropped: Tensor = tv.center_crop(resized, [size, size])
+    return cropped
+
+
+def augment(
+    images: Tensor, masks: list[Tensor], mode: Augmentation, generator: torch.Generator
+) -> tuple[Tensor, list[Tensor]]:
+    """Flip (and crop) every image of a batch at random, its masks in the same way.
+
+    Args:
+        images: (B, C, H, W).
+        masks: tensors of shape (B, 1, H, W), bool or float.
+        mode: ``"none"``; ``"flip"`` = left-right with probability 1/2; ``"flip_crop"`` = also a random square of
+            60 to 100 % of the area, resized back.
+        generator: CPU generator that decides; the same state gives the same augmentation.
+
+    Returns:
+        Images and masks of unchanged shape and dtype.
+    """
+    check_choice("mode", mode, ("none", "flip", "flip_crop"))
+    if mode == "none":
+        return images, masks
+    flip = torch.rand(len(images), generator=generator) < 0.5
+    tensors = [_flip_rows(t, flip) for t in (images, *masks)]
+    if mode == "flip_crop":
+        corners = torch.rand(len(images), 3, generator=generator)
+        tensors = [_crop_rows(tensors[0], corners, masks=False)] + [
+            _crop_rows(t, corners, masks=True) for t in tensors[1:]
+        ]
+    return tensors[0], tensors[1:]
+
+
+def _flip_rows(tensor: Tensor, flip: Tensor) -> Tensor:
+    return torch.where(flip.to(tensor.device).view(-1, 1, 1, 1), tensor.flip(-1), tensor)
+
+
+def _crop_rows(tensor: Tensor, corners: Tensor, *, masks: bool) -> Tensor:
+    mode = InterpolationMode.NEAREST_EXACT if masks else InterpolationMode.BILINEAR
+    size = tensor.shape[-1]
+    rows = []
+    for row, (area, top, left) in zip(tensor, corners.tolist(), strict=True):
+        side = round(size * (0.6 + 0.4 * area) ** 0.5)
+        y, x = round(top * (size - side)), round(left * (size - side))
+        box = [y, x, side, side]
+        rows.append(tv.resized_crop(row, *box, size=[size, size], interpolation=mode, antialias=not masks))
+    return torch.stack(rows)

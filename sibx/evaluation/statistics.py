@@ -1,0 +1,66 @@
+"""Uncertainty: percentile bootstrap over images."""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from sibx._checks import check_range, require
+
+Array = npt.NDArray[np.float64]
+RESAMPLES, LEVEL = 2000, 0.95
+
+
+class Interval(NamedTuple):
+    """A mean with its interval, the number of values behind it, and how many were undefined (NaN)."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+    undefined: int
+
+
+def bootstrap_mean(values: Array, *, resamples: int = RESAMPLES, level: float = LEVEL, seed: int = 0) -> Interval:
+    """Mean over images with a percentile bootstrap interval.
+
+    Args:
+        values: one per image; NaN means undefined, is left out and counted.
+        resamples: draws with replacement, at least 1.
+        level: coverage in (0, 1).
+        seed: of the draws.
+
+    Returns:
+        Interval; all NaN with n = 0 when no value is defined, a zero-width one when a single value is.
+
+    Raises:
+        ValueError: values that are not one-dimensional, or a number out of range.
+
+    Source: Efron & Tibshirani 1993, chapter 13.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    require(values.ndim == 1, "values", "be one-dimensional, one per image", values.shape)
+    check_range("resamples", resamples, 1)
+    check_range("level", level, 0, 1)
+    defined = values[~np.isnan(values)]
+    undefined = len(values) - len(defined)
+    if not len(defined):
+        return Interval(np.nan, np.nan, np.nan, 0, undefined)
+    draws = np.random.default_rng(seed).integers(len(defined), size=(resamples, len(defined)))
+    low, high = np.quantile(defined[draws].mean(1), [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(defined.mean()), float(low), float(high), len(defined), undefined)
+
+
+def bootstrap_difference(
+    values: Array, reference: Array, *, resamples: int = RESAMPLES, level: float = LEVEL, seed: int = 0
+) -> Interval:
+    """Mean of ``values - reference`` over the same images, with its interval.
+
+    An image that is undefined in either is left out and counted. Arguments and result as ``bootstrap_mean``.
+
+    Raises:
+        ValueError: arrays of different length.
+    """
+    values, reference = np.asarray(values, dtype=np.float64), np.asarray(reference, dtype=np.float64)
+    require(values.shape == reference.shape, "reference", f"have the shape {values.shape}", reference.shape)
+    return bootstrap_mean(values - reference, resamples=resamples, level=level, seed=seed)

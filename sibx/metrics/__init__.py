@@ -1,0 +1,106 @@
+"""Scores of explanations, one per image: the METRICS table and every score as a plain function.
+
+To add a metric: one function in its family's file, and one line in METRICS.
+"""
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from sibx.metrics.base import Evidence, MetricSpec
+from sibx.metrics.localization import background_suppression, foreground_focus, foreground_lift, pointing_game
+from sibx.metrics.perturbation import Curves, deletion, insertion
+
+__all__ = [
+    "METRICS",
+    "Curves",
+    "Evidence",
+    "MetricSpec",
+    "background_suppression",
+    "deletion",
+    "foreground_focus",
+    "foreground_lift",
+    "insertion",
+    "pointing_game",
+]
+
+
+def _follow(name: str, score: Callable[..., Curves]) -> Callable[[Evidence], Tensor]:
+    """Wrap deletion or insertion: return the AUC, leave the curve in the evidence."""
+
+    def run(e: Evidence) -> Tensor:
+        curves = score(e.model, e.images, e.heatmaps, e.targets, batch_size=e.batch_size, seed=e.seed)
+        e.curves[name] = curves.fractions, curves.probabilities
+        return curves.auc
+
+    return run
+
+
+METRICS: dict[str, MetricSpec] = {
+    "foreground_focus": MetricSpec(
+        name="foreground_focus",
+        title="Foreground focus",
+        score=lambda e: foreground_focus(e.heatmaps, e.masks, e.undefined),
+        higher_is_better=True,
+        bounds=(0.0, 1.0),
+        chance="area share of the object",
+        needs_masks=True,
+        needs_model=False,
+        reference="Wang 2020, arXiv 1910.01279; Arras 2022, arXiv 2003.07258",
+    ),
+    "foreground_lift": MetricSpec(
+        name="foreground_lift",
+        title="Foreground lift",
+        score=lambda e: foreground_lift(e.heatmaps, e.masks, e.undefined),
+        higher_is_better=True,
+        bounds=(0.0, float("inf")),
+        chance="1",
+        needs_masks=True,
+        needs_model=False,
+        reference="foreground focus / area share",
+    ),
+    "background_suppression": MetricSpec(
+        name="background_suppression",
+        title="Background suppression",
+        score=lambda e: background_suppression(e.heatmaps, e.masks, e.undefined),
+        higher_is_better=True,
+        bounds=(0.0, 1.0),
+        chance="0.5",
+        needs_masks=True,
+        needs_model=False,
+        reference="sibx",
+    ),
+    "pointing_game": MetricSpec(
+        name="pointing_game",
+        title="Pointing game",
+        score=lambda e: pointing_game(e.heatmaps, e.masks, undefined=e.undefined),
+        higher_is_better=True,
+        bounds=(0.0, 1.0),
+        chance="area share of the object grown by the tolerance",
+        needs_masks=True,
+        needs_model=False,
+        reference="Zhang 2018, arXiv 1608.00507",
+    ),
+    "deletion": MetricSpec(
+        name="deletion",
+        title="Deletion AUC",
+        score=_follow("deletion", deletion),
+        higher_is_better=False,
+        bounds=(0.0, 1.0),
+        chance="that of the random map",
+        needs_masks=False,
+        needs_model=True,
+        reference="Petsiuk 2018, arXiv 1806.07421",
+    ),
+    "insertion": MetricSpec(
+        name="insertion",
+        title="Insertion AUC",
+        score=_follow("insertion", insertion),
+        higher_is_better=True,
+        bounds=(0.0, 1.0),
+        chance="that of the random map",
+        needs_masks=False,
+        needs_model=True,
+        reference="Petsiuk 2018, arXiv 1806.07421",
+    ),
+}

@@ -1,0 +1,65 @@
+"""What a metric sees, and its line in the METRICS table."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from sibx.datasets.transforms import Normalization
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Everything a metric may look at for one batch of images explained by one method.
+
+    Attributes:
+        heatmaps: (B, 1, H, W) float32, at least 0.
+        masks: (B, 1, H, W) bool, True on the object.
+        undefined: (B, 1, H, W) bool, pixels that take no part.
+        images: (B, C, H, W), normalized.
+        targets: (B,) the class explained.
+        model: images -> logits (B, K), in eval mode.
+        normalization: of the images.
+        batch_size: largest forward pass.
+        seed: of everything random.
+        curves: a metric may leave curves here: name -> (x (S,), y (B, S)); the runner keeps them.
+    """
+
+    heatmaps: Tensor
+    masks: Tensor
+    undefined: Tensor
+    images: Tensor
+    targets: Tensor
+    model: Callable[[Tensor], Tensor]
+    normalization: Normalization
+    batch_size: int = 64
+    seed: int = 0
+    curves: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class MetricSpec:
+    """One line of the METRICS table.
+
+    Attributes:
+        name: key in the table.
+        title: name for people.
+        score: Evidence -> (B,) float64, NaN where undefined.
+        higher_is_better: direction.
+        bounds: smallest and largest value.
+        chance: what a flat or random map gets, in words.
+        needs_masks: whether it is undefined without masks.
+        needs_model: whether it runs the model.
+        reference: where it comes from.
+    """
+
+    name: str
+    title: str
+    score: Callable[[Evidence], torch.Tensor]
+    higher_is_better: bool
+    bounds: tuple[float, float]
+    chance: str
+    needs_masks: bool
+    needs_model: bool
+    reference: str

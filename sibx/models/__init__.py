@@ -1,0 +1,82 @@
+"""Classifiers: the MODELS table, ``build_model``, and finding their layers.
+
+To add a model: one line in MODELS with a builder ``(num_classes, weights) -> nn.Module``.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import nn
+
+from sibx._checks import check_range, look_up, require
+from sibx.models.layers import eval_mode, find_cam_layer, frozen_batch_norm, record, resolve_layer
+from sibx.models.tiny import TinyCNN
+from sibx.models.zoo import head_parameters, torchvision_builder
+
+__all__ = [
+    "MODELS",
+    "ModelSpec",
+    "TinyCNN",
+    "build_model",
+    "eval_mode",
+    "find_cam_layer",
+    "frozen_batch_norm",
+    "head_parameters",
+    "record",
+    "resolve_layer",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """One line of the MODELS table: key, name for people, ``build(num_classes, weights)``, and source."""
+
+    name: str
+    title: str
+    build: Callable[..., nn.Module]
+    reference: str
+
+
+def _build_tiny(num_classes: int, weights: str | None = None) -> TinyCNN:
+    require(weights is None, "weights", "be None for tiny_cnn, which has no published weights", weights)
+    return TinyCNN(num_classes)
+
+
+MODELS: dict[str, ModelSpec] = {
+    "tiny_cnn": ModelSpec("tiny_cnn", "TinyCNN", _build_tiny, "sibx.models.tiny"),
+    "resnet18": ModelSpec("resnet18", "ResNet-18", torchvision_builder("resnet18", "fc"), "He 2016, arXiv 1512.03385"),
+    "resnet50": ModelSpec("resnet50", "ResNet-50", torchvision_builder("resnet50", "fc"), "He 2016, arXiv 1512.03385"),
+    "vgg16": ModelSpec("vgg16", "VGG-16", torchvision_builder("vgg16"), "Simonyan 2015, arXiv 1409.1556"),
+    "densenet121": ModelSpec(
+        "densenet121", "DenseNet-121", torchvision_builder("densenet121"), "Huang 2017, arXiv 1608.06993"
+    ),
+    "mobilenet_v2": ModelSpec(
+        "mobilenet_v2", "MobileNetV2", torchvision_builder("mobilenet_v2"), "Sandler 2018, arXiv 1801.04381"
+    ),
+    "efficientnet_b0": ModelSpec(
+        "efficientnet_b0",
+        "EfficientNet-B0",
+        torchvision_builder("efficientnet_b0"),
+        "Tan 2019, arXiv 1905.11946",
+    ),
+    "convnext_tiny": ModelSpec(
+        "convnext_tiny", "ConvNeXt-T", torchvision_builder("convnext_tiny"), "Liu 2022, arXiv 2201.03545"
+    ),
+}
+
+
+def build_model(name: str | ModelSpec, num_classes: int, weights: str | None = None) -> nn.Module:
+    """Build a classifier from the MODELS table, in train mode, on the CPU.
+
+    Args:
+        name: key of MODELS, or a ModelSpec of your own.
+        num_classes: K, the number of outputs.
+        weights: None = random, ``"default"`` = torchvision's, or the path of a state dict; another number of classes
+            in it is fine, the head is replaced.
+
+    Raises:
+        ValueError: unknown name, ``num_classes`` below 1, or weights that do not fit.
+    """
+    check_range("num_classes", num_classes, 1)
+    spec = name if isinstance(name, ModelSpec) else look_up("name", name, MODELS)
+    return spec.build(num_classes, weights)

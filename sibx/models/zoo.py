@@ -1,0 +1,83 @@
+"""torchvision's classifiers with a head for your classes."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torchvision import models as tv
+
+from sibx._checks import require
+
+IMAGENET_CLASSES = 1000
+
+
+def build_torchvision(
+    name: str, num_classes: int, weights: str | None = None, *, head: str = "classifier"
+) -> nn.Module:
+    """Build a torchvision classifier with ``num_classes`` outputs.
+
+    Args:
+        name: torchvision's name of the builder.
+        num_classes: K of the new head.
+        weights: None = random; ``"default"`` = torchvision's own (from its cache, else downloaded); otherwise the path
+            of a state dict. A state dict with another number of classes is loaded before the head is replaced.
+        head: name of the attribute that holds the head; its last linear layer is replaced.
+
+    Raises:
+        ValueError: the file is missing, or its keys or shapes are not the model's.
+    """
+    if weights == "default":
+        model = tv.get_model(name, weights="DEFAULT")
+    elif weights is None:
+        model = tv.get_model(name, weights=None, num_classes=num_classes)
+    else:
+        model = _load(name, weights, head)
+    assert isinstance(model, nn.Module)
+    return replace_head(model, head, num_classes)
+
+
+def replace_head(model: nn.Module, head: str, num_classes: int) -> nn.Module:
+    """Replace the last linear layer under ``model.<head>`` unless it already has ``num_classes`` outputs."""
+    name, linear = _last_linear(model, head)
+    if linear.out_features != num_classes:
+        parent = model.get_submodule(name.rpartition(".")[0])
+        setattr(parent, name.rpartition(".")[2], nn.Linear(linear.in_features, num_classes))
+    return model
+
+
+def head_parameters(model: nn.Module) -> list[nn.Parameter]:
+    """Parameters of the model's last linear layer, the head that maps features to classes ([] if it has none)."""
+    linears = [m for m in model.modules() if isinstance(m, nn.Linear)]
+    return list(linears[-1].parameters()) if linears else []
+
+
+def _last_linear(model: nn.Module, head: str) -> tuple[str, nn.Linear]:
+    root = model.get_submodule(head)
+    names = [n for n, m in root.named_modules() if isinstance(m, nn.Linear)]
+    require(bool(names), "head", "hold a linear layer", head)
+    name = f"{head}.{names[-1]}" if names[-1] else head
+    linear = model.get_submodule(name)
+    assert isinstance(linear, nn.Linear)
+    return name, linear
+
+
+def _load(name: str, weights: str, head: str) -> nn.Module:
+    require(Path(weights).is_file(), "weights", "be 'default' or the path of a state dict", weights)
+    state: dict[str, Tensor] = torch.load(weights, map_location="cpu", weights_only=True)
+    model = tv.get_model(name, weights=None, num_classes=IMAGENET_CLASSES)
+    head_name, _ = _last_linear(model, head)
+    classes = state.get(f"{head_name}.weight", torch.empty(IMAGENET_CLASSES, 0)).shape[0]
+    model = tv.get_model(name, weights=None, num_classes=classes)
+    try:
+        model.load_state_dict(state)
+    except (RuntimeError, AttributeError) as error:
+        raise ValueError(f"`weights` must hold a state dict of {name}, but got {weights!r}: {error}") from error
+    assert isinstance(model, nn.Module)
+    return model
+
+
+def torchvision_builder(name: str, head: str = "classifier") -> Callable[..., nn.Module]:
+    """Return ``build(num_classes, weights)`` of one torchvision model."""
+    return partial(build_torchvision, name, head=head)

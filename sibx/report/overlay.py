@@ -1,0 +1,97 @@
+"""Heatmaps drawn over images, with the mask's contour."""
+
+from collections.abc import Mapping, Sequence
+
+import cv2
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from sibx._checks import check_heatmaps, check_images, check_masks, check_same_batch, require
+
+COLORMAP = "inferno"
+CLIP = 0.995  # a map is drawn from 0 to this quantile of itself, so that one hot pixel does not blank the rest
+CELL_INCHES = 1.35
+
+
+def montage(
+    pixels: Tensor,
+    masks: Tensor,
+    heatmaps: Mapping[str, Tensor],
+    row_titles: Sequence[str] | None = None,
+    *,
+    opacity: float = 0.6,
+) -> Figure:
+    """Draw one row per image: the image with its mask's contour, then every heatmap over the image.
+
+    Every map has its own scale, from 0 to its 99.5 % quantile: brightness says where, not how much.
+
+    Args:
+        pixels: (B, 3, H, W) in [0, 1].
+        masks: (B, 1, H, W) bool; the contour is drawn in every cell.
+        heatmaps: column title -> (B, 1, H, W), at least 0. An undefined map (zero everywhere or not finite) is left
+            blank and says so.
+        row_titles: B titles.
+        opacity: of the heatmap, in [0, 1].
+
+    Returns:
+        A matplotlib Figure (not registered with pyplot); ``figure.savefig(path)`` writes it.
+
+    Raises:
+        ValueError: a wrong shape or dtype.
+    """
+    check_images(pixels, "pixels")
+    check_masks(masks, pixels)
+    for title, maps in heatmaps.items():
+        check_heatmaps(maps, f"heatmaps[{title!r}]")
+        check_same_batch(pixels, heatmaps=maps)
+    require(row_titles is None or len(row_titles) == len(pixels), "row_titles", "have one per image", row_titles)
+    columns = 1 + len(heatmaps)
+    figure = Figure(figsize=(CELL_INCHES * columns, CELL_INCHES * len(pixels) + 0.5), layout="constrained")
+    axes = figure.subplots(len(pixels), columns, squeeze=False)
+    for row, (picture, mask) in enumerate(zip(_to_numpy(pixels), masks[:, 0].cpu().numpy(), strict=True)):
+        draw_overlay(axes[row, 0], picture, mask)
+        if row_titles is not None:
+            axes[row, 0].set_ylabel(row_titles[row], fontsize=7)
+        for cell, (title, maps) in zip(axes[row, 1:], heatmaps.items(), strict=True):
+            draw_overlay(cell, picture, mask, maps[row, 0].cpu().numpy(), opacity=opacity)
+            if row == 0:
+                cell.set_title(title, fontsize=7)
+    axes[0, 0].set_title("image, mask", fontsize=7)
+    return figure
+
+
+def draw_overlay(
+    axes: Axes,
+    picture: np.ndarray,
+    mask: np.ndarray,
+    heatmap: np.ndarray | None = None,
+    *,
+    opacity: float = 0.6,
+) -> None:
+    """Draw one picture (H, W, 3) in [0, 1] with a heatmap (H, W) over it and the contour of a mask (H, W) bool."""
+    axes.set_xticks([])
+    axes.set_yticks([])
+    shown = picture if heatmap is None else picture.mean(2, keepdims=True).repeat(3, 2)
+    axes.imshow(shown, vmin=0, vmax=1)
+    if heatmap is not None:
+        top = np.quantile(heatmap, CLIP) if np.isfinite(heatmap).all() else 0.0
+        if top > 0 or (np.isfinite(heatmap).all() and heatmap.max() > 0):
+            axes.imshow(heatmap, cmap=COLORMAP, vmin=0, vmax=top or heatmap.max(), alpha=opacity)
+        else:
+            axes.text(0.5, 0.5, "undefined", ha="center", va="center", transform=axes.transAxes, fontsize=7)
+    for x, y in contours(mask):
+        axes.plot(x, y, color="cyan", linewidth=0.8)
+
+
+def contours(mask: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return the outlines of a mask (H, W) bool as closed x, y lines in pixel coordinates."""
+    found, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    closed = [np.concatenate([line[:, 0], line[:1, 0]]) for line in found]
+    return [(line[:, 0], line[:, 1]) for line in closed]
+
+
+def _to_numpy(pixels: Tensor) -> np.ndarray:
+    return pixels.detach().float().clamp(0, 1).permute(0, 2, 3, 1).contiguous().to(torch.device("cpu")).numpy()

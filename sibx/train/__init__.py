@@ -1,0 +1,23 @@
+"""S-IB fine-tuning: the loss, its settings, and a plain training loop."""
+
+from sibx.train.config import SIBConfig, TrainConfig
+from sibx.train.evidence import class_evidence, contribution, self_masks
+from sibx.train.hsic import cka, hsic
+from sibx.train.loop import FineTuneResult, accuracy, fine_tune, predict
+from sibx.train.objective import LossTerms, SIBLoss
+
+__all__ = [
+    "FineTuneResult",
+    "LossTerms",
+    "SIBConfig",
+    "SIBLoss",
+    "TrainConfig",
+    "accuracy",
+    "cka",
+    "class_evidence",
+    "contribution",
+    "fine_tune",
+    "hsic",
+    "predict",
+    "self_masks",
+]

@@ -1,0 +1,163 @@
+"""The settings of the S-IB objective and of the training loop, every field range-checked."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from sibx._checks import check_choice, check_range, require
+from sibx.attribution.soft_mask import DensityMask, TopShare
+from sibx.datasets.transforms import Augmentation
+
+
+@dataclass(frozen=True, slots=True)
+class SIBConfig:
+    """What the S-IB loss is made of. The presets are the places to start.
+
+    Attributes:
+        form: ``linear``: CE - f F + b B; ``exponential``: CE + f exp(-F) + b exp(B), with the weights f, b and the
+            foreground and background terms F, B.
+        foreground_weight: f, at least 0.
+        background_weight: b, at least 0.
+        layers: where VJPs are taken, dotted name -> weight; ``"input"`` is the image; ``"auto"`` = the last feature map
+            (``find_cam_layer``) with weight 1.
+        masks: where M comes from: ``self-online``, from the VJP of each step; ``self-frozen``, from the starting model
+            once (``fine_tune`` does it; ``self_masks`` by hand); ``given``, from the data.
+        mask_source: what a self mask reads: ``vjp`` the map R (the paper), or ``class-evidence``, the standard
+            deviation over classes of ``sum_k R_k a_k`` at the layer, which needs no label.
+        detach_mask: whether no gradient flows through M (the paper: it flows).
+        background: ``variance`` of R (1 - M) (the paper), or ``fraction`` of the strength of R outside M.
+        foreground: ``hsic`` of R M and x M (the paper), or ``cka``, HSIC without its scale.
+        cotangent: v of the VJP: ``probability`` p (the paper), ``log_probability``, ``logit`` or ``centered_logit`` of
+            the label, ``ones``.
+        background_swap: weight of the cross-entropy with the background features of another image (not in the paper).
+        mask: turns R or the evidence into M: ``DensityMask`` (the paper) or ``TopShare``.
+
+    Raises:
+        ValueError: a field outside its range, or fields that contradict each other.
+    """
+
+    form: Literal["linear", "exponential"] = "linear"
+    foreground_weight: float = 0.01
+    background_weight: float = 1000.0
+    layers: Mapping[str, float] | Literal["auto"] = field(default_factory=lambda: {"input": 1.0})
+    masks: Literal["self-online", "self-frozen", "given"] = "self-online"
+    mask_source: Literal["vjp", "class-evidence"] = "vjp"
+    detach_mask: bool = False
+    background: Literal["variance", "fraction"] = "variance"
+    foreground: Literal["hsic", "cka"] = "hsic"
+    cotangent: Literal["probability", "log_probability", "logit", "centered_logit", "ones"] = "probability"
+    background_swap: float = 0.0
+    mask: DensityMask | TopShare = field(default_factory=DensityMask)
+
+    def __post_init__(self) -> None:
+        check_choice("form", self.form, ("linear", "exponential"))
+        for name in ("foreground_weight", "background_weight", "background_swap"):
+            check_range(name, getattr(self, name), 0)
+        check_choice("masks", self.masks, ("self-online", "self-frozen", "given"))
+        check_choice("mask_source", self.mask_source, ("vjp", "class-evidence"))
+        check_choice("background", self.background, ("variance", "fraction"))
+        check_choice("foreground", self.foreground, ("hsic", "cka"))
+        cotangents = ("probability", "log_probability", "logit", "centered_logit", "ones")
+        check_choice("cotangent", self.cotangent, cotangents)
+        self._check_layers()
+        hard_online = self.masks == "self-online" and isinstance(self.mask, TopShare) and not self.detach_mask
+        require(not hard_online, "mask", "be differentiable unless detach_mask=True", self.mask)
+
+    def _check_layers(self) -> None:
+        if isinstance(self.layers, str):
+            check_choice("layers", self.layers, ("auto",))
+            return
+        require(bool(self.layers), "layers", "name at least one layer", dict(self.layers))
+        for name, weight in self.layers.items():
+            check_range(f"layers[{name!r}]", weight, 0)
+        from_features = self.mask_source == "class-evidence" or self.background_swap > 0
+        require(
+            not (from_features and set(self.layers) == {"input"}),
+            "layers",
+            "name a feature layer for mask_source='class-evidence' and for background_swap",
+            dict(self.layers),
+        )
+        swap_online = self.background_swap > 0 and self.masks == "self-online"
+        require(not swap_online, "masks", "be 'given' or 'self-frozen' for background_swap", self.masks)
+
+    @classmethod
+    def published(cls) -> "SIBConfig":
+        """The objective of the authors' README: CE - 0.01 HSIC + 1000 variance, in input space, mask not detached.
+
+        At 64 px its pull is negligible beside the cross-entropy; it is here to be compared with.
+        """
+        return cls()
+
+    @classmethod
+    def published_script(cls) -> "SIBConfig":
+        """The objective of the authors' training script: CE + 0.01 exp(-HSIC) + 1000 exp(variance)."""
+        return cls(form="exponential")
+
+    @classmethod
+    def recommended(
+        cls,
+        masks: Literal["given", "self"] = "given",
+        layers: Mapping[str, float] | Literal["auto"] = "auto",
+    ) -> "SIBConfig":
+        """The objective that worked in our experiments: feature space, detached masks, scale-free terms.
+
+        Args:
+            masks: ``given``: object masks from the data; ``self``: the top 20 % of the starting model's own class
+                evidence, frozen.
+            layers: ``"auto"`` = the last feature map. There alone the CAMs move most; naming a middle layer as well
+                moves the input-space methods too (for MobileNetV2 ``{"features.13": 1, "features.18": 1}``).
+        """
+        return cls(
+            foreground_weight=0.1,
+            background_weight=1.0,
+            layers=layers,
+            masks="given" if masks == "given" else "self-frozen",
+            mask_source="class-evidence",
+            detach_mask=True,
+            background="fraction",
+            foreground="cka",
+            cotangent="log_probability",
+            background_swap=1.0,
+            mask=TopShare(0.2),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """How ``fine_tune`` trains: AdamW under a one-cycle schedule.
+
+    Attributes:
+        objective: the S-IB loss, or None for plain cross-entropy.
+        epochs: passes over the training data, at least 1.
+        batch_size: images per step, at least 2; an incomplete last batch is left out.
+        learning_rate: peak of the schedule.
+        head_learning_rate: the same for the last linear layer; None = ``learning_rate``.
+        weight_decay: of AdamW.
+        augmentation: ``none``, ``flip``, or ``flip_crop``, applied to images and masks together.
+        batch_norm: ``eval``: keep BatchNorm's statistics while fine-tuning (in train mode images of a batch influence
+            each other's VJP); ``train``: when training from scratch.
+        seed: of the order and the augmentation.
+
+    Raises:
+        ValueError: a field outside its range.
+    """
+
+    objective: SIBConfig | None = None
+    epochs: int = 3
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    head_learning_rate: float | None = None
+    weight_decay: float = 1e-4
+    augmentation: Augmentation = "flip"
+    batch_norm: Literal["eval", "train"] = "eval"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_range("epochs", self.epochs, 1)
+        check_range("batch_size", self.batch_size, 2)
+        check_range("learning_rate", self.learning_rate, 0)
+        check_range("weight_decay", self.weight_decay, 0)
+        check_choice("augmentation", self.augmentation, ("none", "flip", "flip_crop"))
+        check_choice("batch_norm", self.batch_norm, ("eval", "train"))
+        if self.head_learning_rate is not None:
+            check_range("head_learning_rate", self.head_learning_rate, 0)

@@ -1,0 +1,111 @@
+"""What a layer contributes to the classes, and masks made of it."""
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from tqdm.auto import tqdm
+
+from sibx.attribution.vjp import differentiate, potential
+from sibx.datasets.base import MaskedDataset, collate
+from sibx.models.layers import eval_mode, find_cam_layer, record, resolve_layer
+from sibx.train.config import SIBConfig
+
+SHIFT = 1 / 16  # of a side: half a cell of a stride-8 net at 64 px; averages out the grid's phase
+
+
+def layer_weights(model: nn.Module, config: SIBConfig) -> Mapping[str, float]:
+    """Return layer name -> weight, with ``"auto"`` resolved for the model."""
+    return {find_cam_layer(model): 1.0} if isinstance(config.layers, str) else config.layers
+
+
+def contribution(vjp_map: Tensor, activations: Tensor) -> Tensor:
+    """Return ``c = sum_k R_k a_k`` (B, 1, h, w): the first-order contribution of every position, signed."""
+    return (vjp_map * activations).sum(1, keepdim=True)
+
+
+def class_evidence(logits: Tensor, activations: Tensor) -> Tensor:
+    """Return the standard deviation over classes of every position's contribution, (B, 1, h, w), at least 0.
+
+    ``std_k(sum_c dz_k/da_c a_c)``, the energy of all class VJPs; it needs no label. A position that speaks for all
+    classes alike has none. For a network that ends in global average pooling and one linear layer this is
+    ``std_k(w_k . a) / (h w)``; here it is computed for any tail, by one backward pass through it per class.
+
+    Args:
+        logits: (B, K), computed from the activations, K at least 2.
+        activations: (B, C, h, w), in the graph of the logits.
+
+    The result is detached.
+    """
+    maps = [
+        contribution(torch.autograd.grad(logits[:, k].sum(), activations, retain_graph=True)[0], activations)
+        for k in range(logits.shape[1])
+    ]
+    return torch.stack(maps).detach().std(0)
+
+
+def self_masks(
+    model: nn.Module,
+    dataset: MaskedDataset,
+    *,
+    config: SIBConfig,
+    batch_size: int = 64,
+    device: torch.device | str | None = None,
+) -> Tensor:
+    """Compute the frozen self masks of a model, one per image of the data set, in its order.
+
+    The evidence at the layer (class evidence, or the strength of the VJP, by ``config.mask_source``) is resized
+    bilinearly to the image, averaged over four copies of it (mirrored or not, shifted by 1/16 of a side or not, each
+    moved back), and turned into a mask by ``config.mask``, which is then cut at 1/2.
+
+    Args:
+        model: the starting model; evaluated in eval mode and left in the mode it was in.
+        dataset: images; their masks are not looked at.
+        config: ``layers`` (the last one counts), ``mask_source``, ``cotangent`` and ``mask``.
+        batch_size: images per pass.
+        device: where to compute; None = the model's.
+
+    Returns:
+        (N, 1, H, W) bool on the CPU.
+
+    Raises:
+        ValueError: a layer that does not exist or outputs no feature map.
+    """
+    device = device or next(model.parameters()).device
+    layer = list(layer_weights(model, config))[-1]
+    loader = DataLoader(dataset, batch_size=batch_size, collate_fn=collate)
+    with eval_mode(model):
+        parts = [
+            config.mask(_averaged_evidence(model, layer, batch.images.to(device), config)).cpu() > 0.5
+            for batch in tqdm(loader, desc="self masks", leave=False)
+        ]
+    return torch.cat(parts)
+
+
+def _averaged_evidence(model: nn.Module, layer: str, images: Tensor, config: SIBConfig) -> Tensor:
+    shift = round(SHIFT * images.shape[-1])
+    total = torch.zeros_like(images[:, :1])
+    for mirrored in (False, True):
+        for step in (0, shift):
+            copy = images.roll((step, step), (2, 3))
+            evidence = _evidence(model, layer, copy.flip(-1) if mirrored else copy, config)
+            evidence = F.interpolate(evidence, images.shape[2:], mode="bilinear")
+            total += (evidence.flip(-1) if mirrored else evidence).roll((-step, -step), (2, 3))
+    return total
+
+
+def _evidence(model: nn.Module, layer: str, images: Tensor, config: SIBConfig) -> Tensor:
+    """Non-negative evidence (B, 1, h, w) of one layer; cotangents that name a class get the predicted one."""
+    leaf = images.detach().requires_grad_()
+    modules = {} if layer == "input" else {layer: resolve_layer(model, layer)}
+    with torch.enable_grad(), record(model, modules) as activations:
+        logits = model(leaf)
+    point = activations.get(layer, leaf)
+    if config.mask_source == "class-evidence":
+        return class_evidence(logits, point)
+    (vjp_map,) = differentiate(potential(logits, config.cotangent, logits.argmax(1)), [point])
+    if layer == "input":
+        return torch.linalg.vector_norm(vjp_map, dim=1, keepdim=True)
+    return contribution(vjp_map, point).abs().detach()
