@@ -14,7 +14,7 @@ $(STAMP):
 	@touch $(STAMP)
 
 test: $(STAMP)
-	$(RUN) -m pytest --numprocesses 2 --cov --cov-report=term:skip-covered
+	OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses 2 --cov --cov-report=term:skip-covered
 
 benchmark: $(STAMP)
 	$(RUN) benchmarks/run_all.py

@@ -10,6 +10,8 @@ Without arguments: the embedded synthetic benchmark, no download. Nothing is cho
 """
 
 import dataclasses
+import re
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -20,7 +22,7 @@ import pandas as pd
 import torch
 from jsonargparse import auto_cli
 from torch import nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from sibx import (
     METHODS,
@@ -87,8 +89,10 @@ def main(
     model: str = "tiny_cnn",
     weights: str | None = None,
     image_size: int | None = None,
-    test_images: int = 80,
+    train_images: int | None = None,
+    test_images: int = 64,
     perturbed_images: int = 24,
+    epochs: int | None = None,
     seed: int = 0,
     threads: int | None = None,
     out: Path = Path("results"),
@@ -101,8 +105,10 @@ def main(
         model: key of MODELS.
         weights: None = train from scratch, "default" = torchvision's, or the path of a state dict.
         image_size: side of the images in pixels; default the data set's.
+        train_images: at most so many training images, spread over the set; default all.
         test_images: images per test split that are explained, spread over the split.
         perturbed_images: how many of those also get deletion and insertion (57 forward passes each).
+        epochs: of the starting training and of the fine-tuning; default each recipe's own.
         seed: of weights, order, augmentation and shuffling.
         threads: of torch; default its own choice.
         out: folder for the results.
@@ -116,6 +122,11 @@ def main(
     tests = [s for s in splits if s.startswith("test")]
     recipe = PRE_TRAINED if weights else FROM_SCRATCH
     recipe = replace(recipe, layers=MIDDLE_LAYERS.get(model) if weights else None)
+    if train_images is not None:
+        splits["train"] = _subset(splits["train"], train_images)
+    if epochs is not None:
+        start_config, tune_config = (replace(c, epochs=epochs) for c in (recipe.start, recipe.tune))
+        recipe = replace(recipe, start=start_config, tune=tune_config)
     network = build_model(model, len(splits["train"].classes), weights)
     trained, log = _train_all(network, splits, recipe, seed)
     print("\nAccuracy [95 % interval over images]\n" + to_markdown(_accuracy_table(trained, splits, tests), "training"))
@@ -297,4 +308,6 @@ def _draw_montage(trained: Mapping[str, nn.Module], images: InMemoryDataset, pat
 
 
 if __name__ == "__main__":
-    auto_cli(main, as_positional=False)
+    # Options may be spelled with dashes as well as with underscores.
+    words = [re.sub(r"(?<=\w)-(?=[\w-]*(=|$))", "_", w) if w.startswith("--") else w for w in sys.argv[1:]]
+    auto_cli(main, args=words, as_positional=False)

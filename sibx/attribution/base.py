@@ -9,13 +9,12 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import torch
 import torch.nn.functional as F
-from captum._utils.common import _run_forward, _select_targets
+from captum._utils.common import _select_targets
 from captum.attr import GradientAttribution
 from captum.log import log_usage
 from torch import Tensor, nn
 
 from sibx._checks import check_choice, check_images, require
-from sibx.attribution.vjp import differentiate
 from sibx.models.layers import frozen_batch_norm
 
 Tensors = Tensor | tuple[Tensor, ...]
@@ -93,6 +92,9 @@ class SafeAttribution(GradientAttribution):
         tensors = _check_inputs(inputs)
         target = format_target(target)
         extra = _as_extra(additional_forward_args)
+        if not len(tensors[0]):
+            empty = self._empty(tensors)
+            return empty if isinstance(inputs, tuple) else empty[0]
         with grad_enabled(), frozen_batch_norm(self.forward_func):
             parts = [
                 tuple(a.detach() for a in self._explain(*chunk))
@@ -105,10 +107,9 @@ class SafeAttribution(GradientAttribution):
     def _explain(self, inputs: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...]) -> tuple[Tensor, ...]:
         """Attributions for a tuple of fresh leaf tensors that require grad, in grad mode."""
 
-    def _gradients(self, inputs: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...]) -> tuple[Tensor, ...]:
-        """Gradient of the target's score for every input, zeros for one that the model ignores."""
-        outputs = _run_forward(self.forward_func, inputs, None, extra)
-        return differentiate(select_scores(outputs, target, len(inputs[0])).sum(), inputs)
+    def _empty(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Attributions of no rows at all."""
+        return tuple(torch.zeros_like(t) for t in inputs)
 
 
 def select_scores(outputs: object, target: Any, batch: int) -> Tensor:
@@ -196,8 +197,8 @@ def _split_rows(
     batch = len(tensors[0])
     require(size is None or size >= 1, "internal_batch_size", "be at least 1", size)
     per_row = isinstance(target, list) or (isinstance(target, Tensor) and target.numel() > 1)
-    step = max(batch if size is None else size, 1)
-    for start in range(0, max(batch, 1), step):
+    step = batch if size is None else size
+    for start in range(0, batch, step):
         rows = slice(start, start + step)
         # A new leaf per call: the caller's tensors keep their requires_grad whatever happens.
         leaves = tuple((t.clone() if t.is_inference() else t.detach())[rows].requires_grad_() for t in tensors)

@@ -39,6 +39,9 @@ class GradientCAM(SafeAttribution, LayerAttribution):
     def _weigh(self, activations: Tensor, gradients: Tensor) -> Tensor:
         """Combine activations and gradients (B, C, h, w) into a map (B, 1, h, w)."""
 
+    def _empty(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return (inputs[0].new_zeros(0, 1, *inputs[0].shape[2:]),)
+
     def _explain(self, inputs: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...]) -> tuple[Tensor, ...]:
         # The inputs require grad, so the layer's output does too, even when all parameters are frozen.
         with record(self.forward_func, {"layer": self.layer}) as outputs:

@@ -28,7 +28,7 @@ class IntegratedGradients(SafeAttribution):
     Source: Sundararajan et al., arXiv 1703.01365, through ``captum.attr.IntegratedGradients``.
     """
 
-    def __init__(self, forward_func: Callable[..., Tensor], *, steps: int = 32, points_per_pass: int = 256):
+    def __init__(self, forward_func: Callable[..., Tensor], *, steps: int = 32, points_per_pass: int = 64):
         super().__init__(forward_func)
         check_range("steps", steps, 1)
         check_range("points_per_pass", points_per_pass, 1)

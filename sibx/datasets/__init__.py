@@ -3,6 +3,8 @@
 To add a dataset: one file here with a MaskedDataset, and one line in DATASETS.
 """
 
+from typing import Any
+
 from sibx._checks import look_up
 from sibx.datasets.base import (
     DatasetSpec,
@@ -37,8 +39,8 @@ __all__ = [
 ]
 
 
-def _build_synthetic(root: str | None, split: str, image_size: int, **options: float) -> SyntheticDataset:
-    return SyntheticDataset(split, image_size, **options)  # type: ignore[arg-type]  # root: there is nothing to read
+def _build_synthetic(_: str | None, split: str, image_size: int, **options: Any) -> SyntheticDataset:
+    return SyntheticDataset("test-id" if split == "test" else split, image_size, **options)
 
 
 DATASETS: dict[str, DatasetSpec] = {
@@ -81,7 +83,7 @@ def build_dataset(
     Args:
         name: key of DATASETS, or a DatasetSpec of your own.
         root: folder of the data; ignored by ``synthetic``.
-        split: one of the spec's splits.
+        split: one of the spec's splits; ``test`` of ``synthetic`` is ``test-id``.
         image_size: side of the square images in pixels.
         options: passed to the dataset's class (``rho`` of ``synthetic``, ``boundary`` of ``oxford-pets``).
 

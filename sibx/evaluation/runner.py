@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from sibx._checks import check_choice, check_logits, check_range, look_up, require
 from sibx.attribution import METHODS, Method, MethodSpec, build_method, to_heatmap
@@ -33,6 +33,7 @@ def evaluate(
     device: torch.device | str | None = None,
     seed: int = 0,
     labels: Mapping[str, str] | None = None,
+    progress: bool = True,
 ) -> Results:
     """Explain every image with every method and score every explanation with every metric.
 
@@ -49,6 +50,7 @@ def evaluate(
         device: where to compute; None = where the model is.
         seed: of everything random.
         labels: values of the ``model`` and ``training`` columns (default empty).
+        progress: whether to show a progress bar on stderr.
 
     Returns:
         Results with one row per image, method and metric. A score is NaN where it is undefined.
@@ -73,7 +75,7 @@ def evaluate(
     with eval_mode(model.to(device)):
         built = [(spec, build_method(spec, model, layer)) for spec in chosen]
         batches = DataLoader(dataset, batch_size, collate_fn=collate)
-        for batch in tqdm(batches, desc=f"evaluate {constants['training'] or dataset.split}", leave=False):
+        for batch in tqdm(batches, desc=f"evaluate {dataset.split}", leave=False, disable=not progress):
             image_rows, confidence = _describe(model, batch.to(device), target)
             image_rows = image_rows.assign(confidence=confidence, seed=seed, **constants)
             targets = torch.from_numpy(image_rows["target"].to_numpy(copy=True)).to(device)

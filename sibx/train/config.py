@@ -59,26 +59,22 @@ class SIBConfig:
         check_choice("foreground", self.foreground, ("hsic", "cka"))
         cotangents = ("probability", "log_probability", "logit", "centered_logit", "ones")
         check_choice("cotangent", self.cotangent, cotangents)
-        self._check_layers()
         hard_online = self.masks == "self-online" and isinstance(self.mask, TopShare) and not self.detach_mask
         require(not hard_online, "mask", "be differentiable unless detach_mask=True", self.mask)
-
-    def _check_layers(self) -> None:
-        if isinstance(self.layers, str):
-            check_choice("layers", self.layers, ("auto",))
-            return
-        require(bool(self.layers), "layers", "name at least one layer", dict(self.layers))
-        for name, weight in self.layers.items():
-            check_range(f"layers[{name!r}]", weight, 0)
-        from_features = self.mask_source == "class-evidence" or self.background_swap > 0
-        require(
-            not (from_features and set(self.layers) == {"input"}),
-            "layers",
-            "name a feature layer for mask_source='class-evidence' and for background_swap",
-            dict(self.layers),
-        )
         swap_online = self.background_swap > 0 and self.masks == "self-online"
         require(not swap_online, "masks", "be 'given' or 'self-frozen' for background_swap", self.masks)
+        if isinstance(self.layers, str):
+            check_choice("layers", self.layers, ("auto",))
+        else:
+            self._check_layers(self.layers)
+
+    def _check_layers(self, layers: Mapping[str, float]) -> None:
+        require(bool(layers), "layers", "name at least one layer", dict(layers))
+        for name, weight in layers.items():
+            check_range(f"layers[{name!r}]", weight, 0)
+        on_features = self.background_swap > 0 or (self.mask_source == "class-evidence" and self.masks != "given")
+        rule = "name a feature layer last for background_swap and for mask_source='class-evidence'"
+        require(not on_features or list(layers)[-1] != "input", "layers", rule, dict(layers))
 
     @classmethod
     def published(cls) -> "SIBConfig":

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from sibx.attribution.vjp import differentiate, potential
 from sibx.datasets.base import MaskedDataset, collate
@@ -53,6 +53,7 @@ def self_masks(
     config: SIBConfig,
     batch_size: int = 64,
     device: torch.device | str | None = None,
+    progress: bool = True,
 ) -> Tensor:
     """Compute the frozen self masks of a model, one per image of the data set, in its order.
 
@@ -66,6 +67,7 @@ def self_masks(
         config: ``layers`` (the last one counts), ``mask_source``, ``cotangent`` and ``mask``.
         batch_size: images per pass.
         device: where to compute; None = the model's.
+        progress: whether to show a progress bar on stderr.
 
     Returns:
         (N, 1, H, W) bool on the CPU.
@@ -79,7 +81,7 @@ def self_masks(
     with eval_mode(model):
         parts = [
             config.mask(_averaged_evidence(model, layer, batch.images.to(device), config)).cpu() > 0.5
-            for batch in tqdm(loader, desc="self masks", leave=False)
+            for batch in tqdm(loader, desc="self masks", leave=False, disable=not progress)
         ]
     return torch.cat(parts)
 

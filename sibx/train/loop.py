@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from sibx._checks import require
 from sibx.datasets.base import InMemoryDataset, MaskedBatch, MaskedDataset, collate
@@ -46,6 +46,7 @@ def fine_tune(
     val_data: MaskedDataset | None = None,
     out_dir: str | Path | None = None,
     device: torch.device | str | None = None,
+    progress: bool = True,
 ) -> FineTuneResult:
     """Fine-tune a classifier with the S-IB loss, or with cross-entropy alone.
 
@@ -59,6 +60,7 @@ def fine_tune(
         val_data: measured after every epoch.
         out_dir: if given, ``model.pt`` (see ``load_checkpoint``) is written there at the end.
         device: where to train; None = where the model is.
+        progress: whether to show a progress bar with the loss terms on stderr.
 
     Raises:
         ValueError: fewer images than one batch, or whatever SIBLoss refuses.
@@ -72,7 +74,7 @@ def fine_tune(
     )
     device = torch.device(device) if device is not None else next(model.parameters()).device
     model = copy.deepcopy(model).to(device)
-    train_data = _with_frozen_masks(model, train_data, config)
+    train_data = _with_frozen_masks(model, train_data, config, progress)
     generator = torch.Generator().manual_seed(config.seed)
     loader = DataLoader(
         train_data, config.batch_size, shuffle=True, drop_last=True, generator=generator, collate_fn=collate
@@ -84,7 +86,7 @@ def fine_tune(
         start = time.perf_counter()
         _set_mode(model, config)
         meter = _Meter()
-        with tqdm(loader, desc=f"epoch {epoch + 1}/{config.epochs}", leave=False) as bar:
+        with tqdm(loader, desc=f"epoch {epoch + 1}/{config.epochs}", leave=False, disable=not progress) as bar:
             for batch in bar:
                 terms = _step(model, objective, _augmented(batch, config, generator).to(device))
                 optimizer.step()
@@ -119,10 +121,10 @@ def accuracy(model: nn.Module, dataset: MaskedDataset, *, batch_size: int = 64) 
     return float((predicted == labels).double().mean())
 
 
-def _with_frozen_masks(model: nn.Module, data: MaskedDataset, config: TrainConfig) -> MaskedDataset:
+def _with_frozen_masks(model: nn.Module, data: MaskedDataset, config: TrainConfig, progress: bool) -> MaskedDataset:
     if config.objective is None or config.objective.masks != "self-frozen":
         return data
-    masks = self_masks(model, data, config=config.objective, batch_size=config.batch_size)
+    masks = self_masks(model, data, config=config.objective, batch_size=config.batch_size, progress=progress)
     return InMemoryDataset.load(data).with_masks(masks)
 
 

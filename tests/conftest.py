@@ -1,0 +1,39 @@
+"""Shared fixtures: small models and images, and the real data where it is at hand."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from sibx.datasets import InMemoryDataset, SyntheticDataset
+from sibx.models import TinyCNN
+
+SHARED = Path(__file__).parent.parent.parent / "shared" / "data"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def images():
+    return torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return TinyCNN(num_classes=5, width=8).eval()
+
+
+@pytest.fixture(scope="session")
+def shapes():
+    return InMemoryDataset.load(SyntheticDataset("test-id", 32, size=24))
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    if not SHARED.is_dir():
+        pytest.skip(f"the real data is not beside the repository: no folder {SHARED.name} in ../shared")
+    return SHARED

@@ -1,0 +1,39 @@
+"""Localization and perturbation scores, pixel by pixel from their definitions."""
+
+import numpy as np
+
+
+def foreground_focus(heatmap, mask):
+    inside = total = 0.0
+    for y, x in np.ndindex(heatmap.shape):
+        total += heatmap[y, x]
+        inside += heatmap[y, x] if mask[y, x] else 0.0
+    return inside / total
+
+
+def background_suppression(heatmap, mask):
+    inside = np.mean([heatmap[p] for p in np.ndindex(heatmap.shape) if mask[p]])
+    outside = np.mean([heatmap[p] for p in np.ndindex(heatmap.shape) if not mask[p]])
+    return inside / (inside + outside)
+
+
+def pointing_game(heatmap, mask, tolerance):
+    maxima = [p for p in np.ndindex(heatmap.shape) if heatmap[p] == heatmap.max()]
+    objects = [p for p in np.ndindex(mask.shape) if mask[p]]
+    hits = [any((y - v) ** 2 + (x - u) ** 2 <= tolerance**2 for v, u in objects) for y, x in maxima]
+    return np.mean(hits)
+
+
+def perturbation_curve(probability, start, end, order, steps):
+    """Replace pixels of start (C, H, W) by those of end in this order; probability of every stage."""
+    pixels = len(order)
+    curve, fractions = [], []
+    for step in range(steps + 1):
+        count = round(step * pixels / steps)
+        frame = start.copy()
+        for y, x in order[:count]:
+            frame[:, y, x] = end[:, y, x]
+        curve.append(probability(frame))
+        fractions.append(count / pixels)
+    area = sum((b - a) * (p + q) / 2 for a, b, p, q in zip(fractions, fractions[1:], curve, curve[1:], strict=False))
+    return np.array(curve), area

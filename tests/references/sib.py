@@ -1,0 +1,57 @@
+"""The published S-IB formulas, written plainly, one step a line."""
+
+import torch
+import torch.nn.functional as F
+
+
+def soft_quantile(values, q, temperature=0.1):
+    """sum_i w_i sort(v)_i with w = softmax(-|i - q (n - 1)| / T) over all n values of a 1-D tensor."""
+    n = len(values)
+    ranks = torch.arange(n, dtype=values.dtype)
+    weights = torch.softmax(-(ranks - q * (n - 1)).abs() / temperature, 0)
+    return (weights * values.sort().values).sum()
+
+
+def density_mask(vjp_map, window):
+    """M of one image, R (C, H, W) -> (H, W)."""
+    g = vjp_map.mean(0).abs()
+    low, high = soft_quantile(g.flatten(), 0.05), soft_quantile(g.flatten(), 0.95)
+    g = (g - low) / (high - low + 1e-8)
+    h = torch.sigmoid(10 * (g - soft_quantile(g.flatten(), 0.8)))
+    d = F.avg_pool2d(h[None, None], window, stride=1, padding=window // 2)[0, 0]
+    return torch.sigmoid(10 * (d - soft_quantile(d.flatten(), 0.8)))
+
+
+def hsic(a, b):
+    """Biased HSIC with linear kernels and explicit centering matrices."""
+    n = len(a)
+    center = torch.eye(n, dtype=a.dtype) - 1 / n
+    k, m = a @ a.T, b @ b.T
+    return ((center @ k @ center) * (center @ m @ center)).sum() / (n - 1) ** 2
+
+
+def vjp_map(model, images):
+    """R = grad_x (|p|^2 / 2), differentiable."""
+    images = images.clone().requires_grad_()
+    logits = model(images)
+    half_norm = 0.5 * (logits.softmax(1) ** 2).sum()
+    return logits, torch.autograd.grad(half_norm, images, create_graph=True)[0]
+
+
+def loss(model, images, labels, *, window, exponential=False):
+    """Return total, HSIC, background."""
+    logits, r = vjp_map(model, images)
+    mask = torch.stack([density_mask(row, window) for row in r])[:, None]
+
+    def rows(tensor):
+        flat = tensor.reshape(len(tensor), -1)
+        return flat / flat.norm(dim=1, keepdim=True)
+
+    foreground = hsic(rows(r * mask), rows(images * mask))
+    background = torch.stack([(row * (1 - m)).var() for row, m in zip(r, mask, strict=True)]).mean()
+    cross_entropy = F.cross_entropy(logits, labels)
+    if exponential:
+        total = cross_entropy + 0.01 * torch.exp(-foreground) + 1000 * torch.exp(background)
+    else:
+        total = cross_entropy - 0.01 * foreground + 1000 * background
+    return total, foreground, background

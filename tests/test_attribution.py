@@ -1,0 +1,512 @@
+"""Attribution: the contract over METHODS, oracles, closed forms, and the soft mask against its slow form."""
+
+import copy
+import pickle
+
+import captum.attr as captum
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from captum.attr import NoiseTunnel, visualization
+from captum.metrics import infidelity, sensitivity_max
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from sibx.attribution import (
+    METHODS,
+    ControlMap,
+    DensityMask,
+    GradCAM,
+    InputXGradient,
+    IntegratedGradients,
+    Saliency,
+    SIBAttribution,
+    SmoothGrad,
+    TopShare,
+    build_method,
+    soft_quantile,
+    to_heatmap,
+    vjp,
+)
+from sibx.attribution.controls import center, random
+from sibx.attribution.soft_mask import odd_window
+from sibx.attribution.vjp import potential
+from tests.references import sib as reference
+
+NAMES = list(METHODS)
+EXPLAINERS = [n for n in NAMES if not n.startswith("control_")]
+
+
+def explain(name, model, images, target=1):
+    return build_method(name, model).attribute(images, target=target)
+
+
+class Failing(nn.Module):
+    """Fails in the classifier, after all hooks have been set."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.features, self.classifier = model.features, nn.Linear(1, 1)
+
+    def forward(self, images):
+        return self.classifier(self.features(images).mean((2, 3)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+class TestContract:
+    def test_tensor_and_tuple(self, name, model, images):
+        one = explain(name, model, images)
+        (as_tuple,) = explain(name, model, (images,))
+        assert torch.equal(one, as_tuple)
+        assert one.shape[0] == 4
+        assert one.shape[2:] == images.shape[2:]
+        assert one.is_contiguous()
+        assert not one.requires_grad
+
+    def test_row_alone_is_row_in_batch(self, name, model, images):
+        model = model.double()
+        whole = explain(name, model, images.double(), target=[0, 1, 2, 3])
+        alone = torch.cat([explain(name, model, images.double()[i : i + 1], target=i) for i in range(4)])
+        assert torch.allclose(whole, alone, atol=1e-6 if name == "integrated_gradients" else 1e-10)
+
+    def test_leaves_no_trace(self, name, model, images):
+        model.train()
+        model.features[1].eval()
+        images.requires_grad_()
+        images.grad = torch.ones_like(images)
+        modes = [m.training for m in model.modules()]
+        state = {k: v.clone() for k, v in model.state_dict().items()}
+        with torch.no_grad():
+            explain(name, model, images)
+            assert not torch.is_grad_enabled()
+        assert [m.training for m in model.modules()] == modes
+        assert all(torch.equal(state[k], v) for k, v in model.state_dict().items())
+        assert images.requires_grad
+        assert torch.equal(images.grad, torch.ones_like(images))
+        assert all(p.grad is None for p in model.parameters())
+        assert not any(m._forward_hooks or m._backward_hooks for m in model.modules())
+
+    def test_frozen_parameters(self, name, model, images):
+        expected = explain(name, model, images)
+        assert torch.equal(explain(name, model.requires_grad_(False), images), expected)
+
+    def test_inference_mode(self, name, model, images):
+        expected = explain(name, model, images)
+        with torch.inference_mode():
+            assert torch.equal(explain(name, model, images.clone()), expected)
+
+    def test_empty_batch(self, name, model, images):
+        assert explain(name, model, images[:0]).shape[0] == 0
+
+    def test_channels_last(self, name, model, images):
+        result = explain(name, model, images.contiguous(memory_format=torch.channels_last))
+        assert result.is_contiguous()
+        assert torch.allclose(result, explain(name, model, images), atol=1e-4)
+
+    @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+    def test_dtype_is_kept(self, name, dtype, model, images):
+        assert explain(name, model.to(dtype), images.to(dtype)).dtype == dtype
+
+    def test_heatmap(self, name, model, images):
+        heatmap = to_heatmap(explain(name, model, images), (32, 32), METHODS[name].reduce)
+        assert heatmap.shape == (4, 1, 32, 32)
+        assert heatmap.dtype == torch.float32
+        assert heatmap.min() >= 0
+
+    def test_deepcopy_and_pickle(self, name, model, images):
+        method = build_method(name, model)
+        expected = method.attribute(images, target=1)
+        for twin in (copy.deepcopy(method), pickle.loads(pickle.dumps(method))):
+            assert torch.allclose(twin.attribute(images, target=1), expected)
+
+    def test_deterministic(self, name, model, images):
+        assert torch.equal(explain(name, model, images), explain(name, model, images))
+
+
+@pytest.mark.parametrize(("name", "channels"), [("integrated_gradients", 3), ("sib", 3), ("gradcam", 1)])
+def test_empty_batch_keeps_its_shape(name, channels, model, images):
+    assert explain(name, model, images[:0]).shape == (0, channels, 32, 32)
+    assert explain(name, model, (images[:0],))[0].shape == (0, channels, 32, 32)
+
+
+@pytest.mark.parametrize("name", EXPLAINERS)
+class TestExplainers:
+    def test_restored_after_an_exception(self, name, model, images):
+        broken = Failing(model)
+        with pytest.raises(RuntimeError):
+            explain(name, broken, images)
+        assert not images.requires_grad
+        assert not any(m._forward_hooks for m in broken.modules())
+
+    @pytest.mark.parametrize(
+        "target",
+        [2, np.int64(2), torch.tensor(2), [2] * 4, [np.int64(2)] * 4, np.full(4, 2), torch.full((4,), 2), (2,)],
+        ids=str,
+    )
+    def test_target_forms(self, name, target, model, images):
+        assert torch.allclose(explain(name, model, images, target), explain(name, model, images, 2), atol=1e-7)
+
+    @pytest.mark.parametrize(
+        "target", [True, 1.0, torch.tensor([1.0] * 4), torch.tensor([True] * 4), [True] * 4], ids=str
+    )
+    def test_bad_targets(self, name, target, model, images):
+        with pytest.raises(ValueError, match="`target` must be an integer class index"):
+            explain(name, model, images, target)
+
+    def test_integer_images(self, name, model):
+        with pytest.raises(ValueError, match=r"`inputs` must be a floating-point tensor .* a uint8 tensor"):
+            explain(name, model, torch.zeros(1, 3, 8, 8, dtype=torch.uint8))
+
+    def test_nan_is_not_hidden(self, name, model, images):
+        images[1] = torch.nan
+        assert not explain(name, model, images)[1].isfinite().all()
+
+    def test_noise_tunnel(self, name, model, images):
+        tunnel = NoiseTunnel(build_method(name, model))
+        assert tunnel.attribute(images, target=1, nt_samples=2, stdevs=0.1).isfinite().all()
+
+    def test_internal_batch_size(self, name, model, images):
+        method = build_method(name, model.double())
+        targets = torch.tensor([3, 1, 0, 2])
+        whole = method.attribute(images.double(), target=targets)
+        split = method.attribute(images.double(), target=targets, internal_batch_size=3)
+        assert torch.allclose(whole, split, atol=1e-7)
+        with pytest.raises(ValueError, match="`internal_batch_size` must be at least 1"):
+            method.attribute(images, target=1, internal_batch_size=0)
+
+    def test_sensitivity_max(self, name, model, images):
+        model = model.double()  # the attribution of a CAM is a tensor per input, tuple in tuple out
+        scores = sensitivity_max(build_method(name, model).attribute, images.double(), target=1, n_perturb_samples=2)
+        assert scores.shape == (4,)
+        assert (scores >= 0).all()
+
+
+@pytest.mark.parametrize("name", ["saliency", "input_x_gradient", "smoothgrad", "integrated_gradients", "gradcam"])
+def test_a_target_is_needed_for_several_outputs(name, model, images):
+    with pytest.raises((ValueError, AssertionError), match=r"[Tt]arget"):
+        explain(name, model, images, None)
+
+
+class TestSIB:
+    def test_vjp_is_the_jacobian_times_p(self, model, images):
+        model, images = model.double(), images.double()[:2]
+        for row in images:
+            jacobian = torch.autograd.functional.jacobian(lambda x: model(x[None])[0].softmax(0), row)
+            p = model(row[None])[0].softmax(0)
+            expected = torch.einsum("kchw,k->chw", jacobian, p)
+            assert torch.allclose(vjp(model, row[None]).map[0], expected, atol=1e-14)
+
+    def test_closed_form_of_a_linear_softmax_model(self):
+        """R = W^T (diag p - p p^T) p."""
+        torch.manual_seed(0)
+        linear = nn.Sequential(nn.Flatten(), nn.Linear(12, 5, dtype=torch.float64))
+        x = torch.randn(3, 3, 2, 2, dtype=torch.float64)
+        logits, r = vjp(linear, x)
+        for row, z in zip(r, logits, strict=True):
+            p = z.softmax(0)
+            expected = linear[1].weight.T @ (torch.diag(p) - torch.outer(p, p)) @ p
+            assert torch.allclose(row.flatten(), expected, atol=1e-15)
+
+    @pytest.mark.parametrize("cotangent", ["probability", "ones"])
+    def test_gradcheck(self, cotangent):
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Conv2d(2, 3, 3), nn.SiLU(), nn.Flatten(), nn.Linear(12, 3)).double()
+        x = torch.randn(2, 2, 4, 4, dtype=torch.float64, requires_grad=True)
+        assert torch.autograd.gradcheck(lambda t: vjp(net, t, cotangent=cotangent, create_graph=True).map, (x,))
+
+    def test_potentials(self):
+        z = torch.randn(3, 4, dtype=torch.float64)
+        y = torch.tensor([0, 3, 1])
+        assert potential(z, "log_probability", y) == -F.cross_entropy(z, y, reduction="sum")
+        assert potential(z, "logit", y) == potential(z, "target", y) == z[range(3), y].sum()
+        assert torch.isclose(potential(z, "centered_logit", y), potential(z + 7, "centered_logit", y))
+        with pytest.raises(ValueError, match="`target` must be given for cotangent='logit'"):
+            potential(z, "logit")
+        with pytest.raises(ValueError, match="`cotangent` must be one of"):
+            potential(z, "logits")
+
+    def test_outputs_fit_together(self, model, images):
+        parts = {
+            o: SIBAttribution(model, output=o).attribute(images) for o in ("foreground", "vjp", "mask", "background")
+        }
+        assert torch.allclose(parts["foreground"], parts["vjp"] * parts["mask"])
+        assert torch.allclose(parts["foreground"] + parts["background"], parts["vjp"])
+        assert torch.equal(parts["mask"][:, :1], SIBAttribution(model).soft_mask(images))
+        assert torch.equal(parts["vjp"], vjp(model, images).map)
+        assert parts["mask"].min() > 0
+        assert parts["mask"].max() < 1
+
+    def test_auto_follows_the_target(self, model, images):
+        by_class = SIBAttribution(model, output="vjp").attribute(images, target=2)
+        assert torch.equal(
+            by_class, SIBAttribution(model, output="vjp", cotangent="target").attribute(images, target=2)
+        )
+        assert torch.allclose(by_class, Saliency(model).attribute(images, target=2))
+        always_p = SIBAttribution(model, output="vjp", cotangent="probability").attribute(images, target=2)
+        assert torch.equal(always_p, vjp(model, images).map)
+
+    def test_scalar_model(self, images):
+        attribution = SIBAttribution(lambda x: x.square().sum((1, 2, 3)), output="vjp").attribute(images)
+        assert torch.equal(attribution, 2 * images)
+
+    def test_tabular_input_gets_plain_vjp(self, images):
+        table = torch.randn(4, 6)
+        network = nn.Linear(6, 3)
+        maps = SIBAttribution(lambda x, t: x.mean((2, 3)) + network(t)).attribute((images, table), target=0)
+        assert torch.allclose(maps[1], network.weight[0].expand(4, 6))
+        with pytest.raises(ValueError, match="`inputs` must hold an image tensor"):
+            SIBAttribution(network).soft_mask(table, target=0)
+
+    def test_input_the_model_ignores_gets_zeros(self, model, images):
+        maps = SIBAttribution(lambda x, y: model(x)).attribute((images, images.clone()), target=0)
+        assert maps[0].any()
+        assert not maps[1].any()
+
+    def test_constant_model_gives_zeros(self, images):
+        assert not SIBAttribution(lambda x: torch.ones(len(x), 3), output="vjp").attribute(images).any()
+
+    def test_additional_forward_args(self, model, images):
+        scaled = SIBAttribution(lambda x, s, flag: model(x) * s[:, None]).attribute
+        scale = torch.tensor([1.0, 2.0, 3.0, 4.0])
+        whole = scaled(images, target=0, additional_forward_args=(scale, "flag"))
+        split = scaled(images, target=0, additional_forward_args=(scale, "flag"), internal_batch_size=2)
+        assert torch.allclose(whole, split, atol=1e-6)
+
+    def test_additional_argument_alone(self, model, images):
+        doubled = SIBAttribution(lambda x, s: model(x) * s, output="vjp").attribute(
+            images, target=0, additional_forward_args=torch.tensor(2.0)
+        )
+        assert torch.allclose(doubled, 2 * SIBAttribution(model, output="vjp").attribute(images, target=0))
+
+    def test_infidelity_and_visualization(self, model, images):
+        method = SIBAttribution(model)
+        maps = method.attribute(images, target=3)
+
+        def perturb(inputs):
+            noise = torch.full_like(inputs, 0.01)
+            return noise, inputs - noise
+
+        assert infidelity(model, perturb, images, maps, target=3).shape == (4,)
+        figure, _ = visualization.visualize_image_attr(maps[0].permute(1, 2, 0).numpy(), use_pyplot=False)
+        assert figure is not None
+
+    def test_name(self):
+        assert SIBAttribution.get_name() == "SIB Attribution"
+        assert GradCAM.get_name() == "Grad-CAM"
+
+    @pytest.mark.parametrize(
+        ("forward", "message"),
+        [
+            (lambda x: {"a": x}, "`forward_func` must return logits of shape .* but got a dict"),
+            (lambda x: x, r"`forward_func` must return logits .* a float32 tensor of shape \(4, 3, 32, 32\)"),
+        ],
+    )
+    def test_outputs_must_be_logits(self, forward, message, images):
+        with pytest.raises(ValueError, match=message):
+            SIBAttribution(forward).attribute(images)
+        with pytest.raises(ValueError, match="`forward_func` must return"):
+            vjp(forward, images)
+
+    def test_scores_must_be_a_tensor(self, images):
+        with pytest.raises(ValueError, match="`forward_func` must return a tensor of scores, but got a dict"):
+            SIBAttribution(lambda x: {"a": x}, cotangent="target").attribute(images, target=0)
+
+    def test_constructor_errors(self, model):
+        with pytest.raises(ValueError, match="`cotangent` must be one of auto"):
+            SIBAttribution(model, cotangent="p")
+        with pytest.raises(ValueError, match=r"`output` must be one of foreground.*did you mean 'mask'"):
+            SIBAttribution(model, output="masks")
+
+
+class TestSoftMask:
+    @settings(max_examples=60, deadline=None)
+    @given(
+        n=st.integers(1, 400),
+        q=st.floats(0, 1),
+        temperature=st.sampled_from([0.01, 0.1, 1.0, 5.0]),
+        seed=st.integers(0, 99),
+    )
+    def test_soft_quantile_is_the_full_sort(self, n, q, temperature, seed):
+        values = torch.randn(3, n, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+        expected = torch.stack([reference.soft_quantile(row, q, temperature) for row in values])
+        assert torch.allclose(soft_quantile(values, q, temperature)[:, 0], expected, atol=1e-12, rtol=0)
+
+    def test_soft_quantile_dim_and_gradient(self):
+        values = torch.randn(4, 30, 2, dtype=torch.float64, requires_grad=True)
+        assert soft_quantile(values, 0.8, dim=1).shape == (4, 1, 2)
+        fast = torch.autograd.grad(soft_quantile(values, 0.8, dim=1).square().sum(), values)[0]
+        slow = sum(reference.soft_quantile(values[i, :, j], 0.8) ** 2 for i in range(4) for j in range(2))
+        assert torch.allclose(fast, torch.autograd.grad(slow, values)[0], atol=1e-12)
+
+    @pytest.mark.parametrize(("q", "temperature", "name"), [(1.1, 0.1, "q"), (0.5, 0, "temperature")])
+    def test_soft_quantile_errors(self, q, temperature, name):
+        with pytest.raises(ValueError, match=f"`{name}` must"):
+            soft_quantile(torch.zeros(3), q, temperature)
+
+    @pytest.mark.parametrize("window", [1, 5, 9])
+    def test_density_mask_is_the_published_one(self, window):
+        r = torch.randn(3, 3, 24, 24, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+        expected = torch.stack([reference.density_mask(row, window) for row in r])[:, None]
+        assert torch.allclose(DensityMask(window)(r), expected, atol=1e-12)
+
+    def test_window_scales_with_the_side(self):
+        assert [odd_window(s) for s in (224, 112, 64, 8)] == [31, 15, 9, 1]
+        r = torch.randn(1, 3, 64, 64)
+        assert torch.equal(DensityMask()(r), DensityMask(9)(r))
+
+    def test_l2_reduction_sees_what_channels_cancel(self):
+        r = torch.zeros(1, 2, 16, 16)
+        r[:, 0, 4:9, 4:9], r[:, 1, 4:9, 4:9] = 1.0, -1.0
+        assert DensityMask(3, reduce="l2")(r)[0, 0, 6, 6] > 0.9
+        cancelled = DensityMask(3)(r)[0, 0, 1:-1, 1:-1]  # zero padding lowers the border
+        assert cancelled.std() < 1e-6
+
+    def test_constant_map_gives_a_constant_mask(self):
+        assert DensityMask(1)(torch.ones(1, 3, 8, 8)).std() == 0
+
+    @pytest.mark.parametrize(
+        ("build", "message"),
+        [
+            (lambda: DensityMask(window=4), "`window` must be a positive odd number, but got 4"),
+            (lambda: DensityMask(quantile=2), r"`quantile` must lie in \[0, 1\], but got 2"),
+            (lambda: DensityMask(reduce="max"), "`reduce` must be one of abs_mean, l2"),
+            (lambda: DensityMask()(torch.zeros(3, 3)), "`vjp_map` must be a floating-point tensor of shape"),
+            (lambda: TopShare(1.0), "`share` must lie in"),
+        ],
+    )
+    def test_errors(self, build, message):
+        with pytest.raises(ValueError, match=message):
+            build()
+
+    def test_top_share(self):
+        evidence = torch.arange(100.0).view(1, 1, 10, 10)
+        mask = TopShare(0.2)(evidence)
+        assert mask.sum() == 20
+        assert mask[0, 0, 8:].all()
+        assert TopShare(0.2)(torch.randn(2, 3, 10, 10)).sum() == 40
+        assert TopShare(0.001)(evidence).sum() == 1
+
+
+class TestOracles:
+    @pytest.mark.parametrize("layer", [None, "features.7", "features"])
+    def test_gradcam_is_captums(self, model, images, layer):
+        module = model.get_submodule(layer or "features")
+        expected = captum.LayerGradCam(model, module).attribute(images, target=3, relu_attributions=True)
+        expected = F.interpolate(expected, (32, 32), mode="bilinear").detach()
+        assert torch.allclose(GradCAM(model, layer).attribute(images, target=3), expected, atol=1e-6)
+        assert torch.allclose(GradCAM(model, module).attribute(images, target=3), expected, atol=1e-6)
+
+    def test_gradcam_on_a_resnet(self):
+        torch.manual_seed(0)
+        from sibx.models import build_model
+
+        model, x = build_model("resnet18", 4).eval(), torch.randn(2, 3, 64, 64)
+        expected = captum.LayerGradCam(model, model.layer4).attribute(x, target=[1, 3], relu_attributions=True)
+        ours = GradCAM(model, upsample=False).attribute(x, target=[1, 3])
+        assert ours.shape == (2, 1, 2, 2)
+        assert torch.allclose(ours, expected, atol=1e-5)
+
+    def test_gradient_adapters_are_captums(self, model, images):
+        images.requires_grad_()  # else captum warns
+        pairs = {
+            Saliency: captum.Saliency(model).attribute(images, target=1, abs=False),
+            InputXGradient: captum.InputXGradient(model).attribute(images, target=1).detach(),
+            IntegratedGradients: captum.IntegratedGradients(model).attribute(images, target=1, n_steps=32),
+        }
+        for cls, expected in pairs.items():
+            assert torch.allclose(cls(model).attribute(images, target=1), expected, atol=1e-6)
+
+    def test_integrated_gradients_are_complete(self, model, images):
+        maps = IntegratedGradients(model, steps=128, points_per_pass=50).attribute(images, target=1)
+        with torch.no_grad():
+            gain = model(images)[:, 1] - model(torch.zeros_like(images))[:, 1]
+        assert torch.allclose(maps.sum((1, 2, 3)), gain, atol=1e-3)
+
+    def test_smoothgrad_is_the_mean_gradient_over_noise(self, model, images):
+        generator = torch.Generator().manual_seed(0)
+        total = torch.zeros_like(images)
+        for _ in range(5):
+            noise = torch.randn(3, 32, 32, generator=generator)
+            for i, image in enumerate(images):
+                sigma = 0.2 * (image.max() - image.min())
+                x = (image + sigma * noise)[None].requires_grad_()
+                total[i] += torch.autograd.grad(model(x)[0, 1], x)[0][0] / 5
+        ours = SmoothGrad(model, samples=5, noise=0.2).attribute(images, target=1)
+        assert torch.allclose(ours, total, atol=1e-6)
+
+    def test_smoothgrad_without_noise_is_the_gradient(self, model, images):
+        assert torch.allclose(
+            SmoothGrad(model, samples=2, noise=0).attribute(images, target=1),
+            Saliency(model).attribute(images, target=1),
+            atol=1e-7,
+        )
+
+
+class TestGradCAM:
+    def test_needs_a_module(self):
+        with pytest.raises(ValueError, match="`forward_func` must be a torch"):
+            GradCAM(lambda x: x)
+
+    def test_layer_must_run(self, model, images):
+        with pytest.raises(ValueError, match="`layer` must run in the model's forward pass"):
+            GradCAM(model, nn.Conv2d(3, 3, 3)).attribute(images, target=0)
+
+    def test_is_a_layer_attribution(self, model):
+        assert isinstance(GradCAM(model), captum.LayerAttribution)
+        assert GradCAM(model).layer is model.features
+
+
+class TestControls:
+    def test_values(self):
+        x = torch.tensor([[[[1.0, -3.0]], [[0.0, 2.0]]]])
+        assert ControlMap(abs).attribute(x).tolist() == [[[[1, 3]], [[0, 2]]]]
+        contrast = build_method("control_input_contrast", None).attribute(x)
+        assert contrast.tolist() == [[[[2, 2]], [[1, 1]]]]
+
+    def test_center_peaks_in_the_middle(self):
+        blob = center(torch.zeros(2, 3, 9, 7))
+        assert blob.shape == (2, 1, 9, 7)
+        assert blob[0].argmax() == 4 * 7 + 3
+        assert torch.allclose(blob, blob.flip(2).flip(3))
+
+    def test_random_depends_on_content_only(self, images):
+        assert torch.equal(random(images)[2], random(images[2:3])[0])
+        assert not torch.equal(random(images)[0], random(images)[1])
+
+    def test_needs_images(self):
+        with pytest.raises(ValueError, match="`inputs` must be a floating-point tensor of shape"):
+            build_method("control_random", None).attribute(torch.zeros(2, 3))
+
+
+class TestToHeatmap:
+    def test_reductions(self):
+        maps = torch.tensor([[[[3.0, -1.0]], [[-4.0, 0.5]]]])
+        assert to_heatmap(maps, (1, 2), "l2").flatten().tolist() == pytest.approx([5.0, 1.25**0.5])
+        assert to_heatmap(maps, (1, 2), "positive_sum").flatten().tolist() == [0.0, 0.0]
+        assert to_heatmap(-maps, (1, 2), "positive_sum").flatten().tolist() == [1.0, 0.5]
+
+    def test_resize(self):
+        maps = torch.rand(2, 1, 4, 4)
+        assert torch.equal(to_heatmap(maps, (8, 8), "l2"), F.interpolate(maps, (8, 8), mode="bilinear"))
+
+    def test_nan_stays(self):
+        maps = torch.full((1, 2, 2, 2), torch.nan)
+        assert to_heatmap(maps, (2, 2), "l2").isnan().all()
+        assert to_heatmap(maps, (2, 2), "positive_sum").isnan().all()
+
+    def test_unknown_reduction(self):
+        with pytest.raises(ValueError, match="`reduce` must be one of positive_sum, l2"):
+            to_heatmap(torch.zeros(1, 1, 2, 2), (2, 2), "max")
+
+
+def test_table_is_keyed_by_name():
+    assert all(key == spec.name for key, spec in METHODS.items())
+
+
+def test_memory_and_hooks_stay_constant(model, images):
+    method = build_method("gradcam", model)
+    for _ in range(20):
+        method.attribute(images, target=1)
+    assert not any(m._forward_hooks for m in model.modules())

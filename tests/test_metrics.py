@@ -1,0 +1,304 @@
+"""Metrics: against their slow forms, and their properties: range, scale, ties, undefined cases."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sibx.datasets import Normalization
+from sibx.metrics import (
+    METRICS,
+    Evidence,
+    background_suppression,
+    deletion,
+    foreground_focus,
+    foreground_lift,
+    insertion,
+    pointing_game,
+)
+from sibx.metrics.perturbation import make_baseline, ranks
+from tests.references import metrics as reference
+
+LOCALIZATION = (foreground_focus, foreground_lift, background_suppression, pointing_game)
+
+
+def random_case(seed, batch=3, size=12, levels=None):
+    """Heatmaps (with few distinct values if levels is given) and masks."""
+    generator = torch.Generator().manual_seed(seed)
+    heatmaps = torch.rand(batch, 1, size, size, generator=generator, dtype=torch.float64)
+    if levels:
+        heatmaps = (heatmaps * levels).floor()
+    masks = torch.rand(batch, 1, size, size, generator=generator) < 0.2
+    masks[:, :, 0, 0], masks[:, :, 1, 1] = True, False
+    return heatmaps + 0.01, masks
+
+
+def rows(heatmaps, masks):
+    return zip(heatmaps[:, 0].numpy(), masks[:, 0].numpy(), strict=True)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10_000), levels=st.sampled_from([None, 2, 5]), tolerance=st.sampled_from([0, 1, 1.5, 3]))
+def test_localization_is_the_definition(seed, levels, tolerance):
+    heatmaps, masks = random_case(seed, levels=levels)
+    for fast, slow in (
+        (foreground_focus, reference.foreground_focus),
+        (background_suppression, reference.background_suppression),
+    ):
+        assert fast(heatmaps, masks).numpy() == pytest.approx([slow(a, s) for a, s in rows(heatmaps, masks)])
+    expected = [reference.pointing_game(a, s, tolerance) for a, s in rows(heatmaps, masks)]
+    assert pointing_game(heatmaps, masks, tolerance).numpy() == pytest.approx(expected)
+    area = masks.double().mean((1, 2, 3))
+    assert torch.allclose(foreground_lift(heatmaps, masks), foreground_focus(heatmaps, masks) / area)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10_000), scale=st.floats(1e-6, 1e6))
+def test_localization_properties(seed, scale):
+    heatmaps, masks = random_case(seed)
+    for score in LOCALIZATION:
+        values = score(heatmaps, masks)
+        assert values.dtype == torch.float64
+        assert values.shape == (3,)
+        assert (values >= 0).all()
+        assert torch.allclose(score(heatmaps * scale, masks), values)
+        assert torch.allclose(score(heatmaps.flip(0), masks.flip(0)), values.flip(0))
+        alone = torch.cat([score(heatmaps[i : i + 1], masks[i : i + 1]) for i in range(3)])
+        assert torch.equal(alone, values)
+
+
+def test_perfect_inverse_and_flat_maps():
+    _, masks = random_case(0)
+    perfect, inverse, flat = masks.double(), (~masks).double(), torch.ones(3, 1, 12, 12, dtype=torch.float64)
+    area = masks.double().mean((1, 2, 3))
+    assert (foreground_focus(perfect, masks) == 1).all()
+    assert (background_suppression(perfect, masks) == 1).all()
+    assert (pointing_game(perfect, masks, 0) == 1).all()
+    assert torch.allclose(foreground_lift(perfect, masks), 1 / area)
+    for score in LOCALIZATION:
+        assert (score(inverse, masks, **({"tolerance": 0} if score is pointing_game else {})) == 0).all()
+    assert torch.allclose(foreground_focus(flat, masks), area)
+    assert torch.allclose(background_suppression(flat, masks), torch.full((3,), 0.5, dtype=torch.float64))
+    assert torch.allclose(pointing_game(flat, masks, 0), area)
+
+
+def test_background_suppression_does_not_depend_on_object_size():
+    """Twice the strength inside gives 2/3, for a small and for a large object."""
+    masks = torch.zeros(2, 1, 10, 10, dtype=torch.bool)
+    masks[0, :, :2, :2], masks[1, :, :8, :8] = True, True
+    assert torch.allclose(
+        background_suppression(1.0 + masks.double(), masks), torch.full((2,), 2 / 3, dtype=torch.float64)
+    )
+
+
+def test_default_tolerance_scales_with_the_image():
+    """15 px at 224: 2.14 px at 32. A maximum 2 px off the object hits, 3 px off misses."""
+    masks = torch.zeros(2, 1, 32, 32, dtype=torch.bool)
+    masks[:, :, 10, 10] = True
+    heatmaps = torch.zeros(2, 1, 32, 32)
+    heatmaps[0, 0, 10, 12] = heatmaps[1, 0, 10, 13] = 1
+    assert pointing_game(heatmaps, masks).tolist() == [1, 0]
+
+
+def test_pointing_game_at_the_border():
+    masks = torch.zeros(1, 1, 8, 8, dtype=torch.bool)
+    masks[..., 0, 7] = True
+    heatmaps = torch.zeros(1, 1, 8, 8)
+    heatmaps[..., 1, 0] = 1  # next to the object only if rows wrapped around
+    assert pointing_game(heatmaps, masks, 1).item() == 0
+
+
+def test_undefined_pixels_take_no_part():
+    heatmaps, masks = random_case(1)
+    undefined = torch.zeros_like(masks)
+    undefined[..., 6:] = True
+    for score in LOCALIZATION:
+        options = {"tolerance": 0} if score is pointing_game else {}
+        part = score(heatmaps, masks, undefined=undefined, **options)
+        assert torch.allclose(part, score(heatmaps[..., :6], masks[..., :6], **options))
+        loud = heatmaps.masked_fill(undefined, 1e9)
+        assert torch.equal(score(loud, masks, undefined=undefined, **options), part)
+
+
+@pytest.mark.parametrize("score", LOCALIZATION)
+def test_undefined_images_are_nan(score):
+    heatmaps = torch.ones(7, 1, 8, 8)
+    masks = torch.zeros(7, 1, 8, 8, dtype=torch.bool)
+    masks[..., :4] = True
+    masks[0], masks[1] = False, True
+    heatmaps[2] = 0
+    heatmaps[3, 0, 0, 0], heatmaps[4, 0, 0, 0] = torch.nan, torch.inf
+    undefined = torch.zeros_like(masks)
+    undefined[5, ..., 4:] = True  # nothing but object is left
+    assert score(heatmaps, masks, undefined=undefined).isnan().tolist() == [True] * 6 + [False]
+
+
+@pytest.mark.parametrize("score", LOCALIZATION)
+def test_empty_batch(score):
+    assert score(torch.zeros(0, 1, 4, 4), torch.zeros(0, 1, 4, 4, dtype=torch.bool)).shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("heatmaps", "masks", "message"),
+    [
+        (torch.ones(2, 3, 4, 4), torch.ones(2, 1, 4, 4).bool(), "`heatmaps` must be a floating-point tensor of shape"),
+        (torch.ones(2, 1, 4, 4).int(), torch.ones(2, 1, 4, 4).bool(), "`heatmaps` must be a floating-point"),
+        (
+            torch.ones(2, 1, 4, 4),
+            torch.ones(2, 1, 2, 2).bool(),
+            r"`masks` must be a bool tensor of shape \(2, 1, 4, 4\)",
+        ),
+        (torch.ones(2, 1, 4, 4), torch.ones(2, 1, 4, 4), "`masks` must be a bool tensor .* a float32 tensor"),
+        (-torch.ones(2, 1, 4, 4), torch.ones(2, 1, 4, 4).bool(), "`heatmaps` must be at least 0, but got -1"),
+    ],
+)
+def test_localization_errors(heatmaps, masks, message):
+    for score in LOCALIZATION:
+        with pytest.raises(ValueError, match=message):
+            score(heatmaps, masks)
+
+
+def test_tolerance_must_not_be_negative():
+    heatmaps, masks = random_case(0)
+    with pytest.raises(ValueError, match="`tolerance` must be at least 0"):
+        pointing_game(heatmaps, masks, -1)
+
+
+class TestPerturbation:
+    @pytest.fixture
+    def case(self, model):
+        generator = torch.Generator().manual_seed(3)
+        images = torch.randn(3, 3, 16, 16, generator=generator)
+        heatmaps = torch.rand(3, 1, 16, 16, generator=generator)
+        return model, images, heatmaps, torch.tensor([1, 4, 0])
+
+    @pytest.mark.parametrize(("score", "baseline"), [(deletion, "mean"), (insertion, "blur")])
+    @pytest.mark.parametrize(("steps", "batch_size"), [(28, 64), (5, 7), (3, 1)])
+    def test_is_the_definition(self, case, score, baseline, steps, batch_size):
+        model, images, heatmaps, targets = case
+        model, images = model.double(), images.double()
+        curves = score(model, images, heatmaps, targets, steps=steps, batch_size=batch_size)
+        other = make_baseline(images, baseline)
+        for i in range(3):
+            order = sorted(np.ndindex(16, 16), key=lambda p: -heatmaps[i, 0][p].item())
+
+            def probability(frame, i=i):
+                with torch.no_grad():
+                    return model(torch.from_numpy(frame)[None]).softmax(1)[0, targets[i]].item()
+
+            start, end = (images, other) if score is deletion else (other, images)
+            expected, area = reference.perturbation_curve(probability, start[i].numpy(), end[i].numpy(), order, steps)
+            assert curves.probabilities[i].numpy() == pytest.approx(expected)
+            assert curves.auc[i].item() == pytest.approx(area)
+
+    def test_end_points(self, case):
+        model, images, heatmaps, targets = case
+        clean = model(images).softmax(1)[range(3), targets].double()
+        blurred = model(make_baseline(images, "blur")).softmax(1)[range(3), targets].double()
+        gone = deletion(model, images, heatmaps, targets)
+        come = insertion(model, images, heatmaps, targets)
+        assert torch.allclose(gone.probabilities[:, 0], clean, atol=1e-6)
+        assert torch.allclose(come.probabilities[:, -1], clean, atol=1e-6)
+        assert torch.allclose(come.probabilities[:, 0], blurred, atol=1e-6)
+        assert gone.fractions[0] == 0
+        assert gone.fractions[-1] == 1
+        assert gone.probabilities.shape == (3, 29)
+
+    def test_forward_passes(self, case):
+        """29 images each way, packed into full batches across images."""
+        model, images, heatmaps, targets = case
+        sizes = []
+        deletion(lambda x: sizes.append(len(x)) or model(x), images, heatmaps, targets, batch_size=32)
+        assert sizes == [32, 32, 23]
+
+    def test_a_model_that_never_changes_scores_its_probability(self, case):
+        _, images, heatmaps, targets = case
+        curves = deletion(lambda x: torch.zeros(len(x), 5), images, heatmaps, targets, steps=4)
+        assert torch.allclose(curves.auc, torch.full((3,), 0.2, dtype=torch.float64))
+
+    def test_rows_do_not_depend_on_the_batch(self, case):
+        model, images, heatmaps, targets = case
+        heatmaps = heatmaps.round()  # half the pixels tie
+        whole = deletion(model.double(), images.double(), heatmaps, targets).auc
+        alone = [
+            deletion(model, images[i : i + 1].double(), heatmaps[i : i + 1], targets[i : i + 1]).auc for i in range(3)
+        ]
+        assert torch.allclose(whole, torch.cat(alone))
+
+    def test_ties_are_broken_at_random_not_in_raster_order(self):
+        flat = torch.zeros(1, 1, 32, 32)
+        rank = ranks(flat)[0].double()
+        raster = torch.arange(1024, dtype=torch.float64)
+        assert abs(np.corrcoef(rank, raster)[0, 1]) < 0.1
+        assert not torch.equal(ranks(flat), ranks(flat, seed=1))
+        assert sorted(rank.tolist()) == list(range(1024))
+
+    def test_ranks_order_values(self):
+        assert ranks(torch.tensor([[[[0.1, 0.9], [0.5, 0.3]]]])).tolist() == [[3, 0, 1, 2]]
+
+    @pytest.mark.parametrize("value", [0.0, torch.nan])
+    def test_undefined_maps_are_nan(self, case, value):
+        model, images, heatmaps, targets = case
+        heatmaps[1] = value
+        assert deletion(model, images, heatmaps, targets).auc.isnan().tolist() == [False, True, False]
+        assert insertion(model, images, heatmaps, targets).auc.isnan().tolist() == [False, True, False]
+
+    def test_baselines(self, case):
+        _, images, _, _ = case
+        normalization = Normalization((0.5,) * 3, (0.25,) * 3)
+        assert not make_baseline(images, "mean").any()
+        assert (make_baseline(images, "black", normalization) == -2).all()
+        constant = torch.full((1, 3, 40, 40), 1.7)
+        # Reflecting borders: a constant image stays constant up to its edges.
+        assert torch.allclose(make_baseline(constant, "blur"), constant, atol=1e-5)
+
+    def test_blur_is_a_gaussian(self):
+        delta = torch.zeros(1, 1, 224, 224, dtype=torch.float64)
+        delta[..., 112, 112] = 1
+        row = make_baseline(delta, "blur")[0, 0, 112]
+        assert (row[112 + 5] / row[112]).item() == pytest.approx(np.exp(-0.5), rel=1e-4)
+        assert (row[112 + 10] / row[112]).item() == pytest.approx(np.exp(-2), rel=1e-4)
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"baseline": "gray"}, "`baseline` must be one of mean, black, blur, but got 'gray'"),
+            ({"baseline": "black"}, "`normalization` must be given for baseline='black'"),
+            ({"steps": 0}, r"`steps` must lie in \[1, 256\], but got 0"),
+            ({"batch_size": 0}, "`batch_size` must be at least 1"),
+            ({"targets": torch.tensor([0, 1])}, "`targets` must have 3 rows"),
+            ({"targets": torch.tensor([0, 1, 5])}, r"`targets` must lie in 0..4"),
+            ({"heatmaps": torch.ones(3, 1, 8, 8)}, r"`heatmaps` must be of size \(16, 16\)"),
+            ({"model": lambda x: x}, "`model` must return logits of shape"),
+        ],
+    )
+    def test_errors(self, case, change, message):
+        names = ("model", "images", "heatmaps", "targets")
+        with pytest.raises(ValueError, match=message):
+            deletion(**{**dict(zip(names, case, strict=True)), **change})
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_every_metric_of_the_table_scores_evidence(name, model, images):
+    spec = METRICS[name]
+    generator = torch.Generator().manual_seed(0)
+    masks = torch.zeros(4, 1, 32, 32, dtype=torch.bool)
+    masks[..., 8:20, 8:20] = True
+    evidence = Evidence(
+        heatmaps=torch.rand(4, 1, 32, 32, generator=generator),
+        masks=masks,
+        undefined=torch.zeros_like(masks),
+        images=images,
+        targets=torch.tensor([0, 1, 2, 3]),
+        model=model,
+        normalization=Normalization((0.5,) * 3, (0.25,) * 3),
+    )
+    values = spec.score(evidence)
+    assert spec.name == name
+    assert values.shape == (4,)
+    assert values.dtype == torch.float64
+    low, high = spec.bounds
+    assert (values >= low).all()
+    assert (values <= high).all()
+    assert bool(evidence.curves) == spec.needs_model

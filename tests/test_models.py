@@ -1,0 +1,167 @@
+"""Models: heads, weights from files, CAM layers, checkpoints, and hooks that leave no trace."""
+
+import pytest
+import torch
+from torch import nn
+from torchvision import models as tv
+
+from sibx.models import (
+    MODELS,
+    TinyCNN,
+    build_model,
+    eval_mode,
+    find_cam_layer,
+    frozen_batch_norm,
+    head_parameters,
+    record,
+    resolve_layer,
+)
+from sibx.models.checkpoint import load_checkpoint, save_checkpoint
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_builds_and_has_a_cam_layer(name):
+    model = build_model(name, 5).eval()
+    with torch.no_grad():
+        assert model(torch.randn(2, 3, 64, 64)).shape == (2, 5)
+    assert [p.shape[0] for p in head_parameters(model)] == [5, 5]
+    layer = resolve_layer(model, None)
+    with torch.no_grad(), record(model, {"cam": layer}) as outputs:
+        model(torch.randn(1, 3, 64, 64))
+    assert outputs["cam"].ndim == 4
+    assert MODELS[name].name == name
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "efficientnet_b0", "vgg16"])
+def test_cam_layer_lies_behind_the_last_activation(name):
+    """At an output that only ReLU-like activations (or their maximum) produce, nothing is far below zero."""
+    model = build_model(name, 3).eval()
+    with torch.no_grad(), record(model, {"cam": resolve_layer(model, None)}) as outputs:
+        model(torch.randn(1, 3, 64, 64))
+    assert outputs["cam"].min() >= -0.3
+
+
+def test_cam_layer_of_a_transformer_must_be_named():
+    with pytest.raises(ValueError, match="`layer` must be given for VisionTransformer"):
+        find_cam_layer(tv.vit_b_16(image_size=64, weights=None), 64)
+
+
+def test_cam_layer_needs_a_convolution():
+    with pytest.raises(ValueError, match="`layer` must be given for Linear, which has no convolution"):
+        find_cam_layer(nn.Linear(3, 3))
+
+
+def test_unknown_layer(model):
+    with pytest.raises(ValueError, match=r"`layer` must be one of .*did you mean 'features.8'"):
+        resolve_layer(model, "feature.8")
+
+
+def test_finding_a_layer_restores_modes(model):
+    model.train()
+    model.features[1].eval()
+    find_cam_layer(model)
+    assert model.training
+    assert not model.features[1].training
+    assert all(not m._forward_hooks for m in model.modules())
+
+
+@pytest.mark.parametrize("classes", [3, 1000])
+def test_weights_from_a_file(tmp_path, classes):
+    torch.manual_seed(0)
+    saved = tv.mobilenet_v2(num_classes=classes)
+    torch.save(saved.state_dict(), tmp_path / "w.pt")
+    model = build_model("mobilenet_v2", 3, str(tmp_path / "w.pt"))
+    assert torch.equal(model.features[0][0].weight, saved.features[0][0].weight)
+    assert torch.equal(model.classifier[1].weight, saved.classifier[1].weight) == (classes == 3)
+
+
+def test_weights_that_do_not_fit(tmp_path):
+    with pytest.raises(ValueError, match="`weights` must be 'default' or the path of a state dict"):
+        build_model("resnet18", 3, str(tmp_path / "none.pt"))
+    torch.save({"x": torch.zeros(1)}, tmp_path / "w.pt")
+    with pytest.raises(ValueError, match="`weights` must hold a state dict of resnet18"):
+        build_model("resnet18", 3, str(tmp_path / "w.pt"))
+
+
+def test_default_weights_come_from_the_cache(tmp_path, monkeypatch):
+    url = tv.ResNet18_Weights.DEFAULT.url
+    cache = tmp_path / "hub" / "checkpoints"
+    cache.mkdir(parents=True)
+    monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path / "hub"))
+    # torchvision checks a digest that a made-up file cannot have.
+    monkeypatch.setattr("torch.hub.HASH_REGEX", __import__("re").compile("^$"))
+    saved = tv.resnet18(weights=None)
+    torch.save(saved.state_dict(), cache / url.rsplit("/", 1)[1])
+    model = build_model("resnet18", 4, "default")
+    assert torch.equal(model.conv1.weight, saved.conv1.weight)
+    assert model.fc.out_features == 4
+
+
+def test_tiny_cnn_norm():
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in TinyCNN(norm="group").modules())
+    with pytest.raises(ValueError, match="`norm` must be one of batch, group"):
+        TinyCNN(norm="layer")
+
+
+def test_record_survives_in_place_activations():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True), nn.Flatten())
+    with record(model, {"conv": model[0]}) as outputs:
+        model(torch.randn(2, 3, 8, 8))
+    assert outputs["conv"].min() < 0
+
+
+def test_record_removes_hooks_after_an_exception(model):
+    with pytest.raises(RuntimeError), record(model, {"f": model.features}):
+        model(torch.randn(1, 4, 8, 8))
+    assert not model.features._forward_hooks
+
+
+def test_record_refuses_what_is_no_feature_map(model):
+    with (
+        pytest.raises(
+            ValueError, match=r"`layer` 'head' must output a feature map .* a float32 tensor of shape \(1, 5\)"
+        ),
+        record(model, {"head": model.classifier}),
+    ):
+        model(torch.randn(1, 3, 8, 8))
+
+
+def test_frozen_batch_norm(model):
+    model.train()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    with frozen_batch_norm(model):
+        model(torch.randn(2, 3, 8, 8))
+    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+    with frozen_batch_norm(lambda x: x):  # a plain function has none
+        pass
+
+
+def test_eval_mode_after_an_exception(model):
+    model.train()
+    with pytest.raises(RuntimeError), eval_mode(model):
+        raise RuntimeError
+    assert model.training
+
+
+class TestCheckpoint:
+    def test_round_trip(self, model, tmp_path):
+        save_checkpoint(tmp_path / "a" / "m.pt", model, classes=("x", "y"))
+        other = TinyCNN(5, width=8)
+        assert load_checkpoint(tmp_path / "a" / "m.pt", other) == {"classes": ("x", "y"), "config": {}}
+        assert torch.equal(other.classifier.weight, model.classifier.weight)
+        assert [p.name for p in (tmp_path / "a").iterdir()] == ["m.pt"]
+
+    def test_refuses_what_is_not_ours(self, model, tmp_path):
+        path = tmp_path / "m.pt"
+        with pytest.raises(ValueError, match="`path` must be a checkpoint file"):
+            load_checkpoint(path, model)
+        save_checkpoint(path, model, classes=())
+        path.write_bytes(path.read_bytes()[:1000])
+        with pytest.raises(ValueError, match="`path` must be a checkpoint that can be read"):
+            load_checkpoint(path, model)
+        torch.save(model.state_dict(), path)
+        with pytest.raises(ValueError, match="of the format sibx-checkpoint-1"):
+            load_checkpoint(path, model)
+        save_checkpoint(path, TinyCNN(4), classes=())
+        with pytest.raises(ValueError, match="`model` must have the checkpoint's parameters"):
+            load_checkpoint(path, model)

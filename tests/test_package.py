@@ -1,0 +1,74 @@
+"""The package as a whole: importing it is light, its names exist, its errors name what is wrong."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import sibx
+from sibx import _checks
+
+HEAVY = ("torch", "torchvision", "pandas", "cv2", "matplotlib.pyplot", "captum", "skimage")
+
+
+def test_import_is_light():
+    code = f"import sys, sibx; print([m for m in {HEAVY!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", sibx.__all__)
+def test_every_public_name_exists_and_is_documented(name):
+    value = getattr(sibx, name)
+    assert name in dir(sibx)
+    if callable(value):
+        assert value.__doc__
+
+
+def test_unknown_attribute():
+    with pytest.raises(AttributeError, match="no attribute 'SIBAtribution'"):
+        sibx.SIBAtribution  # noqa: B018
+
+
+def test_main_import():
+    from sibx import SIBAttribution
+
+    assert SIBAttribution.__name__ == "SIBAttribution"
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: sibx.build_dataset("sinthetic"), r"`name` must be one of synthetic, .*did you mean 'synthetic'"),
+        (lambda: sibx.build_model("resnet81", 3), r"`name` must be one of .*did you mean 'resnet18'"),
+        (lambda: sibx.build_model("tiny_cnn", 0), r"`num_classes` must be at least 1, but got 0"),
+        (lambda: sibx.build_model("tiny_cnn", 2, "x.pt"), r"`weights` must be None for tiny_cnn"),
+        (lambda: sibx.build_method("gradcamm", None), r"`name` must be one of .*did you mean 'gradcam'"),
+        (lambda: sibx.build_dataset("oxford-pets", "nowhere"), r"`root` must be a folder laid out as .*trimaps"),
+        (lambda: sibx.build_dataset("folder", "nowhere"), r"`root` must be a folder laid out as <root>/images/<class>"),
+        (lambda: sibx.build_dataset("folder", None), r"`root` must be a folder .* but got None"),
+        (lambda: sibx.build_dataset("synthetic", split="tset-id"), r"`split` must be one of .*did you mean 'test-id'"),
+        (lambda: sibx.build_dataset("synthetic", rho=1.5), r"`rho` must lie in \[0, 1\], but got 1.5"),
+        (lambda: sibx.SIBConfig(form="cubic"), r"`form` must be one of linear, exponential, but got 'cubic'"),
+        (lambda: sibx.TrainConfig(batch_size=1), r"`batch_size` must be at least 2, but got 1"),
+    ],
+)
+def test_errors_name_argument_rule_and_value(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_describe_repeats_tensors_by_shape():
+    assert _checks.describe(torch.zeros(2, 3)) == "a float32 tensor of shape (2, 3)"
+
+
+@pytest.mark.parametrize("labels", [torch.tensor([0.0, 1.0]), torch.tensor([True, False]), torch.tensor([[0, 1]])])
+def test_labels_must_be_integer_vectors(labels):
+    with pytest.raises(ValueError, match="`labels` must be an integer tensor"):
+        _checks.check_labels(labels, torch.zeros(2, 3))
+
+
+def test_labels_must_be_in_range():
+    with pytest.raises(ValueError, match=r"`labels` must lie in 0..2, the model's classes, but got \(0, 3\)"):
+        _checks.check_labels(torch.tensor([0, 3]), torch.zeros(2, 3))
