@@ -20,7 +20,7 @@ from sibx.datasets import (
     collate,
     spread,
 )
-from sibx.datasets.synthetic import SPLITS, TEXTURES, load_textures, shape_radii
+from sibx.datasets.synthetic import REACH, SPLITS, TEXTURES, load_textures, shape_radii
 
 
 def same(a, b):
@@ -77,6 +77,7 @@ class TestSynthetic:
     def test_shapes_have_equal_area(self):
         for radius in shape_radii().values():
             assert np.mean(radius**2) == pytest.approx(1, rel=1e-5)
+            assert radius.max() < REACH
 
     def test_mask_follows_the_shape(self):
         """Inside the mask the pixels are the object's: swapping the background texture leaves them alone."""

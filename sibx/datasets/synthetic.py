@@ -7,6 +7,7 @@ range, so that brightness alone does not point at it. What remains learnable wit
 ``control_*`` methods, which every table shows.
 """
 
+import math
 from functools import cache
 from pathlib import Path
 
@@ -49,8 +50,9 @@ RADIUS = (0.24, 0.34)  # radius of the disc of equal area, in image sides
 CENTER = (0.15, 0.85)  # of the object, in image sides along each axis: the border may cut it
 ROTATION = 0.35  # radians, either way
 TINT = 0.06  # largest shift of one color channel, drawn for object and background alike
-EXTENT = 2.0  # half side of the square a stencil covers, in radii of the disc of equal area
-STENCIL_SIDE = 512
+REACH = 1.75  # no shape is longer, in radii of the disc of equal area
+EXTENT = 2.5  # half side of the square a stencil covers: the reach along the diagonal
+STENCIL_SIDE = 640
 _ANGLES = 720
 
 
@@ -183,14 +185,25 @@ class SyntheticDataset(MaskedDataset):
     def _mask(self, label: int, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
         radius, rotation = rng.uniform(*RADIUS), rng.uniform(-ROTATION, ROTATION)
         center_y, center_x = rng.uniform(*CENTER, size=2)
+        mask = np.zeros((self.image_size, self.image_size), dtype=np.bool_)
+        reach = REACH * radius
+        rows, dy = self._span(center_y, reach)
+        columns, dx = self._span(center_x, reach)
         # Rotate and scale the pixel centers into the stencil's frame; both maps are sums of a row and a column.
-        axis = (np.arange(self.image_size) + 0.5) / self.image_size
         scale = STENCIL_SIDE / (2 * EXTENT * radius)
-        cos, sin = scale * np.cos(rotation), scale * np.sin(rotation)
-        dy, dx = (axis - center_y)[:, None], axis - center_x
-        row = (dy * cos + dx * sin + STENCIL_SIDE / 2).astype(np.int32).clip(0, STENCIL_SIDE - 1)
-        column = (dx * cos - dy * sin + STENCIL_SIDE / 2).astype(np.int32).clip(0, STENCIL_SIDE - 1)
-        return np.asarray(_stencils()[label][row * STENCIL_SIDE + column])
+        cos, sin = np.float32(scale * np.cos(rotation)), np.float32(scale * np.sin(rotation))
+        middle = np.float32(STENCIL_SIDE / 2)
+        along = ((dy * cos + middle)[:, None] + dx * sin).astype(np.int32)
+        across = ((middle - dy * sin)[:, None] + dx * cos).astype(np.int32)
+        mask[rows, columns] = _stencils()[label][along * STENCIL_SIDE + across]
+        return mask
+
+    def _span(self, center: float, reach: float) -> tuple[slice, Array]:
+        """Pixels whose centers lie within reach of the center along one axis, and their offsets from it."""
+        first = max(0, math.ceil((center - reach) * self.image_size - 0.5))
+        last = min(self.image_size - 1, math.floor((center + reach) * self.image_size - 0.5))
+        offsets = (np.arange(first, last + 1, dtype=np.float32) + np.float32(0.5)) / np.float32(self.image_size)
+        return slice(first, last + 1), offsets - np.float32(center)
 
     def _pixels(self, background: int, mask: npt.NDArray[np.bool_], rng: np.random.Generator) -> Array:
         """Pixels (3, H, W) in [0, 1]: the object's texture inside the mask, the background's outside."""
@@ -199,8 +212,8 @@ class SyntheticDataset(MaskedDataset):
         inside = self._paint(int(rng.integers(len(TEXTURES))), middle + gap / 2, OBJECT_CONTRAST, rng)
         around = self._paint(background, middle - gap / 2, BACKGROUND_CONTRAST, rng)
         tint_inside, tint_around = rng.uniform(-TINT, TINT, size=(2, 3, 1, 1)).astype(np.float32)
-        pixels = np.where(mask, tint_inside, tint_around)
-        pixels += np.where(mask, inside, around)
+        pixels = around + tint_around
+        np.copyto(pixels, inside + tint_inside, where=mask)
         return np.clip(pixels, 0, 1, out=pixels)
 
     def _paint(self, index: int, luminance: float, contrast: tuple[float, float], rng: np.random.Generator) -> Array:

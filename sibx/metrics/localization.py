@@ -104,7 +104,9 @@ def _object_within(masks: Tensor, rows: Tensor, pixels: Tensor, reach: float) ->
     padded = F.pad(masks, (radius, radius, radius, radius))
     padded_width = width + 2 * radius
     disc = ((dy + radius) * padded_width + dx + radius)[near]
-    corner = rows * padded.shape[1] * padded_width + pixels.div(width, rounding_mode="floor") * padded_width + pixels % width
+    corner = (
+        rows * padded.shape[1] * padded_width + pixels.div(width, rounding_mode="floor") * padded_width + pixels % width
+    )
     flat = padded.flatten()
     # A flat map ties everywhere: look at the points in blocks to bound the memory.
     block = max(1, 4_000_000 // len(disc))
