@@ -59,11 +59,15 @@ class Recipe:
         start: cross-entropy training of the starting checkpoint.
         tune: fine-tuning, the same for all four trainings but for the objective.
         layers: where S-IB takes its VJPs.
+        test_images: images per test split that are explained.
+        perturbed_images: how many of those also get deletion and insertion.
     """
 
     start: TrainConfig
     tune: TrainConfig
     layers: Mapping[str, float] | None = None
+    test_images: int = 64
+    perturbed_images: int = 24
 
 
 FROM_SCRATCH = Recipe(
@@ -79,7 +83,7 @@ _PHOTOS = TrainConfig(
     batch_norm="eval",
 )
 # From ImageNet weights: the starting checkpoint only needs a head that works.
-PRE_TRAINED = Recipe(start=replace(_PHOTOS, epochs=2), tune=_PHOTOS)
+PRE_TRAINED = Recipe(start=replace(_PHOTOS, epochs=2), tune=_PHOTOS, test_images=40, perturbed_images=12)
 MIDDLE_LAYERS = {"mobilenet_v2": {"features.13": 1.0, "features.18": 1.0}}
 
 
@@ -90,8 +94,8 @@ def main(
     weights: str | None = None,
     image_size: int | None = None,
     train_images: int | None = None,
-    test_images: int = 64,
-    perturbed_images: int = 24,
+    test_images: int | None = None,
+    perturbed_images: int | None = None,
     epochs: int | None = None,
     seed: int = 0,
     threads: int | None = None,
@@ -106,8 +110,8 @@ def main(
         weights: None = train from scratch, "default" = torchvision's, or the path of a state dict.
         image_size: side of the images in pixels; default the data set's.
         train_images: at most so many training images, spread over the set; default all.
-        test_images: images per test split that are explained, spread over the split.
-        perturbed_images: how many of those also get deletion and insertion (57 forward passes each).
+        test_images: images per test split that are explained, spread over the split; default 64 (40 for photographs).
+        perturbed_images: how many of those also get deletion and insertion (57 forward passes each); default 24 (12).
         epochs: of the starting training and of the fine-tuning; default each recipe's own.
         seed: of weights, order, augmentation and shuffling.
         threads: of torch; default its own choice.
@@ -122,6 +126,11 @@ def main(
     tests = [s for s in splits if s.startswith("test")]
     recipe = PRE_TRAINED if weights else FROM_SCRATCH
     recipe = replace(recipe, layers=MIDDLE_LAYERS.get(model) if weights else None)
+    recipe = replace(
+        recipe,
+        test_images=test_images or recipe.test_images,
+        perturbed_images=perturbed_images or recipe.perturbed_images,
+    )
     if train_images is not None:
         splits["train"] = _subset(splits["train"], train_images)
     if epochs is not None:
@@ -134,11 +143,11 @@ def main(
     parts = []
     jobs = [(training, split) for split in tests for training in TRAININGS]
     for training, split in tqdm(jobs, desc="explain and score"):
-        images = _subset(splits[split], test_images)
+        images = _subset(splits[split], recipe.test_images)
         names = {"model": model, "training": training}
         methods = (*ATTRIBUTION, *CONTROLS)
         parts.append(evaluate(trained[training], images, methods=methods, metrics=LOCALIZATION, labels=names))
-        few = _subset(images, perturbed_images)
+        few = _subset(images, recipe.perturbed_images)
         parts.append(evaluate(trained[training], few, methods=methods, metrics=FAITHFULNESS, labels=names))
     info = {
         "command": {
@@ -147,7 +156,6 @@ def main(
             "weights": weights and Path(weights).name,
             "image_size": size,
         },
-        "images": {"explained": test_images, "perturbed": perturbed_images},
         "recipe": dataclasses.asdict(recipe),
         "training_log": log,
         "seed": seed,

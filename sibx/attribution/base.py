@@ -86,6 +86,8 @@ class SafeAttribution(GradientAttribution):
             Attributions, a tensor for a tensor and a tuple for a tuple (a 1-tuple too); signed unless the class says
             otherwise, in the method's own units.
 
+            A row whose input is not finite gets NaN.
+
         Raises:
             ValueError: inputs that are not floating-point tensors, or a bool target.
         """
@@ -101,6 +103,10 @@ class SafeAttribution(GradientAttribution):
                 for chunk in _split_rows(tensors, target, extra, internal_batch_size)
             ]
         joined = tuple(torch.cat(rows).contiguous() for rows in zip(*parts, strict=True))
+        # Some backward passes (ReLU) turn NaN into finite zeros; a broken image must not look explained.
+        broken = torch.stack([~t.isfinite().flatten(1).all(1) for t in tensors]).any(0)
+        if broken.any():
+            joined = tuple(torch.where(broken.view(-1, *[1] * (a.ndim - 1)), torch.nan, a) for a in joined)
         return joined if isinstance(inputs, tuple) else joined[0]
 
     @abstractmethod

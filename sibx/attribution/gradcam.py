@@ -19,6 +19,8 @@ class GradCAM(GradientCAM):
         """Return the name Captum shows."""
         return "Grad-CAM"
 
-    def _weigh(self, activations: Tensor, gradients: Tensor) -> Tensor:
+    @staticmethod
+    def weigh(activations: Tensor, gradients: Tensor) -> Tensor:
+        """Return relu(sum_k mean(g_k) a_k)."""
         weights = gradients.mean((2, 3), keepdim=True)
         return (weights * activations).sum(1, keepdim=True).relu()

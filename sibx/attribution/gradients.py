@@ -33,8 +33,8 @@ class InputXGradient(SafeAttribution):
         return tuple(captum.InputXGradient(self.forward_func).attribute(inputs, target, extra or None))
 
 
-class SmoothGrad(SafeAttribution):
-    """The mean gradient over noisy copies of the input: mean_i g(x + e_i), signed.
+class NoisyGradient(SafeAttribution):
+    """Gradients at noisy copies of the input; subclasses say what becomes of them.
 
     Args:
         forward_func: model, or any function of the inputs.
@@ -44,8 +44,6 @@ class SmoothGrad(SafeAttribution):
 
     Raises:
         ValueError: fewer than one sample, or a negative noise.
-
-    Source: Smilkov et al., arXiv 1706.03825 (noise .1 to .2; the mean is of signed gradients, as published).
     """
 
     def __init__(self, forward_func: Callable[..., Tensor], *, samples: int = 16, noise: float = 0.15, seed: int = 0):
@@ -54,19 +52,55 @@ class SmoothGrad(SafeAttribution):
         check_range("noise", noise, 0)
         self.samples, self.noise, self.seed = samples, noise, seed
 
-    def _explain(self, inputs: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...]) -> tuple[Tensor, ...]:
+    def _moments(
+        self, inputs: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...]
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Mean of the gradients, and sum of their squared deviations from it (Welford)."""
         generator = torch.Generator().manual_seed(self.seed)
         saliency = captum.Saliency(self.forward_func)
-        totals = [torch.zeros_like(t) for t in inputs]
-        for _ in range(self.samples):
+        means, deviations = ([torch.zeros_like(t, requires_grad=False) for t in inputs] for _ in range(2))
+        for count in range(1, self.samples + 1):
             noisy = tuple((t + self._draw(t, generator)).detach().requires_grad_() for t in inputs)
             gradients = saliency.attribute(noisy, target, False, extra or None)
-            for total, gradient in zip(totals, gradients, strict=True):
-                total.data += gradient / self.samples
-        return tuple(totals)
+            for mean, deviation, gradient in zip(means, deviations, gradients, strict=True):
+                before = gradient - mean
+                mean += before / count
+                deviation += before * (gradient - mean)
+        return tuple(means), tuple(deviations)
 
     def _draw(self, tensor: Tensor, generator: torch.Generator) -> Tensor:
         flat = tensor.detach().flatten(1)
         scale = self.noise * (flat.amax(1) - flat.amin(1))
         draw = torch.randn(tensor.shape[1:], generator=generator).to(tensor)
         return draw * scale.view(-1, *[1] * (tensor.ndim - 1))
+
+
+class SmoothGrad(NoisyGradient):
+    """The mean gradient over noisy copies of the input: mean_i g(x + e_i), signed.
+
+    Arguments and errors as ``NoisyGradient``.
+
+    Source: Smilkov et al., arXiv 1706.03825 (noise .1 to .2; the mean is of signed gradients, as published).
+    """
+
+    def _explain(self, inputs: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...]) -> tuple[Tensor, ...]:
+        return self._moments(inputs, target, extra)[0]
+
+
+class VarGrad(NoisyGradient):
+    """The variance of the gradient over noisy copies of the input, at least 0; needs at least 2 samples.
+
+    Arguments as ``NoisyGradient``. Divided by n - 1.
+
+    Raises:
+        ValueError: fewer than two samples, or a negative noise.
+
+    Source: Adebayo et al., arXiv 1810.03292, appendix.
+    """
+
+    def __init__(self, forward_func: Callable[..., Tensor], *, samples: int = 16, noise: float = 0.15, seed: int = 0):
+        super().__init__(forward_func, samples=samples, noise=noise, seed=seed)
+        check_range("samples", samples, 2)
+
+    def _explain(self, inputs: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...]) -> tuple[Tensor, ...]:
+        return tuple(d / (self.samples - 1) for d in self._moments(inputs, target, extra)[1])

@@ -16,21 +16,23 @@ class TinyCNN(nn.Module):
         num_classes: K.
         width: channels of the first convolution; the next ones have twice, four and four times as many.
         norm: ``"batch"`` or ``"group"`` (4 groups; images then do not influence each other).
+        activation: ``"silu"`` or ``"relu"`` (for methods that need ReLU modules).
 
     Input (B, 3, H, W) with H and W at least 4; output logits (B, K). The feature grid is (H/4, W/4).
 
     Raises:
-        ValueError: unknown norm.
+        ValueError: unknown norm or activation.
     """
 
-    def __init__(self, num_classes: int = 8, width: int = 16, norm: str = "batch"):
+    def __init__(self, num_classes: int = 8, width: int = 16, norm: str = "batch", activation: str = "silu"):
         super().__init__()
         check_choice("norm", norm, ("batch", "group"))
+        check_choice("activation", activation, ("silu", "relu"))
 
         def block(inside: int, outside: int, kernel: int = 3, stride: int = 1) -> list[nn.Module]:
             normalize = nn.BatchNorm2d(outside) if norm == "batch" else nn.GroupNorm(4, outside)
             convolution = nn.Conv2d(inside, outside, kernel, stride, kernel // 2, bias=False)
-            return [convolution, normalize, nn.SiLU()]
+            return [convolution, normalize, nn.SiLU() if activation == "silu" else nn.ReLU()]
 
         self.features = nn.Sequential(
             *block(3, width, kernel=5, stride=2),

@@ -1,0 +1,140 @@
+"""Methods that change the image and watch the score: Occlusion through Captum, RISE our own."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from captum import attr as captum
+from captum._utils.common import _run_forward
+from torch import Tensor
+
+from sibx._checks import check_images, check_logits, check_range, require
+from sibx.attribution.base import SafeAttribution, select_scores
+
+
+class Occlusion(SafeAttribution):
+    """The score lost when a square window is set to zero, averaged over the windows that cover a pixel; signed.
+
+    Zero is the data set's mean for images normalized by it. All channels go together.
+
+    Args:
+        forward_func: model, or any function of the inputs.
+        window: side of the window as a share of the image's shorter side, in (0, 1].
+        stride: step as a share of the window, in (0, 1].
+        windows_per_pass: windows in one forward pass of the batch.
+
+    Raises:
+        ValueError: a share out of range, or inputs that are not images (B, C, H, W).
+
+    Source: Zeiler and Fergus, arXiv 1311.2901, through ``captum.attr.Occlusion``.
+    """
+
+    def __init__(
+        self,
+        forward_func: Callable[..., Tensor],
+        *,
+        window: float = 0.15,
+        stride: float = 0.5,
+        windows_per_pass: int = 1,
+    ):
+        super().__init__(forward_func)
+        check_range("window", window, 1e-6, 1)
+        check_range("stride", stride, 1e-6, 1)
+        check_range("windows_per_pass", windows_per_pass, 1)
+        self.window, self.stride, self.windows_per_pass = window, stride, windows_per_pass
+
+    def _explain(self, inputs: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...]) -> tuple[Tensor, ...]:
+        shapes, strides = [], []
+        for images in inputs:
+            check_images(images, "inputs")
+            side = max(1, round(self.window * min(images.shape[2:])))
+            step = max(1, round(self.stride * side))
+            shapes.append((images.shape[1], side, side))
+            strides.append((images.shape[1], step, step))
+        with torch.no_grad():
+            attributions = captum.Occlusion(self.forward_func).attribute(
+                tuple(t.detach() for t in inputs),
+                sliding_window_shapes=tuple(shapes),
+                strides=tuple(strides),
+                target=target,
+                additional_forward_args=extra or None,
+                perturbations_per_eval=self.windows_per_pass,
+            )
+        return tuple(a.to(t.dtype) for a, t in zip(attributions, inputs, strict=True))
+
+
+class RISE(SafeAttribution):
+    """RISE: the mean of random smooth masks, weighted by the target's probability under each.
+
+    ``S = 1 / (N p) sum_i softmax(z(x m_i))_t m_i``, with m_i a coarse random grid of zeros and ones (share p of ones),
+    enlarged bilinearly and shifted at random. One value per row (a model without classes) is used as it is.
+
+    Args:
+        forward_func: images (B, C, H, W) -> logits (B, K), or one value per row.
+        masks: N; the noise of the map falls with its square root.
+        cells: of the grid along each axis.
+        share: p, probability that a cell is kept.
+        seed: of the masks. All images see the same ones, so an image's map does not depend on its batch.
+
+    Attributions (B, 1, H, W), in [0, 1] up to the sampling noise of p; their level is the class's mean probability.
+
+    Raises:
+        ValueError: a number out of range, inputs that are not one image tensor, or an output that is not (B, K).
+
+    Source: Petsiuk et al., arXiv 1806.07421 (7 cells, p = .5; 4000 to 8000 masks at 224 px).
+    """
+
+    def __init__(
+        self,
+        forward_func: Callable[..., Tensor],
+        *,
+        masks: int = 1000,
+        cells: int = 7,
+        share: float = 0.5,
+        seed: int = 0,
+    ):
+        super().__init__(forward_func)
+        check_range("masks", masks, 1)
+        check_range("cells", cells, 1)
+        check_range("share", share, 1e-6, 1)
+        self.masks, self.cells, self.share, self.seed = masks, cells, share, seed
+
+    @classmethod
+    def get_name(cls) -> str:
+        """Return the name Captum shows."""
+        return "RISE"
+
+    def _empty(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return (inputs[0].new_zeros(0, 1, *inputs[0].shape[2:]),)
+
+    @torch.no_grad()
+    def _explain(self, inputs: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...]) -> tuple[Tensor, ...]:
+        require(len(inputs) == 1, "inputs", "be one image tensor", len(inputs))
+        (images,) = inputs
+        check_images(images, "inputs")
+        total = torch.zeros_like(images[:, :1])
+        for mask in self._draw(images):
+            outputs = _run_forward(self.forward_func, images * mask, None, extra)
+            total += _probability(outputs, target, len(images)).to(total).view(-1, 1, 1, 1) * mask
+        return (total / (self.masks * self.share),)
+
+    def _draw(self, images: Tensor) -> Iterator[Tensor]:
+        """Yield the masks (1, 1, H, W)."""
+        generator = torch.Generator().manual_seed(self.seed)
+        height, width = images.shape[2:]
+        cell_height, cell_width = -(-height // self.cells), -(-width // self.cells)
+        for _ in range(self.masks):
+            grid = (torch.rand(1, 1, self.cells + 1, self.cells + 1, generator=generator) < self.share).float()
+            size = ((self.cells + 1) * cell_height, (self.cells + 1) * cell_width)
+            large = F.interpolate(grid, size, mode="bilinear")
+            y = int(torch.randint(cell_height, (), generator=generator))
+            x = int(torch.randint(cell_width, (), generator=generator))
+            yield large[..., y : y + height, x : x + width].to(images)
+
+
+def _probability(outputs: Tensor, target: Any, batch: int) -> Tensor:
+    if target is None:
+        return select_scores(outputs, None, batch).reshape(-1)
+    check_logits(outputs, batch, "forward_func")
+    return select_scores(outputs.softmax(1), target, batch)

@@ -1,0 +1,320 @@
+"""The CAM family: each against its slow form from the paper, shared passes, and third-party oracles where installed."""
+
+import captum.attr as captum
+import cv2
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from sibx.attribution import (
+    METHODS,
+    RISE,
+    DeepLift,
+    EigenCAM,
+    GradientSHAP,
+    GuidedBackprop,
+    GuidedGradCAM,
+    Occlusion,
+    Saliency,
+    VarGrad,
+    build_method,
+    explain_many,
+)
+from sibx.models import TinyCNN, record
+from tests.references import cams as reference
+
+GRADIENT_CAMS = ("gradcam", "gradcam_pp", "layercam", "hirescam", "xgradcam")
+ALL_CAMS = (*GRADIENT_CAMS, "eigencam", "scorecam", "ablationcam")
+TARGETS = [3, 0]
+
+
+@pytest.fixture
+def net():
+    """ReLU, so that peers which assume non-negative activations agree; the head is not linear in the features."""
+    torch.manual_seed(3)
+    features = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 8, 3), nn.ReLU())
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(3), nn.Flatten(), nn.Linear(72, 12), nn.SiLU(), nn.Linear(12, 4))
+    return nn.Sequential(features, head).double().eval()
+
+
+@pytest.fixture
+def pictures():
+    return torch.randn(2, 3, 20, 24, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+
+
+def activations_and_gradients(net, pictures):
+    with record(net, {"f": net[0]}) as outputs:
+        scores = net(pictures)[range(len(TARGETS)), TARGETS].sum()
+    return outputs["f"].detach().numpy(), torch.autograd.grad(scores, outputs["f"])[0].numpy()
+
+
+def coarse(name, net, pictures):
+    """Our map on the layer's grid, for every image its own target."""
+    method = METHODS[name].build(net, "0")
+    method.upsample = False
+    return method.attribute(pictures, target=TARGETS)[:, 0].numpy()
+
+
+@pytest.mark.parametrize("name", GRADIENT_CAMS)
+def test_gradient_cams_are_the_papers(name, net, pictures):
+    a, g = activations_and_gradients(net, pictures)
+    expected = np.stack([getattr(reference, name)(a[i], g[i]) for i in range(2)])
+    assert coarse(name, net, pictures) == pytest.approx(expected, abs=1e-12)
+
+
+def test_eigencam_is_the_papers(net, pictures):
+    a, _ = activations_and_gradients(net, pictures)
+    expected = np.stack([reference.eigencam(x) for x in a])
+    assert coarse("eigencam", net, pictures) == pytest.approx(expected, abs=1e-6)
+
+
+def test_eigencam_does_not_pass_nan_on():
+    a = torch.randn(2, 3, 4, 4)
+    a[0, 0, 0, 0] = torch.nan
+    projection = EigenCAM.project(a)
+    assert projection[0].isnan().any()
+    assert projection[1].isfinite().all()
+
+
+def test_scorecam_is_the_papers(net, pictures):
+    a, _ = activations_and_gradients(net, pictures)
+
+    def enlarge(channel):
+        return F.interpolate(torch.from_numpy(channel)[None, None], (20, 24), mode="bilinear")[0, 0].numpy()
+
+    for i, target in enumerate(TARGETS):
+
+        def score(image, target=target):
+            with torch.no_grad():
+                return net(torch.from_numpy(image)[None])[0, target].item()
+
+        expected = reference.scorecam(score, pictures[i].numpy(), a[i], enlarge)
+        assert coarse("scorecam", net, pictures)[i] == pytest.approx(expected, abs=1e-12)
+
+
+def test_ablationcam_is_the_papers(net, pictures):
+    a, _ = activations_and_gradients(net, pictures)
+    for i, target in enumerate(TARGETS):
+
+        def tail(activations, target=target):
+            with torch.no_grad():
+                return net[1](torch.from_numpy(activations)[None])[0, target].item()
+
+        assert coarse("ablationcam", net, pictures)[i] == pytest.approx(reference.ablationcam(tail, a[i]), abs=1e-12)
+
+
+def test_dead_layers_give_zero_maps(net, pictures):
+    """No activation, no map: never NaN (peers divide by zero here)."""
+    with torch.no_grad():
+        net[0][3].weight.zero_()
+        net[0][3].bias.fill_(-1)
+    for name in ALL_CAMS:
+        assert not coarse(name, net, pictures).any(), name
+
+
+@pytest.mark.parametrize("name", ALL_CAMS)
+def test_upsampling_is_bilinear(name, net, pictures):
+    full = METHODS[name].build(net, "0").attribute(pictures, target=TARGETS)
+    assert full.shape == (2, 1, 20, 24)
+    expected = F.interpolate(torch.from_numpy(coarse(name, net, pictures))[:, None], (20, 24), mode="bilinear")
+    assert torch.allclose(full, expected)
+
+
+def test_hirescam_is_gradcam_for_a_pooled_linear_head():
+    """Both are then relu(w_k . a) up to the number of positions."""
+    torch.manual_seed(0)
+    model, x = TinyCNN(4, width=8).double().eval(), torch.randn(2, 3, 32, 32, dtype=torch.float64)
+    hires, grad = (build_method(n, model).attribute(x, target=1) for n in ("hirescam", "gradcam"))
+    assert torch.allclose(hires, grad)
+
+
+class TestExplainMany:
+    def test_equals_one_by_one(self, net, pictures):
+        names = ["layercam", "saliency", "gradcam", "eigencam", "gradcam_pp", "vjp"]
+        many = explain_many(net, pictures, TARGETS, names, layer="0")
+        assert list(many) == names
+        for name in names:
+            options = {"target": TARGETS} if METHODS[name].uses_target else {}
+            assert torch.equal(many[name], build_method(name, net, "0").attribute(pictures, **options)), name
+
+    def test_one_forward_and_one_backward(self, net, pictures):
+        passes = {"forward": 0, "backward": 0}
+        net.register_forward_hook(lambda *_: passes.update(forward=passes["forward"] + 1))
+        net[1].register_full_backward_hook(lambda *_: passes.update(backward=passes["backward"] + 1))
+        explain_many(net, pictures, TARGETS, list(GRADIENT_CAMS), layer="0")
+        assert passes == {"forward": 1, "backward": 1}
+
+    def test_the_backward_pass_ends_at_the_layer(self, net, pictures):
+        below = []
+        net[0][0].register_full_backward_hook(lambda *_: below.append(1))
+        explain_many(net, pictures, TARGETS, list(GRADIENT_CAMS), layer="0")
+        assert not below
+
+    def test_errors_and_empty(self, net, pictures):
+        with pytest.raises(ValueError, match="`methods` must name none twice"):
+            explain_many(net, pictures, TARGETS, ["gradcam", "gradcam"])
+        with pytest.raises(ValueError, match="did you mean 'gradcam'"):
+            explain_many(net, pictures, TARGETS, ["gradcan"])
+        assert explain_many(net, pictures[:0], 0, ["gradcam", "layercam"])["layercam"].shape == (0, 1, 20, 24)
+
+
+class TestAdapters:
+    def test_vargrad_is_the_variance(self, net, pictures):
+        generator = torch.Generator().manual_seed(0)
+        gradients = []
+        for _ in range(6):
+            noise = torch.randn(3, 20, 24, generator=generator).double()
+            sigma = 0.15 * (pictures.flatten(1).amax(1) - pictures.flatten(1).amin(1)).view(-1, 1, 1, 1)
+            gradients.append(Saliency(net).attribute(pictures + sigma * noise, target=TARGETS))
+        ours = VarGrad(net, samples=6).attribute(pictures, target=TARGETS)
+        assert torch.allclose(ours, torch.stack(gradients).var(0), atol=1e-12)
+        with pytest.raises(ValueError, match="`samples` must be at least 2"):
+            VarGrad(net, samples=1)
+
+    def test_gradient_shap_is_exact_for_a_linear_model(self):
+        """(x - b) w, whose mean over baselines around zero approaches x w."""
+        linear = nn.Sequential(nn.Flatten(), nn.Linear(12, 2)).double()
+        x = torch.randn(3, 3, 2, 2, dtype=torch.float64)
+        exact = x * linear[1].weight[1].view(3, 2, 2)
+        assert torch.allclose(GradientSHAP(linear, noise=0).attribute(x, target=1), exact)
+        assert torch.allclose(GradientSHAP(linear, samples=400).attribute(x, target=1), exact, atol=0.02)
+
+    def test_gradient_shap_is_complete_on_average(self, net, pictures):
+        total = GradientSHAP(net, samples=200, noise=0).attribute(pictures, target=TARGETS).sum((1, 2, 3))
+        with torch.no_grad():
+            gain = (net(pictures) - net(torch.zeros_like(pictures)))[range(2), TARGETS]
+        assert torch.allclose(total, gain, atol=0.1)
+
+    def test_guided_backprop_is_captums(self, net, pictures):
+        with pytest.warns(UserWarning, match="Setting backward hooks"):
+            expected = captum.GuidedBackprop(net).attribute(pictures.clone().requires_grad_(), target=TARGETS)
+        assert torch.equal(GuidedBackprop(net).attribute(pictures, target=TARGETS), expected)
+
+    def test_guided_gradcam_is_the_product(self, net, pictures):
+        ours = GuidedGradCAM(net, "0").attribute(pictures, target=TARGETS)
+        cam = build_method("gradcam", net, "0").attribute(pictures, target=TARGETS)
+        assert torch.allclose(ours, GuidedBackprop(net).attribute(pictures, target=TARGETS) * cam)
+
+    @pytest.mark.parametrize("cls", [GuidedBackprop, GuidedGradCAM])
+    def test_nothing_to_guide(self, cls):
+        with pytest.raises(ValueError, match=r"`forward_func` must hold torch.nn.ReLU modules.*'TinyCNN'"):
+            cls(TinyCNN())
+
+    @pytest.mark.parametrize("cls", [GuidedBackprop, DeepLift])
+    def test_needs_a_module(self, cls):
+        with pytest.raises(ValueError, match=r"`forward_func` must be a torch.nn.Module"):
+            cls(abs)
+
+    def test_deeplift_is_complete(self, pictures):
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 18 * 22, 3)).double()
+        total = DeepLift(net).attribute(pictures, target=[1, 2]).sum((1, 2, 3))
+        with torch.no_grad():
+            gain = (net(pictures) - net(torch.zeros_like(pictures)))[range(2), [1, 2]]
+        assert torch.allclose(total, gain)
+
+    def test_occlusion_finds_the_pixel_that_matters(self):
+        x = torch.ones(1, 3, 20, 20)
+        score = Occlusion(lambda t: t[:, :, 4, 15].sum(1), window=0.1, stride=1.0).attribute(x)
+        hot = (score[0, 0] > 0).nonzero()
+        assert [4, 15] in hot.tolist()
+        assert len(hot) == 4
+        assert score.max() == 3
+
+    def test_occlusion_needs_images(self):
+        with pytest.raises(ValueError, match="`inputs` must be a floating-point tensor of shape"):
+            Occlusion(lambda t: t).attribute(torch.zeros(2, 3))
+
+    def test_rise_finds_the_object(self):
+        """A model that reads one corner: masks that keep it score, so it is where the map is high."""
+
+        def model(x):
+            corner = x[:, :, :8, :8].mean((1, 2, 3))
+            return torch.stack([8 * corner - 4, 4 - 8 * corner], 1)
+
+        heatmap = RISE(model, masks=400, cells=4).attribute(torch.ones(2, 3, 32, 32), target=0)
+        assert heatmap.shape == (2, 1, 32, 32)
+        assert torch.equal(heatmap[0], heatmap[1])
+        assert heatmap[0, 0, :8, :8].mean() > 1.3 * heatmap[0, 0, 16:, 16:].mean()
+
+    def test_rise_is_flat_for_a_constant_model(self):
+        """Every mask has the same weight .5, so the map is .5 times the mean mask over p, .5 up to sampling noise."""
+        heatmap = RISE(lambda x: torch.zeros(len(x), 2), masks=2000).attribute(torch.ones(1, 3, 28, 28), target=0)
+        assert heatmap.mean().item() == pytest.approx(0.5, abs=0.01)
+        assert (heatmap - 0.5).abs().max() < 0.06
+
+    def test_rise_without_classes_and_with_two_inputs(self):
+        x = torch.ones(2, 3, 8, 8)
+        assert RISE(lambda t: t.mean((1, 2, 3)), masks=10).attribute(x).shape == (2, 1, 8, 8)
+        assert RISE(lambda t: t.mean((1, 2, 3)), masks=10).attribute(x[:0]).shape == (0, 1, 8, 8)
+        with pytest.raises(ValueError, match="`inputs` must be one image tensor, but got 2"):
+            RISE(lambda t, u: t).attribute((x, x), target=0)
+        assert RISE.get_name() == "RISE"
+
+
+@pytest.mark.parametrize("name", [*ALL_CAMS, "gradient_shap", "sib"])
+def test_names(name, net):
+    assert "CAM" in METHODS[name].build(net, "0").get_name() or name in ("gradient_shap", "sib")
+    assert METHODS["gradient_shap"].build(net, "0").get_name() == "GradientSHAP"
+
+
+PEER_NAMES = {
+    "gradcam": "GradCAM",
+    "gradcam_pp": "GradCAMPlusPlus",
+    "hirescam": "HiResCAM",
+    "xgradcam": "XGradCAM",
+    "layercam": "LayerCAM",
+    "scorecam": "ScoreCAM",
+    "ablationcam": "AblationCAM",
+}
+
+
+def _unit(values):
+    return (values - values.min()) / (1e-7 + values.max() - values.min())
+
+
+class TestPeers:
+    """grad-cam 1.5.7 and torchcam 0.5: same network and layer, maps scaled alike (extra `reference`)."""
+
+    @pytest.mark.parametrize("name", PEER_NAMES)
+    def test_grad_cam(self, name, net, pictures):
+        peers = pytest.importorskip("pytorch_grad_cam", reason="extra `reference` is not installed")
+        targets = pytest.importorskip("pytorch_grad_cam.utils.model_targets")
+        with torch.no_grad():
+            net[1][4].weight.mul_(
+                30
+            )  # the peer adds 1e-6 to Grad-CAM++'s denominator, which matters for small gradients
+        peer = getattr(peers, PEER_NAMES[name])(model=net, target_layers=[net[0]])
+        peer.batch_size = 8
+        maps = peer(pictures, targets=[targets.ClassifierOutputTarget(t) for t in TARGETS])
+        ours = self._aligned_scorecam(net, pictures) if name == "scorecam" else coarse(name, net, pictures)
+        for theirs, our in zip(maps, ours, strict=True):
+            # The peer scales, resizes with cv2 and scales again; do the same to ours.
+            assert theirs == pytest.approx(_unit(cv2.resize(_unit(our), (24, 20)).astype(np.float32)), abs=1e-4)
+
+    @staticmethod
+    def _aligned_scorecam(net, pictures):
+        """The paper's formula, but with masks enlarged corner to corner, which is how the peer does it."""
+
+        def enlarge(channel):
+            return F.interpolate(torch.from_numpy(channel)[None, None], (20, 24), mode="bilinear", align_corners=True)[
+                0, 0
+            ]
+
+        def score(target):
+            return lambda image: net(torch.from_numpy(image)[None])[0, target].item()
+
+        a, _ = activations_and_gradients(net, pictures)
+        with torch.no_grad():
+            cases = zip(TARGETS, pictures.numpy(), a, strict=True)
+            return [reference.scorecam(score(t), x, layer, lambda c: enlarge(c).numpy()) for t, x, layer in cases]
+
+    def test_torchcam_gradcam(self, net, pictures):
+        methods = pytest.importorskip("torchcam.methods", reason="extra `reference` is not installed")
+        with methods.GradCAM(net, target_layer="0") as peer:
+            (maps,) = peer(TARGETS, net(pictures.clone().requires_grad_()))
+        ours = torch.from_numpy(coarse("gradcam", net, pictures))
+        low, high = ours.amin((1, 2), keepdim=True), ours.amax((1, 2), keepdim=True)
+        assert torch.allclose(maps, (ours - low) / (high - low), atol=1e-5)
