@@ -263,6 +263,14 @@ class TestSIB:
         always_p = SIBAttribution(model, output="vjp", cotangent="probability").attribute(images, target=2)
         assert torch.equal(always_p, vjp(model, images).map)
 
+    def test_multiply_by_inputs(self, model, images):
+        plain = SIBAttribution(model).attribute(images, target=1)
+        method = SIBAttribution(model, multiply_by_inputs=True)
+        assert method.multiplies_by_inputs
+        assert torch.allclose(method.attribute(images, target=1), plain * images)
+        with pytest.raises(ValueError, match="`multiply_by_inputs` must be False for output='mask'"):
+            SIBAttribution(model, output="mask", multiply_by_inputs=True)
+
     def test_scalar_model(self, images):
         attribution = SIBAttribution(lambda x: x.square().sum((1, 2, 3)), output="vjp").attribute(images)
         assert torch.equal(attribution, 2 * images)
@@ -458,6 +466,41 @@ class TestOracles:
             Saliency(model).attribute(images, target=1),
             atol=1e-7,
         )
+
+
+class TestDifferentiable:
+    """Explanations in a loss: derivatives of the map, to the inputs and to the parameters."""
+
+    @pytest.fixture
+    def net(self):
+        torch.manual_seed(0)
+        layers = [nn.Conv2d(2, 3, 3), nn.SiLU(), nn.Conv2d(3, 3, 2), nn.SiLU(), nn.Flatten(), nn.Linear(27, 3)]
+        return nn.Sequential(*layers).double()
+
+    @pytest.mark.parametrize("name", ["sib", "gradcam", "gradcam_pp", "layercam", "hirescam", "xgradcam"])
+    def test_gradcheck_to_the_inputs(self, name, net):
+        x = torch.randn(2, 2, 6, 6, dtype=torch.float64, requires_grad=True)
+        if name == "sib":
+            method = SIBAttribution(net, mask=DensityMask(3, slope=1.0), create_graph=True)
+        else:
+            method = METHODS[name].build(net, "1", create_graph=True)
+        assert torch.autograd.gradcheck(lambda t: method.attribute(t, target=1), (x,))
+
+    @pytest.mark.parametrize("build", [SIBAttribution, GradCAM])
+    def test_gradients_reach_the_parameters(self, build, model, images):
+        method = build(model, create_graph=True)
+        method.attribute(images, target=[0, 1, 2, 3], internal_batch_size=3).square().sum().backward()
+        assert model.features[0].weight.grad.abs().sum() > 0
+        assert not images.requires_grad
+
+    def test_vjp_reaches_the_parameters(self, model, images):
+        vjp(model, images, create_graph=True).map.square().sum().backward()
+        assert model.features[0].weight.grad.abs().sum() > 0
+
+    def test_detached_by_default(self, model, images):
+        images.requires_grad_()
+        for method in (SIBAttribution(model), GradCAM(model)):
+            assert not method.attribute(images, target=1).requires_grad
 
 
 class TestGradCAM:

@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torchvision.models import VisionTransformer
 
 from sibx.attribution import (
     METHODS,
@@ -112,6 +113,41 @@ def test_dead_layers_give_zero_maps(net, pictures):
         net[0][3].bias.fill_(-1)
     for name in ALL_CAMS:
         assert not coarse(name, net, pictures).any(), name
+
+
+class TestVisionTransformer:
+    """Tokens are laid out as a grid, the class token is dropped, and the map still follows the image."""
+
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def vit():
+        torch.manual_seed(0)
+        options = {"image_size": 32, "patch_size": 8, "num_layers": 2, "num_heads": 2, "hidden_dim": 8, "mlp_dim": 16}
+        model = VisionTransformer(**options, num_classes=4)
+        nn.init.normal_(model.heads.head.weight)  # torchvision starts at zero
+        return model.double().eval()
+
+    @pytest.mark.parametrize("name", ALL_CAMS)
+    def test_maps(self, name, vit):
+        x = torch.randn(2, 3, 32, 32, dtype=torch.float64)
+        method = build_method(name, vit)
+        heatmap = method.attribute(x, target=[1, 2])
+        assert heatmap.shape == (2, 1, 32, 32)
+        assert heatmap.any()
+        alone = method.attribute(x[1:], target=2)
+        assert torch.allclose(heatmap[1:], alone)
+
+    def test_gradcam_is_the_formula_on_tokens(self, vit):
+        x = torch.randn(1, 3, 32, 32, dtype=torch.float64)
+        layer = vit.encoder.layers[-1].ln_1
+        with record(vit, {"t": layer}, tokens=True) as outputs:
+            score = vit(x)[0, 3]
+        tokens, gradients = outputs["t"], torch.autograd.grad(score, outputs["t"])[0]
+        weights = gradients[0, 1:].mean(0)
+        expected = (tokens[0, 1:] @ weights).relu().view(4, 4)
+        ours = METHODS["gradcam"].build(vit, layer)
+        ours.upsample = False
+        assert torch.allclose(ours.attribute(x, target=3)[0, 0], expected)
 
 
 @pytest.mark.parametrize("name", ALL_CAMS)
@@ -282,10 +318,8 @@ class TestPeers:
     def test_grad_cam(self, name, net, pictures):
         peers = pytest.importorskip("pytorch_grad_cam", reason="extra `reference` is not installed")
         targets = pytest.importorskip("pytorch_grad_cam.utils.model_targets")
-        with torch.no_grad():
-            net[1][4].weight.mul_(
-                30
-            )  # the peer adds 1e-6 to Grad-CAM++'s denominator, which matters for small gradients
+        # The peer adds 1e-6 to Grad-CAM++'s denominator, which matters for small gradients: make them large.
+        net[1][4].weight.data *= 1000
         peer = getattr(peers, PEER_NAMES[name])(model=net, target_layers=[net[0]])
         peer.batch_size = 8
         maps = peer(pictures, targets=[targets.ClassifierOutputTarget(t) for t in TARGETS])

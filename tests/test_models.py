@@ -15,6 +15,7 @@ from sibx.models import (
     head_parameters,
     record,
     resolve_layer,
+    to_grid,
 )
 from sibx.models.checkpoint import load_checkpoint, save_checkpoint
 
@@ -41,9 +42,50 @@ def test_cam_layer_lies_behind_the_last_activation(name):
     assert outputs["cam"].min() >= -0.3
 
 
-def test_cam_layer_of_a_transformer_must_be_named():
-    with pytest.raises(ValueError, match="`layer` must be given for VisionTransformer"):
-        find_cam_layer(tv.vit_b_16(image_size=64, weights=None), 64)
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [
+        ("resnet18", "layer4"),
+        ("vgg11", "features"),
+        ("densenet121", "features"),
+        ("mobilenet_v2", "features"),
+        ("mobilenet_v3_small", "features"),
+        ("efficientnet_b0", "features"),
+        ("convnext_tiny", "features"),
+        ("squeezenet1_1", "classifier.2"),
+        ("alexnet", "features.11"),
+        ("googlenet", "inception5b"),
+        ("vit_b_16", "encoder.layers.encoder_layer_11.ln_1"),
+        ("swin_t", "permute"),
+    ],
+)
+def test_cam_layer_of_torchvision(name, layer):
+    options = {"init_weights": False, "aux_logits": False} if name == "googlenet" else {}
+    model = tv.get_model(name, weights=None, **options)
+    found = find_cam_layer(model)
+    assert found == layer or model.get_submodule(found) is model.get_submodule(layer)
+
+
+class TestToGrid:
+    def test_maps_stay(self):
+        features = torch.randn(2, 3, 4, 5)
+        assert to_grid(features, (64, 80)) is features
+
+    @pytest.mark.parametrize("extra", [0, 1, 5])
+    def test_tokens_become_rows(self, extra):
+        grid = torch.arange(24.0).view(1, 4, 6, 1).expand(2, 4, 6, 7)
+        tokens = torch.cat([torch.full((2, extra, 7), -1.0), grid.flatten(1, 2)], 1)
+        assert torch.equal(to_grid(tokens, (64, 96)), grid.permute(0, 3, 1, 2))
+
+    def test_no_grid(self):
+        with pytest.raises(ValueError, match=r"`layer` must output tokens that fill a grid .* \(2, 3, 4\)"):
+            to_grid(torch.zeros(2, 3, 4), (10, 77))
+
+
+def test_no_cam_layer():
+    model = nn.Sequential(nn.Conv2d(3, 4, 64), nn.Flatten(), nn.Linear(4, 2))
+    with pytest.raises(ValueError, match="`layer` must be given for Sequential: it has no feature map"):
+        find_cam_layer(model)
 
 
 def test_cam_layer_needs_a_convolution():

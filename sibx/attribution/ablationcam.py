@@ -8,6 +8,7 @@ from torch import Tensor
 
 from sibx.attribution.base import select_scores
 from sibx.attribution.cam_base import CAM
+from sibx.models.layers import to_grid
 
 
 class AblationCAM(CAM):
@@ -29,7 +30,8 @@ class AblationCAM(CAM):
     @torch.no_grad()
     def _map(self, inputs: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...]) -> Tensor:
         batch = len(inputs[0])
-        outputs, activations = self._run(inputs, extra)
+        outputs, features = self._run(inputs, extra)
+        activations = to_grid(features, (inputs[0].shape[2], inputs[0].shape[3]))
         clean = select_scores(outputs, target, batch).reshape(-1)
         losses = []
         for k in range(activations.shape[1]):
@@ -44,7 +46,7 @@ def _without(channel: int) -> Callable[[Tensor], Tensor]:
 
     def rewrite(activations: Tensor) -> Tensor:
         ablated = activations.clone()
-        ablated[:, channel] = 0
+        ablated.select(1 if activations.ndim == 4 else 2, channel).zero_()
         return ablated
 
     return rewrite

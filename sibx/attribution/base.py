@@ -62,7 +62,12 @@ class SafeAttribution(GradientAttribution):
     Whatever happens inside, also an exception: ``requires_grad`` and ``.grad`` of inputs and parameters, hooks, the
     train / eval mode, the caller's grad mode and BatchNorm's running statistics are as before. Results are detached.
     Inputs from ``torch.inference_mode`` are copied and work.
+
+    A subclass that offers ``create_graph`` sets it; results then stay differentiable with respect to the parameters,
+    and to the inputs where they require grad, so that explanations can be put into a loss.
     """
+
+    create_graph = False
 
     @log_usage()
     def attribute(
@@ -99,10 +104,12 @@ class SafeAttribution(GradientAttribution):
             return empty if isinstance(inputs, tuple) else empty[0]
         with grad_enabled(), frozen_batch_norm(self.forward_func):
             parts = [
-                tuple(a.detach() for a in self._explain(*chunk))
-                for chunk in _split_rows(tensors, target, extra, internal_batch_size)
+                self._explain(*chunk)
+                for chunk in _split_rows(tensors, target, extra, internal_batch_size, self.create_graph)
             ]
         joined = tuple(torch.cat(rows).contiguous() for rows in zip(*parts, strict=True))
+        if not self.create_graph:
+            joined = tuple(a.detach() for a in joined)
         # Some backward passes (ReLU) turn NaN into finite zeros; a broken image must not look explained.
         broken = torch.stack([~t.isfinite().flatten(1).all(1) for t in tensors]).any(0)
         if broken.any():
@@ -197,16 +204,20 @@ def _as_extra(additional_forward_args: Any) -> tuple[Any, ...]:
 
 
 def _split_rows(
-    tensors: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...], size: int | None
+    tensors: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...], size: int | None, create_graph: bool
 ) -> Iterator[tuple[tuple[Tensor, ...], Any, tuple[Any, ...]]]:
-    """Yield leaf inputs, targets and extra arguments of at most ``size`` rows each."""
+    """Yield inputs that require grad, targets and extra arguments, of at most ``size`` rows each."""
     batch = len(tensors[0])
     require(size is None or size >= 1, "internal_batch_size", "be at least 1", size)
     per_row = isinstance(target, list) or (isinstance(target, Tensor) and target.numel() > 1)
     step = batch if size is None else size
     for start in range(0, batch, step):
         rows = slice(start, start + step)
-        # A new leaf per call: the caller's tensors keep their requires_grad whatever happens.
-        leaves = tuple((t.clone() if t.is_inference() else t.detach())[rows].requires_grad_() for t in tensors)
+        leaves = tuple(t[rows] if create_graph and t.requires_grad else _leaf(t[rows]) for t in tensors)
         arguments = tuple(a[rows] if isinstance(a, Tensor) and a.shape[:1] == (batch,) else a for a in extra)
         yield leaves, target[rows] if per_row else target, arguments
+
+
+def _leaf(tensor: Tensor) -> Tensor:
+    """A new leaf that requires grad: the caller's tensor keeps its own flag whatever happens."""
+    return (tensor.clone() if tensor.is_inference() else tensor.detach()).requires_grad_()

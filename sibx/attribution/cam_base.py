@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from sibx._checks import require
 from sibx.attribution.base import SafeAttribution, select_scores
 from sibx.attribution.vjp import differentiate
-from sibx.models.layers import record, resolve_layer
+from sibx.models.layers import record, resolve_layer, to_grid
 
 
 class CAM(SafeAttribution, LayerAttribution):
-    """A map made of one layer's activations.
+    """A map made of one layer's activations; tokens of a transformer are laid out as a grid.
 
     Args:
         forward_func: the model.
@@ -26,7 +26,8 @@ class CAM(SafeAttribution, LayerAttribution):
     Attributions are (B, 1, H, W). Subclasses give ``_map``.
 
     Raises:
-        ValueError: no such layer, or its output is not a feature map (B, C, h, w).
+        ValueError: no such layer, or its output is neither a feature map (B, C, h, w) nor tokens
+            (B, N, D) that fill a grid.
     """
 
     def __init__(self, forward_func: nn.Module, layer: nn.Module | str | None = None, *, upsample: bool = True):
@@ -43,8 +44,8 @@ class CAM(SafeAttribution, LayerAttribution):
     def _run(
         self, inputs: tuple[Tensor, ...], extra: tuple[Any, ...], rewrite: Mapping[str, Any] | None = None
     ) -> tuple[Any, Tensor]:
-        """The model's output and the layer's, from one forward pass."""
-        with record(self.forward_func, {"layer": self.layer}, rewrite) as outputs:
+        """The model's output and the layer's (a map, or tokens), from one forward pass."""
+        with record(self.forward_func, {"layer": self.layer}, rewrite, tokens=True) as outputs:
             scores = _run_forward(self.forward_func, inputs, None, extra)
         require("layer" in outputs, "layer", "run in the model's forward pass", self.layer)
         return scores, outputs["layer"]
@@ -69,8 +70,25 @@ class LayerPass(NamedTuple):
 class GradientCAM(CAM):
     """A CAM that needs the activations and the target's gradient there, and no more.
 
-    Subclasses give ``weigh``; arguments and errors as ``CAM``.
+    Args:
+        forward_func: as for ``CAM``.
+        layer: as for ``CAM``.
+        upsample: as for ``CAM``.
+        create_graph: keep the map differentiable, for losses on it.
+
+    Subclasses give ``weigh``; errors as ``CAM``.
     """
+
+    def __init__(
+        self,
+        forward_func: nn.Module,
+        layer: nn.Module | str | None = None,
+        *,
+        upsample: bool = True,
+        create_graph: bool = False,
+    ):
+        super().__init__(forward_func, layer, upsample=upsample)
+        self.create_graph = create_graph
 
     @staticmethod
     @abstractmethod
@@ -80,8 +98,10 @@ class GradientCAM(CAM):
     def _pass(self, inputs: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...]) -> LayerPass:
         # The inputs require grad, so the layer's output does too, even when all parameters are frozen.
         scores, activations = self._run(inputs, extra)
-        (gradients,) = differentiate(select_scores(scores, target, len(inputs[0])).sum(), [activations])
-        return LayerPass(activations.detach(), gradients)
+        score = select_scores(scores, target, len(inputs[0])).sum()
+        (gradients,) = differentiate(score, [activations], create_graph=self.create_graph)
+        size = (inputs[0].shape[2], inputs[0].shape[3])
+        return LayerPass(to_grid(activations, size), to_grid(gradients, size))
 
     def _map(self, inputs: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...]) -> Tensor:
         return self.weigh(*self._pass(inputs, target, extra))

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from sibx.attribution.cam_base import CAM
+from sibx.models.layers import to_grid
 
 
 class EigenCAM(CAM):
@@ -28,7 +29,7 @@ class EigenCAM(CAM):
     def _map(self, inputs: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...]) -> Tensor:
         with torch.no_grad():
             _, activations = self._run(inputs, extra)
-            return self.project(activations).relu()
+            return self.project(to_grid(activations, (inputs[0].shape[2], inputs[0].shape[3]))).relu()
 
     @staticmethod
     def project(activations: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sibx.attribution.base import select_scores
 from sibx.attribution.cam_base import CAM
+from sibx.models.layers import to_grid
 
 
 class ScoreCAM(CAM):
@@ -31,7 +32,8 @@ class ScoreCAM(CAM):
 
     @torch.no_grad()
     def _map(self, inputs: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...]) -> Tensor:
-        _, activations = self._run(inputs, extra)
+        _, features = self._run(inputs, extra)
+        activations = to_grid(features, (inputs[0].shape[2], inputs[0].shape[3]))
         scores = []
         for channel in activations.split(1, dim=1):
             masked = (

@@ -24,13 +24,16 @@ class SIBAttribution(SafeAttribution):
             A model with one value per row has v = 1.
         output: ``"foreground"`` R M (default), ``"vjp"`` R, ``"mask"`` M in every channel, ``"background"`` R (1 - M).
         mask: maps R (B, C, H, W) to M (B, 1, H, W); default the paper's ``DensityMask()``.
+        multiply_by_inputs: multiply the result by the input, as Input x Gradient does; not for ``"mask"``.
+        create_graph: keep the result differentiable, for losses on it.
 
     Attributions have the shape of the inputs. M is defined for image tensors (B, C, H, W); any other tensor in a
     tuple of inputs gets plain R. R is signed, but its sign says how to raise the score and not what is there: read
     maps by their L2 norm over channels. Where the softmax is saturated R is zero for v = p, and the map undefined.
 
     Raises:
-        ValueError: unknown cotangent or output, a missing target, or outputs that are not (B, K) for v = p.
+        ValueError: unknown cotangent or output, ``multiply_by_inputs`` with ``"mask"``, a missing target, or outputs
+            that are not (B, K) for v = p.
 
     Source: Shu, Meng, Luo, arXiv 2511.09239.
     """
@@ -42,12 +45,21 @@ class SIBAttribution(SafeAttribution):
         cotangent: Literal["auto", "probability", "target", "ones"] = "auto",
         output: Output = "foreground",
         mask: Callable[[Tensor], Tensor] | None = None,
+        multiply_by_inputs: bool = False,
+        create_graph: bool = False,
     ):
         super().__init__(forward_func)
         check_choice("cotangent", cotangent, ("auto", "probability", "target", "ones"))
         check_choice("output", output, ("foreground", "vjp", "mask", "background"))
         self.cotangent, self.output = cotangent, output
+        require(not (multiply_by_inputs and output == "mask"), "multiply_by_inputs", "be False for output='mask'", True)
         self.mask = DensityMask() if mask is None else mask
+        self._multiply_by_inputs, self.create_graph = multiply_by_inputs, create_graph
+
+    @property
+    def multiplies_by_inputs(self) -> bool:
+        """Whether attributions are in units of the score (Captum's flag)."""
+        return self._multiply_by_inputs
 
     @classmethod
     def get_name(cls) -> str:
@@ -73,8 +85,10 @@ class SIBAttribution(SafeAttribution):
 
     def _explain(self, inputs: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...]) -> tuple[Tensor, ...]:
         outputs = _run_forward(self.forward_func, inputs, None, extra)
-        vjp_maps = differentiate(self._potential(outputs, target, len(inputs[0])), inputs)
-        return tuple(self._split(r) if r.ndim == 4 else r for r in vjp_maps)
+        scalar = self._potential(outputs, target, len(inputs[0]))
+        vjp_maps = differentiate(scalar, inputs, create_graph=self.create_graph)
+        parts = tuple(self._split(r) if r.ndim == 4 else r for r in vjp_maps)
+        return tuple(x * p for x, p in zip(inputs, parts, strict=True)) if self._multiply_by_inputs else parts
 
     def _potential(self, outputs: Any, target: Any, batch: int) -> Tensor:
         """The scalar whose gradient is R."""

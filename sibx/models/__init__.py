@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from sibx._checks import check_range, look_up, require
-from sibx.models.layers import eval_mode, find_cam_layer, frozen_batch_norm, record, resolve_layer
+from sibx.models.layers import eval_mode, find_cam_layer, frozen_batch_norm, record, resolve_layer, to_grid
 from sibx.models.tiny import TinyCNN
 from sibx.models.zoo import head_parameters, torchvision_builder
 
@@ -24,6 +24,7 @@ __all__ = [
     "head_parameters",
     "record",
     "resolve_layer",
+    "to_grid",
 ]
 
 

@@ -21,45 +21,52 @@ def resolve_layer(model: nn.Module, layer: nn.Module | str | None) -> nn.Module:
     return modules[name]
 
 
-def find_cam_layer(model: nn.Module, image_size: int = 64) -> str:
-    """Name the layer whose output is the last spatial feature map, after its last activation.
+def find_cam_layer(model: nn.Module, image_size: int | None = None) -> str:
+    """Name the layer whose output a CAM should be made of.
 
-    The model is run once on zeros; the answer is the last module, in order of completion, that returns (1, C, h, w)
-    with more than one position and is not a pooling layer. Running it makes the answer independent of how an
-    architecture names its parts, and puts it behind the activation (or the residual sum) that closes the last block.
+    For a convolutional network: the last spatial feature map, after its last activation. For a transformer on tokens:
+    the normalization that feeds the last attention (behind it only the class token counts, and the other tokens'
+    gradients are zero). The model is run once on zeros and the layers are read off in order of completion, so the
+    answer does not depend on how an architecture names its parts.
 
     Args:
         model: takes images (B, C, H, W); the channels are read from its first convolution.
-        image_size: side of the probing image.
+        image_size: side of the probing image; None = the model's own ``image_size`` where it has one, else 64.
 
     Raises:
-        ValueError: no such layer, or tokens (B, N, D) come after the last feature map (a ViT, say): name a layer then.
+        ValueError: no such layer: name one then.
     """
-    found = ""
-    for name, module, shape in _probe(model, image_size):
-        if len(shape) == 4 and shape[2] * shape[3] > 1 and not isinstance(module, POOLS):
-            found = name
-        elif len(shape) == 3 and shape[1] > 1:
-            found = ""  # tokens: whatever grid came before is not what the head sees
+    trace = _probe(model, image_size or getattr(model, "image_size", None) or 64)
+    grids = [i for i, (_, m, shape) in enumerate(trace) if _is_grid(shape) and not isinstance(m, POOLS)]
+    attentions = [i for i, (_, m, _) in enumerate(trace) if "attention" in type(m).__name__.lower()]
+    tokens = [i for i, (_, m, shape) in enumerate(trace) if isinstance(m, nn.LayerNorm) and len(shape) == 3]
+    last_tokens = [i for i in tokens if attentions and i < attentions[-1]]
+    found = last_tokens or grids
     if not found:
         raise ValueError(
-            f"`layer` must be given for {type(model).__name__}: after its last feature map (B, C, h, w) it works on "
-            "tokens or vectors, so no layer can be chosen for it."
+            f"`layer` must be given for {type(model).__name__}: it has no feature map (B, C, h, w) and no attention on "
+            "normalized tokens (B, N, D), so none can be chosen for it."
         )
-    return found
+    return trace[found[-1]][0]
 
 
-def _probe(model: nn.Module, image_size: int) -> list[tuple[str, nn.Module, torch.Size]]:
-    """Run the model on zeros in eval mode; list name, module and output shape in order of completion."""
+def _is_grid(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 4 and shape[2] * shape[3] > 1
+
+
+def _probe(model: nn.Module, image_size: int) -> list[tuple[str, nn.Module, tuple[int, ...]]]:
+    """Run the model on zeros in eval mode; list name, module and output shape in order of completion.
+
+    The shape is empty for a module that returns something else than a tensor.
+    """
     convolution = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
     if convolution is None:
         raise ValueError(f"`layer` must be given for {type(model).__name__}, which has no convolution.")
-    trace: list[tuple[str, nn.Module, torch.Size]] = []
+    trace: list[tuple[str, nn.Module, tuple[int, ...]]] = []
 
     def observe(name: str) -> Callable[[nn.Module, object, object], None]:
         def hook(module: nn.Module, _: object, output: object) -> None:
-            if isinstance(output, Tensor):
-                trace.append((name, module, output.shape))
+            trace.append((name, module, tuple(output.shape) if isinstance(output, Tensor) else ()))
 
         return hook
 
@@ -72,6 +79,32 @@ def _probe(model: nn.Module, image_size: int) -> list[tuple[str, nn.Module, torc
         for handle in handles:
             handle.remove()
     return trace
+
+
+def to_grid(features: Tensor, image_size: tuple[int, int]) -> Tensor:
+    """Return features as a map (B, C, h, w): a map as it is, tokens (B, N, D) laid out in rows.
+
+    Tokens in front of the patches (class, registers) are dropped: as many as leave a grid h x w in the proportions of
+    the image.
+
+    Args:
+        features: (B, C, h, w) or (B, N, D).
+        image_size: (H, W) of the image that the tokens come from.
+
+    Raises:
+        ValueError: no number of leading tokens up to 16 leaves such a grid.
+    """
+    if features.ndim == 4:
+        return features
+    height, width = image_size
+    for extra in range(min(17, features.shape[1])):
+        patches = features.shape[1] - extra
+        h = round((patches * height / width) ** 0.5)
+        if h and patches % h == 0 and h * width == patches // h * height:
+            grid = features[:, extra:].unflatten(1, (h, patches // h))
+            return grid.permute(0, 3, 1, 2)
+    rule = f"output tokens that fill a grid of the image's proportions {image_size}"
+    raise ValueError(f"`layer` must {rule}, but got {describe(features)}.")
 
 
 @contextmanager
@@ -91,6 +124,8 @@ def record(
     model: nn.Module,
     names: Mapping[str, nn.Module],
     rewrite: Mapping[str, Callable[[Tensor], Tensor]] | None = None,
+    *,
+    tokens: bool = False,
 ) -> Iterator[dict[str, Tensor]]:
     """Within the block, every forward pass leaves the output of the named layers in the yielded dict.
 
@@ -98,16 +133,18 @@ def record(
         model: the model whose layers these are; only its forward passes count.
         names: key -> layer.
         rewrite: key -> function of that layer's output whose result the rest of the model sees instead.
+        tokens: accept tokens (B, N, D) as well as feature maps (B, C, h, w).
 
     The rest of the model gets a copy, so that an in-place activation does not change what was recorded.
     """
     outputs: dict[str, Tensor] = {}
+    wanted = "(B, C, h, w) or tokens (B, N, D)" if tokens else "(B, C, h, w)"
 
     def keep(key: str) -> Callable[[nn.Module, object, object], Tensor]:
         def hook(_: nn.Module, __: object, output: object) -> Tensor:
-            if not isinstance(output, Tensor) or output.ndim != 4:
+            if not isinstance(output, Tensor) or output.ndim not in ((3, 4) if tokens else (4,)):
                 got = describe(output) if isinstance(output, Tensor) else f"a {type(output).__name__}"
-                raise ValueError(f"`layer` {key!r} must output a feature map (B, C, h, w), but got {got}.")
+                raise ValueError(f"`layer` {key!r} must output a feature map {wanted}, but got {got}.")
             outputs[key] = output
             return rewrite[key](output) if rewrite and key in rewrite else output.clone()
 
