@@ -1,6 +1,7 @@
-# Set-up is keyed by the content of pyproject.toml: a second call costs nothing.
+# Set-up is keyed by the content of pyproject.toml and the extras: a second call costs nothing.
 PYTHON ?= python3
-STAMP := .venv/.sibx-$(shell cksum < pyproject.toml | cut -d ' ' -f 1)
+EXTRAS ?= bench,dev
+STAMP := .venv/.sibx-$(EXTRAS)-$(shell cksum < pyproject.toml | cut -d ' ' -f 1)
 RUN := .venv/bin/python
 
 .PHONY: setup test benchmark lint clean
@@ -9,7 +10,7 @@ setup: $(STAMP)
 
 $(STAMP):
 	$(PYTHON) -m venv .venv
-	$(RUN) -m pip install --quiet --disable-pip-version-check --editable ".[bench,dev]"
+	$(RUN) -m pip install --quiet --disable-pip-version-check --editable ".[$(EXTRAS)]"
 	@rm -f .venv/.sibx-*
 	@touch $(STAMP)
 
