@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -36,19 +36,19 @@ class MethodSpec:
         name: key in the table.
         title: name for people.
         build: ``(model, layer) -> Method``; methods without a layer ignore it.
+        reference: where it comes from.
         needs_layer: whether the layer matters.
         uses_target: whether it explains a given class; if not it is called without a target.
         signed: True: the heatmap is the positive part of the channel sum; False: the L2 norm over channels.
-        reference: where it comes from.
     """
 
     name: str
     title: str
     build: Callable[[nn.Module, nn.Module | str | None], Method]
-    needs_layer: bool
-    uses_target: bool
-    signed: bool
     reference: str
+    needs_layer: bool = field(default=False, kw_only=True)
+    uses_target: bool = field(default=True, kw_only=True)
+    signed: bool = field(default=False, kw_only=True)
 
     @property
     def reduce(self) -> Reduce:
