@@ -130,7 +130,8 @@ def _with_frozen_masks(model: nn.Module, data: MaskedDataset, config: TrainConfi
 
 def _optimizer(model: nn.Module, config: TrainConfig, steps: int) -> tuple[torch.optim.Optimizer, Any]:
     head = {id(p) for p in head_parameters(model)}
-    peaks = [config.learning_rate, config.head_learning_rate or config.learning_rate]
+    head_rate = config.learning_rate if config.head_learning_rate is None else config.head_learning_rate
+    peaks = [config.learning_rate, head_rate]
     parts = [[p for p in model.parameters() if (id(p) in head) == is_head] for is_head in (False, True)]
     groups = [{"params": part, "lr": peak} for part, peak in zip(parts, peaks, strict=True)]
     optimizer = torch.optim.AdamW(groups, weight_decay=config.weight_decay)
