@@ -34,6 +34,8 @@ from sibx.attribution import (
 from sibx.attribution.controls import center, random
 from sibx.attribution.soft_mask import odd_window
 from sibx.attribution.vjp import potential
+from sibx.datasets import IMAGENET
+from sibx.datasets.baselines import make_baseline
 from sibx.models import TinyCNN
 from tests.references import sib as reference
 
@@ -447,6 +449,22 @@ class TestOracles:
         with torch.no_grad():
             gain = model(images)[:, 1] - model(torch.zeros_like(images))[:, 1]
         assert torch.allclose(maps.sum((1, 2, 3)), gain, atol=1e-3)
+
+    @pytest.mark.parametrize("baseline", ["mean", "black", "blur", "noise"])
+    def test_integrated_gradients_start_at_the_named_baseline(self, baseline, model, images):
+        method = IntegratedGradients(model, steps=128, baseline=baseline, normalization=IMAGENET)
+        with torch.no_grad():
+            gain = (model(images) - model(make_baseline(images, baseline, IMAGENET)))[:, 1]
+        assert torch.allclose(method.attribute(images, target=1).sum((1, 2, 3)), gain, atol=2e-3)
+
+    def test_integrated_gradients_of_a_table(self):
+        network, table = nn.Linear(4, 2), torch.randn(3, 4)
+        expected = table * network.weight[1]
+        assert torch.allclose(IntegratedGradients(network).attribute(table, target=1), expected, atol=1e-6)
+        with pytest.raises(ValueError, match="`images` must be a floating-point tensor of shape"):
+            IntegratedGradients(network, baseline="blur").attribute(table, target=1)
+        with pytest.raises(ValueError, match="`baseline` must be one of mean"):
+            IntegratedGradients(network, baseline="zero")
 
     def test_smoothgrad_is_the_mean_gradient_over_noise(self, model, images):
         generator = torch.Generator().manual_seed(0)

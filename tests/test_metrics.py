@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sibx.datasets import Normalization
+from sibx.datasets.baselines import make_baseline
 from sibx.metrics import (
     METRICS,
     Evidence,
@@ -17,7 +18,7 @@ from sibx.metrics import (
     insertion,
     pointing_game,
 )
-from sibx.metrics.perturbation import make_baseline, ranks
+from sibx.metrics.perturbation import ranks
 from tests.references import metrics as reference
 
 LOCALIZATION = (foreground_focus, foreground_lift, background_suppression, pointing_game)
@@ -249,6 +250,9 @@ class TestPerturbation:
         normalization = Normalization((0.5,) * 3, (0.25,) * 3)
         assert not make_baseline(images, "mean").any()
         assert (make_baseline(images, "black", normalization) == -2).all()
+        noise = make_baseline(images, "noise", seed=1)
+        assert torch.equal(noise[0], noise[1])
+        assert not torch.equal(noise, make_baseline(images, "noise", seed=2))
         constant = torch.full((1, 3, 40, 40), 1.7)
         # Reflecting borders: a constant image stays constant up to its edges.
         assert torch.allclose(make_baseline(constant, "blur"), constant, atol=1e-5)
@@ -263,7 +267,7 @@ class TestPerturbation:
     @pytest.mark.parametrize(
         ("change", "message"),
         [
-            ({"baseline": "gray"}, "`baseline` must be one of mean, black, blur, but got 'gray'"),
+            ({"baseline": "gray"}, "`baseline` must be one of mean, black, blur, noise, but got 'gray'"),
             ({"baseline": "black"}, "`normalization` must be given for baseline='black'"),
             ({"steps": 0}, r"`steps` must lie in \[1, 256\], but got 0"),
             ({"batch_size": 0}, "`batch_size` must be at least 1"),

@@ -1,4 +1,4 @@
-"""Integrated Gradients, through Captum."""
+"""Integrated Gradients, through Captum, and expected gradients."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,33 +7,47 @@ import torch
 from captum import attr as captum
 from torch import Tensor
 
-from sibx._checks import check_range
+from sibx._checks import check_choice, check_range
 from sibx.attribution.base import SafeAttribution
+from sibx.datasets.baselines import BASELINES, Baseline, make_baseline
+from sibx.datasets.transforms import Normalization
 
 
 class IntegratedGradients(SafeAttribution):
-    """The gradient averaged along the straight path from a zero baseline, times the input: x mean_a g(a x).
+    """The gradient averaged along the straight path from a baseline b, times the way: (x - b) mean_u g(b + u (x - b)).
 
-    Zero is the data set's mean for images normalized by it. The attributions of an image sum to the score's difference
-    between image and baseline, up to the quadrature error. Captum's step sizes are float32, so a float64 model gets
-    float32 accuracy.
+    The attributions of an image sum to the score's difference between image and baseline, up to the quadrature error.
+    Captum's step sizes are float32, so a float64 model gets float32 accuracy.
 
     Args:
         forward_func: model, or any function of the inputs.
         steps: points of the Gauss-Legendre rule.
+        baseline: ``"mean"`` (default): 0 in normalized space, for inputs of any shape; for images also ``"black"``
+            (needs ``normalization``), ``"blur"`` and ``"noise"``, see ``make_baseline``.
+        normalization: of the images, for ``"black"``.
         points_per_pass: path points (rows times steps) in one forward pass; bounds the memory.
 
     Raises:
-        ValueError: fewer than one step or point per pass.
+        ValueError: fewer than one step or point per pass, or a baseline that is unknown or does not fit the input.
 
     Source: Sundararajan et al., arXiv 1703.01365, through ``captum.attr.IntegratedGradients``.
     """
 
-    def __init__(self, forward_func: Callable[..., Tensor], *, steps: int = 32, points_per_pass: int = 64):
+    def __init__(
+        self,
+        forward_func: Callable[..., Tensor],
+        *,
+        steps: int = 32,
+        baseline: Baseline = "mean",
+        normalization: Normalization | None = None,
+        points_per_pass: int = 64,
+    ):
         super().__init__(forward_func)
         check_range("steps", steps, 1)
+        check_choice("baseline", baseline, BASELINES)
         check_range("points_per_pass", points_per_pass, 1)
         self.steps, self.points_per_pass = steps, points_per_pass
+        self.baseline, self.normalization = baseline, normalization
 
     def _explain(self, inputs: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...]) -> tuple[Tensor, ...]:
         method = captum.IntegratedGradients(self.forward_func)
@@ -41,12 +55,18 @@ class IntegratedGradients(SafeAttribution):
         chunk = max(len(inputs[0]), self.points_per_pass)
         attributions = method.attribute(
             inputs,
+            baselines=tuple(self._start(t.detach()) for t in inputs),
             target=target,
             additional_forward_args=extra or None,
             n_steps=self.steps,
             internal_batch_size=chunk,
         )
         return tuple(a.to(t.dtype) for a, t in zip(attributions, inputs, strict=True))
+
+    def _start(self, tensor: Tensor) -> Tensor:
+        if self.baseline == "mean":
+            return torch.zeros_like(tensor)
+        return make_baseline(tensor, self.baseline, self.normalization)
 
 
 class GradientSHAP(SafeAttribution):

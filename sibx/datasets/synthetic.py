@@ -49,6 +49,7 @@ BACKGROUND_CONTRAST = (0.04, 0.10)  # ... and around it
 RADIUS = (0.24, 0.34)  # radius of the disc of equal area, in image sides
 CENTER = (0.15, 0.85)  # of the object, in image sides along each axis: the border may cut it
 ROTATION = 0.35  # radians, either way
+MEAN, STD = 0.5, 0.2  # of the normalization, the same for all channels
 TINT = 0.06  # largest shift of one color channel, drawn for object and background alike
 REACH = 1.75  # no shape is longer, in radii of the disc of equal area
 EXTENT = 2.5  # half side of the square a stencil covers: the reach along the diagonal
@@ -138,7 +139,7 @@ class SyntheticDataset(MaskedDataset):
     """
 
     name = "synthetic"
-    normalization = Normalization(mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
+    normalization = Normalization(mean=(MEAN,) * 3, std=(STD,) * 3)
 
     def __init__(
         self,
@@ -169,7 +170,7 @@ class SyntheticDataset(MaskedDataset):
         background = self._background(label, rng)
         mask = self._mask(label, rng)
         return MaskedSample(
-            image=self.normalization(torch.from_numpy(self._pixels(background, mask, rng))),
+            image=torch.from_numpy(self._image(background, mask, rng)),
             mask=torch.from_numpy(mask)[None],
             label=label,
             id=f"{self.split}-{self.seed}-{index:06d}",
@@ -205,19 +206,22 @@ class SyntheticDataset(MaskedDataset):
         offsets = (np.arange(first, last + 1, dtype=np.float32) + np.float32(0.5)) / np.float32(self.image_size)
         return slice(first, last + 1), offsets - np.float32(center)
 
-    def _pixels(self, background: int, mask: npt.NDArray[np.bool_], rng: np.random.Generator) -> Array:
-        """Pixels (3, H, W) in [0, 1]: the object's texture inside the mask, the background's outside."""
+    def _image(self, background: int, mask: npt.NDArray[np.bool_], rng: np.random.Generator) -> Array:
+        """Normalized image (3, H, W): the object's texture inside the mask, the background's outside.
+
+        Painted in normalized units: one pass over the image less than normalizing it afterwards.
+        """
         gap = GAP if rng.random() < 0.5 else -GAP
         middle = rng.uniform(0.4, 0.6)
         inside = self._paint(int(rng.integers(len(TEXTURES))), middle + gap / 2, OBJECT_CONTRAST, rng)
         around = self._paint(background, middle - gap / 2, BACKGROUND_CONTRAST, rng)
-        tint_inside, tint_around = rng.uniform(-TINT, TINT, size=(2, 3, 1, 1)).astype(np.float32)
+        tint_inside, tint_around = (rng.uniform(-TINT, TINT, size=(2, 3, 1, 1)) / STD).astype(np.float32)
         pixels = around + tint_around
         np.copyto(pixels, inside + tint_inside, where=mask)
-        return np.clip(pixels, 0, 1, out=pixels)
+        return np.clip(pixels, (0 - MEAN) / STD, (1 - MEAN) / STD, out=pixels)
 
     def _paint(self, index: int, luminance: float, contrast: tuple[float, float], rng: np.random.Generator) -> Array:
-        """A gray crop (H, W) of one texture with this mean luminance and a contrast from the range."""
+        """A gray crop (H, W) of one texture with this mean luminance and a contrast from the range, normalized."""
         texture = load_textures(self.image_size)[index]
         height, width = texture.shape
         border = int(width * TRAIN_SHARE)
@@ -225,4 +229,4 @@ class SyntheticDataset(MaskedDataset):
         top = int(rng.integers(height - self.image_size + 1))
         left = int(rng.integers(low, high - self.image_size + 1))
         crop = texture[top : top + self.image_size, left : left + self.image_size]
-        return np.asarray(crop * np.float32(rng.uniform(*contrast)) + np.float32(luminance))
+        return np.asarray(crop * np.float32(rng.uniform(*contrast) / STD) + np.float32((luminance - MEAN) / STD))

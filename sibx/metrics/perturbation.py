@@ -1,29 +1,23 @@
 """Deletion and insertion: does the score follow when the pixels that the heatmap names go, or come?"""
 
-import math
 from collections.abc import Callable, Iterator
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import functional as tv
 
 from sibx._checks import (
-    check_choice,
     check_heatmaps,
-    check_images,
     check_labels,
     check_logits,
     check_range,
     check_same_batch,
     require,
 )
+from sibx.datasets.baselines import Baseline, make_baseline
 from sibx.datasets.transforms import Normalization
 
-Baseline = Literal["mean", "black", "blur"]
-BASELINES = ("mean", "black", "blur")
 STEPS = 28
-BLUR_SIGMA, BLUR_SIDE = 5.0, 224  # pixels at an image side of 224, in proportion otherwise
 
 
 class Curves(NamedTuple):
@@ -63,8 +57,7 @@ def deletion(
         images: (B, C, H, W), normalized.
         heatmaps: (B, 1, H, W), at least 0.
         targets: (B,) the class explained.
-        baseline: ``mean``: the data set's mean, 0 in normalized space; ``black``: needs ``normalization``; ``blur``: a
-            Gaussian with sigma 5 px at a side of 224, in proportion, reflecting borders.
+        baseline: ``mean``, ``black`` (needs ``normalization``), ``blur`` or ``noise``, see ``make_baseline``.
         normalization: of the images, for ``black``.
         steps: shares, at least 1.
         batch_size: perturbed images per forward pass; steps of different images share a pass.
@@ -78,7 +71,7 @@ def deletion(
 
     Source: Petsiuk et al., arXiv 1806.07421 (28 steps and the mean as in its tables).
     """
-    end = make_baseline(images, baseline, normalization)
+    end = make_baseline(images, baseline, normalization, seed)
     return _follow(model, images, end, heatmaps, targets, steps, batch_size, seed)
 
 
@@ -98,28 +91,8 @@ def insertion(
 
     Arguments, result and errors as ``deletion``. Source: Petsiuk et al., arXiv 1806.07421, with a true Gaussian blur.
     """
-    start = make_baseline(images, baseline, normalization)
+    start = make_baseline(images, baseline, normalization, seed)
     return _follow(model, start, images, heatmaps, targets, steps, batch_size, seed)
-
-
-def make_baseline(images: Tensor, baseline: Baseline, normalization: Normalization | None = None) -> Tensor:
-    """Return the image without information, (B, C, H, W): see ``deletion`` for the names.
-
-    Raises:
-        ValueError: an unknown name, or ``black`` without a normalization.
-    """
-    check_images(images)
-    check_choice("baseline", baseline, BASELINES)
-    if baseline == "mean":
-        return torch.zeros_like(images)
-    if baseline == "black":
-        require(normalization is not None, "normalization", "be given for baseline='black'", None)
-        assert normalization is not None
-        return normalization(torch.zeros_like(images))
-    sigma = BLUR_SIGMA * max(images.shape[2:]) / BLUR_SIDE
-    kernel = 2 * min(math.ceil(4 * sigma), min(images.shape[2:]) - 1) + 1
-    blurred: Tensor = tv.gaussian_blur(images, [kernel, kernel], [sigma, sigma])
-    return blurred
 
 
 def ranks(heatmaps: Tensor, seed: int = 0) -> Tensor:
