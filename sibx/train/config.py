@@ -19,7 +19,8 @@ class SIBConfig:
         foreground_weight: f, at least 0.
         background_weight: b, at least 0.
         layers: where VJPs are taken, dotted name -> weight; ``"input"`` is the image; ``"auto"`` = the last feature map
-            (``find_cam_layer``) with weight 1.
+            (``find_cam_layer``) with weight 1. SIBLoss looks ``"auto"`` up at every call, by running the model on one
+            small image; ``fine_tune`` does it once.
         masks: where M comes from: ``self-online``, from the VJP of each step; ``self-frozen``, from the starting model
             once (``fine_tune`` does it; ``self_masks`` by hand); ``given``, from the data.
         mask_source: what a self mask reads: ``vjp`` the map R (the paper), or ``class-evidence``, the standard

@@ -2,7 +2,7 @@
 
 import copy
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from sibx.models.checkpoint import save_checkpoint
 from sibx.models.layers import eval_mode
 from sibx.models.zoo import head_parameters
 from sibx.train.config import TrainConfig
-from sibx.train.evidence import self_masks
+from sibx.train.evidence import layer_weights, self_masks
 from sibx.train.objective import LossTerms, SIBLoss
 
 
@@ -80,7 +80,7 @@ def fine_tune(
         train_data, config.batch_size, shuffle=True, drop_last=True, generator=generator, collate_fn=collate
     )
     optimizer, schedule = _optimizer(model, config, steps=config.epochs * len(loader))
-    objective = SIBLoss(config.objective) if config.objective else None
+    objective = _objective(model, config)
     history, seconds = [], 0.0
     for epoch in range(config.epochs):
         start = time.perf_counter()
@@ -119,6 +119,13 @@ def accuracy(model: nn.Module, dataset: MaskedDataset, *, batch_size: int = 64) 
     """Return the share of images in [0, 1] whose largest logit is the label's."""
     predicted, labels = predict(model, dataset, batch_size=batch_size)
     return float((predicted == labels).double().mean())
+
+
+def _objective(model: nn.Module, config: TrainConfig) -> SIBLoss | None:
+    if config.objective is None:
+        return None
+    # Looking up "auto" runs the model once; once is enough.
+    return SIBLoss(replace(config.objective, layers=layer_weights(model, config.objective)))
 
 
 def _with_frozen_masks(model: nn.Module, data: MaskedDataset, config: TrainConfig, progress: bool) -> MaskedDataset:
