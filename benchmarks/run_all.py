@@ -138,7 +138,8 @@ def main(
         recipe = replace(recipe, start=start_config, tune=tune_config)
     network = build_model(model, len(splits["train"].classes), weights)
     trained, log = _train_all(network, splits, recipe, seed)
-    print("\nAccuracy [95 % interval over images]\n" + to_markdown(_accuracy_table(trained, splits, tests), "training"))
+    accuracies = to_markdown(_accuracy_table(trained, splits, tests), "training")
+    print(f"\nAccuracy [95 % interval over images]\n{accuracies}")
 
     parts = []
     jobs = [(training, split) for split in tests for training in TRAININGS]
@@ -164,7 +165,7 @@ def main(
     folder = out / f"{dataset}-{model}"
     results = Results.concat(parts, info | {"seconds": round(time.perf_counter() - start, 1)})
     results.save(folder)
-    text = _report(results, trained, splits, tests)
+    text = _report(results, accuracies, splits, tests)
     print(text)
     (folder / "summary.md").write_text(text + "\n", encoding="utf-8")
     for split in tests:
@@ -257,14 +258,9 @@ def _interval(values: Any) -> str:
     return f"{interval.mean:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
 
 
-def _report(
-    results: Results,
-    trained: Mapping[str, nn.Module],
-    splits: Mapping[str, InMemoryDataset],
-    tests: list[str],
-) -> str:
+def _report(results: Results, accuracies: str, splits: Mapping[str, InMemoryDataset], tests: list[str]) -> str:
     """All tables as Markdown."""
-    chunks = ["# Accuracy\n", to_markdown(_accuracy_table(trained, splits, tests), "training")]
+    chunks = ["# Accuracy\n", accuracies]
     summary = results.summary()
     for split in tests:
         part = summary[summary["split"] == split]

@@ -75,12 +75,13 @@ def evaluate(
     with eval_mode(model.to(device)):
         built = [(spec, build_method(spec, model, layer)) for spec in chosen]
         batches = DataLoader(dataset, batch_size, collate_fn=collate)
-        for batch in tqdm(batches, desc=f"evaluate {dataset.split}", leave=False, disable=not progress):
-            image_rows, confidence = _describe(model, batch.to(device), target)
+        for loaded in tqdm(batches, desc=f"evaluate {dataset.split}", leave=False, disable=not progress):
+            batch = loaded.to(device)
+            image_rows, confidence = _describe(model, batch, target)
             image_rows = image_rows.assign(confidence=confidence, seed=seed, **constants)
             targets = torch.from_numpy(image_rows["target"].to_numpy(copy=True)).to(device)
             for spec, method in built:
-                evidence = _explain(spec, method, model, batch.to(device), targets, dataset, batch_size, seed)
+                evidence = _explain(spec, method, model, batch, targets, dataset, batch_size, seed)
                 for metric in scored:
                     value = metric.score(evidence).cpu().numpy()
                     rows.append(image_rows.assign(method=spec.name, metric=metric.name, value=value))
