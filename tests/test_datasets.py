@@ -12,6 +12,7 @@ from sibx.datasets import (
     IMAGENET,
     FolderDataset,
     InMemoryDataset,
+    MSRCDataset,
     Normalization,
     PetsDataset,
     SyntheticDataset,
@@ -223,6 +224,80 @@ class TestPets:
         batch = collate([data[i] for i in spread(298, 6)])
         assert batch.labels.tolist() == [0, 0, 1, 1, 2, 2]
         assert 0.2 < batch.masks.double().mean() < 0.8
+
+
+class TestMSRC:
+    @pytest.fixture
+    def tree(self, tmp_path):
+        """A tree in the published layout: ten cows (4) and birds (16), five roads, void at the top."""
+        rows = []
+        for group, (label, value) in enumerate({"cow": 4, "bird": 16, "road": 19}.items(), start=5):
+            for i in range(1, 11 if label != "road" else 6):
+                name = f"{group}_{i}_s"
+                save_image(tmp_path / "Images" / f"{name}.jpg", 20 * i)
+                mask = np.full((40, 50), 2, dtype=np.uint8)
+                mask[:5] = 0
+                mask[10:30, 10:40] = value
+                mask[32:36, 10:40] = 20 - value  # an object of the other class
+                path = tmp_path / "SegmentationClass" / f"{name}.png"
+                path.parent.mkdir(exist_ok=True)
+                Image.fromarray(mask).save(path)
+                split = "train" if i % 2 else "test"
+                rows.append((name, group, label, 0.3, int(label != "road"), split))
+        columns = ["image", "group", "class", "class_pixel_fraction", "single_object_subset", "split"]
+        pd.DataFrame(rows, columns=columns).to_csv(tmp_path / "image_class_labels.csv", index=False)
+        (tmp_path / "classes.txt").write_text("0 void\n2 grass\n4 cow\n16 bird\n19 road\n")
+        return tmp_path
+
+    def test_splits(self, tree):
+        data = {s: InMemoryDataset.load(MSRCDataset(str(tree), s, 40)) for s in ("train", "val", "test")}
+        assert [x.id for x in data["train"].samples] == [f"{g}_{i}_s" for g in (5, 6) for i in (1, 3, 5, 7)]
+        assert [x.id for x in data["val"].samples] == ["5_9_s", "6_9_s"]
+        assert [x.id for x in data["test"].samples] == [f"{g}_{i}_s" for g in (5, 6) for i in (2, 4, 6, 8, 10)]
+
+    def test_sample(self, tree):
+        data = MSRCDataset(str(tree), "test", 40)
+        assert data.classes == ("bird", "cow")
+        for sample, label in ((data[0], "cow"), (data[9], "bird")):
+            assert data.classes[sample.label] == label
+            assert sample.group == -1
+            assert sample.image.shape == (3, 40, 40)
+            # The central square of 40 x 50 holds columns 5..44.
+            expected = torch.zeros(2, 1, 40, 40, dtype=torch.bool)
+            expected[0, :, 10:30, 5:35] = expected[1, :, :5] = True
+            assert torch.equal(torch.stack([sample.mask, sample.undefined]), expected)
+
+    def test_void_as_background(self, tree):
+        own, other = (MSRCDataset(str(tree), "test", 40, void=v)[0] for v in ("undefined", "background"))
+        assert torch.equal(own.mask, other.mask)
+        assert other.undefined.dtype == torch.bool
+        assert not other.undefined.any()
+
+    @pytest.mark.parametrize(
+        "name", ["image_class_labels.csv", "classes.txt", "Images/5_2_s.jpg", "SegmentationClass/6_4_s.png"]
+    )
+    def test_missing_file(self, tree, name):
+        (tree / name).unlink()
+        with pytest.raises(ValueError, match=rf"`root` must hold {name}, laid out as <root>/Images/\*\.jpg"):
+            MSRCDataset(str(tree))
+
+    def test_errors(self, tree):
+        with pytest.raises(ValueError, match=r"`root` must be a folder laid out as <root>/Images.*nowhere'"):
+            build_dataset("msrc-v2", str(tree / "nowhere"))
+        with pytest.raises(ValueError, match="`split` must be one of train, val, test, but got 'all'"):
+            MSRCDataset(str(tree), "all")
+        with pytest.raises(ValueError, match="`void` must be one of undefined, background, but got 'object'"):
+            MSRCDataset(str(tree), void="object")
+
+    def test_real(self, shared_data):
+        splits = {s: build_dataset("msrc-v2", str(shared_data / "msrc-v2"), s, 64) for s in ("train", "val", "test")}
+        assert {s: len(data) for s, data in splits.items()} == {"train": 186, "val": 46, "test": 157}
+        samples = [data[i] for data in splits.values() for i in range(len(data))]
+        assert len({s.id for s in samples}) == 389
+        for data in splits.values():
+            assert len(data.classes) == 13
+            assert {data.classes.index(label) for _, label in data.entries} == set(range(13))
+        assert all(s.mask.any() and not (s.mask & s.undefined).any() for s in samples)
 
 
 class TestTransforms:

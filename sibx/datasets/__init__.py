@@ -16,6 +16,7 @@ from sibx.datasets.base import (
     spread,
 )
 from sibx.datasets.folder import FolderDataset
+from sibx.datasets.msrc import MSRCDataset
 from sibx.datasets.pets import PetsDataset
 from sibx.datasets.synthetic import SPLITS, SyntheticDataset
 from sibx.datasets.transforms import IMAGENET, Normalization, augment
@@ -26,6 +27,7 @@ __all__ = [
     "DatasetSpec",
     "FolderDataset",
     "InMemoryDataset",
+    "MSRCDataset",
     "MaskedBatch",
     "MaskedDataset",
     "MaskedSample",
@@ -68,6 +70,14 @@ DATASETS: dict[str, DatasetSpec] = {
         image_size=224,
         reference="Parkhi et al., Cats and Dogs, CVPR 2012; CC BY-SA 4.0",
     ),
+    "msrc-v2": DatasetSpec(
+        name="msrc-v2",
+        title="MSRC-v2",
+        build=MSRCDataset,
+        splits=("train", "val", "test"),
+        image_size=224,
+        reference="Winn et al., ICCV 2005; masks: Malisiewicz and Efros, BMVC 2007; Microsoft's, for research use",
+    ),
 }
 
 
@@ -85,7 +95,8 @@ def build_dataset(
         root: folder of the data; ignored by ``synthetic``.
         split: one of the spec's splits; ``test`` of ``synthetic`` is ``test-id``.
         image_size: side of the square images in pixels.
-        options: passed to the dataset's class (``rho`` of ``synthetic``, ``boundary`` of ``oxford-pets``).
+        options: passed to the dataset's class (``rho`` of ``synthetic``, ``boundary`` of ``oxford-pets``, ``void`` of
+            ``msrc-v2``).
 
     Raises:
         ValueError: unknown name or split, or missing data; the message lists the choices or the expected layout.

@@ -147,6 +147,22 @@ class DatasetSpec:
     reference: str
 
 
+def split_indices(split: str, total: int) -> list[int]:
+    """Carve ``val`` out of a data set that comes as two lists, one to train on and one to test on.
+
+    Args:
+        split: ``train`` (four of every five), ``val`` (every fifth: in a list grouped by class the same share of each
+            class) or ``test`` (all).
+        total: length of the list that the split is in.
+    """
+    everything = range(total)
+    return {
+        "train": [i for i in everything if i % 5 != 4],
+        "val": [i for i in everything if i % 5 == 4],
+        "test": list(everything),
+    }[split]
+
+
 def spread(total: int, count: int) -> list[int]:
     """Pick ``count`` indices spread evenly over ``range(total)``; files are often grouped by class."""
     count = min(count, total)

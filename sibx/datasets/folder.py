@@ -13,7 +13,7 @@ from torchvision.transforms.v2 import functional as tv
 
 from sibx._checks import check_choice, check_folder, require
 from sibx.datasets.base import MaskedDataset, MaskedSample
-from sibx.datasets.transforms import IMAGENET, resize_and_center_crop
+from sibx.datasets.transforms import IMAGENET, resize_and_center_crop, to_pixels
 
 LAYOUT = (
     "<root>/images/<class>/<name>.<ext> with <root>/masks/<class>/<name>.png (non-zero = object), or <root>/index.csv "
@@ -70,7 +70,7 @@ class FolderDataset(MaskedDataset):
         self._check_index(index)
         entry = self.entries[index]
         with Image.open(entry.image) as picture:
-            pixels = tv.to_dtype(tv.pil_to_tensor(picture.convert("RGB")), torch.float32, scale=True)
+            pixels = to_pixels(picture)
         return MaskedSample(
             image=self.normalization(resize_and_center_crop(pixels, self.image_size)),
             mask=self._read_mask(entry.mask, pixels),

@@ -7,8 +7,8 @@ from torchvision.datasets import OxfordIIITPet
 from torchvision.transforms.v2 import functional as tv
 
 from sibx._checks import check_choice, check_folder
-from sibx.datasets.base import MaskedDataset, MaskedSample
-from sibx.datasets.transforms import IMAGENET, resize_and_center_crop
+from sibx.datasets.base import MaskedDataset, MaskedSample, split_indices
+from sibx.datasets.transforms import IMAGENET, resize_and_center_crop, to_pixels
 
 OBJECT, BOUNDARY = 1, 3  # trimap values; 2 is background
 LAYOUT = (
@@ -52,12 +52,7 @@ class PetsDataset(MaskedDataset):
             raise ValueError(f"`root` must be a folder laid out as {LAYOUT}, but got {root!r}: {error}") from error
         self.split, self.image_size, self.boundary = split, image_size, boundary
         self.classes = tuple(self.source.classes)
-        everything = range(len(self.source))
-        self.indices = {
-            "train": [i for i in everything if i % 5 != 4],
-            "val": [i for i in everything if i % 5 == 4],
-            "test": list(everything),
-        }[split]
+        self.indices = split_indices(split, len(self.source))
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -66,11 +61,10 @@ class PetsDataset(MaskedDataset):
         self._check_index(index)
         source_index = self.indices[index]
         picture, (label, trimap_picture) = self.source[source_index]
-        pixels = tv.to_dtype(tv.pil_to_tensor(picture.convert("RGB")), torch.float32, scale=True)
         trimap = resize_and_center_crop(tv.pil_to_tensor(trimap_picture), self.image_size, masks=True)
         mask, edge = trimap == OBJECT, trimap == BOUNDARY
         return MaskedSample(
-            image=self.normalization(resize_and_center_crop(pixels, self.image_size)),
+            image=self.normalization(resize_and_center_crop(to_pixels(picture), self.image_size)),
             mask=mask | edge if self.boundary == "object" else mask,
             label=int(label),
             id=self.source._images[source_index].stem,

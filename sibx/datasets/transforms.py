@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
@@ -34,6 +35,12 @@ class Normalization:
 
 
 IMAGENET = Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+
+
+def to_pixels(picture: Image.Image) -> Tensor:
+    """Return a picture of any mode as RGB values in [0, 1], (3, H, W) float32."""
+    pixels: Tensor = tv.to_dtype(tv.pil_to_tensor(picture.convert("RGB")), torch.float32, scale=True)
+    return pixels
 
 
 def resize_and_center_crop(pixels: Tensor, size: int, *, masks: bool = False) -> Tensor:
