@@ -1,6 +1,7 @@
 """Attribution: the contract over METHODS, oracles, closed forms, and the soft mask against its slow form."""
 
 import copy
+import gc
 import pickle
 
 import captum.attr as captum
@@ -15,16 +16,21 @@ from hypothesis import strategies as st
 from torch import nn
 
 from sibx.attribution import (
+    MASKS,
     METHODS,
     RISE,
     ControlMap,
     DensityMask,
     GradCAM,
+    HardDensityMask,
+    HiResCAM,
     InputXGradient,
     IntegratedGradients,
+    PeakMask,
     Saliency,
     SIBAttribution,
     SmoothGrad,
+    TopP,
     TopShare,
     build_method,
     soft_quantile,
@@ -36,7 +42,7 @@ from sibx.attribution.soft_mask import odd_window
 from sibx.attribution.vjp import potential
 from sibx.datasets import IMAGENET
 from sibx.datasets.baselines import make_baseline
-from sibx.models import TinyCNN
+from sibx.models import TinyCNN, receptive_field
 from tests.references import sib as reference
 
 NAMES = list(METHODS)
@@ -166,6 +172,14 @@ class TestExplainers:
     def test_target_forms(self, name, target, model, images):
         assert torch.allclose(explain(name, model, images, target), explain(name, model, images, 2), atol=1e-7)
 
+    def test_several_classes_at_once(self, name, model, images):
+        pairs = [[0, 3], [1, 2], [4, 4], [2, 0]]
+        many = explain(name, model, images, pairs)
+        assert many.shape[:2] == (4, 2)
+        first, second = ([pair[i] for pair in pairs] for i in (0, 1))
+        assert torch.equal(many[:, 0], explain(name, model, images, first))
+        assert torch.equal(many[:, 1], explain(name, model, images, second))
+
     @pytest.mark.parametrize(
         "target", [True, 1.0, torch.tensor([1.0] * 4), torch.tensor([True] * 4), [True] * 4], ids=str
     )
@@ -199,6 +213,14 @@ class TestExplainers:
         scores = sensitivity_max(build(name, model).attribute, images.double(), target=1, n_perturb_samples=2)
         assert scores.shape == (4,)
         assert (scores >= 0).all()
+
+
+@pytest.mark.parametrize("name", ["sib", "gradcam", "layercam", "scorecam", "ablationcam"])
+def test_a_target_picks_one_score_per_row(name, images):
+    """A target that leaves several scores would have them summed silently."""
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AvgPool2d(7))  # (B, 4, 4, 4)
+    with pytest.raises(ValueError, match="`target` must pick one score per row"):
+        build_method(name, net, "1").attribute(images, target=(1, 2))
 
 
 @pytest.mark.parametrize("name", ["saliency", "input_x_gradient", "smoothgrad", "integrated_gradients", "gradcam"])
@@ -344,6 +366,61 @@ class TestSIB:
             SIBAttribution(model, cotangent="p")
         with pytest.raises(ValueError, match=r"`output` must be one of foreground.*did you mean 'mask'"):
             SIBAttribution(model, output="masks")
+        with pytest.raises(ValueError, match=r"`mask` must be one of density, .*did you mean 'top_p'"):
+            SIBAttribution(model, mask="topp")
+        with pytest.raises(ValueError, match=r"`forward_func` must be a torch.nn.Module when a layer is given"):
+            SIBAttribution(abs, layer="features")
+        with pytest.raises(ValueError, match="`multiply_by_inputs` must be False for output='mask' or a layer"):
+            SIBAttribution(model, layer="features", multiply_by_inputs=True)
+
+    @pytest.mark.parametrize("mask", MASKS)
+    def test_masks_by_name(self, mask, model, images):
+        found = SIBAttribution(model, mask=mask).soft_mask(images)
+        vjp_map = SIBAttribution(model, output="vjp").attribute(images)
+        assert torch.equal(found, MASKS[mask](vjp_map))
+        assert found.min() >= 0
+        assert 0 < found.mean() < 1
+        assert found.max() <= 1
+
+
+class TestSIBAtALayer:
+    def test_is_the_contribution_drawn_where_the_units_look(self, model, images):
+        features = model.features(images).detach().requires_grad_()
+        z = model.classifier(features.mean((2, 3)))
+        (r,) = torch.autograd.grad(z.softmax(1).square().sum() / 2, features)
+        expected = receptive_field(model, model.features, images).draw((r * features).sum(1, keepdim=True), (32, 32))
+        method = SIBAttribution(model, layer="features", output="vjp")
+        assert torch.allclose(method.attribute(images), expected.detach(), atol=1e-7)
+
+    def test_positive_part_of_a_class_is_hirescam(self, model, images):
+        signed = SIBAttribution(model, layer="features", output="vjp").attribute(images, target=2)
+        small = HiResCAM(model, "features", upsample=False).attribute(images, target=2)
+        cam = receptive_field(model, model.features, images).draw(small, (32, 32))
+        assert torch.allclose(signed.where(signed > 0, 0)[cam == signed], cam[cam == signed])
+        assert (cam == signed).any()
+
+    def test_outputs_fit_together(self, model, images):
+        maps = {
+            o: SIBAttribution(model, layer="features", output=o).attribute(images)
+            for o in ("foreground", "background", "vjp", "mask")
+        }
+        assert all(m.shape == (4, 1, 32, 32) for m in maps.values())
+        assert torch.allclose(maps["foreground"] + maps["background"], maps["vjp"])
+        assert torch.allclose(maps["foreground"], maps["vjp"] * maps["mask"])
+        method = SIBAttribution(model, layer=model.features)
+        assert torch.equal(method.soft_mask(images), maps["mask"])
+        assert method.attribute(images[:0]).shape == (0, 1, 32, 32)
+
+    def test_half_pixel(self, model, images):
+        aligned, plain = (
+            SIBAttribution(model, layer="features", align=a).attribute(images)
+            for a in ("receptive_field", "half_pixel")
+        )
+        assert not torch.equal(aligned, plain)
+
+    def test_gradients_reach_the_parameters(self, model, images):
+        SIBAttribution(model, layer="features", create_graph=True).attribute(images).square().sum().backward()
+        assert model.features[0].weight.grad.any()
 
 
 class TestSoftMask:
@@ -400,6 +477,9 @@ class TestSoftMask:
             (lambda: DensityMask(reduce="max"), "`reduce` must be one of abs_mean, l2"),
             (lambda: DensityMask()(torch.zeros(3, 3)), "`vjp_map` must be a floating-point tensor of shape"),
             (lambda: TopShare(1.0), "`share` must lie in"),
+            (lambda: TopP(0.0), "`p` must lie in"),
+            (lambda: TopP(reduce="max"), "`reduce` must be one of abs_mean, l2"),
+            (lambda: PeakMask(quantile=2), r"`quantile` must lie in \[0, 1\], but got 2"),
         ],
     )
     def test_errors(self, build, message):
@@ -414,6 +494,26 @@ class TestSoftMask:
         assert TopShare(0.2)(torch.randn(2, 3, 10, 10)).sum() == 40
         assert TopShare(0.001)(evidence).sum() == 1
 
+    def test_hard_density_is_the_limit_of_steep_steps(self):
+        r = torch.randn(2, 3, 24, 24, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+        expected = torch.stack([reference.hard_density_mask(row, 5) for row in r])[:, None]
+        assert torch.equal(HardDensityMask(5)(r), expected)
+        assert HardDensityMask(1)(torch.ones(1, 3, 8, 8)).all()
+
+    def test_peak(self):
+        r = torch.randn(2, 3, 12, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+        for row, found in zip(r, PeakMask()(r), strict=True):
+            g = row.mean(0).abs() / row.mean(0).abs().max()
+            expected = torch.sigmoid(10 * (g - reference.soft_quantile(g.flatten(), 0.8)))
+            assert torch.allclose(found[0], expected, atol=1e-6)
+        assert (PeakMask()(torch.ones(1, 3, 8, 8)) == 0.5).all()
+
+    def test_top_p_is_the_smallest_set(self):
+        r = torch.tensor([4.0, 3.0, 2.0, 1.0]).view(1, 1, 2, 2)
+        for p, count in ((0.3, 1), (0.41, 2), (0.7, 2), (0.71, 3), (0.95, 4)):
+            assert TopP(p)(r).flatten().tolist() == [1.0] * count + [0.0] * (4 - count), p
+        assert not TopP()(torch.zeros(1, 1, 2, 2)).any()
+
 
 class TestOracles:
     @pytest.mark.parametrize("layer", [None, "features.7", "features"])
@@ -421,8 +521,9 @@ class TestOracles:
         module = model.get_submodule(layer or "features")
         expected = captum.LayerGradCam(model, module).attribute(images, target=3, relu_attributions=True)
         expected = F.interpolate(expected, (32, 32), mode="bilinear").detach()
-        assert torch.allclose(GradCAM(model, layer).attribute(images, target=3), expected, atol=1e-6)
-        assert torch.allclose(GradCAM(model, module).attribute(images, target=3), expected, atol=1e-6)
+        for name in (layer, module):
+            ours = GradCAM(model, name, align="half_pixel").attribute(images, target=3)
+            assert torch.allclose(ours, expected, atol=1e-6)
 
     def test_gradcam_on_a_resnet(self):
         torch.manual_seed(0)
@@ -582,8 +683,51 @@ def test_table_is_keyed_by_name():
     assert all(key == spec.name for key, spec in METHODS.items())
 
 
-def test_memory_and_hooks_stay_constant(model, images):
-    method = build_method("gradcam", model)
-    for _ in range(20):
-        method.attribute(images, target=1)
-    assert not any(m._forward_hooks for m in model.modules())
+class TestSeveralClasses:
+    def test_all(self, model, images):
+        everything = Saliency(model).attribute((images,), target="all")
+        assert everything[0].shape == (4, 5, 3, 32, 32)
+        assert torch.equal(everything[0][:, 3], Saliency(model).attribute(images, target=3))
+        assert Saliency(model).attribute(images[:0], target="all").shape == (0, 5, 3, 32, 32)
+
+    def test_all_with_further_arguments(self, model, images):
+        scale = torch.rand(4, 1, 1, 1) + 0.5
+        method = Saliency(lambda x, scale: model(x * scale))
+        everything = method.attribute(images, target="all", additional_forward_args=scale)
+        assert torch.equal(everything[:, 2], method.attribute(images, target=2, additional_forward_args=scale))
+
+    @pytest.mark.parametrize(
+        ("target", "message"),
+        [
+            ("every", '`target` must be an integer class index, one per image, or "all"'),
+            ([[0, 1], [1], [2], [3]], "`target` must name equally many classes for every image"),
+            ([[0, 1]], "`target` must hold 4 lists, one per image"),
+            ([[True], [1], [1], [1]], "`target` must be an integer class index"),
+        ],
+    )
+    def test_errors(self, target, message, model, images):
+        with pytest.raises(ValueError, match=message):
+            Saliency(model).attribute(images, target=target)
+
+    def test_all_needs_classes(self, images):
+        with pytest.raises(ValueError, match="`forward_func` must"):
+            Saliency(lambda x: x.sum((1, 2, 3))).attribute(images, target="all")
+
+
+def _live_tensors():
+    gc.collect()
+    return sum(issubclass(type(o), torch.Tensor) for o in gc.get_objects())  # isinstance would touch lazy attributes
+
+
+@pytest.mark.parametrize("name", ["sib", "gradcam", "integrated_gradients"])
+def test_memory_is_constant_over_many_calls(name, model):
+    method, images = build_method(name, model), torch.randn(1, 3, 16, 16)
+    if name == "integrated_gradients":
+        method.steps = 2
+    counts = []
+    for _ in range(2):
+        for _ in range(500):
+            method.attribute(images, target=1)
+        counts.append((_live_tensors(), sum(len(m._forward_hooks) + len(m._backward_hooks) for m in model.modules())))
+    assert counts[0] == counts[1]
+    assert counts[0][1] == 0

@@ -12,6 +12,7 @@ from torchvision.models import VisionTransformer
 from sibx.attribution import (
     METHODS,
     RISE,
+    AblationCAM,
     DeepLift,
     EigenCAM,
     GradientSHAP,
@@ -19,11 +20,12 @@ from sibx.attribution import (
     GuidedGradCAM,
     Occlusion,
     Saliency,
+    ScoreCAM,
     VarGrad,
     build_method,
     explain_many,
 )
-from sibx.models import TinyCNN, record
+from sibx.models import TinyCNN, receptive_field, record
 from tests.references import cams as reference
 
 GRADIENT_CAMS = ("gradcam", "gradcam_pp", "layercam", "hirescam", "xgradcam")
@@ -54,7 +56,7 @@ def activations_and_gradients(net, pictures):
 def coarse(name, net, pictures):
     """Our map on the layer's grid, for every image its own target."""
     method = METHODS[name].build(net, "0")
-    method.upsample = False
+    method.upsample, method.align = False, "half_pixel"  # Score-CAM's masks are drawn as published
     return method.attribute(pictures, target=TARGETS)[:, 0].numpy()
 
 
@@ -151,11 +153,30 @@ class TestVisionTransformer:
 
 
 @pytest.mark.parametrize("name", ALL_CAMS)
-def test_upsampling_is_bilinear(name, net, pictures):
-    full = METHODS[name].build(net, "0").attribute(pictures, target=TARGETS)
+def test_half_pixel_is_plain_upsampling(name, net, pictures):
+    method = METHODS[name].build(net, "0")
+    method.align = "half_pixel"
+    full = method.attribute(pictures, target=TARGETS)
     assert full.shape == (2, 1, 20, 24)
-    expected = F.interpolate(torch.from_numpy(coarse(name, net, pictures))[:, None], (20, 24), mode="bilinear")
+    method.upsample = False
+    expected = F.interpolate(method.attribute(pictures, target=TARGETS), (20, 24), mode="bilinear")
     assert torch.allclose(full, expected)
+
+
+@pytest.mark.parametrize("name", sorted(set(ALL_CAMS) - {"scorecam"}))  # its masks are drawn too
+def test_units_are_drawn_where_they_look(name, net, pictures):
+    """Unit (i, j) of conv 3 (padded), pool 2, conv 3 (not padded) looks at pixel (2 i + 2.5, 2 j + 2.5)."""
+    full = METHODS[name].build(net, "0").attribute(pictures, target=TARGETS)[:, 0].numpy()
+    grid = coarse(name, net, pictures)
+    middle = (full[:, 2:18:2, 2:22:2] + full[:, 3:19:2, 2:22:2] + full[:, 2:18:2, 3:23:2] + full[:, 3:19:2, 3:23:2]) / 4
+    assert middle[:, 1:-1, 1:-1] == pytest.approx(_blur(grid)[:, 1:-1, 1:-1], abs=1e-12)
+
+
+def _blur(grid):
+    """Bilinear interpolation a quarter of a cell away in every direction, averaged."""
+    padded = np.pad(grid, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    rows = 0.125 * padded[:, :-2] + 0.75 * padded[:, 1:-1] + 0.125 * padded[:, 2:]
+    return 0.125 * rows[:, :, :-2] + 0.75 * rows[:, :, 1:-1] + 0.125 * rows[:, :, 2:]
 
 
 def test_hirescam_is_gradcam_for_a_pooled_linear_head():
@@ -164,6 +185,99 @@ def test_hirescam_is_gradcam_for_a_pooled_linear_head():
     model, x = TinyCNN(4, width=8).double().eval(), torch.randn(2, 3, 32, 32, dtype=torch.float64)
     hires, grad = (build_method(n, model).attribute(x, target=1) for n in ("hirescam", "gradcam"))
     assert torch.allclose(hires, grad)
+
+
+class TestSeveralLayers:
+    @pytest.mark.parametrize("name", ALL_CAMS)
+    def test_mean_of_maps_scaled_to_their_maximum(self, name, net, pictures):
+        cls = METHODS[name].build
+        maps = [cls(net, layer).attribute(pictures, target=TARGETS) for layer in ("0.1", "0.4")]
+        expected = sum(m / m.amax((2, 3), keepdim=True) for m in maps) / 2
+        assert torch.allclose(cls(net, ["0.1", net[0][4]]).attribute(pictures, target=TARGETS), expected)
+
+    def test_one_forward(self, net, pictures):
+        method = build_method("gradcam", net, ["0.1", "0.4"])
+        method.attribute(pictures, target=TARGETS)
+        passes = []
+        net.register_forward_hook(lambda *_: passes.append(1))
+        method.attribute(pictures, target=TARGETS)
+        assert len(passes) == 1
+
+    def test_errors(self, net):
+        with pytest.raises(ValueError, match="`upsample` must be True for several layers"):
+            METHODS["gradcam"].build(net, ["0.1", "0.4"], upsample=False)
+        with pytest.raises(ValueError, match="`layer` must name at least one layer"):
+            build_method("gradcam", net, [])
+
+
+class TestScoreCAM:
+    def test_top_channels(self, net, pictures):
+        """Channels not looked at get no weight; the rest are those that vary most."""
+        few = ScoreCAM(net, "0", top_channels=3, upsample=False).attribute(pictures, target=TARGETS)
+        every = ScoreCAM(net, "0", top_channels=8, upsample=False).attribute(pictures, target=TARGETS)
+        assert torch.equal(every, ScoreCAM(net, "0", upsample=False).attribute(pictures, target=TARGETS))
+        assert not torch.allclose(few, every)
+        a, _ = activations_and_gradients(net, pictures)
+        kept = np.sort(a.std((2, 3)).argsort(1)[:, -3:], 1)
+        field = receptive_field(net, net[0], pictures)
+        for i, target in enumerate(TARGETS):
+            scores = []
+            for k in kept[i]:
+                mask = field.draw(torch.from_numpy(a[i, k])[None, None], (20, 24))
+                mask = (mask - mask.min()) / (mask.max() - mask.min())
+                scores.append(net(pictures[i : i + 1] * mask)[0, target])
+            weights = torch.stack(scores).softmax(0).detach().numpy()
+            expected = np.maximum(np.einsum("c,chw->hw", weights, a[i, kept[i]]), 0)
+            assert few[i, 0].numpy() == pytest.approx(expected, abs=1e-12)
+
+    def test_forward_passes(self, net, pictures):
+        """One for the activations, one for the empty images, and as many as fit for the channels that vary."""
+        rows = []
+        net.register_forward_hook(lambda _, inputs, __: rows.append(len(inputs[0])))
+        ScoreCAM(net, "0", top_channels=3, images_per_pass=4, align="half_pixel").attribute(pictures, target=TARGETS)
+        assert rows == [2, 2, 4, 2]
+
+    def test_errors(self, net):
+        with pytest.raises(ValueError, match="`top_channels` must be at least 1"):
+            ScoreCAM(net, top_channels=0)
+        with pytest.raises(ValueError, match="`images_per_pass` must be at least 1"):
+            ScoreCAM(net, images_per_pass=0)
+
+
+class TestAblationCAM:
+    def test_the_network_up_to_the_layer_runs_once_per_image(self, net, pictures):
+        below, above = [], []
+        net[0][0].register_forward_hook(lambda _, inputs, __: below.append(len(inputs[0])))
+        net[1].register_forward_hook(lambda _, inputs, __: above.append(len(inputs[0])))
+        AblationCAM(net, "0", align="half_pixel").attribute(pictures, target=TARGETS)
+        assert below == [2, 1, 1]
+        assert above == [2, 8, 8]
+
+    @pytest.mark.parametrize("channels_per_pass", [1, 3])
+    def test_a_layer_within_branches(self, channels_per_pass):
+        """What is joined with a branch of one image (here by concatenation) is run from the input on."""
+
+        class Branches(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.left, self.right = nn.Conv2d(3, 4, 3, stride=2), nn.Conv2d(3, 2, 3, stride=2)
+                self.head = nn.Linear(6, 3)
+
+            def forward(self, x):
+                return self.head(torch.cat([self.left(x).relu(), self.right(x).relu()], 1).amax((2, 3)))
+
+        torch.manual_seed(0)
+        net, x = Branches().double(), torch.randn(2, 3, 12, 12, dtype=torch.float64)
+        ours = AblationCAM(net, "left", upsample=False, channels_per_pass=channels_per_pass).attribute(x, target=[0, 2])
+        for i, target in enumerate([0, 2]):
+            right = net.right(x[i : i + 1])
+
+            def tail(a, target=target, right=right):
+                both = torch.cat([torch.from_numpy(a)[None].relu(), right.relu()], 1)
+                return net.head(both.amax((2, 3)))[0, target].item()
+
+            expected = reference.ablationcam(tail, net.left(x[i : i + 1])[0].detach().numpy())
+            assert ours[i, 0].numpy() == pytest.approx(expected, abs=1e-12)
 
 
 class TestExplainMany:
@@ -183,6 +297,7 @@ class TestExplainMany:
         assert passes == {"forward": 1, "backward": 1}
 
     def test_the_backward_pass_ends_at_the_layer(self, net, pictures):
+        explain_many(net, pictures, TARGETS, ["gradcam"], layer="0")  # measures where the layer looks
         below = []
         net[0][0].register_full_backward_hook(lambda *_: below.append(1))
         explain_many(net, pictures, TARGETS, list(GRADIENT_CAMS), layer="0")

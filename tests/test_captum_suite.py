@@ -146,10 +146,7 @@ def test_no_hook_is_left(entry, name, broken):
 
 @pytest.mark.parametrize("target", [None, (1, 0)])
 @pytest.mark.parametrize("name", FOR_INPUTS)
-def test_a_target_too_short_for_the_outputs(name, target, request):
-    if name == "sib" and target:
-        reason = "several scores of a row are summed where Captum refuses the target (base.select_scores)"
-        request.applymarker(pytest.mark.xfail(reason=reason))
+def test_a_target_too_short_for_the_outputs(name, target):
     method = METHODS[name].build(INPUTS[0]["model"], None)
     with pytest.raises((AssertionError, ValueError), match=r"[Tt]arget|logits"):
         method.attribute(torch.zeros(1, 3), target, additional_forward_args=(None, True))  # outputs (1, 2, 2, 2)

@@ -1,5 +1,7 @@
 """Models: heads, weights from files, CAM layers, checkpoints, and hooks that leave no trace."""
 
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -207,3 +209,45 @@ class TestCheckpoint:
         save_checkpoint(path, TinyCNN(4), classes=())
         with pytest.raises(ValueError, match="`model` must have the checkpoint's parameters"):
             load_checkpoint(path, model)
+
+
+class TestTimm:
+    """Models of the extra ``timm``, which CI installs."""
+
+    @pytest.fixture(autouse=True)
+    def _timm(self):
+        pytest.importorskip("timm", reason="needs the extra timm")
+
+    @pytest.mark.parametrize(
+        ("name", "layer"),
+        [
+            ("resnet10t", "layer4"),
+            ("convnext_atto", "norm_pre"),
+            ("vit_tiny_patch16_224", "blocks.11.norm1"),
+            ("mobilenetv3_small_050", "blocks"),
+        ],
+    )
+    def test_cam_layer(self, name, layer):
+        model = build_model(f"timm/{name}", 5)
+        assert find_cam_layer(model, 224) == layer
+
+    @pytest.mark.parametrize("classes", [3, 7])
+    def test_weights_from_a_file(self, tmp_path, classes):
+        source = build_model("timm/resnet10t", 7)
+        torch.save(source.state_dict(), tmp_path / "w.pth")
+        model = build_model("timm/resnet10t", classes, str(tmp_path / "w.pth"))
+        assert torch.equal(model.conv1[0].weight, source.conv1[0].weight)
+        assert model(torch.zeros(2, 3, 64, 64)).shape == (2, classes)
+
+    def test_errors(self, tmp_path):
+        with pytest.raises(ValueError, match="`name` must be a model that timm has"):
+            build_model("timm/resnet10", 3)
+        torch.save({"a": torch.zeros(1)}, tmp_path / "w.pth")
+        with pytest.raises(ValueError, match="`weights` must hold a state dict of timm/resnet10t"):
+            build_model("timm/resnet10t", 3, str(tmp_path / "w.pth"))
+
+
+def test_timm_is_optional(monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(ImportError, match=r"pip install 'sibx\[timm\]'"):
+        build_model("timm/resnet10t", 3)

@@ -25,11 +25,12 @@ from sibx.attribution.modules import DeepLift, GuidedBackprop, GuidedGradCAM
 from sibx.attribution.perturbation import RISE, Occlusion
 from sibx.attribution.scorecam import ScoreCAM
 from sibx.attribution.sib import SIBAttribution
-from sibx.attribution.soft_mask import DensityMask, TopShare, soft_quantile
+from sibx.attribution.soft_mask import MASKS, DensityMask, HardDensityMask, PeakMask, TopP, TopShare, soft_quantile
 from sibx.attribution.vjp import VJP, vjp
 from sibx.attribution.xgradcam import XGradCAM
 
 __all__ = [
+    "MASKS",
     "METHODS",
     "RISE",
     "VJP",
@@ -43,6 +44,7 @@ __all__ = [
     "GradientSHAP",
     "GuidedBackprop",
     "GuidedGradCAM",
+    "HardDensityMask",
     "HiResCAM",
     "InputXGradient",
     "IntegratedGradients",
@@ -50,11 +52,13 @@ __all__ = [
     "Method",
     "MethodSpec",
     "Occlusion",
+    "PeakMask",
     "SIBAttribution",
     "SafeAttribution",
     "Saliency",
     "ScoreCAM",
     "SmoothGrad",
+    "TopP",
     "TopShare",
     "VarGrad",
     "XGradCAM",

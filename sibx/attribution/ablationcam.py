@@ -1,26 +1,50 @@
 """Ablation-CAM (Desai and Ramaswamy, WACV 2020)."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from sibx.attribution.base import select_scores
-from sibx.attribution.cam_base import CAM
+from sibx._checks import check_range
+from sibx.attribution.base import image_size, pick_rows, select_scores
+from sibx.attribution.cam_base import CAM, Align, Layer
 from sibx.models.layers import to_grid
 
 
 class AblationCAM(CAM):
     """Ablation-CAM: relu(sum_k w_k a_k) with w_k = (z - z_k) / z, the share of the score lost without channel k.
 
-    z_k is the target's score with channel k of the layer set to zero. Where z = 0 the map is zero. No gradients, but
-    one forward pass of the batch per channel.
+    z_k is the target's score with channel k of the layer set to zero. Where z = 0 the map is zero. No gradients. The
+    network up to the layer runs once for many channels, what follows it once per image and channel that is not zero.
 
-    Arguments and errors as ``CAM``. Attributions (B, 1, H, W), at least 0.
+    Args:
+        forward_func: as for ``CAM``.
+        layer: as for ``CAM``.
+        upsample: as for ``CAM``.
+        align: as for ``CAM``.
+        channels_per_pass: channels of one image in one forward pass.
+
+    Attributions (B, 1, H, W), at least 0.
+
+    Raises:
+        ValueError: as ``CAM``, or a number below 1.
 
     Source: Desai and Ramaswamy, WACV 2020, equations 2 and 3.
     """
+
+    def __init__(
+        self,
+        forward_func: nn.Module,
+        layer: Layer | Sequence[Layer] = None,
+        *,
+        upsample: bool = True,
+        align: Align = "receptive_field",
+        channels_per_pass: int = 128,
+    ):
+        super().__init__(forward_func, layer, upsample=upsample, align=align)
+        check_range("channels_per_pass", channels_per_pass, 1)
+        self.channels_per_pass = channels_per_pass
 
     @classmethod
     def get_name(cls) -> str:
@@ -28,25 +52,49 @@ class AblationCAM(CAM):
         return "Ablation-CAM"
 
     @torch.no_grad()
-    def _map(self, inputs: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...]) -> Tensor:
+    def _maps(self, inputs: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...]) -> list[Tensor]:
         batch = len(inputs[0])
         outputs, features = self._run(inputs, extra)
-        activations = to_grid(features, (inputs[0].shape[2], inputs[0].shape[3]))
-        clean = select_scores(outputs, target, batch).reshape(-1)
-        losses = []
-        for k in range(activations.shape[1]):
-            outputs, _ = self._run(inputs, extra, {"layer": _without(k)})
-            losses.append(clean - select_scores(outputs, target, batch).reshape(-1))
-        share = torch.stack(losses, 1) / clean.where(clean != 0, torch.inf)[:, None]
-        return torch.einsum("bc,bchw->bhw", share, activations).unsqueeze(1).relu()
+        clean = select_scores(outputs, target, batch).reshape(-1, 1)
+        size = image_size(inputs)
+        maps = []
+        for key, feature in enumerate(features):
+            activations = to_grid(feature, size)
+            without = clean.repeat(1, activations.shape[1])
+            for row in range(batch):
+                alive = activations[row].flatten(1).any(1).nonzero().squeeze(1)
+                for start in range(0, len(alive), self.channels_per_pass):
+                    channels = alive[start : start + self.channels_per_pass]
+                    without[row, channels] = self._scores_without(str(key), channels, row, inputs, target, extra)
+            share = (clean - without) / clean.where(clean != 0, torch.inf)
+            maps.append(torch.einsum("bc,bchw->bhw", share, activations).unsqueeze(1).relu())
+        return maps
 
+    def _scores_without(
+        self,
+        key: str,
+        channels: Tensor,
+        row: int,
+        inputs: tuple[Tensor, ...],
+        target: Any,
+        extra: tuple[Any, ...],
+    ) -> Tensor:
+        """One image's score without each of the channels of the layer named by the key, (len(channels),)."""
+        batch, count = len(inputs[0]), len(channels)
 
-def _without(channel: int) -> Callable[[Tensor], Tensor]:
-    """A rewrite of a layer's output: one channel set to zero."""
+        def ablate(activations: Tensor) -> Tensor:
+            copies = activations.expand(count, *activations.shape[1:]).clone()
+            by_channel = copies if copies.ndim == 4 else copies.transpose(1, 2)
+            by_channel[torch.arange(count), channels] = 0
+            return copies
 
-    def rewrite(activations: Tensor) -> Tensor:
-        ablated = activations.clone()
-        ablated.select(1 if activations.ndim == 4 else 2, channel).zero_()
-        return ablated
+        def run(rows: Tensor) -> Any:
+            arguments = pick_rows((*inputs, *extra), rows, batch)
+            return self._run(arguments, (), {key: ablate})[0]
 
-    return rewrite
+        every_copy = torch.tensor([row]).expand(count)
+        try:  # one image up to the layer, as many copies as channels behind it
+            outputs = run(torch.tensor([row]))
+        except RuntimeError:  # what follows joins the layer with something that is still one image
+            outputs = run(every_copy)
+        return select_scores(outputs, pick_rows(target, every_copy, batch), count).reshape(-1)

@@ -9,12 +9,12 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import torch
 import torch.nn.functional as F
-from captum._utils.common import _select_targets
+from captum._utils.common import _run_forward, _select_targets
 from captum.attr import GradientAttribution
 from captum.log import log_usage
 from torch import Tensor, nn
 
-from sibx._checks import check_choice, check_images, require
+from sibx._checks import check_choice, check_images, check_logits, require
 from sibx.models.layers import frozen_batch_norm
 
 Tensors = Tensor | tuple[Tensor, ...]
@@ -83,25 +83,37 @@ class SafeAttribution(GradientAttribution):
         Args:
             inputs: a floating-point tensor with B rows, or a tuple of them; images are (B, C, H, W).
             target: the class, in any form Captum knows: int, list or tensor of B ints, tuple(s) for outputs of more
-                dimensions, None for one output per row. NumPy integers are accepted.
+                dimensions, None for one output per row. NumPy integers are accepted. Several classes per image at
+                once: a list of B lists of T classes each, or ``"all"`` for all K columns of an output (B, K).
             additional_forward_args: passed to the model after the inputs.
             internal_batch_size: rows per forward pass; None = all.
 
         Returns:
             Attributions, a tensor for a tensor and a tuple for a tuple (a 1-tuple too); signed unless the class says
-            otherwise, in the method's own units.
+            otherwise, in the method's own units. With several classes per image the second dimension is T (or K).
 
             A row whose input is not finite gets NaN.
 
         Raises:
-            ValueError: inputs that are not floating-point tensors, or a bool target.
+            ValueError: inputs that are not floating-point tensors, a bool target, lists of different lengths, or
+                ``"all"`` for an output that is not (B, K).
         """
         tensors = _check_inputs(inputs)
-        target = format_target(target)
         extra = _as_extra(additional_forward_args)
+        if _names_several(target):
+            columns = self._columns(target, tensors, extra)
+            parts = [self._attribute(tensors, column, extra, internal_batch_size) for column in columns]
+            attributions = tuple(torch.stack(part, 1) for part in zip(*parts, strict=True))
+        else:
+            attributions = self._attribute(tensors, format_target(target), extra, internal_batch_size)
+        return attributions if isinstance(inputs, tuple) else attributions[0]
+
+    def _attribute(
+        self, tensors: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...], internal_batch_size: int | None
+    ) -> tuple[Tensor, ...]:
+        """Attributions for one class per image."""
         if not len(tensors[0]):
-            empty = self._empty(tensors)
-            return empty if isinstance(inputs, tuple) else empty[0]
+            return self._empty(tensors)
         with grad_enabled(), frozen_batch_norm(self.forward_func):
             parts = [
                 self._explain(*chunk)
@@ -114,7 +126,22 @@ class SafeAttribution(GradientAttribution):
         broken = torch.stack([~t.isfinite().flatten(1).all(1) for t in tensors]).any(0)
         if broken.any():
             joined = tuple(torch.where(broken.view(-1, *[1] * (a.ndim - 1)), torch.nan, a) for a in joined)
-        return joined if isinstance(inputs, tuple) else joined[0]
+        return joined
+
+    def _columns(self, target: Any, tensors: tuple[Tensor, ...], extra: tuple[Any, ...]) -> list[Any]:
+        """Several classes per image as one target per class."""
+        if isinstance(target, str):
+            require(target == "all", "target", 'be an integer class index, one per image, or "all"', target)
+            arguments = pick_rows(extra, torch.tensor([0]), len(tensors[0]))
+            with torch.no_grad(), frozen_batch_norm(self.forward_func):
+                row = tuple(t[:1] if len(t) else t.new_zeros(1, *t.shape[1:]) for t in tensors)
+                outputs = _run_forward(self.forward_func, row, None, arguments)
+            check_logits(outputs, 1, "forward_func")
+            return list(range(outputs.shape[1]))
+        lengths = {len(row) for row in target}
+        require(len(lengths) == 1 and min(lengths) > 0, "target", "name equally many classes for every image", target)
+        require(len(target) == len(tensors[0]), "target", f"hold {len(tensors[0])} lists, one per image", target)
+        return [format_target(list(column)) for column in zip(*target, strict=True)]
 
     @abstractmethod
     def _explain(self, inputs: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...]) -> tuple[Tensor, ...]:
@@ -123,6 +150,20 @@ class SafeAttribution(GradientAttribution):
     def _empty(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Attributions of no rows at all."""
         return tuple(torch.zeros_like(t) for t in inputs)
+
+
+def pick_rows(values: Any, rows: Tensor, batch: int) -> Any:
+    """Return what belongs to the given rows of a batch: of a target, or of a tuple of extra arguments.
+
+    A list or a tensor with one entry per row is indexed, anything else is shared by all rows.
+    """
+    if isinstance(values, tuple):
+        return tuple(v[rows.to(v.device)] if isinstance(v, Tensor) and v.shape[:1] == (batch,) else v for v in values)
+    if isinstance(values, list):
+        return [values[row] for row in rows.tolist()]
+    if isinstance(values, Tensor) and values.numel() > 1:
+        return values[rows.to(values.device)]
+    return values
 
 
 def select_scores(outputs: object, target: Any, batch: int) -> Tensor:
@@ -136,6 +177,7 @@ def select_scores(outputs: object, target: Any, batch: int) -> Tensor:
         None,
     )
     scores: Tensor = outputs if target is None else _select_targets(outputs, target)
+    require(scores.numel() == batch, "target", f"pick one score per row of the output {tuple(outputs.shape)}", target)
     return scores
 
 
@@ -189,6 +231,16 @@ def to_heatmap(attributions: Tensor, size: tuple[int, int], reduce: Reduce) -> T
     return heatmaps if heatmaps.shape[2:] == size else F.interpolate(heatmaps, size, mode="bilinear")
 
 
+def image_size(inputs: tuple[Tensor, ...]) -> tuple[int, int]:
+    """Return (H, W) of the first input, which has to be an image."""
+    check_images(inputs[0], "inputs")
+    return inputs[0].shape[2], inputs[0].shape[3]
+
+
+def _names_several(target: Any) -> bool:
+    return isinstance(target, str) or (isinstance(target, list) and bool(target) and isinstance(target[0], list))
+
+
 def _check_inputs(inputs: Tensors) -> tuple[Tensor, ...]:
     tensors = inputs if isinstance(inputs, tuple) else (inputs,)
     for tensor in tensors:
@@ -209,13 +261,10 @@ def _split_rows(
     """Yield inputs that require grad, targets and extra arguments, of at most ``size`` rows each."""
     batch = len(tensors[0])
     require(size is None or size >= 1, "internal_batch_size", "be at least 1", size)
-    per_row = isinstance(target, list) or (isinstance(target, Tensor) and target.numel() > 1)
-    step = batch if size is None else size
-    for start in range(0, batch, step):
-        rows = slice(start, start + step)
-        leaves = tuple(t[rows] if create_graph and t.requires_grad else _leaf(t[rows]) for t in tensors)
-        arguments = tuple(a[rows] if isinstance(a, Tensor) and a.shape[:1] == (batch,) else a for a in extra)
-        yield leaves, target[rows] if per_row else target, arguments
+    for rows in torch.arange(batch).split(size or batch):
+        part = slice(int(rows[0]), int(rows[-1]) + 1)
+        leaves = tuple(t[part] if create_graph and t.requires_grad else _leaf(t[part]) for t in tensors)
+        yield leaves, pick_rows(target, rows, batch), pick_rows(extra, rows, batch)
 
 
 def _leaf(tensor: Tensor) -> Tensor:

@@ -2,62 +2,130 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
+import torch
 import torch.nn.functional as F
 from captum._utils.common import _run_forward
 from captum.attr import LayerAttribution
 from torch import Tensor, nn
 
-from sibx._checks import require
-from sibx.attribution.base import SafeAttribution, select_scores
+from sibx._checks import check_choice, require
+from sibx.attribution.base import SafeAttribution, image_size, pick_rows, select_scores
 from sibx.attribution.vjp import differentiate
 from sibx.models.layers import record, resolve_layer, to_grid
+from sibx.models.receptive_field import receptive_field
+
+Align = Literal["receptive_field", "half_pixel"]
+Layer = nn.Module | str | None
+
+
+def run_to_layers(
+    model: nn.Module,
+    layers: Sequence[nn.Module],
+    inputs: tuple[Tensor, ...],
+    extra: tuple[Any, ...],
+    rewrite: Mapping[str, Any] | None = None,
+) -> tuple[Any, list[Tensor]]:
+    """Return the model's output and the layers' (maps, or tokens), from one forward pass.
+
+    ``rewrite`` is that of ``record``, with the layers' positions as keys: "0", "1", ...
+    """
+    names = {str(i): layer for i, layer in enumerate(layers)}
+    with record(model, names, rewrite, tokens=True) as outputs:
+        scores = _run_forward(model, inputs, None, extra)
+    for name, layer in names.items():
+        require(name in outputs, "layer", "run in the model's forward pass", layer)
+    return scores, [outputs[name] for name in names]
+
+
+def draw(
+    maps: Tensor,
+    model: nn.Module,
+    layer: nn.Module,
+    align: Align,
+    inputs: tuple[Tensor, ...],
+    extra: tuple[Any, ...],
+) -> Tensor:
+    """Draw a layer's maps (B, C, h, w) at the first input's size; the other arguments are the model's."""
+    images, size = inputs[0], image_size(inputs)
+    if align == "half_pixel":
+        return F.interpolate(maps, size, mode="bilinear")
+    others = pick_rows((*inputs[1:], *extra), torch.tensor([0]), len(images))
+    return receptive_field(model, layer, images, *others).draw(maps, size)
 
 
 class CAM(SafeAttribution, LayerAttribution):
-    """A map made of one layer's activations; tokens of a transformer are laid out as a grid.
+    """A map made of one layer's activations, or of several layers'; tokens of a transformer are laid out as a grid.
 
     Args:
         forward_func: the model.
-        layer: a module, its dotted name, or None for ``find_cam_layer(model)``.
-        upsample: resize bilinearly to the input's height and width (default), else keep the layer's grid.
+        layer: a module, its dotted name, or None for ``find_cam_layer(model)``; or several of them. Their maps are then
+            drawn at the input's size, each divided by its own maximum, and averaged.
+        upsample: draw the map at the input's height and width (default), else keep the layer's grid.
+        align: where to draw it. ``"receptive_field"`` (default): every unit where it looks, for which the model runs
+            once more per layer (``sibx.models.receptive_field``). ``"half_pixel"``: every unit in the middle of its
+            share of the image, as other libraries do; in a network of stride 32 with symmetric padding that is 16
+            pixels too far to the lower right.
 
-    Attributions are (B, 1, H, W). Subclasses give ``_map``.
+    Attributions are (B, 1, H, W). Subclasses give ``_maps``.
 
     Raises:
-        ValueError: no such layer, or its output is neither a feature map (B, C, h, w) nor tokens
-            (B, N, D) that fill a grid.
+        ValueError: no such layer, its output is neither a feature map (B, C, h, w) nor tokens (B, N, D) that fill a
+            grid, or several layers with ``upsample=False``.
     """
 
-    def __init__(self, forward_func: nn.Module, layer: nn.Module | str | None = None, *, upsample: bool = True):
+    def __init__(
+        self,
+        forward_func: nn.Module,
+        layer: Layer | Sequence[Layer] = None,
+        *,
+        upsample: bool = True,
+        align: Align = "receptive_field",
+    ):
         require(isinstance(forward_func, nn.Module), "forward_func", "be a torch.nn.Module", forward_func)
+        check_choice("align", align, get_args(Align))
         SafeAttribution.__init__(self, forward_func)  # type: ignore[call-arg]  # captum's bases are Any
         self.device_ids = None  # as captum's LayerAttribution has it
-        self.layer = resolve_layer(forward_func, layer)
-        self.upsample = upsample
+        names = [layer] if layer is None or isinstance(layer, nn.Module | str) else layer
+        self.layers = tuple(resolve_layer(forward_func, name) for name in names)
+        require(bool(self.layers), "layer", "name at least one layer", layer)
+        require(upsample or len(self.layers) == 1, "upsample", "be True for several layers", upsample)
+        self.upsample, self.align = upsample, align
+
+    @property
+    def layer(self) -> nn.Module:
+        """The layer, the first one of several."""
+        return self.layers[0]
 
     @abstractmethod
-    def _map(self, inputs: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...]) -> Tensor:
-        """The map (B, 1, h, w) on the layer's grid."""
+    def _maps(self, inputs: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...]) -> list[Tensor]:
+        """The map (B, 1, h, w) on every layer's grid."""
 
     def _run(
         self, inputs: tuple[Tensor, ...], extra: tuple[Any, ...], rewrite: Mapping[str, Any] | None = None
-    ) -> tuple[Any, Tensor]:
-        """The model's output and the layer's (a map, or tokens), from one forward pass."""
-        with record(self.forward_func, {"layer": self.layer}, rewrite, tokens=True) as outputs:
-            scores = _run_forward(self.forward_func, inputs, None, extra)
-        require("layer" in outputs, "layer", "run in the model's forward pass", self.layer)
-        return scores, outputs["layer"]
+    ) -> tuple[Any, list[Tensor]]:
+        return run_to_layers(self.forward_func, self.layers, inputs, extra, rewrite)
 
-    def _draw(self, maps: Tensor, images: Tensor) -> Tensor:
-        return F.interpolate(maps, images.shape[2:], mode="bilinear") if self.upsample else maps
+    def _draw(self, maps: Tensor, layer: nn.Module, inputs: tuple[Tensor, ...], extra: tuple[Any, ...]) -> Tensor:
+        return draw(maps, self.forward_func, layer, self.align, inputs, extra)
+
+    def _merge(self, maps: Sequence[Tensor], inputs: tuple[Tensor, ...], extra: tuple[Any, ...]) -> Tensor:
+        """What is returned for the maps of all layers."""
+        if not self.upsample:
+            return maps[0]
+        drawn = [self._draw(m, layer, inputs, extra) for m, layer in zip(maps, self.layers, strict=True)]
+        if len(drawn) == 1:
+            return drawn[0]
+        peaks = [d.amax((2, 3), keepdim=True) for d in drawn]
+        scaled = [d / peak.where(peak != 0, 1) for d, peak in zip(drawn, peaks, strict=True)]
+        return torch.stack(scaled).mean(0)
 
     def _empty(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return (inputs[0].new_zeros(0, 1, *inputs[0].shape[2:]),)
 
     def _explain(self, inputs: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...]) -> tuple[Tensor, ...]:
-        return (self._draw(self._map(inputs, target, extra), inputs[0]),)
+        return (self._merge(self._maps(inputs, target, extra), inputs, extra),)
 
 
 class LayerPass(NamedTuple):
@@ -74,6 +142,7 @@ class GradientCAM(CAM):
         forward_func: as for ``CAM``.
         layer: as for ``CAM``.
         upsample: as for ``CAM``.
+        align: as for ``CAM``.
         create_graph: keep the map differentiable, for losses on it.
 
     Subclasses give ``weigh``; errors as ``CAM``.
@@ -82,12 +151,13 @@ class GradientCAM(CAM):
     def __init__(
         self,
         forward_func: nn.Module,
-        layer: nn.Module | str | None = None,
+        layer: Layer | Sequence[Layer] = None,
         *,
         upsample: bool = True,
+        align: Align = "receptive_field",
         create_graph: bool = False,
     ):
-        super().__init__(forward_func, layer, upsample=upsample)
+        super().__init__(forward_func, layer, upsample=upsample, align=align)
         self.create_graph = create_graph
 
     @staticmethod
@@ -95,26 +165,27 @@ class GradientCAM(CAM):
     def weigh(activations: Tensor, gradients: Tensor) -> Tensor:
         """Combine activations and gradients (B, C, h, w) into a map (B, 1, h, w), at least 0."""
 
-    def _pass(self, inputs: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...]) -> LayerPass:
-        # The inputs require grad, so the layer's output does too, even when all parameters are frozen.
+    def _passes(self, inputs: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...]) -> list[LayerPass]:
+        # The inputs require grad, so the layers' outputs do too, even when all parameters are frozen.
         scores, activations = self._run(inputs, extra)
         score = select_scores(scores, target, len(inputs[0])).sum()
-        (gradients,) = differentiate(score, [activations], create_graph=self.create_graph)
-        size = (inputs[0].shape[2], inputs[0].shape[3])
-        return LayerPass(to_grid(activations, size), to_grid(gradients, size))
+        gradients = differentiate(score, activations, create_graph=self.create_graph)
+        size = image_size(inputs)
+        return [LayerPass(to_grid(a, size), to_grid(g, size)) for a, g in zip(activations, gradients, strict=True)]
 
-    def _map(self, inputs: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...]) -> Tensor:
-        return self.weigh(*self._pass(inputs, target, extra))
+    def _maps(self, inputs: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...]) -> list[Tensor]:
+        return [self.weigh(*p) for p in self._passes(inputs, target, extra)]
 
 
 class SharedCAMs(GradientCAM):
-    """Several gradient CAMs of one layer from one forward pass and one backward pass to the layer.
+    """Several gradient CAMs from one forward pass and one backward pass to the layer.
 
     Args:
         forward_func: the model.
         layer: as for ``CAM``.
         kinds: the CAM classes.
         upsample: as for ``CAM``.
+        align: as for ``CAM``.
 
     ``attribute((images,), target)`` returns one map (B, 1, H, W) per kind.
     """
@@ -122,17 +193,18 @@ class SharedCAMs(GradientCAM):
     def __init__(
         self,
         forward_func: nn.Module,
-        layer: nn.Module | str | None,
+        layer: Layer | Sequence[Layer],
         kinds: Sequence[type[GradientCAM]],
         *,
         upsample: bool = True,
+        align: Align = "receptive_field",
     ):
-        super().__init__(forward_func, layer, upsample=upsample)
+        super().__init__(forward_func, layer, upsample=upsample, align=align)
         self.kinds = tuple(kinds)
 
     def _empty(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return super()._empty(inputs) * len(self.kinds)
 
     def _explain(self, inputs: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...]) -> tuple[Tensor, ...]:
-        shared = self._pass(inputs, target, extra)
-        return tuple(self._draw(kind.weigh(*shared), inputs[0]) for kind in self.kinds)
+        passes = self._passes(inputs, target, extra)
+        return tuple(self._merge([kind.weigh(*p) for p in passes], inputs, extra) for kind in self.kinds)

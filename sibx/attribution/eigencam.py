@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sibx.attribution.base import image_size
 from sibx.attribution.cam_base import CAM
 from sibx.models.layers import to_grid
 
@@ -26,10 +27,11 @@ class EigenCAM(CAM):
         """Return the name Captum shows."""
         return "Eigen-CAM"
 
-    def _map(self, inputs: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...]) -> Tensor:
-        with torch.no_grad():
-            _, activations = self._run(inputs, extra)
-            return self.project(to_grid(activations, (inputs[0].shape[2], inputs[0].shape[3]))).relu()
+    @torch.no_grad()
+    def _maps(self, inputs: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...]) -> list[Tensor]:
+        _, activations = self._run(inputs, extra)
+        size = image_size(inputs)
+        return [self.project(to_grid(a, size)).relu() for a in activations]
 
     @staticmethod
     def project(activations: Tensor) -> Tensor:

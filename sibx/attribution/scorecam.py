@@ -1,29 +1,56 @@
 """Score-CAM (Wang et al., CVPR Workshops 2020)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from captum._utils.common import _run_forward
-from torch import Tensor
+from torch import Tensor, nn
 
-from sibx.attribution.base import select_scores
-from sibx.attribution.cam_base import CAM
+from sibx._checks import check_range, require
+from sibx.attribution.base import image_size, pick_rows, select_scores
+from sibx.attribution.cam_base import CAM, Align, Layer
 from sibx.models.layers import to_grid
 
 
 class ScoreCAM(CAM):
     """Score-CAM: relu(sum_k w_k a_k), w = softmax over channels of the target's score with channel k as a mask.
 
-    Channel k, resized to the image and scaled to [0, 1] (a constant channel: 0), multiplies the image; w is the softmax
-    of those scores over channels. The score of the empty image is the same for all of them and cancels in the softmax.
-    No gradients, but one forward pass of the batch per channel.
+    Channel k, drawn at the image's size and scaled to [0, 1] (a constant channel: 0), multiplies the image; w is the
+    softmax of those scores over channels. The score of the empty image is the same for all of them and cancels in the
+    softmax. No gradients, but one forward pass per image and channel that is not constant.
 
-    Arguments and errors as ``CAM``. Attributions (B, 1, H, W), at least 0. Masks multiply the first input, which must
-    be an image.
+    Args:
+        forward_func: as for ``CAM``.
+        layer: as for ``CAM``.
+        upsample: as for ``CAM``.
+        align: as for ``CAM``, also of the masks.
+        top_channels: look only at so many channels per image, those whose activation varies most (standard deviation
+            over positions); the others get no weight. None = all. Agreement and speed: ``benchmarks/cost.py``.
+        images_per_pass: masked images in one forward pass.
 
-    Source: Wang et al., arXiv 1910.01279, algorithm 1.
+    Attributions (B, 1, H, W), at least 0. Masks multiply the first input, which must be an image.
+
+    Raises:
+        ValueError: as ``CAM``, or a number below 1.
+
+    Source: Wang et al., arXiv 1910.01279, algorithm 1; ``top_channels`` is ours.
     """
+
+    def __init__(
+        self,
+        forward_func: nn.Module,
+        layer: Layer | Sequence[Layer] = None,
+        *,
+        upsample: bool = True,
+        align: Align = "receptive_field",
+        top_channels: int | None = None,
+        images_per_pass: int = 32,
+    ):
+        super().__init__(forward_func, layer, upsample=upsample, align=align)
+        require(top_channels is None or top_channels >= 1, "top_channels", "be at least 1", top_channels)
+        check_range("images_per_pass", images_per_pass, 1)
+        self.top_channels, self.images_per_pass = top_channels, images_per_pass
 
     @classmethod
     def get_name(cls) -> str:
@@ -31,19 +58,36 @@ class ScoreCAM(CAM):
         return "Score-CAM"
 
     @torch.no_grad()
-    def _map(self, inputs: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...]) -> Tensor:
+    def _maps(self, inputs: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...]) -> list[Tensor]:
         _, features = self._run(inputs, extra)
-        activations = to_grid(features, (inputs[0].shape[2], inputs[0].shape[3]))
-        scores = []
-        for channel in activations.split(1, dim=1):
-            masked = (
-                inputs[0] * _unit_range(F.interpolate(channel, inputs[0].shape[2:], mode="bilinear")),
-                *inputs[1:],
-            )
-            outputs = _run_forward(self.forward_func, masked, None, extra)
-            scores.append(select_scores(outputs, target, len(inputs[0])).reshape(-1))
-        weights = torch.stack(scores, 1).softmax(1)
-        return torch.einsum("bc,bchw->bhw", weights, activations).unsqueeze(1).relu()
+        size = image_size(inputs)
+        maps = []
+        for layer, feature in zip(self.layers, features, strict=True):
+            activations = to_grid(feature, size)
+            weights = self._weights(activations, layer, inputs, target, extra)
+            maps.append(torch.einsum("bc,bchw->bhw", weights, activations).unsqueeze(1).relu())
+        return maps
+
+    def _weights(
+        self, activations: Tensor, layer: nn.Module, inputs: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...]
+    ) -> Tensor:
+        """The softmax over channels of the target's score under each channel's mask, (B, C)."""
+        batch, channels = activations.shape[:2]
+        spread = activations.flatten(2).std(2, correction=0)
+        looked_at = torch.zeros_like(spread, dtype=torch.bool)
+        looked_at.scatter_(1, spread.topk(min(self.top_channels or channels, channels)).indices, True)
+        # All constant channels mask everything away: one pass with an empty image serves them.
+        empty = _run_forward(self.forward_func, (torch.zeros_like(inputs[0]), *inputs[1:]), None, extra)
+        nothing = select_scores(empty, target, batch).reshape(-1, 1)
+        scores = nothing.expand(-1, channels).masked_fill(~looked_at, -torch.inf)
+        alive = (looked_at & (spread > 0)).nonzero()
+        for start in range(0, len(alive), self.images_per_pass):
+            rows, columns = alive[start : start + self.images_per_pass].unbind(1)
+            arguments = pick_rows((*inputs, *extra), rows, batch)
+            masks = _unit_range(self._draw(activations[rows, columns].unsqueeze(1), layer, inputs, extra))
+            outputs = _run_forward(self.forward_func, (arguments[0] * masks, *arguments[1:]), None)
+            scores[rows, columns] = select_scores(outputs, pick_rows(target, rows, batch), len(rows)).reshape(-1)
+        return scores.softmax(1)
 
 
 def _unit_range(maps: Tensor) -> Tensor:

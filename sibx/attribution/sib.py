@@ -1,15 +1,17 @@
 """SIBAttribution: the VJP map of S-IB and its soft foreground."""
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from captum._utils.common import _run_forward
-from torch import Tensor
+from torch import Tensor, nn
 
-from sibx._checks import check_choice, check_logits, require
-from sibx.attribution.base import SafeAttribution, Tensors, select_scores
-from sibx.attribution.soft_mask import DensityMask
+from sibx._checks import check_choice, check_logits, look_up, require
+from sibx.attribution.base import SafeAttribution, Tensors, image_size, select_scores
+from sibx.attribution.cam_base import Align, draw, run_to_layers
+from sibx.attribution.soft_mask import MASKS
 from sibx.attribution.vjp import differentiate, potential
+from sibx.models.layers import resolve_layer, to_grid
 
 Output = Literal["foreground", "vjp", "mask", "background"]
 
@@ -23,17 +25,22 @@ class SIBAttribution(SafeAttribution):
             ``"probability"``: always v = p; ``"target"``: the gradient of the target's score; ``"ones"``: of their sum.
             A model with one value per row has v = 1.
         output: ``"foreground"`` R M (default), ``"vjp"`` R, ``"mask"`` M in every channel, ``"background"`` R (1 - M).
-        mask: maps R (B, C, H, W) to M (B, 1, H, W); default the paper's ``DensityMask()``.
-        multiply_by_inputs: multiply the result by the input, as Input x Gradient does; not for ``"mask"``.
+        mask: maps R (B, C, H, W) to M (B, 1, H, W): a function, or a key of MASKS; default the paper's DensityMask.
+        layer: take the VJP at a feature layer, a module or its dotted name, instead of the input. The map is then what
+            every position contributes there, ``sum_k R_k a_k`` over channels, drawn at the input's size.
+        align: where such a map is drawn, as for ``CAM``.
+        multiply_by_inputs: multiply the result by the input, as Input x Gradient does; neither for ``"mask"`` nor with
+            a layer.
         create_graph: keep the result differentiable, for losses on it.
 
-    Attributions have the shape of the inputs. M is defined for image tensors (B, C, H, W); any other tensor in a
-    tuple of inputs gets plain R. R is signed, but its sign says how to raise the score and not what is there: read
-    maps by their L2 norm over channels. Where the softmax is saturated R is zero for v = p, and the map undefined.
+    Attributions have the shape of the inputs; with a layer they are (B, 1, H, W), for the first input. M is defined for
+    image tensors (B, C, H, W); any other tensor in a tuple of inputs gets plain R. R is signed, but its sign says how
+    to raise the score and not what is there: read maps by their L2 norm over channels. Where the softmax is saturated R
+    is zero for v = p, and the map undefined.
 
     Raises:
-        ValueError: unknown cotangent or output, ``multiply_by_inputs`` with ``"mask"``, a missing target, or outputs
-            that are not (B, K) for v = p.
+        ValueError: unknown cotangent, output or mask, ``multiply_by_inputs`` with ``"mask"`` or a layer, a layer that
+            does not exist or outputs no map, a missing target, or outputs that are not (B, K) for v = p.
 
     Source: Shu, Meng, Luo, arXiv 2511.09239.
     """
@@ -44,16 +51,25 @@ class SIBAttribution(SafeAttribution):
         *,
         cotangent: Literal["auto", "probability", "target", "ones"] = "auto",
         output: Output = "foreground",
-        mask: Callable[[Tensor], Tensor] | None = None,
+        mask: str | Callable[[Tensor], Tensor] = "density",
+        layer: nn.Module | str | None = None,
+        align: Align = "receptive_field",
         multiply_by_inputs: bool = False,
         create_graph: bool = False,
     ):
         super().__init__(forward_func)
         check_choice("cotangent", cotangent, ("auto", "probability", "target", "ones"))
-        check_choice("output", output, ("foreground", "vjp", "mask", "background"))
+        check_choice("output", output, get_args(Output))
+        check_choice("align", align, get_args(Align))
+        plain = output != "mask" and layer is None
+        require(plain or not multiply_by_inputs, "multiply_by_inputs", "be False for output='mask' or a layer", True)
         self.cotangent, self.output = cotangent, output
-        require(not (multiply_by_inputs and output == "mask"), "multiply_by_inputs", "be False for output='mask'", True)
-        self.mask = DensityMask() if mask is None else mask
+        self.mask = look_up("mask", mask, MASKS) if isinstance(mask, str) else mask
+        self.layer, self.align = None, align
+        if layer is not None:
+            is_module = isinstance(forward_func, nn.Module)
+            require(is_module, "forward_func", "be a torch.nn.Module when a layer is given", forward_func)
+            self.layer = resolve_layer(self.forward_func, layer)
         self._multiply_by_inputs, self.create_graph = multiply_by_inputs, create_graph
 
     @property
@@ -77,18 +93,41 @@ class SIBAttribution(SafeAttribution):
         Raises:
             ValueError: no input is an image tensor (B, C, H, W).
         """
-        reader = SIBAttribution(self.forward_func, cotangent=self.cotangent, output="mask", mask=self.mask)
+        reader = SIBAttribution(
+            self.forward_func,
+            cotangent=self.cotangent,
+            output="mask",
+            mask=self.mask,
+            layer=self.layer,
+            align=self.align,
+        )
         masks = reader.attribute(inputs, target, additional_forward_args)
         images = [m for m in (masks if isinstance(masks, tuple) else (masks,)) if m.ndim == 4]
         require(bool(images), "inputs", "hold an image tensor (B, C, H, W)", inputs)
         return images[0][:, :1].contiguous()
 
     def _explain(self, inputs: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...]) -> tuple[Tensor, ...]:
+        if self.layer is not None:
+            return (self._split(self._decode(self.layer, inputs, target, extra)),)
         outputs = _run_forward(self.forward_func, inputs, None, extra)
         scalar = self._potential(outputs, target, len(inputs[0]))
         vjp_maps = differentiate(scalar, inputs, create_graph=self.create_graph)
         parts = tuple(self._split(r) if r.ndim == 4 else r for r in vjp_maps)
         return tuple(x * p for x, p in zip(inputs, parts, strict=True)) if self._multiply_by_inputs else parts
+
+    def _decode(self, layer: nn.Module, inputs: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...]) -> Tensor:
+        """The layer's contributions (B, 1, H, W), drawn at the input's size."""
+        outputs, (activations,) = run_to_layers(self.forward_func, [layer], inputs, extra)
+        scalar = self._potential(outputs, target, len(inputs[0]))
+        (vjp_map,) = differentiate(scalar, [activations], create_graph=self.create_graph)
+        size = image_size(inputs)
+        contributions = (to_grid(vjp_map, size) * to_grid(activations, size)).sum(1, keepdim=True)
+        return draw(contributions, self.forward_func, layer, self.align, inputs, extra)
+
+    def _empty(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        if self.layer is None:
+            return super()._empty(inputs)
+        return (inputs[0].new_zeros(0, 1, *inputs[0].shape[2:]),)
 
     def _potential(self, outputs: Any, target: Any, batch: int) -> Tensor:
         """The scalar whose gradient is R."""

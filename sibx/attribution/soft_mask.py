@@ -1,14 +1,17 @@
 """Soft masks: where the VJP map is dense, read as a differentiable mask in (0, 1)."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from sibx._checks import check_choice, check_images, check_range
+
+Strength = Literal["abs_mean", "l2"]
 
 EPSILON = 1e-8  # the authors' guard for a map whose 5 % and 95 % quantiles agree
 PAPER_WINDOW, PAPER_SIDE = 31, 224
@@ -49,6 +52,13 @@ def soft_quantile(values: Tensor, q: float, temperature: float = 0.1, dim: int =
     return (around * weights).sum(-1, keepdim=True).movedim(-1, dim)
 
 
+def strength(vjp_map: Tensor, reduce: Strength) -> Tensor:
+    """Return the strength (B, 1, H, W) of a VJP map (B, C, H, W): |mean over channels|, or their L2 norm."""
+    if reduce == "abs_mean":
+        return vjp_map.mean(1, keepdim=True).abs()
+    return torch.linalg.vector_norm(vjp_map, dim=1, keepdim=True)
+
+
 @dataclass(frozen=True, slots=True)
 class DensityMask:
     """The paper's mask: 1 where the VJP map has large values close together.
@@ -76,30 +86,25 @@ class DensityMask:
     quantile: float = 0.8
     temperature: float = 0.1
     slope: float = 10.0
-    reduce: Literal["abs_mean", "l2"] = "abs_mean"
+    reduce: Strength = "abs_mean"
 
     def __post_init__(self) -> None:
         check_range("quantile", self.quantile, 0, 1)
         check_range("temperature", self.temperature, 1e-6)
         check_range("slope", self.slope, 0)
-        check_choice("reduce", self.reduce, ("abs_mean", "l2"))
+        check_choice("reduce", self.reduce, get_args(Strength))
         if self.window is not None and (self.window < 1 or self.window % 2 == 0):
             raise ValueError(f"`window` must be a positive odd number, but got {self.window}.")
 
     def __call__(self, vjp_map: Tensor) -> Tensor:
         """Return M (B, 1, H, W) for R (B, C, H, W)."""
         check_images(vjp_map, "vjp_map")
-        density = self._pool(self._step(self._scale(self._strength(vjp_map))))
+        density = self._pool(self._step(self._scale(strength(vjp_map, self.reduce))))
         return self._step(density)
 
-    def _strength(self, vjp_map: Tensor) -> Tensor:
-        if self.reduce == "abs_mean":
-            return vjp_map.mean(1, keepdim=True).abs()
-        return torch.linalg.vector_norm(vjp_map, dim=1, keepdim=True)
-
-    def _scale(self, strength: Tensor) -> Tensor:
-        low, high = (self._quantile(strength, q) for q in (0.05, 0.95))
-        return (strength - low) / (high - low + EPSILON)
+    def _scale(self, values: Tensor) -> Tensor:
+        low, high = (self._quantile(values, q) for q in (0.05, 0.95))
+        return (values - low) / (high - low + EPSILON)
 
     def _step(self, values: Tensor) -> Tensor:
         return torch.sigmoid(self.slope * (values - self._quantile(values, self.quantile)))
@@ -138,7 +143,101 @@ class TopShare:
     def __call__(self, evidence: Tensor) -> Tensor:
         """Return the hard mask (B, 1, H, W)."""
         check_images(evidence, "evidence")
-        strength = evidence if evidence.shape[1] == 1 else torch.linalg.vector_norm(evidence, dim=1, keepdim=True)
-        flat = strength.flatten(1)
+        values = evidence if evidence.shape[1] == 1 else strength(evidence, "l2")
+        flat = values.flatten(1)
         top = flat.topk(max(1, round(self.share * flat.shape[1])), dim=1).indices
-        return torch.zeros_like(flat).scatter_(1, top, 1.0).view_as(strength)
+        return torch.zeros_like(flat).scatter_(1, top, 1.0).view_as(values)
+
+
+class HardDensityMask(DensityMask):
+    """``DensityMask`` with steps for sigmoids and exact quantiles for soft ones: a mask of zeros and ones.
+
+    Fields as ``DensityMask``; ``temperature`` and ``slope`` have no effect. Values at the quantile belong to the mask,
+    so a constant map gives ones. Not differentiable.
+
+    Source: a variant that the authors of arXiv 2511.09239 left in their code (idea; the details are ours).
+    """
+
+    def _step(self, values: Tensor) -> Tensor:
+        return (values >= self._quantile(values, self.quantile)).to(values.dtype)
+
+    def _quantile(self, values: Tensor, q: float) -> Tensor:
+        return values.flatten(1).float().quantile(q, dim=1).to(values.dtype).view(-1, 1, 1, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class PeakMask:
+    """A soft mask without a window: ``M = sigmoid(slope (g - Q(g)))``, g = strength of R divided by its maximum.
+
+    Attributes:
+        quantile: q of the soft quantile Q, in [0, 1].
+        temperature: of the soft quantile.
+        slope: of the sigmoid.
+        reduce: strength of R, as in ``DensityMask``.
+
+    Calling it maps R (B, C, H, W) to M (B, 1, H, W) in (0, 1), differentiable. A constant map gives 1/2.
+
+    Raises:
+        ValueError: a field out of range, or R that is not a floating-point (B, C, H, W).
+
+    Source: as ``HardDensityMask``.
+    """
+
+    quantile: float = 0.8
+    temperature: float = 0.1
+    slope: float = 10.0
+    reduce: Strength = "abs_mean"
+
+    def __post_init__(self) -> None:
+        DensityMask(None, self.quantile, self.temperature, self.slope, self.reduce)  # the same rules
+
+    def __call__(self, vjp_map: Tensor) -> Tensor:
+        """Return M (B, 1, H, W) for R (B, C, H, W)."""
+        check_images(vjp_map, "vjp_map")
+        values = strength(vjp_map, self.reduce)
+        scaled = values / (values.amax((2, 3), keepdim=True) + EPSILON)
+        threshold = soft_quantile(scaled.flatten(1), self.quantile, self.temperature).view(-1, 1, 1, 1)
+        return torch.sigmoid(self.slope * (scaled - threshold))
+
+
+@dataclass(frozen=True, slots=True)
+class TopP:
+    """A hard mask: the fewest pixels that together hold the share p of the map's strength.
+
+    Attributes:
+        p: share of the summed strength, in (0, 1).
+        reduce: strength of R, as in ``DensityMask``.
+
+    Calling it maps R (B, C, H, W) to (B, 1, H, W) of zeros and ones; all zeros for a map of zeros. Found by sorting,
+    which is exact where bisection for the threshold is not. Not differentiable.
+
+    Raises:
+        ValueError: p outside (0, 1), an unknown strength, or R that is not a floating-point (B, C, H, W).
+
+    Source: as ``HardDensityMask``.
+    """
+
+    p: float = 0.5
+    reduce: Strength = "abs_mean"
+
+    def __post_init__(self) -> None:
+        check_range("p", self.p, 1e-6, 1 - 1e-6)
+        check_choice("reduce", self.reduce, get_args(Strength))
+
+    def __call__(self, vjp_map: Tensor) -> Tensor:
+        """Return the hard mask (B, 1, H, W) for R (B, C, H, W)."""
+        check_images(vjp_map, "vjp_map")
+        values = strength(vjp_map, self.reduce)
+        ranked, order = values.flatten(1).double().sort(dim=1, descending=True)
+        before = ranked.cumsum(1) - ranked
+        chosen = before < self.p * ranked.sum(1, keepdim=True)
+        return torch.zeros_like(chosen).scatter_(1, order, chosen).view_as(values).to(values.dtype)
+
+
+MASKS: dict[str, Callable[[Tensor], Tensor]] = {
+    "density": DensityMask(),
+    "hard_density": HardDensityMask(),
+    "peak": PeakMask(),
+    "top_p": TopP(),
+    "top_share": TopShare(),
+}

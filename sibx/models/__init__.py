@@ -10,18 +10,21 @@ from torch import nn
 
 from sibx._checks import check_range, look_up, require
 from sibx.models.layers import eval_mode, find_cam_layer, frozen_batch_norm, record, resolve_layer, to_grid
+from sibx.models.receptive_field import ReceptiveField, receptive_field
 from sibx.models.tiny import TinyCNN
-from sibx.models.zoo import head_parameters, torchvision_builder
+from sibx.models.zoo import build_timm, head_parameters, torchvision_builder
 
 __all__ = [
     "MODELS",
     "ModelSpec",
+    "ReceptiveField",
     "TinyCNN",
     "build_model",
     "eval_mode",
     "find_cam_layer",
     "frozen_batch_norm",
     "head_parameters",
+    "receptive_field",
     "record",
     "resolve_layer",
     "to_grid",
@@ -70,14 +73,17 @@ def build_model(name: str | ModelSpec, num_classes: int, weights: str | None = N
     """Build a classifier from the MODELS table, in train mode, on the CPU.
 
     Args:
-        name: key of MODELS, or a ModelSpec of your own.
+        name: key of MODELS, a ModelSpec of your own, or ``"timm/<name>"`` for a model of timm (extra ``timm``).
         num_classes: K, the number of outputs.
-        weights: None = random, ``"default"`` = torchvision's, or the path of a state dict; another number of classes
-            in it is fine, the head is replaced.
+        weights: None = random, ``"default"`` = torchvision's or timm's, or the path of a state dict; another number of
+            classes in it is fine, the head is replaced.
 
     Raises:
         ValueError: unknown name, ``num_classes`` below 1, or weights that do not fit.
+        ImportError: a timm model without timm.
     """
     check_range("num_classes", num_classes, 1)
+    if isinstance(name, str) and name.startswith("timm/"):
+        return build_timm(name.removeprefix("timm/"), num_classes, weights)
     spec = name if isinstance(name, ModelSpec) else look_up("name", name, MODELS)
     return spec.build(num_classes, weights)

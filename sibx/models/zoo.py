@@ -1,8 +1,9 @@
-"""torchvision's classifiers with a head for your classes."""
+"""torchvision's and timm's classifiers with a head for your classes."""
 
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -63,13 +64,25 @@ def _last_linear(model: nn.Module, head: str) -> tuple[str, nn.Linear]:
     return name, linear
 
 
-def _load(name: str, weights: str, head: str) -> nn.Module:
+def _read(weights: str) -> dict[str, Tensor]:
     require(Path(weights).is_file(), "weights", "be 'default' or the path of a state dict", weights)
     state: dict[str, Tensor] = torch.load(weights, map_location="cpu", weights_only=True)
+    return state
+
+
+def _load(name: str, weights: str, head: str) -> nn.Module:
+    state = _read(weights)
     model = tv.get_model(name, weights=None, num_classes=IMAGENET_CLASSES)
     head_name, _ = _last_linear(model, head)
-    classes = state.get(f"{head_name}.weight", torch.empty(IMAGENET_CLASSES, 0)).shape[0]
-    model = tv.get_model(name, weights=None, num_classes=classes)
+    return _fill(tv.get_model(name, weights=None, num_classes=_classes(state, head_name)), name, state, weights)
+
+
+def _classes(state: dict[str, Tensor], head_name: str) -> int:
+    """The number of classes of a state dict."""
+    return state.get(f"{head_name}.weight", torch.empty(IMAGENET_CLASSES, 0)).shape[0]
+
+
+def _fill(model: Any, name: str, state: dict[str, Tensor], weights: str) -> nn.Module:
     try:
         model.load_state_dict(state)
     except (RuntimeError, AttributeError) as error:
@@ -81,3 +94,33 @@ def _load(name: str, weights: str, head: str) -> nn.Module:
 def torchvision_builder(name: str, head: str = "classifier") -> Callable[..., nn.Module]:
     """Return ``build(num_classes, weights)`` of one torchvision model."""
     return partial(build_torchvision, name, head=head)
+
+
+def build_timm(name: str, num_classes: int, weights: str | None = None) -> nn.Module:
+    """Build one of timm's classifiers with ``num_classes`` outputs; needs the extra ``timm``.
+
+    Args:
+        name: timm's name of the model.
+        num_classes: K of the head.
+        weights: as for ``build_torchvision``; ``"default"`` = timm's own pre-trained ones.
+
+    Raises:
+        ImportError: timm is not installed.
+        ValueError: timm has no such model, the file is missing, or it is not the model's.
+    """
+    try:
+        import timm
+    except ImportError as error:
+        raise ImportError(f"timm/{name} needs timm: pip install 'sibx[timm]'") from error
+    require(timm.is_model(name), "name", "be a model that timm has (timm.list_models())", f"timm/{name}")
+    if weights is None or weights == "default":
+        model = timm.create_model(name, pretrained=weights == "default", num_classes=num_classes)
+        assert isinstance(model, nn.Module)
+        return model
+    state = _read(weights)
+    head_name = str(timm.get_pretrained_cfg_value(name, "classifier"))
+    filled: Any = _fill(timm.create_model(name, num_classes=_classes(state, head_name)), f"timm/{name}", state, weights)
+    if filled.num_classes != num_classes:
+        filled.reset_classifier(num_classes)
+    assert isinstance(filled, nn.Module)
+    return filled

@@ -22,6 +22,16 @@ def density_mask(vjp_map, window):
     return torch.sigmoid(10 * (d - soft_quantile(d.flatten(), 0.8)))
 
 
+def hard_density_mask(vjp_map, window):
+    """The density mask of one image with steps at exact quantiles."""
+    g = vjp_map.mean(0).abs()
+    low, high = g.flatten().float().quantile(0.05), g.flatten().float().quantile(0.95)
+    g = (g - low.to(g)) / (high.to(g) - low.to(g) + 1e-8)
+    h = (g >= g.flatten().float().quantile(0.8).to(g)).to(g)
+    d = F.avg_pool2d(h[None, None], window, stride=1, padding=window // 2)[0, 0]
+    return (d >= d.flatten().float().quantile(0.8).to(g)).to(g)
+
+
 def hsic(a, b):
     """Biased HSIC with linear kernels and explicit centering matrices."""
     n = len(a)

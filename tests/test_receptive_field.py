@@ -1,0 +1,131 @@
+"""Where the units of a layer look, and maps drawn there."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torchvision import models as tv
+
+from sibx.models import ReceptiveField, TinyCNN, find_cam_layer, receptive_field, resolve_layer
+from tests.references.receptive_field import compose
+
+IMAGE = torch.zeros(1, 3, 224, 224)
+STEPS = st.tuples(st.sampled_from(["conv", "max", "average"]), st.integers(1, 5), st.integers(1, 2), st.integers(0, 2))
+
+
+@given(st.lists(STEPS, min_size=1, max_size=5))
+@settings(max_examples=20, deadline=None)
+def test_chains_are_the_closed_form(steps):
+    steps = [(kind, kernel, stride, min(padding, kernel // 2)) for kind, kernel, stride, padding in steps]
+    kinds = {
+        "conv": lambda k, s, p: nn.Sequential(nn.Conv2d(3, 3, k, s, p), nn.BatchNorm2d(3), nn.ReLU6()),
+        "max": nn.MaxPool2d,
+        "average": nn.AvgPool2d,
+    }
+    model = nn.Sequential(*(kinds[kind](*rest) for kind, *rest in steps))
+    stride, offset = compose([(*rest, 1) for _, *rest in steps])
+    assert receptive_field(model, model[-1], IMAGE) == ((stride, stride), (offset, offset))
+
+
+def test_axes_and_dilation():
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, (3, 5), stride=(1, 2), padding=(0, 2)),
+        nn.Conv2d(4, 4, 3, dilation=2, stride=(3, 1)),
+    )
+    rows, columns = compose([(3, 1, 0, 1), (3, 3, 0, 2)]), compose([(5, 2, 2, 1), (3, 1, 0, 2)])
+    expected = ReceptiveField((rows[0], columns[0]), (rows[1], columns[1]))
+    assert receptive_field(model, model[1], IMAGE) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "stride", "offset"),
+    [
+        ("resnet18", 32, 0),  # odd kernels with symmetric padding throughout
+        ("mobilenet_v2", 32, 0),
+        ("mobilenet_v3_small", 32, 0),  # squeeze-and-excitation looks everywhere and is left out
+        ("shufflenet_v2_x0_5", 32, 0),
+        ("alexnet", 32, 31),  # 11 / 4, padding 2; three 3 / 2 pools without padding
+        ("vgg11", 32, 15.5),  # 2 / 2 pools
+        ("squeezenet1_1", 16, 15),
+        ("densenet121", 32, 14),  # 2 / 2 pools at strides 4, 8 and 16
+        ("googlenet", 32, 22),  # ceil-mode pools, on four branches
+        ("convnext_tiny", 32, 15.5),  # 4 / 4 and 2 / 2 convolutions
+        ("vit_b_16", 16, 7.5),  # attention is left out
+        ("swin_t", 32, 15.5),  # patches merged by slices
+    ],
+)
+def test_torchvision(name, stride, offset):
+    options = {"init_weights": False} if name == "googlenet" else {}
+    model = tv.get_model(name, weights=None, **options).eval()
+    layer = resolve_layer(model, find_cam_layer(model, 224))
+    assert receptive_field(model, layer, IMAGE) == ((stride, stride), (offset, offset))
+
+
+def test_leaves_no_trace():
+    model = TinyCNN(3, norm="batch").train()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    first = receptive_field(model, model.features, IMAGE)
+    assert model.training
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    assert all(p.grad is None for p in model.parameters())
+    assert not any(m._forward_hooks for m in model.modules())
+    assert receptive_field(model, model.features, IMAGE) is first  # measured once
+
+
+def test_works_in_inference_mode():
+    model = TinyCNN(3)
+    with torch.inference_mode():
+        assert receptive_field(model, model.features, torch.zeros(1, 3, 64, 64)).stride == (4, 4)
+
+
+def test_models_with_more_arguments():
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = nn.Conv2d(1, 2, 3, stride=2)
+
+        def forward(self, images, scale):
+            return self.net(images * scale).mean((2, 3))
+
+    model = Scaled()
+    assert receptive_field(model, model.net, IMAGE[:, :1], torch.ones(1, 1, 1, 1)) == ((2, 2), (1, 1))
+
+
+def test_what_cannot_be_measured():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(64, 2))
+    with pytest.raises(ValueError, match="each look at a place of their own"):
+        receptive_field(model, model[1], IMAGE)
+    with pytest.raises(ValueError, match="run in the model's forward pass"):
+        receptive_field(model, nn.ReLU(), IMAGE)
+    one = nn.Sequential(nn.Unflatten(0, (1, -1)), nn.Flatten(0, 1), nn.AvgPool2d(608))
+    with pytest.raises(ValueError, match="two units along each axis"):
+        receptive_field(one, one[2], IMAGE)
+
+
+class TestDraw:
+    def test_a_unit_peaks_where_it_looks(self):
+        field = ReceptiveField((32, 16), (0, 7.5))
+        maps = torch.zeros(1, 2, 7, 14)
+        maps[0, :, 3, 5] = 1
+        drawn = field.draw(maps, (224, 224))
+        assert drawn.shape == (1, 2, 224, 224)
+        peak = drawn[0, 0] == drawn.max()
+        assert peak.nonzero().tolist() == [[96, 87], [96, 88]]
+
+    def test_patches_are_plain_upsampling(self):
+        """For patches side by side both conventions agree."""
+        maps = torch.randn(2, 1, 7, 14, dtype=torch.float64)
+        plain = F.interpolate(maps, (224, 224), mode="bilinear")
+        assert torch.allclose(ReceptiveField((32, 16), (15.5, 7.5)).draw(maps, (224, 224)), plain)
+
+    @given(st.floats(1, 40), st.floats(-20, 40), st.integers(2, 9), st.integers(1, 90))
+    @settings(deadline=None)
+    def test_range_and_constants(self, stride, offset, units, pixels):
+        field = ReceptiveField((stride, stride), (offset, offset))
+        maps = torch.rand(1, 1, units, units, dtype=torch.float64)
+        drawn = field.draw(maps, (pixels, pixels))
+        assert drawn.min() >= maps.min() - 1e-12
+        assert drawn.max() <= maps.max() + 1e-12
+        assert torch.allclose(field.draw(torch.ones_like(maps), (pixels, pixels)), torch.ones(1, dtype=torch.float64))
