@@ -16,12 +16,14 @@ from sibx.metrics import (
     foreground_focus,
     foreground_lift,
     insertion,
+    iou,
     pointing_game,
+    relevance_rank,
 )
 from sibx.metrics.perturbation import ranks
 from tests.references import metrics as reference
 
-LOCALIZATION = (foreground_focus, foreground_lift, background_suppression, pointing_game)
+LOCALIZATION = (foreground_focus, foreground_lift, background_suppression, pointing_game, relevance_rank, iou)
 
 
 def random_case(seed, batch=3, size=12, levels=None):
@@ -46,6 +48,8 @@ def test_localization_is_the_definition(seed, levels, tolerance):
     for fast, slow in (
         (foreground_focus, reference.foreground_focus),
         (background_suppression, reference.background_suppression),
+        (relevance_rank, reference.relevance_rank),
+        *([] if levels else [(iou, reference.iou)]),
     ):
         assert fast(heatmaps, masks).numpy() == pytest.approx([slow(a, s) for a, s in rows(heatmaps, masks)])
     expected = [reference.pointing_game(a, s, tolerance) for a, s in rows(heatmaps, masks)]
@@ -75,6 +79,10 @@ def test_perfect_inverse_and_flat_maps():
     area = masks.double().mean((1, 2, 3))
     assert (foreground_focus(perfect, masks) == 1).all()
     assert (background_suppression(perfect, masks) == 1).all()
+    assert (relevance_rank(perfect, masks) == 1).all()
+    assert (iou(perfect, masks) == 1).all()
+    assert torch.allclose(relevance_rank(flat, masks), area)
+    assert torch.allclose(iou(flat, masks), area / (2 - area))
     assert (pointing_game(perfect, masks, 0) == 1).all()
     assert torch.allclose(foreground_lift(perfect, masks), 1 / area)
     for score in LOCALIZATION:

@@ -90,7 +90,7 @@ def evaluate(
         "methods": [s.name for s in chosen],
         "metrics": [s.name for s in scored],
         "target": target,
-        "align": "half_pixel",
+        "align": "receptive_field",
         "batch_size": batch_size,
         "seed": seed,
         "device": str(device),

@@ -8,7 +8,14 @@ from collections.abc import Callable
 from torch import Tensor
 
 from sibx.metrics.base import Evidence, MetricSpec
-from sibx.metrics.localization import background_suppression, foreground_focus, foreground_lift, pointing_game
+from sibx.metrics.localization import (
+    background_suppression,
+    foreground_focus,
+    foreground_lift,
+    iou,
+    pointing_game,
+    relevance_rank,
+)
 from sibx.metrics.perturbation import Curves, deletion, insertion
 
 __all__ = [
@@ -21,7 +28,9 @@ __all__ = [
     "foreground_focus",
     "foreground_lift",
     "insertion",
+    "iou",
     "pointing_game",
+    "relevance_rank",
 ]
 
 
@@ -80,6 +89,28 @@ METRICS: dict[str, MetricSpec] = {
         needs_masks=True,
         needs_model=False,
         reference="Zhang 2018, arXiv 1608.00507",
+    ),
+    "relevance_rank": MetricSpec(
+        name="relevance_rank",
+        title="Relevance rank",
+        score=lambda e: relevance_rank(e.heatmaps, e.masks, e.undefined),
+        higher_is_better=True,
+        bounds=(0.0, 1.0),
+        chance="area share of the object",
+        needs_masks=True,
+        needs_model=False,
+        reference="Arras 2022, arXiv 2003.07258",
+    ),
+    "iou": MetricSpec(
+        name="iou",
+        title="IoU",
+        score=lambda e: iou(e.heatmaps, e.masks, e.undefined),
+        higher_is_better=True,
+        bounds=(0.0, 1.0),
+        chance="q / (2 - q), q the area share of the object",
+        needs_masks=True,
+        needs_model=False,
+        reference="relevance rank r as r / (2 - r)",
     ),
     "deletion": MetricSpec(
         name="deletion",

@@ -94,6 +94,35 @@ def pointing_game(
     return _where_defined(score, a, s, defined)
 
 
+def relevance_rank(heatmaps: Tensor, masks: Tensor, undefined: Tensor | None = None) -> Tensor:
+    """Share of the |s| largest pixels that lie on the object, |s| = number of object pixels.
+
+    Pixels that tie for the last places count by their expected share under a random order, so a flat map scores the
+    object's area share, which is chance. Range [0, 1], higher is better; 1 when every object pixel is above every other
+    one. Arguments, undefined cases and errors as ``foreground_focus``.
+
+    Source: relevance rank accuracy, Arras et al., arXiv 2003.07258.
+    """
+    a, s, defined = _prepare(heatmaps, masks, undefined)
+    size = s.sum(1, keepdim=True).clamp(min=1)
+    ranked = a.masked_fill(~defined, -1).sort(dim=1, descending=True).values
+    last = ranked.gather(1, size - 1)
+    above, tied = (a > last) & defined, (a == last) & defined
+    places = (size.squeeze(1) - above.sum(1)).double()
+    hits = (above & s).sum(1) + places * (tied & s).sum(1) / tied.sum(1)
+    return _where_defined(hits / size.squeeze(1), a, s, defined)
+
+
+def iou(heatmaps: Tensor, masks: Tensor, undefined: Tensor | None = None) -> Tensor:
+    """Intersection over union of the object and as many pixels as it has, those with the largest values.
+
+    With r the relevance rank, ``r / (2 - r)``: range [0, 1], higher is better, and no threshold to choose. Chance for
+    an area share q: q / (2 - q). Arguments, undefined cases and errors as ``foreground_focus``.
+    """
+    rank = relevance_rank(heatmaps, masks, undefined)
+    return rank / (2 - rank)
+
+
 def _object_within(masks: Tensor, rows: Tensor, pixels: Tensor, reach: float) -> Tensor:
     """For points (row, pixel), whether an object pixel of that row's mask (B, H, W) lies within reach."""
     radius = int(reach)

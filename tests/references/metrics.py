@@ -24,6 +24,25 @@ def pointing_game(heatmap, mask, tolerance):
     return np.mean(hits)
 
 
+def relevance_rank(heatmap, mask):
+    """Expected hits among the |s| first pixels over random orders of tied pixels, group by group."""
+    size, hits, places = mask.sum(), 0.0, mask.sum()
+    for value in sorted(set(heatmap.flatten()), reverse=True):
+        group = heatmap == value
+        taken = min(places, group.sum())
+        hits += taken * (group & mask).sum() / group.sum()
+        places -= taken
+    return hits / size
+
+
+def iou(heatmap, mask):
+    """For a map without ties: the |s| largest pixels as a set."""
+    top = np.zeros(heatmap.size, bool)
+    top[np.argsort(-heatmap.flatten())[: mask.sum()]] = True
+    top = top.reshape(mask.shape)
+    return (top & mask).sum() / (top | mask).sum()
+
+
 def perturbation_curve(probability, start, end, order, steps):
     """Replace pixels of start (C, H, W) by those of end in this order; probability of every stage."""
     pixels = len(order)

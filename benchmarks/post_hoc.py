@@ -1,0 +1,140 @@
+"""Which explanation of an untouched classifier lies on the object? Chooses the defaults of ``SIBAttribution`` and CAMs.
+
+Explains the validation images of three sets with the outputs of VJP-IB, with CAMs drawn by both conventions, with other
+methods, and with controls that see no network; nothing is trained on the two photographic sets. Prints one table per
+set: mean over images, with 95 % bootstrap intervals in the CSV.
+
+    python benchmarks/post_hoc.py --pets DATA --msrc DATA --weights FILE --out FOLDER
+"""
+
+from pathlib import Path
+
+import pandas as pd
+import torch
+from jsonargparse import auto_cli
+from torch import Tensor, nn
+
+from sibx import TrainConfig, build_dataset, build_model, evaluate, fine_tune
+from sibx.attribution import METHODS, DensityMask, GradCAM, LayerCAM, MethodSpec, SIBAttribution
+from sibx.attribution.controls import center
+from sibx.datasets import InMemoryDataset, spread
+from sibx.evaluation import bootstrap_mean
+
+METRICS = ("foreground_focus", "background_suppression", "pointing_game", "iou")
+L2 = DensityMask(reduce="l2")
+OURS = "our own measurement"
+PLAIN = ("smoothgrad", "integrated_gradients", "saliency", "input_x_gradient")
+CONTROLS = ("control_center", "control_abs_input", "control_input_contrast", "control_random")
+
+
+class CenterTimesMask:
+    """The centre control times VJP-IB's mask: how much of R M's score is the mask alone."""
+
+    def __init__(self, model: nn.Module):
+        self.masks = SIBAttribution(model)
+
+    def attribute(self, inputs: Tensor, target: object = None) -> Tensor:
+        """Return (B, 1, H, W)."""
+        return center(inputs) * self.masks.soft_mask(inputs)
+
+
+def candidates(middle_layer: str) -> list[MethodSpec]:
+    """Every map to compare; ``middle_layer`` is a name in the model."""
+
+    def sib(title: str, **options: object) -> MethodSpec:
+        return MethodSpec(title, title, lambda model, _: SIBAttribution(model, **options), OURS, uses_target=False)
+
+    def cam(title: str, cls: type, align: str) -> MethodSpec:
+        return MethodSpec(title, title, lambda model, layer: cls(model, layer, align=align), OURS, signed=True)
+
+    return [
+        sib("R", output="vjp"),
+        sib("R M (published M)"),
+        sib("R M (M of the L2 norm)", mask=L2),
+        sib("M (published)", output="mask"),
+        sib("M (L2 norm)", output="mask", mask=L2),
+        sib("x R M (M of the L2 norm)", mask=L2, multiply_by_inputs=True),
+        MethodSpec(
+            "c M, middle layer",
+            "c M, middle layer",
+            lambda model, _: SIBAttribution(model, layer=middle_layer),
+            OURS,
+            uses_target=False,
+        ),
+        MethodSpec("R_y M (class)", "R_y M (class)", lambda model, _: SIBAttribution(model, mask=L2), OURS),
+        cam("Grad-CAM, half pixel", GradCAM, "half_pixel"),
+        cam("Grad-CAM, receptive field", GradCAM, "receptive_field"),
+        cam("LayerCAM, half pixel", LayerCAM, "half_pixel"),
+        cam("LayerCAM, receptive field", LayerCAM, "receptive_field"),
+        *(METHODS[name] for name in PLAIN),
+        MethodSpec("center M", "center M", lambda model, _: CenterTimesMask(model), OURS, uses_target=False),
+        *(METHODS[name] for name in CONTROLS),
+    ]
+
+
+def measure(model: nn.Module, dataset: InMemoryDataset, middle_layer: str) -> pd.DataFrame:
+    """One row per method and metric: mean over images, 95 % interval, number of images with a score."""
+    results = evaluate(model.eval(), dataset, methods=candidates(middle_layer), metrics=METRICS, batch_size=16)
+    rows = []
+    for (method, metric), part in results.rows.groupby(["method", "metric"], sort=False):
+        interval = bootstrap_mean(part["value"].to_numpy())
+        rows.append({"set": dataset.name, "method": method, "metric": metric, **interval._asdict()})
+    return pd.DataFrame(rows)
+
+
+def main(
+    pets: str | None = None,
+    msrc: str | None = None,
+    weights: str | None = None,
+    images: int = 120,
+    threads: int | None = None,
+    out: Path = Path("results/post-hoc"),
+) -> None:
+    """Measure the synthetic set, and the photographic sets whose folders are given.
+
+    Args:
+        pets: folder of Oxford-IIIT Pet.
+        msrc: folder of MSRC-v2.
+        weights: ImageNet weights of MobileNetV2 for the photographs: "default", or the path of a state dict.
+        images: per set, spread over its validation split (MSRC-v2: its test split, the larger one).
+        threads: of torch; default its own choice.
+        out: folder for ``scores.csv`` and ``scores.md``.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    tables = [measure(_train_tiny(), _load("synthetic", None, 64, "val", images), "features.5")]
+    photographs = [("oxford-pets", pets, "val", {}), ("msrc-v2", msrc, "test", {"void": "background"})]
+    for name, root, split, options in photographs:
+        if root is not None:
+            network = build_model("mobilenet_v2", 1000, weights)
+            tables.append(measure(network, _load(name, root, 224, split, images, **options), "features.13"))
+    scores = pd.concat(tables, ignore_index=True)
+    out.mkdir(parents=True, exist_ok=True)
+    scores.to_csv(out / "scores.csv", index=False)
+    text = "\n\n".join(_markdown(name, part) for name, part in scores.groupby("set", sort=False))
+    (out / "scores.md").write_text(text + "\n", encoding="utf-8")
+    print(text)
+
+
+def _train_tiny() -> nn.Module:
+    train = InMemoryDataset.load(build_dataset("synthetic", None, "train", 64))
+    config = TrainConfig(epochs=12, learning_rate=5e-3, batch_norm="train")  # the embedded benchmark's own start
+    return fine_tune(build_model("tiny_cnn", len(train.classes)), train, config=config).model
+
+
+def _load(name: str, root: str | None, size: int, split: str, images: int, **options: str) -> InMemoryDataset:
+    source = build_dataset(name, root, split, size, **options)
+    return InMemoryDataset.load(source, spread(len(source), images))
+
+
+def _markdown(name: object, scores: pd.DataFrame) -> str:
+    table = scores.pivot(index="method", columns="metric", values="mean").loc[scores["method"].unique(), list(METRICS)]
+    lines = [f"### {name} ({scores['n'].max()} images)", "", "| method | " + " | ".join(METRICS) + " |"]
+    lines.append("|---" * (len(METRICS) + 1) + "|")
+    lines += [f"| {method} | " + " | ".join(f"{v:.3f}" for v in values) + " |" for method, values in table.iterrows()]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    auto_cli(main, as_positional=False)
