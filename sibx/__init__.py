@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from sibx.models import build_model as build_model
     from sibx.models import find_cam_layer as find_cam_layer
     from sibx.report import montage as montage
+    from sibx.train import GuidanceConfig as GuidanceConfig
+    from sibx.train import GuidanceLoss as GuidanceLoss
     from sibx.train import SIBConfig as SIBConfig
     from sibx.train import SIBLoss as SIBLoss
     from sibx.train import TrainConfig as TrainConfig
@@ -52,6 +54,8 @@ _HOME = {
     "build_model": "models",
     "find_cam_layer": "models",
     "montage": "report",
+    "GuidanceConfig": "train",
+    "GuidanceLoss": "train",
     "SIBConfig": "train",
     "SIBLoss": "train",
     "TrainConfig": "train",

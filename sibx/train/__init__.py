@@ -1,13 +1,17 @@
-"""S-IB fine-tuning: the loss, its settings, and a plain training loop."""
+"""S-IB fine-tuning: the loss, guidance losses to compare it with, their settings, and a plain training loop."""
 
 from sibx.train.config import SIBConfig, TrainConfig
 from sibx.train.evidence import class_evidence, contribution, self_masks
+from sibx.train.guidance import GuidanceConfig, GuidanceLoss, GuidanceTerms
 from sibx.train.hsic import cka, hsic
 from sibx.train.loop import FineTuneResult, accuracy, fine_tune, predict
 from sibx.train.objective import LossTerms, SIBLoss
 
 __all__ = [
     "FineTuneResult",
+    "GuidanceConfig",
+    "GuidanceLoss",
+    "GuidanceTerms",
     "LossTerms",
     "SIBConfig",
     "SIBLoss",

@@ -7,6 +7,7 @@ from typing import Literal
 from sibx._checks import check_choice, check_range, require
 from sibx.attribution.soft_mask import DensityMask, TopShare
 from sibx.datasets.transforms import Augmentation
+from sibx.train.guidance import GuidanceConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +125,7 @@ class TrainConfig:
     """How ``fine_tune`` trains: AdamW under a one-cycle schedule.
 
     Attributes:
-        objective: the S-IB loss, or None for plain cross-entropy.
+        objective: the S-IB loss, a guidance loss to compare it with, or None for plain cross-entropy.
         epochs: passes over the training data, at least 1.
         batch_size: images per step, at least 2; an incomplete last batch is left out.
         learning_rate: peak of the schedule.
@@ -139,7 +140,7 @@ class TrainConfig:
         ValueError: a field outside its range.
     """
 
-    objective: SIBConfig | None = None
+    objective: SIBConfig | GuidanceConfig | None = None
     epochs: int = 3
     batch_size: int = 64
     learning_rate: float = 1e-3

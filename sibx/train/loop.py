@@ -19,7 +19,8 @@ from sibx.models.layers import eval_mode
 from sibx.models.zoo import head_parameters
 from sibx.train.config import TrainConfig
 from sibx.train.evidence import layer_weights, self_masks
-from sibx.train.objective import LossTerms, SIBLoss
+from sibx.train.guidance import GuidanceConfig, GuidanceLoss
+from sibx.train.objective import SIBLoss
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ def fine_tune(
     device: torch.device | str | None = None,
     progress: bool = True,
 ) -> FineTuneResult:
-    """Fine-tune a classifier with the S-IB loss, or with cross-entropy alone.
+    """Fine-tune a classifier with the S-IB loss, a guidance loss, or cross-entropy alone.
 
     The last epoch's weights are kept; validation data is reported, nothing is chosen by it. With
     ``masks="self-frozen"`` the model's own masks are computed once, before the first step.
@@ -63,7 +64,7 @@ def fine_tune(
         progress: whether to show a progress bar with the loss terms on stderr.
 
     Raises:
-        ValueError: fewer images than one batch, or whatever SIBLoss refuses.
+        ValueError: fewer images than one batch, or whatever SIBLoss or GuidanceLoss refuses.
     """
     config = config or TrainConfig()
     require(
@@ -121,10 +122,12 @@ def accuracy(model: nn.Module, dataset: MaskedDataset, *, batch_size: int = 64) 
     return float((predicted == labels).double().mean())
 
 
-def _objective(model: nn.Module, config: TrainConfig) -> SIBLoss | None:
+def _objective(model: nn.Module, config: TrainConfig) -> SIBLoss | GuidanceLoss | None:
     if config.objective is None:
         return None
     # Looking up "auto" runs the model once; once is enough.
+    if isinstance(config.objective, GuidanceConfig):
+        return GuidanceLoss(config.objective.resolved(model))
     return SIBLoss(replace(config.objective, layers=layer_weights(model, config.objective)))
 
 
@@ -158,27 +161,24 @@ def _augmented(batch: MaskedBatch, config: TrainConfig, generator: torch.Generat
     return MaskedBatch(images, masks, batch.labels, batch.ids, batch.groups, batch.undefined)
 
 
-def _step(model: nn.Module, objective: SIBLoss | None, batch: MaskedBatch) -> dict[str, Tensor]:
+def _step(model: nn.Module, objective: SIBLoss | GuidanceLoss | None, batch: MaskedBatch) -> dict[str, Tensor]:
     """Leave the gradient of one batch in the parameters and return the loss terms and the logits."""
     model.zero_grad(set_to_none=True)
     if objective is None:
         logits = model(batch.images)
         loss = nn.functional.cross_entropy(logits, batch.labels)
-        terms = {"total": loss, "cross_entropy": loss}
+        terms = {"total": loss, "cross_entropy": loss, "logits": logits}
     else:
         given = batch.masks if objective.config.masks != "self-online" else None
-        result: LossTerms = objective(model, batch.images, batch.labels, given)
-        logits, terms = result.logits, {k: getattr(result, k) for k in _Meter.TERMS}
+        terms = objective(model, batch.images, batch.labels, given)._asdict()
     # With respect to the parameters only: a backward to the leaves would also walk to the images.
     parameters = [p for p in model.parameters() if p.requires_grad]
     terms["total"].backward(inputs=parameters)
-    return {**{k: v.detach() for k, v in terms.items()}, "logits": logits.detach()}
+    return {k: v.detach() for k, v in terms.items() if k == "logits" or v.ndim == 0}
 
 
 class _Meter:
     """Means of the loss terms and the training accuracy over an epoch."""
-
-    TERMS = ("total", "cross_entropy", "foreground", "background", "background_swap")
 
     def __init__(self) -> None:
         self.sums: dict[str, float] = {}

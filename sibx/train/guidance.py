@@ -1,0 +1,281 @@
+"""Guidance losses to compare S-IB with: each is cross-entropy plus one weighted term, usable like SIBLoss.
+
+The papers and their authors' code sum or average over images in different ways. Here every term is the mean over
+images, beside the mean cross-entropy, so that a weight does not depend on the batch size; published weights do not
+carry over unchanged. Masks are the object's pixels where the papers use boxes or annotations. Other departures are
+named at each function.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal, NamedTuple, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sibx._checks import (
+    check_choice,
+    check_images,
+    check_labels,
+    check_logits,
+    check_masks,
+    check_range,
+    check_same_batch,
+    require,
+)
+from sibx.attribution.vjp import differentiate, potential
+from sibx.models.layers import find_cam_layer, record, resolve_layer, to_grid
+
+EPSILON = 1e-12  # keeps a quotient finite where no attribution is positive; every numerator is then zero too
+
+Method = Literal["energy", "l1", "rrr", "energy-cam", "gradient-penalty", "background-swap"]
+
+
+def energy_loss(attributions: Tensor, masks: Tensor) -> Tensor:
+    """Return ``1 - sum(A+ M) / sum(A+)`` of every image, A+ the positive part of A.
+
+    The Energy loss of Rao et al. 2023 (arXiv 2303.11932): one minus the energy-based pointing game. In [0, 1], lower is
+    better, 0 = all positive attribution lies on the object; it does not depend on the scale of A. Without any positive
+    attribution it is 1 and has no gradient. Ours: M may be fractional, where a mask was averaged to a coarser grid (the
+    authors upsample A instead).
+
+    Args:
+        attributions: A, (B, 1, h, w), signed.
+        masks: M, (B, 1, h, w) in [0, 1].
+
+    Returns:
+        (B,).
+    """
+    positive = attributions.relu()
+    inside, everywhere = ((positive * m).flatten(1).sum(1) for m in (masks, torch.ones_like(masks)))
+    return 1 - inside / everywhere.clamp(min=EPSILON)
+
+
+def l1_loss(attributions: Tensor, masks: Tensor) -> Tensor:
+    """Return ``mean |A+ / max(A+) - M|`` over the pixels of every image, A+ the positive part of A.
+
+    The L1 loss as Rao et al. 2023 (arXiv 2303.11932) compare it, after Gao et al. 2022 (GRADIA); the maximum is the
+    image's own and gradients flow through it. In [0, 1], lower is better, 0 = attribution is uniform on the object and
+    zero elsewhere. Without any positive attribution it is the mean of M and has no gradient.
+
+    Args:
+        attributions: A, (B, 1, h, w), signed.
+        masks: M, (B, 1, h, w) in [0, 1].
+
+    Returns:
+        (B,).
+    """
+    positive = attributions.relu()
+    scaled = positive / positive.amax((1, 2, 3), keepdim=True).clamp(min=EPSILON)
+    return (scaled - masks).abs().flatten(1).mean(1)
+
+
+def rrr_loss(gradients: Tensor, masks: Tensor) -> Tensor:
+    """Return ``sum ((1 - M) g)^2`` over the pixels and channels of every image, ``g = d sum_k log p_k / dx``.
+
+    "Right for the right reasons", Ross, Hughes, Doshi-Velez 2017 (arXiv 1703.03717), their annotation A being 1 - M. At
+    least 0, unbounded, lower is better, 0 = no background pixel moves any log-probability on average over the classes.
+
+    Args:
+        gradients: g, (B, C, H, W).
+        masks: M, (B, 1, H, W) in [0, 1].
+
+    Returns:
+        (B,).
+    """
+    return ((1 - masks) * gradients).square().flatten(1).sum(1)
+
+
+def gradient_penalty(gradients: Tensor) -> Tensor:
+    """Return ``sum g^2`` over the pixels and channels of every image, ``g = d CE / dx`` of that image's cross-entropy.
+
+    Double backpropagation (Drucker & LeCun 1992) as Ross & Doshi-Velez state it (arXiv 1711.09404), without the factor
+    1/2 of their code. At least 0, unbounded, lower is better; it knows of no object.
+
+    Args:
+        gradients: g, (B, C, H, W).
+
+    Returns:
+        (B,).
+    """
+    return gradients.square().flatten(1).sum(1)
+
+
+def swap_backgrounds(images: Tensor, masks: Tensor) -> Tensor:
+    """Paste every image's object on the previous image's background: ``x M + (1 - M) b``; the first gets the last's.
+
+    b is the previous image with its own object painted over in its mean background color, so that no second object
+    remains. That choice is ours. An image without background lends zero, the data set's mean after normalization.
+
+    Args:
+        images: x, (B, C, H, W).
+        masks: M, (B, 1, H, W) bool.
+
+    Returns:
+        (B, C, H, W).
+    """
+    inside = masks.to(images.dtype)
+    outside = 1 - inside
+    pixels = outside.sum((2, 3), keepdim=True).clamp(min=1)  # a count: at least 1, or 0 under a sum that is 0 too
+    color = (images * outside).sum((2, 3), keepdim=True) / pixels
+    background = images * outside + color * inside
+    return images * inside + outside * background.roll(1, 0)
+
+
+class _Explained(NamedTuple):
+    """A method that differentiates a scalar once and penalizes the gradient."""
+
+    scalar: Callable[[Tensor, Tensor], Tensor]  # (logits, labels) -> a sum over images
+    penalty: Callable[[Tensor, Tensor, Tensor], Tensor]  # (its gradient, where it was taken, masks) -> (B,)
+
+
+def _label_logit(logits: Tensor, labels: Tensor) -> Tensor:
+    return potential(logits, "logit", labels)
+
+
+def _energy(gradients: Tensor, point: Tensor, masks: Tensor) -> Tensor:
+    return energy_loss((gradients * point).sum(1, keepdim=True), masks)
+
+
+_EXPLAINED = {
+    "energy": _Explained(_label_logit, _energy),
+    "energy-cam": _Explained(_label_logit, _energy),
+    "l1": _Explained(_label_logit, lambda g, x, m: l1_loss((g * x).sum(1, keepdim=True), m)),
+    "rrr": _Explained(lambda z, _: z.log_softmax(1).sum(), lambda g, _, m: rrr_loss(g, m)),
+    "gradient-penalty": _Explained(
+        lambda z, y: F.cross_entropy(z, y, reduction="sum"), lambda g, _, __: gradient_penalty(g)
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class GuidanceConfig:
+    """Which guidance term is added to the cross-entropy, and how strongly.
+
+    Attributes:
+        method: ``energy``: the Energy loss on Input x Gradient of the label's logit (``energy_loss``); ``l1``: the L1
+            loss on the same (``l1_loss``); ``energy-cam``: the Energy loss on the contributions ``sum_k g_k a_k`` at a
+            layer, with the mask averaged to its grid; ``rrr``: right for the right reasons (``rrr_loss``);
+            ``gradient-penalty``: double backpropagation, which needs no masks (``gradient_penalty``);
+            ``background-swap``: the cross-entropy of every object on another image's background
+            (``swap_backgrounds``).
+        weight: of the term, at least 0.
+        layer: for ``energy-cam``: dotted name; ``"auto"`` = the last feature map (``find_cam_layer``). GuidanceLoss
+            looks ``"auto"`` up at every call, by running the model on one small image; ``fine_tune`` does it once.
+
+    Raises:
+        ValueError: a field outside its range, or a layer for a method that uses none.
+    """
+
+    method: Method
+    weight: float
+    layer: str = "auto"
+
+    masks: ClassVar[Literal["given"]] = "given"  # where they come from, as in SIBConfig
+
+    def __post_init__(self) -> None:
+        check_choice("method", self.method, get_args(Method))
+        check_range("weight", self.weight, 0)
+        rule = f"be 'auto' for method={self.method!r}, which uses none"
+        require(self.method == "energy-cam" or self.layer == "auto", "layer", rule, self.layer)
+
+    def resolved(self, model: nn.Module) -> "GuidanceConfig":
+        """Return these settings with ``"auto"`` replaced by the model's layer, where the method uses one."""
+        if self.method != "energy-cam" or self.layer != "auto":
+            return self
+        return replace(self, layer=find_cam_layer(model))
+
+
+class GuidanceTerms(NamedTuple):
+    """The loss and what it is made of.
+
+    Attributes:
+        total: the scalar to minimize.
+        cross_entropy: of the images as they are, detached.
+        guidance: the unweighted term, a mean over the images that take part, 0 without any; smaller is better;
+            detached.
+        logits: (B, K), detached.
+    """
+
+    total: Tensor
+    cross_entropy: Tensor
+    guidance: Tensor
+    logits: Tensor
+
+
+class GuidanceLoss(nn.Module):
+    """Cross-entropy and a guidance term: ``loss(model, images, labels, masks).total.backward()``.
+
+    Args:
+        config: see GuidanceConfig.
+
+    The model runs once, in the mode it is in; ``background-swap`` hands it the images and the pasted ones in one batch.
+    """
+
+    def __init__(self, config: GuidanceConfig):
+        super().__init__()
+        self.config = config
+
+    def forward(self, model: nn.Module, images: Tensor, labels: Tensor, masks: Tensor | None = None) -> GuidanceTerms:
+        """Compute the loss of one batch.
+
+        Args:
+            model: images -> logits (B, K).
+            images: (B, C, H, W) floating point; B at least 2 for ``background-swap``.
+            labels: (B,) class indices.
+            masks: (B, 1, H, W) bool, True on the object. An image whose mask is empty takes no part in the term (it
+                lends no background either). ``gradient-penalty`` looks at no mask: every image takes part.
+
+        Raises:
+            ValueError: a wrong shape or dtype, labels outside the model's classes, missing masks, B = 1 for
+                ``background-swap``, a layer that does not exist or outputs no feature map, or a model whose output is
+                not (B, K).
+        """
+        self._check(images, labels, masks)
+        if masks is None or self.config.method == "gradient-penalty":
+            masks = torch.ones_like(images[:, :1], dtype=torch.bool)
+        compute = self._swapped if self.config.method == "background-swap" else self._explained
+        logits, guidance = compute(model, images.detach(), labels, masks)
+        cross_entropy = F.cross_entropy(logits, labels)
+        total = cross_entropy + self.config.weight * guidance
+        return GuidanceTerms(total, cross_entropy.detach(), guidance.detach(), logits.detach())
+
+    def _explained(self, model: nn.Module, images: Tensor, labels: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and the term of a method that penalizes a gradient."""
+        scalar, penalty = _EXPLAINED[self.config.method]
+        layer = self.config.resolved(model).layer
+        modules = {layer: resolve_layer(model, layer)} if self.config.method == "energy-cam" else {}
+        leaf = images.requires_grad_()
+        with torch.enable_grad(), record(model, modules, tokens=True) as activations:
+            logits = model(leaf)
+            check_logits(logits, len(images))
+            check_labels(labels, logits)
+            point = activations.get(layer, leaf)
+            (gradients,) = differentiate(scalar(logits, labels), [point], create_graph=True)
+        gradients, point = (to_grid(t, (images.shape[2], images.shape[3])) for t in (gradients, point))
+        pooled = F.adaptive_avg_pool2d(masks.to(point.dtype), (point.shape[2], point.shape[3]))
+        rows = masks.flatten(1).any(1)
+        return logits, penalty(gradients, point, pooled)[rows].sum() / rows.sum().clamp(min=1)
+
+    def _swapped(self, model: nn.Module, images: Tensor, labels: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and the cross-entropy of the objects on each other's backgrounds."""
+        (rows,) = masks.flatten(1).any(1).nonzero(as_tuple=True)
+        rows = rows if len(rows) > 1 else rows[:0]  # a single object has no other background
+        with torch.enable_grad():
+            logits = model(torch.cat([images, swap_backgrounds(images[rows], masks[rows])]))
+        check_logits(logits, len(images) + len(rows))
+        clean, swapped = logits.split([len(images), len(rows)])
+        check_labels(labels, clean)
+        return clean, F.cross_entropy(swapped, labels[rows], reduction="sum") / max(1, len(rows))
+
+    def _check(self, images: Tensor, labels: Tensor, masks: Tensor | None) -> None:
+        method = self.config.method
+        check_images(images)
+        alone = method == "background-swap" and len(images) < 2
+        require(not alone, "images", "have at least 2 rows (an object needs another image's background)", images)
+        check_same_batch(images, labels=labels)
+        rule = f"be given for method={method!r}"
+        require(masks is not None or method == "gradient-penalty", "masks", rule, None)
+        if masks is not None:
+            check_masks(masks, images)
