@@ -26,6 +26,7 @@ from sibx.train import (
     predict,
     self_masks,
 )
+from sibx.train.hsic import RandomProjection, unit_rows
 from tests.references import sib as reference
 
 WINDOW = 5  # of the paper's 31 at 224 px, for 32 px: odd(31 / 224 * 32)
@@ -190,6 +191,42 @@ class TestTerms:
         none = SIBLoss(config)(net, images, labels, masks)
         assert torch.isclose(none.total, F.cross_entropy(net(images), labels))
 
+    @pytest.mark.parametrize("foreground", ["hsic", "cka"])
+    def test_kernel_estimator_and_projection(self, batch, net, foreground):
+        images, labels, masks = batch
+        options = {"kernel": "gaussian", "estimator": "unbiased"}
+        config = SIBConfig(masks="given", foreground=foreground, projection=100, **options)
+        loss = SIBLoss(config)
+        terms = loss(net, images, labels, masks)
+        rows = [unit_rows(t * masks) for t in (terms.vjp, images)]
+        dependence = {"hsic": hsic, "cka": cka}[foreground]
+        expected = dependence(*(RandomProjection(100)(r) for r in rows), **options)
+        assert torch.isclose(terms.foreground, expected)
+        assert not torch.isclose(terms.foreground, dependence(*rows, **options))
+        assert torch.equal(terms.foreground, loss(net, images, labels, masks).foreground)
+        masks[3:] = False  # three images are too few for the unbiased estimator
+        few = loss(net, images, labels, masks)
+        assert few.foreground == few.background == 0
+
+    def test_saturated_images_are_counted(self, batch, net):
+        images, labels, _ = batch
+        assert SIBLoss()(net, images, labels).saturated == 0
+        with torch.no_grad():
+            net.classifier.weight *= 1e5
+        terms = SIBLoss()(net, images, labels)
+        assert terms.saturated == (terms.vjp.flatten(1).norm(dim=1) == 0).sum() > 0
+
+    @pytest.mark.parametrize("layers", ["auto", {"features": 1.0, "input": 1.0}], ids=["last", "then-input"])
+    def test_positive_share_is_the_definition(self, batch, net, layers):
+        images, labels, _ = batch
+        terms = SIBLoss(SIBConfig(layers=layers, cotangent="logit"))(net, images, labels)
+        c = torch.einsum("bchw,bc->bhw", net.features(images), net.classifier.weight[labels])
+        assert torch.isclose(terms.positive_share, c.relu().sum() / c.abs().sum())
+        assert not terms.positive_share.requires_grad
+
+    def test_positive_share_is_undefined_in_input_space(self, batch, net):
+        assert SIBLoss()(net, *batch[:2]).positive_share.isnan()
+
     def test_online_class_evidence(self, batch, net):
         images, labels, _ = batch
         config = SIBConfig(layers="auto", mask_source="class-evidence", detach_mask=True, mask=TopShare(0.25))
@@ -209,7 +246,7 @@ class TestErrors:
             ({"images": torch.zeros(2, 3, 8, 8, dtype=torch.uint8)}, "`images` must be a floating-point tensor"),
             (
                 {"images": torch.zeros(1, 3, 8, 8)},
-                r"`images` must have at least 2 rows \(HSIC is not defined for one\)",
+                r"`images` must have at least 2 rows \(biased HSIC is not defined for fewer\)",
             ),
             ({"labels": torch.tensor([0])}, "`labels` must have 2 rows"),
             ({"labels": torch.tensor([0, 5])}, r"`labels` must lie in 0..4, the model's classes, but got \(0, 5\)"),
@@ -233,6 +270,11 @@ class TestErrors:
         with pytest.raises(ValueError, match=message):
             SIBLoss(config)(**{**good, **change})
 
+    def test_unbiased_needs_four_images(self):
+        loss = SIBLoss(SIBConfig(estimator="unbiased"))
+        with pytest.raises(ValueError, match=r"at least 4 rows \(unbiased HSIC is not defined for fewer\)"):
+            loss(TinyCNN(5, width=4), torch.zeros(3, 3, 8, 8), torch.tensor([0, 1, 2]))
+
     @pytest.mark.parametrize(
         ("fields", "message"),
         [
@@ -248,6 +290,9 @@ class TestErrors:
                 "`masks` must be 'given' or 'self-frozen' for background_swap",
             ),
             ({"layers": "auto", "background_swap": 1}, "`masks` must be 'given' or 'self-frozen' for background_swap"),
+            ({"kernel": "rbf"}, "`kernel` must be one of linear, gaussian, but got 'rbf'"),
+            ({"estimator": "unbiase"}, "`estimator` must be one of .*did you mean 'unbiased'"),
+            ({"projection": 0}, "`projection` must be at least 1, but got 0"),
             ({"mask": TopShare()}, "`mask` must be differentiable unless detach_mask=True"),
         ],
     )

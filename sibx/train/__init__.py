@@ -1,6 +1,7 @@
 """S-IB fine-tuning: the loss, guidance losses to compare it with, their settings, and a plain training loop."""
 
 from sibx.train.config import SIBConfig, TrainConfig
+from sibx.train.distributed import gather_rows
 from sibx.train.evidence import class_evidence, contribution, self_masks
 from sibx.train.guidance import GuidanceConfig, GuidanceLoss, GuidanceTerms
 from sibx.train.hsic import cka, hsic
@@ -21,6 +22,7 @@ __all__ = [
     "class_evidence",
     "contribution",
     "fine_tune",
+    "gather_rows",
     "hsic",
     "predict",
     "self_masks",

@@ -8,6 +8,7 @@ from sibx._checks import check_choice, check_range, require
 from sibx.attribution.soft_mask import DensityMask, TopShare
 from sibx.datasets.transforms import Augmentation
 from sibx.train.guidance import GuidanceConfig
+from sibx.train.hsic import Estimator, Kernel
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,12 @@ class SIBConfig:
         detach_mask: whether no gradient flows through M (the paper: it flows).
         background: ``variance`` of R (1 - M) (the paper), or ``fraction`` of the strength of R outside M.
         foreground: ``hsic`` of R M and x M (the paper), or ``cka``, HSIC without its scale.
+        kernel: of the foreground term: ``linear`` (the paper) or ``gaussian``, its bandwidth by the median heuristic;
+            formulas, ranges, undefined cases and sources of this and the next are those of ``hsic``.
+        estimator: of HSIC: ``biased`` (the paper) or ``unbiased``. They need 2 and 4 images with an object; the
+            foreground and background terms of a batch with fewer are 0.
+        projection: d of the ``RandomProjection`` of the foreground's rows, at least 1, the same at every step of one
+            SIBLoss; None = rows as they are (the paper); 512 is in a variant of the authors' code.
         cotangent: v of the VJP: ``probability`` p (the paper), ``log_probability``, ``logit`` or ``centered_logit`` of
             the label, ``ones``.
         background_swap: weight of the cross-entropy with the background features of another image (not in the paper).
@@ -47,6 +54,9 @@ class SIBConfig:
     detach_mask: bool = False
     background: Literal["variance", "fraction"] = "variance"
     foreground: Literal["hsic", "cka"] = "hsic"
+    kernel: Kernel = "linear"
+    estimator: Estimator = "biased"
+    projection: int | None = None
     cotangent: Literal["probability", "log_probability", "logit", "centered_logit", "ones"] = "probability"
     background_swap: float = 0.0
     mask: DensityMask | TopShare = field(default_factory=DensityMask)
@@ -59,6 +69,9 @@ class SIBConfig:
         check_choice("mask_source", self.mask_source, ("vjp", "class-evidence"))
         check_choice("background", self.background, ("variance", "fraction"))
         check_choice("foreground", self.foreground, ("hsic", "cka"))
+        check_choice("kernel", self.kernel, ("linear", "gaussian"))
+        check_choice("estimator", self.estimator, ("biased", "unbiased"))
+        check_range("projection", 1 if self.projection is None else self.projection, 1)
         cotangents = ("probability", "log_probability", "logit", "centered_logit", "ones")
         check_choice("cotangent", self.cotangent, cotangents)
         hard_online = self.masks == "self-online" and isinstance(self.mask, TopShare) and not self.detach_mask

@@ -1,11 +1,21 @@
-"""HSIC and CKA with linear kernels: how much two sets of rows share over a batch."""
+"""HSIC and CKA: how much two sets of rows share over a batch."""
 
+from typing import Literal
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sibx._checks import require
+from sibx._checks import check_choice, check_range, require
 
+Kernel = Literal["linear", "gaussian"]
+Estimator = Literal["biased", "unbiased"]
+
+MINIMUM_ROWS: dict[Estimator, int] = {"biased": 2, "unbiased": 4}
 EPSILON = 1e-12  # keeps CKA finite for constant rows; far below the HSIC of unit rows, 1 / B at least
+# With more than half of the pairs equal their median distance is zero or rounding; the bandwidth then is this share of
+# the mean, so small that the kernel only tells equal rows from others, and far above rounding in float32.
+NARROWEST = 1e-4
 
 
 def unit_rows(maps: Tensor) -> Tensor:
@@ -13,44 +23,138 @@ def unit_rows(maps: Tensor) -> Tensor:
     return F.normalize(maps.flatten(1), dim=1)
 
 
-def hsic(a: Tensor, b: Tensor) -> Tensor:
-    """Hilbert-Schmidt independence criterion of two batches of rows, linear kernels, biased estimator.
+def hsic(a: Tensor, b: Tensor, *, kernel: Kernel = "linear", estimator: Estimator = "biased") -> Tensor:
+    """Hilbert-Schmidt independence criterion of two batches of rows.
 
-    ``sum((H K H) * (H L H)) / (B - 1)^2`` with ``K = a a^T``, ``L = b b^T``, ``H = I - 1/B``. Centering the rows does
-    what H does, without building it.
+    With Gram matrices ``K_ij = k(a_i, a_j)``, ``L_ij = k(b_i, b_j)``:
+
+    - ``biased``: ``sum((H K H) * (H L H)) / (B - 1)^2``, ``H = I - 1/B``. Centering does what H does, without building
+      it. Independent rows score above 0, by a share that falls like 1 / B.
+    - ``unbiased``: with zeroed diagonals, ``[tr(K L) + (1'K1)(1'L1) / ((B-1)(B-2)) - 2/(B-2) 1'KL1] / (B (B-3))``,
+      computed as the inner product of U-centered matrices, the same number. Independent rows score 0 on average, so
+      single values may be negative.
 
     Args:
         a: (B, D) rows.
         b: (B, E) rows of the same B images.
+        kernel: ``linear`` ``x . y``; ``gaussian`` ``exp(-|x - y|^2 / (2 m))``, m the median of the squared distances of
+            all pairs i < j (the lower one of two middle values), for a and for b apart; no gradient flows through m.
+            If m is 0 with some rows different, it is 1e-4 of the mean.
+        estimator: see above; ``unbiased`` needs B of at least 4.
 
     Returns:
-        Scalar, at least 0; 0 when every feature of a is uncorrelated with every one of b over the batch. At most
-        ``(B / (B - 1))^2`` for rows of length 1.
+        Scalar, 0 for constant rows. Biased: at least 0; 0 with the linear kernel when every feature of a is
+        uncorrelated with every one of b over the batch. At most ``(B / (B - 1))^2`` for rows of length 1.
 
     Raises:
-        ValueError: rows that are not (B, D) with one B, or B = 1, for which dependence is not defined.
+        ValueError: rows that are not (B, D) with one B, fewer rows than the estimator is defined for (2 and 4), or an
+            unknown kernel or estimator.
 
-    Source: Gretton et al. 2005 (biased estimator), as in arXiv 2511.09239.
+    Source: Gretton et al. 2005 (biased estimator), as in arXiv 2511.09239; Song et al., JMLR 13, 2012 (unbiased);
+    Székely and Rizzo 2014 (U-centering); Gretton et al. 2008 (median heuristic).
     """
-    require(a.ndim == 2 and a.shape[0] >= 2, "a", "be a tensor (B, D) with B of at least 2", a)
-    require(b.ndim == 2 and b.shape[0] == a.shape[0], "b", f"be a tensor (B, E) with B = {a.shape[0]}", b)
-    a, b = a - a.mean(0), b - b.mean(0)
-    return ((a @ a.T) * (b @ b.T)).sum() / (len(a) - 1) ** 2
+    gram_a, gram_b = _grams(a, b, kernel, estimator)
+    return _inner(gram_a, gram_b, estimator)
 
 
-def cka(a: Tensor, b: Tensor) -> Tensor:
+def cka(a: Tensor, b: Tensor, *, kernel: Kernel = "linear", estimator: Estimator = "biased") -> Tensor:
     """Centered kernel alignment: ``hsic(a, b) / sqrt(hsic(a, a) hsic(b, b))``, HSIC without its scale.
 
     Args:
         a: (B, D) rows.
         b: (B, E) rows of the same B images.
+        kernel: as in ``hsic``.
+        estimator: as in ``hsic``.
 
     Returns:
-        Scalar in [0, 1]; 1 when both have the same Gram matrix up to scale, 0 for constant rows.
+        Scalar in [0, 1], unbiased in [-1, 1] (the ratio of unbiased estimates is not itself unbiased); 1 when both have
+        the same Gram matrix up to scale, 0 for constant rows.
 
     Raises:
         ValueError: as ``hsic``.
 
     Source: Kornblith et al., arXiv 1905.00414.
     """
-    return hsic(a, b) / (hsic(a, a) * hsic(b, b)).clamp(min=EPSILON).sqrt()
+    gram_a, gram_b = _grams(a, b, kernel, estimator)
+    own = _inner(gram_a, gram_a, estimator) * _inner(gram_b, gram_b, estimator)
+    return _inner(gram_a, gram_b, estimator) / own.clamp(min=EPSILON).sqrt()
+
+
+def _grams(a: Tensor, b: Tensor, kernel: Kernel, estimator: Estimator) -> tuple[Tensor, Tensor]:
+    check_choice("kernel", kernel, ("linear", "gaussian"))
+    check_choice("estimator", estimator, tuple(MINIMUM_ROWS))
+    least = MINIMUM_ROWS[estimator]
+    require(a.ndim == 2 and a.shape[0] >= least, "a", f"be a tensor (B, D) with B of at least {least}", a)
+    require(b.ndim == 2 and b.shape[0] == a.shape[0], "b", f"be a tensor (B, E) with B = {a.shape[0]}", b)
+    return _centered_gram(a, kernel, estimator), _centered_gram(b, kernel, estimator)
+
+
+def _centered_gram(rows: Tensor, kernel: Kernel, estimator: Estimator) -> Tensor:
+    rows = rows - rows.mean(0)  # no distance changes, and the linear Gram matrix comes out centered
+    gram = rows @ rows.T
+    if kernel == "gaussian":
+        gram = _gaussian(gram)
+    if estimator == "unbiased":
+        return _u_centered(gram)
+    return gram if kernel == "linear" else gram - gram.mean(0) - gram.mean(1, keepdim=True) + gram.mean()
+
+
+def _gaussian(gram: Tensor) -> Tensor:
+    """The Gaussian kernel minus 1 (centering removes a constant; constant rows then are exactly zero)."""
+    squares = gram.diagonal()
+    distances = (squares[:, None] + squares - 2 * gram).clamp(min=0)
+    i, j = torch.triu_indices(len(gram), len(gram), 1, device=gram.device)
+    pairs = distances.detach()[i, j]
+    bandwidth = pairs.median().clamp(min=NARROWEST * pairs.mean() + EPSILON)
+    return torch.expm1(-distances / (2 * bandwidth))
+
+
+def _u_centered(gram: Tensor) -> Tensor:
+    """Zero diagonal, and rows and columns that sum to zero over the other entries."""
+    n = len(gram)
+    diagonal = torch.eye(n, dtype=torch.bool, device=gram.device)
+    gram = gram.masked_fill(diagonal, 0)
+    sums = gram.sum(0) / (n - 2)
+    return (gram - sums - sums[:, None] + sums.sum() / (n - 1)).masked_fill(diagonal, 0)
+
+
+def _inner(gram_a: Tensor, gram_b: Tensor, estimator: Estimator) -> Tensor:
+    n = len(gram_a)
+    return (gram_a * gram_b).sum() / ((n - 1) ** 2 if estimator == "biased" else n * (n - 3))
+
+
+class RandomProjection:
+    """Multiply rows (B, D) by a fixed random matrix (D, d): independent normal entries divided by ``sqrt(d)``.
+
+    Inner products are kept on average, with a relative error near ``sqrt(2 / d)``. The matrix depends on the seed and
+    on D only, so it is the same at every step, on every device and on every rank. Rows with D of at most d stay as
+    they are.
+
+    Args:
+        dimensions: d, at least 1.
+        seed: of the matrix.
+
+    The Gram matrix of B rows alone costs less than this unless B is above d; what shrinks is the rows that ranks
+    exchange. The matrix takes D d numbers.
+
+    Raises:
+        ValueError: d below 1.
+
+    Source: Johnson and Lindenstrauss 1984; a variant in the published code of the authors of arXiv 2511.09239.
+    """
+
+    def __init__(self, dimensions: int, seed: int = 0):
+        check_range("dimensions", dimensions, 1)
+        self.dimensions, self.seed = dimensions, seed
+        self._matrices: dict[tuple[int, torch.device, torch.dtype], Tensor] = {}
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """Return (B, d), or the rows themselves when they are not wider than that."""
+        width = rows.shape[1]
+        if width <= self.dimensions:
+            return rows
+        key = (width, rows.device, rows.dtype)
+        if key not in self._matrices:
+            normal = torch.randn(width, self.dimensions, generator=torch.Generator().manual_seed(self.seed))
+            self._matrices[key] = (normal / self.dimensions**0.5).to(rows)
+        return rows @ self._matrices[key]

@@ -1,0 +1,85 @@
+"""Statistics of the global batch when several processes train together.
+
+Why the gradients come out right. Every rank gathers the rows of all N ranks and computes the SAME loss L on them. The
+backward pass of ``gather_rows`` sums the gradients of all ranks, so rank r's rows get ``N dL/drows_r``, and rank r's
+parameters ``N dL/drows_r drows_r/dtheta``. DistributedDataParallel averages that over ranks:
+``1/N sum_r N dL/drows_r drows_r/dtheta = dL/dtheta``, the gradient of one process with the global batch; no factor
+is left over.
+"""
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from sibx._checks import require
+
+
+def world_size() -> int:
+    """Return the number of ranks of the default process group, 1 without one."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def gather_rows(rows: Tensor) -> Tensor:
+    """Concatenate the rows of all ranks in rank order, differentiably.
+
+    Every rank of the default process group has to call it, and to run its backward pass if one does. The gradient of
+    a rank's rows is the sum over all ranks' losses; see the module for what that makes of a DDP average.
+
+    Args:
+        rows: (B, ...), of the same shape on every rank, in a dtype that the group's backend exchanges.
+
+    Returns:
+        (N B, ...) with N ranks; ``rows`` itself when there is one rank or no process group.
+
+    Raises:
+        ValueError: shapes that differ between ranks, on every rank.
+    """
+    if world_size() == 1:
+        return rows
+    _check_same_shape(rows)
+    gathered: Tensor = _GatherRows.apply(rows)
+    return gathered
+
+
+def previous_rows(rows: Tensor) -> Tensor:
+    """Return, for each of this rank's rows, the one before it in the global batch (before the first: the last)."""
+    start = dist.get_rank() * len(rows) if world_size() > 1 else 0
+    return gather_rows(rows).roll(1, 0)[start : start + len(rows)]
+
+
+def _check_same_shape(rows: Tensor) -> None:
+    sizes = [torch.empty(2, dtype=torch.long, device=rows.device) for _ in range(world_size())]
+    dist.all_gather(sizes, sizes[0].new_tensor([len(rows), rows[:1].numel()]))
+    got = [(int(count), int(width)) for count, width in sizes]
+    require(len(set(got)) == 1, "rows", "have one count and one width on all ranks (an equal batch size)", got)
+
+
+class _GatherRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        rows = rows.contiguous()
+        parts = [torch.empty_like(rows) for _ in range(world_size())]
+        dist.all_gather(parts, rows)
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        summed: Tensor = _SumOwnRows.apply(gradient)
+        return summed
+
+
+class _SumOwnRows(torch.autograd.Function):
+    """The transpose of gathering; each is the other's derivative, so VJPs through a gather can be differentiated."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        total = rows.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total.chunk(world_size())[dist.get_rank()].clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        gathered: Tensor = _GatherRows.apply(gradient)
+        return gathered
