@@ -8,6 +8,7 @@ set: mean over images, with 95 % bootstrap intervals in the CSV.
 """
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -33,7 +34,7 @@ class CenterTimesMask:
     def __init__(self, model: nn.Module):
         self.masks = SIBAttribution(model)
 
-    def attribute(self, inputs: Tensor, target: object = None) -> Tensor:
+    def attribute(self, inputs: Tensor, target: Any = None, **_: Any) -> Tensor:
         """Return (B, 1, H, W)."""
         return center(inputs) * self.masks.soft_mask(inputs)
 
@@ -41,7 +42,7 @@ class CenterTimesMask:
 def candidates(middle_layer: str) -> list[MethodSpec]:
     """Every map to compare; ``middle_layer`` is a name in the model."""
 
-    def sib(title: str, **options: object) -> MethodSpec:
+    def sib(title: str, **options: Any) -> MethodSpec:
         return MethodSpec(title, title, lambda model, _: SIBAttribution(model, **options), OURS, uses_target=False)
 
     def cam(title: str, cls: type, align: str) -> MethodSpec:

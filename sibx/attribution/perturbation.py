@@ -67,8 +67,9 @@ class Occlusion(SafeAttribution):
 class RISE(SafeAttribution):
     """RISE: the mean of random smooth masks, weighted by the target's probability under each.
 
-    ``S = 1 / (N p) sum_i softmax(z(x m_i))_t m_i``, with m_i a coarse random grid of zeros and ones (share p of ones),
-    enlarged bilinearly and shifted at random. One value per row (a model without classes) is used as it is.
+    ``S = 1 / (N p) sum_i (f_i - mean f) m_i`` with ``f_i = softmax(z(x m_i))_t`` and m_i a coarse random grid of zeros
+    and ones (share p of ones), enlarged bilinearly and shifted at random: by how much keeping a pixel raises the
+    probability above its mean. One value per row (a model without classes) is used as it is.
 
     Args:
         forward_func: images (B, C, H, W) -> logits (B, K), or one value per row.
@@ -76,8 +77,11 @@ class RISE(SafeAttribution):
         cells: of the grid along each axis.
         share: p, probability that a cell is kept.
         seed: of the masks. All images see the same ones, so an image's map does not depend on its batch.
+        centered: False: the published map, without ``mean f``. In expectation that map is this one plus the class's
+            mean probability, a level without meaning that hides the map under it; it is also noisier, since pixels
+            differ in how many masks keep them.
 
-    Attributions (B, 1, H, W), in [0, 1] up to the sampling noise of p; their level is the class's mean probability.
+    Attributions (B, 1, H, W), in [-1, 1] ([0, 1] if not centered) up to the sampling noise of p.
 
     Raises:
         ValueError: a number out of range, inputs that are not one image tensor, or an output that is not (B, K).
@@ -93,12 +97,13 @@ class RISE(SafeAttribution):
         cells: int = 7,
         share: float = 0.5,
         seed: int = 0,
+        centered: bool = True,
     ):
         super().__init__(forward_func)
         check_range("masks", masks, 1)
         check_range("cells", cells, 1)
         check_range("share", share, 1e-6, 1)
-        self.masks, self.cells, self.share, self.seed = masks, cells, share, seed
+        self.masks, self.cells, self.share, self.seed, self.centered = masks, cells, share, seed, centered
 
     @classmethod
     def get_name(cls) -> str:
@@ -113,10 +118,16 @@ class RISE(SafeAttribution):
         require(len(inputs) == 1, "inputs", "be one image tensor", len(inputs))
         (images,) = inputs
         check_images(images, "inputs")
-        total = torch.zeros_like(images[:, :1])
+        total, kept = torch.zeros_like(images[:, :1]), torch.zeros_like(images[:1, :1])
+        level = images.new_zeros(len(images), 1, 1, 1)
         for mask in self._draw(images):
             outputs = _run_forward(self.forward_func, images * mask, None, extra)
-            total += _probability(outputs, target, len(images)).to(total).view(-1, 1, 1, 1) * mask
+            probability = _probability(outputs, target, len(images)).to(total).view(-1, 1, 1, 1)
+            total += probability * mask
+            kept += mask
+            level += probability / self.masks
+        if self.centered:
+            total -= level * kept
         return (total / (self.masks * self.share),)
 
     def _draw(self, images: Tensor) -> Iterator[Tensor]:

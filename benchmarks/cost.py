@@ -1,0 +1,252 @@
+"""What an explanation costs, in units of the network's own passes and against captum and grad-cam.
+
+Everything runs in one process, alternating with what it is compared with, and the medians' ratio is printed, so that a
+busy machine blurs the numbers without favoring one side. Memory is the peak of a fresh process (CPU) or of the device.
+Exit code 1 when a limit is missed. Needs the extra ``reference``.
+
+    python benchmarks/cost.py
+"""
+
+import multiprocessing
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from captum import attr as captum
+from jsonargparse import auto_cli
+from PIL import Image
+from pytorch_grad_cam import GradCAM as PeerGradCAM
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from torch import Tensor, nn
+
+from sibx import GradCAM, IntegratedGradients, Saliency, SIBAttribution, build_model
+from sibx.attribution import AblationCAM, ScoreCAM, explain_many
+from sibx.datasets import IMAGENET, spread
+from sibx.datasets.transforms import resize_and_center_crop, to_pixels
+
+FIVE = ("gradcam", "gradcam_pp", "layercam", "hirescam", "xgradcam")
+STEPS, CLASSES, LAYER = 16, 1000, "layer4"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A run, what it is compared with (times ``units``), and the largest ratio allowed (None: only shown)."""
+
+    title: str
+    run: Callable[[], object]
+    against: Callable[[], object]
+    units: float = 1
+    limit: float | None = None
+    rounds: int | None = None
+
+
+class Workload:
+    """One network and one batch, and every pass over it that is timed."""
+
+    def __init__(self, device: str, batch: int, side: int = 224):
+        torch.manual_seed(0)
+        self.model: nn.Module = build_model("resnet18", CLASSES).eval().to(device)
+        self.layer = self.model.get_submodule(LAYER)
+        self.images = torch.randn(batch, 3, side, side, device=device)
+        self.target = [i % CLASSES for i in range(batch)]
+        self.layer_gradcam = captum.LayerGradCam(self.model, self.layer)
+        self.peer = PeerGradCAM(self.model, [self.layer])
+
+    def forward(self) -> Tensor:
+        """The bare forward pass."""
+        with torch.no_grad():
+            return self.model(self.images)
+
+    def forward_backward(self) -> Tensor:
+        """One forward pass and one backward pass to the images."""
+        leaf = self.images.detach().requires_grad_()
+        score = self.model(leaf).gather(1, torch.tensor(self.target, device=leaf.device)[:, None]).sum()
+        return torch.autograd.grad(score, leaf)[0]
+
+    def captum_gradcam(self) -> Tensor:
+        """Captum's Grad-CAM at the images' size."""
+        small = self.layer_gradcam.attribute(self.images, self.target, relu_attributions=True)
+        return F.interpolate(small, self.images.shape[2:], mode="bilinear").detach()
+
+    def peer_gradcam(self) -> object:
+        """grad-cam's Grad-CAM."""
+        return self.peer(self.images, [ClassifierOutputTarget(t) for t in self.target])
+
+    def captum_integrated_gradients(self) -> Tensor:
+        """Captum's IG with as many points per pass as ours."""
+        return captum.IntegratedGradients(self.model).attribute(
+            self.images, target=self.target, n_steps=STEPS, internal_batch_size=64
+        )
+
+    def captum_saliency(self) -> Tensor:
+        """Captum's plain gradient."""
+        return captum.Saliency(self.model).attribute(self.images.detach().requires_grad_(), self.target)
+
+    def explain(self, method: Any) -> Callable[[], object]:
+        """A call of one of our methods."""
+        return lambda: method.attribute(self.images, target=self.target)
+
+    def five(self) -> object:
+        """Five gradient CAMs at once."""
+        return explain_many(self.model, self.images, self.target, FIVE, LAYER)
+
+
+def cases(device: str) -> list[Case]:
+    """Everything that is timed."""
+    w, one = Workload(device, 8), Workload(device, 1)
+    gradcam = w.explain(GradCAM(w.model, LAYER))
+    channels = 512
+    score, few = ScoreCAM(one.model, LAYER), ScoreCAM(one.model, LAYER, top_channels=channels // 8)
+    integrated = w.explain(IntegratedGradients(w.model, steps=STEPS))
+    return [
+        Case("SIBAttribution / forward + backward", w.explain(SIBAttribution(w.model)), w.forward_backward, 1, 1.10),
+        Case("Saliency / captum's", w.explain(Saliency(w.model)), w.captum_saliency),
+        Case("Grad-CAM / captum's LayerGradCam, upsampled", gradcam, w.captum_gradcam, 1, 1.0),
+        Case("Grad-CAM / forward", gradcam, w.forward),
+        Case("grad-cam's Grad-CAM / forward", w.peer_gradcam, w.forward),
+        Case("five gradient CAMs / one", w.five, gradcam, 1, 1.15),
+        Case("IG / steps x (forward + backward)", integrated, w.forward_backward, STEPS, 1.0, 5),
+        Case(
+            "captum's IG / steps x (forward + backward)",
+            w.captum_integrated_gradients,
+            w.forward_backward,
+            STEPS,
+            None,
+            5,
+        ),
+        Case("Score-CAM / channels x forward", one.explain(score), one.forward, channels, 1.0, 3),
+        Case("Score-CAM, an eighth of the channels / all", one.explain(few), one.explain(score), 1, 1 / 8 * 1.1, 3),
+        Case(
+            "Ablation-CAM / channels x forward",
+            one.explain(AblationCAM(one.model, LAYER)),
+            one.forward,
+            channels,
+            1.0,
+            3,
+        ),
+    ]
+
+
+def ratio(case: Case, rounds: int) -> tuple[float, float]:
+    """The medians' ratio, and the run's median in seconds; runs alternate."""
+    times: tuple[list[float], list[float]] = ([], [])
+    for round_ in range(1 + (case.rounds or rounds)):
+        for run, collected in zip((case.run, case.against), times, strict=True):
+            start = time.perf_counter()
+            run()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            if round_:  # the first round warms up
+                collected.append(time.perf_counter() - start)
+    mine, theirs = map(statistics.median, times)
+    return mine / (theirs * case.units), mine
+
+
+PEAKS = {
+    "forward + backward": lambda w: w.forward_backward,
+    "SIBAttribution": lambda w: w.explain(SIBAttribution(w.model)),
+    "captum Saliency": lambda w: w.captum_saliency,
+    "Grad-CAM": lambda w: w.explain(GradCAM(w.model, LAYER, align="half_pixel")),
+    "five gradient CAMs": lambda w: w.five,
+    "captum LayerGradCam": lambda w: w.captum_gradcam,
+    "grad-cam's Grad-CAM": lambda w: w.peer_gradcam,
+    "IG": lambda w: w.explain(IntegratedGradients(w.model, steps=STEPS)),
+    "captum IG, the same points per pass": lambda w: w.captum_integrated_gradients,
+}
+# ours -> the peer whose peak it must not exceed (5 % are the noise of the allocator)
+PEERS = {
+    "SIBAttribution": "captum Saliency",
+    "Grad-CAM": "captum LayerGradCam",
+    "five gradient CAMs": "captum LayerGradCam",
+    "IG": "captum IG, the same points per pass",
+}
+SLACK = 1.05
+
+
+def _peak(name: str, device: str, queue: "multiprocessing.Queue[float]") -> None:
+    torch.set_num_threads(1)
+    work = Workload(device, 8)
+    work.forward()
+    run = PEAKS[name](work)
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        run()
+        queue.put((torch.cuda.max_memory_allocated() - before) / 2**20)
+        return
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    run()
+    queue.put((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**10)
+
+
+def peak_memory(name: str, device: str) -> float:
+    """MiB that one call needs beyond the model and a forward pass, in a process of its own."""
+    context = multiprocessing.get_context("spawn")
+    queue: multiprocessing.Queue[float] = context.Queue()
+    process = context.Process(target=_peak, args=(name, device, queue))
+    process.start()
+    peak = queue.get(timeout=600)
+    process.join()
+    return peak
+
+
+def main(rounds: int = 9, device: str = "cpu", photographs: str | None = None, weights: str | None = None) -> int:
+    """Print all ratios and peaks.
+
+    Args:
+        rounds: timed rounds of every comparison.
+        device: cpu or cuda.
+        photographs: folder of JPEGs; with ``weights``, the agreement of Score-CAM's ``top_channels`` is printed.
+        weights: ImageNet weights of MobileNetV2.
+    """
+    torch.set_num_threads(1)
+    missed = 0
+    print(f"resnet18, 224 px, batch 8, one thread; captum {version('captum')}, grad-cam {version('grad-cam')}")
+    print("| cost | ratio | limit | seconds |\n|---|---|---|---|")
+    for case in cases(device):
+        value, seconds = ratio(case, rounds)
+        missed += case.limit is not None and value > case.limit
+        limit = "" if case.limit is None else f"{case.limit:.3g}" + (" MISSED" if value > case.limit else "")
+        print(f"| {case.title} | {value:.3f} | {limit} | {seconds:.3f} |", flush=True)
+    print("\n| peak memory of one call | MiB | limit |\n|---|---|---|")
+    peaks = {name: peak_memory(name, device) for name in PEAKS}
+    for name, peak in peaks.items():
+        limit = f"{SLACK * peaks[PEERS[name]]:.0f}" if name in PEERS else ""
+        is_missed = name in PEERS and peak > SLACK * peaks[PEERS[name]]
+        missed += is_missed
+        print(f"| {name} | {peak:.0f} | {limit}{' MISSED' * is_missed} |")
+    if photographs and weights:
+        _print_agreement(photographs, weights)
+    return int(missed > 0)
+
+
+def _photographs(folder: str, count: int) -> Tensor:
+    files = sorted(p for p in Path(folder).iterdir() if p.suffix.lower() in (".jpeg", ".jpg"))
+    chosen = [files[i] for i in spread(len(files), count)]
+    return IMAGENET(torch.stack([resize_and_center_crop(to_pixels(Image.open(f)), 224) for f in chosen]))
+
+
+def _print_agreement(folder: str, weights: str, count: int = 8) -> None:
+    """Rank correlation of Score-CAM with an eighth of the channels and with all, mean over photographs."""
+    images, model = _photographs(folder, count), build_model("mobilenet_v2", CLASSES, weights).eval()
+    target, channels = model(images).argmax(1), 1280
+    ranks = []
+    for top_channels in (channels, channels // 8):
+        method = ScoreCAM(model, upsample=False, top_channels=top_channels)
+        rank = method.attribute(images, target=target).flatten(1).argsort(1).argsort(1).double()
+        ranks.append(rank - rank.mean(1, keepdim=True))
+    value = float(F.cosine_similarity(*ranks).mean())
+    print(f"\nScore-CAM with {channels // 8} of MobileNetV2's {channels} channels against all, {count} photographs:")
+    print(f"mean rank correlation {value:.3f}")
+
+
+if __name__ == "__main__":
+    sys.exit(auto_cli(main, as_positional=False))
