@@ -6,7 +6,8 @@ from sibx.train.evidence import class_evidence, contribution, self_masks
 from sibx.train.guidance import GuidanceConfig, GuidanceLoss, GuidanceTerms
 from sibx.train.hsic import cka, hsic
 from sibx.train.loop import FineTuneResult, accuracy, fine_tune, predict
-from sibx.train.objective import LossTerms, SIBLoss
+from sibx.train.objective import SIBLoss
+from sibx.train.terms import LossTerms
 
 __all__ = [
     "FineTuneResult",

@@ -1,0 +1,130 @@
+"""What the S-IB loss is made of, before anything is weighted."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sibx.train.distributed import gather_rows, previous_rows
+
+EPSILON = 1e-12  # keeps a fraction finite where R is exactly zero; such an image then contributes zero
+
+
+class LossTerms(NamedTuple):
+    """The loss and what it is made of; terms are unweighted sums over layers (times the layer's own weight).
+
+    Scalars are of the global batch; logits, mask and map are of this rank's images.
+
+    Attributes:
+        total: the scalar to minimize.
+        cross_entropy: of the clean images.
+        foreground: HSIC or CKA of R M and x M; larger is better.
+        background: variance or fraction of R outside M; smaller is better.
+        background_swap: cross-entropy with swapped backgrounds, 0 when switched off.
+        logits: (B, K), detached.
+        soft_mask: M at the last layer named, (B, 1, h, w), detached.
+        vjp: R at the last layer named, (B, C, h, w), detached.
+        saturated: number of images whose R is exactly zero at the last layer named: the cotangent has vanished there
+            (v = p of a saturated softmax), and a small background says nothing.
+        positive_share: ``sum(c+) / sum(|c|)`` of the contributions at the last feature layer named, in [0, 1]; NaN
+            when only ``"input"`` is named or all c are zero. Below 1/2 the class is argued for by what is absent: a
+            shift-sensitive cotangent (``logit``) lowers ``sum(|c|)`` by turning signs around.
+    """
+
+    total: Tensor
+    cross_entropy: Tensor
+    foreground: Tensor
+    background: Tensor
+    background_swap: Tensor
+    logits: Tensor
+    soft_mask: Tensor
+    vjp: Tensor
+    saturated: Tensor
+    positive_share: Tensor
+
+
+class LayerTerms(NamedTuple):
+    """The S-IB terms of one layer, and the layer's weight."""
+
+    weight: float
+    foreground: Tensor
+    background: Tensor
+
+
+class Parts(NamedTuple):
+    """What one pass of the model gives, in the graph; fields as in LossTerms.
+
+    Attributes:
+        layers: name -> terms; none when too few images have an object.
+        background_swap: None when switched off, or when no image has an object.
+    """
+
+    cross_entropy: Tensor
+    layers: dict[str, LayerTerms]
+    background_swap: Tensor | None
+    logits: Tensor
+    soft_mask: Tensor
+    vjp: Tensor
+    positive_share: Tensor
+
+
+@contextmanager
+def gradients_on() -> Iterator[None]:
+    """Within the block gradients are recorded, whatever mode the caller is in: R itself is one."""
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
+
+
+def out_of_inference(tensor: Tensor) -> Tensor:
+    """Return a tensor that autograd accepts: a copy of one that was made in inference mode."""
+    return tensor.clone() if tensor.is_inference() else tensor
+
+
+def background_of_images(kind: str, vjp_map: Tensor, strength: Tensor, mask: Tensor) -> Tensor:
+    """Return the background term of every image, (B,).
+
+    ``variance``: of R (1 - M) over channels and positions; ``fraction``: ``sum(s (1 - M)) / sum(s)``, in [0, 1].
+
+    Args:
+        kind: ``variance`` or ``fraction``.
+        vjp_map: R, (B, C, h, w).
+        strength: s, at least 0, (B, C or 1, h, w).
+        mask: M, (B, 1, h, w).
+    """
+    if kind == "variance":
+        return (vjp_map * (1 - mask)).flatten(1).var(1)
+    outside, everywhere = (s.flatten(1).sum(1) for s in (strength * (1 - mask), strength))
+    return outside / everywhere.clamp(min=EPSILON)
+
+
+def share_of_positive(contributions: Tensor) -> Tensor:
+    """Return the share of the summed strength (B, 1, h, w) of the global batch that is positive."""
+    sums = torch.stack([contributions.clamp(min=0).flatten(1).sum(1), contributions.abs().flatten(1).sum(1)], 1)
+    positive, everything = gather_rows(sums).sum(0)
+    return positive / everything
+
+
+def pool(tensor: Tensor, like: Tensor) -> Tensor:
+    """Average (B, C, H, W) over areas to the grid of another tensor; the identity when it is the same."""
+    return F.adaptive_avg_pool2d(tensor, (like.shape[2], like.shape[3]))
+
+
+class BackgroundSwap:
+    """Lets the model's tail see every image twice: as it is, and with another image's background features.
+
+    At the last layer named, ``a M + (1 - M) mean_background(a of the previous image)`` is stacked under ``a``, so one
+    forward pass gives both logits.
+    """
+
+    def __init__(self, masks: Tensor, modules: Mapping[str, nn.Module]):
+        self.masks = masks
+        self.rewrites: dict[str, Callable[[Tensor], Tensor]] = {list(modules)[-1]: self._stack}
+
+    def _stack(self, activations: Tensor) -> Tensor:
+        mask = pool(self.masks.to(activations.dtype), activations)
+        outside = 1 - mask
+        background = (activations * outside).sum((2, 3), keepdim=True) / outside.sum((2, 3), keepdim=True).clamp(min=1)
+        return torch.cat([activations, activations * mask + outside * previous_rows(background)])
