@@ -69,15 +69,30 @@ def augment(
     Returns:
         Images and masks of unchanged shape and dtype.
     """
+    return apply_augmentation(images, masks, mode, draw_augmentation(len(images), mode, generator))
+
+
+def draw_augmentation(count: int, mode: Augmentation, generator: torch.Generator) -> Tensor:
+    """Draw what happens to ``count`` images: (count, 4) in [0, 1) for flip, area, top and left; zeros where unused."""
     check_choice("mode", mode, ("none", "flip", "flip_crop"))
+    draws = torch.zeros(count, 4)
+    if mode != "none":
+        draws[:, 0] = torch.rand(count, generator=generator)
+    if mode == "flip_crop":
+        draws[:, 1:] = torch.rand(count, 3, generator=generator)
+    return draws
+
+
+def apply_augmentation(
+    images: Tensor, masks: list[Tensor], mode: Augmentation, draws: Tensor
+) -> tuple[Tensor, list[Tensor]]:
+    """Flip (and crop) a batch as drawn by ``draw_augmentation``, one row of (B, 4) per image; see ``augment``."""
     if mode == "none":
         return images, masks
-    flip = torch.rand(len(images), generator=generator) < 0.5
-    tensors = [_flip_rows(t, flip) for t in (images, *masks)]
+    tensors = [_flip_rows(t, draws[:, 0] < 0.5) for t in (images, *masks)]
     if mode == "flip_crop":
-        corners = torch.rand(len(images), 3, generator=generator)
-        tensors = [_crop_rows(tensors[0], corners, masks=False)] + [
-            _crop_rows(t, corners, masks=True) for t in tensors[1:]
+        tensors = [_crop_rows(tensors[0], draws[:, 1:], masks=False)] + [
+            _crop_rows(t, draws[:, 1:], masks=True) for t in tensors[1:]
         ]
     return tensors[0], tensors[1:]
 

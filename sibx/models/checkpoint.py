@@ -1,5 +1,6 @@
 """Checkpoints: weights, class names and settings in one file, written atomically, read with ``weights_only``."""
 
+import io
 import os
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
@@ -24,12 +25,26 @@ def save_checkpoint(path: str | Path, model: nn.Module, *, classes: tuple[str, .
         classes: K names.
         config: a dataclass of plain values, or None.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     settings = asdict(config) if is_dataclass(config) and not isinstance(config, type) else {}
     content = {"format": FORMAT, "state": model.state_dict(), "classes": list(classes), "config": settings}
+    save_atomically(Path(path), content)
+
+
+def save_atomically(path: Path, content: Any) -> None:
+    """``torch.save`` to a file that appears complete or not at all."""
+    stream = io.BytesIO()
+    torch.save(content, stream)
+    write_atomically(path, stream.getbuffer())
+
+
+def write_atomically(path: Path, content: bytes | memoryview) -> None:
+    """Write a file that appears complete or not at all, even if the machine stops; its folder is made if needed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    torch.save(content, draft)
+    with draft.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
     draft.replace(path)
 
 

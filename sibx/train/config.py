@@ -135,40 +135,78 @@ class SIBConfig:
 
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
-    """How ``fine_tune`` trains: AdamW under a one-cycle schedule.
+    """How ``fine_tune`` trains; by default AdamW under a one-cycle schedule.
 
     Attributes:
         objective: the S-IB loss, a guidance loss to compare it with, or None for plain cross-entropy.
         epochs: passes over the training data, at least 1.
-        batch_size: images per step, at least 2; an incomplete last batch is left out.
+        batch_size: images per step, over all processes and micro-batches, at least 2; an incomplete last batch is left
+            out.
+        accumulate: micro-batches that a step's images are cut into, to save memory; divides ``batch_size``. Terms that
+            need several images (HSIC, CKA, the background swap) see one micro-batch at a time, so the S-IB loss
+            changes with it; cross-entropy does not.
+        optimizer: ``adamw`` or ``sgd``.
+        momentum: of ``sgd``, in [0, 1].
         learning_rate: peak of the schedule.
         head_learning_rate: the same for the last linear layer; None = ``learning_rate``.
-        weight_decay: of AdamW.
+        weight_decay: of the optimizer.
+        schedule: ``one-cycle`` (with ``adamw`` the first beta cycles too), ``cosine`` from the peak to 0, or
+            ``constant``.
+        warm_up: epochs, in [0, ``epochs``], over which all of the loss but the cross-entropy rises linearly from 0.
+        clip_norm: largest norm of a step's gradient; None = any.
+        amp: run forward passes in ``bfloat16``, or ``float16`` with a scaled loss (CUDA only); None = as they are.
+        ema: decay in [0, 1] of the moving average of weights that is validated and returned; None = the weights.
+        keep: which epoch's weights are returned: ``last``, or ``best`` = highest accuracy on ``val_data``, the earliest
+            of equals.
+        patience: stop after this many epochs, at least 1, without a higher accuracy on ``val_data``; None = never.
+        balanced: draw every class equally often, with replacement; the data is read through once for its labels.
         augmentation: ``none``, ``flip``, or ``flip_crop``, applied to images and masks together.
         batch_norm: ``eval``: keep BatchNorm's statistics while fine-tuning (in train mode images of a batch influence
             each other's VJP); ``train``: when training from scratch.
         seed: of the order and the augmentation.
+        workers: processes that load the data; 0 = the one that trains.
+        tensorboard: also log for TensorBoard, which has to be installed.
 
     Raises:
-        ValueError: a field outside its range.
+        ValueError: a field outside its range, or fields that contradict each other.
     """
 
     objective: SIBConfig | GuidanceConfig | None = None
     epochs: int = 3
     batch_size: int = 64
+    accumulate: int = 1
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    momentum: float = 0.9
     learning_rate: float = 1e-3
     head_learning_rate: float | None = None
     weight_decay: float = 1e-4
+    schedule: Literal["one-cycle", "cosine", "constant"] = "one-cycle"
+    warm_up: float = 0.0
+    clip_norm: float | None = None
+    amp: Literal["bfloat16", "float16"] | None = None
+    ema: float | None = None
+    keep: Literal["last", "best"] = "last"
+    patience: int | None = None
+    balanced: bool = False
     augmentation: Augmentation = "flip"
     batch_norm: Literal["eval", "train"] = "eval"
     seed: int = 0
+    workers: int = 0
+    tensorboard: bool = False
 
     def __post_init__(self) -> None:
-        check_range("epochs", self.epochs, 1)
-        check_range("batch_size", self.batch_size, 2)
-        check_range("learning_rate", self.learning_rate, 0)
-        check_range("weight_decay", self.weight_decay, 0)
+        check_choice("optimizer", self.optimizer, ("adamw", "sgd"))
+        check_choice("schedule", self.schedule, ("one-cycle", "cosine", "constant"))
+        check_choice("keep", self.keep, ("last", "best"))
         check_choice("augmentation", self.augmentation, ("none", "flip", "flip_crop"))
         check_choice("batch_norm", self.batch_norm, ("eval", "train"))
-        if self.head_learning_rate is not None:
-            check_range("head_learning_rate", self.head_learning_rate, 0)
+        check_choice("amp", self.amp or "bfloat16", ("bfloat16", "float16"))
+        lowest = {"epochs": 1, "batch_size": 2, "accumulate": 1, "patience": 1}
+        for name in ("learning_rate", "weight_decay", "head_learning_rate", "clip_norm", "workers", *lowest):
+            if getattr(self, name) is not None:
+                check_range(name, getattr(self, name), lowest.get(name, 0))
+        check_range("momentum", self.momentum, 0, 1)
+        check_range("ema", self.ema or 0, 0, 1)
+        check_range("warm_up", self.warm_up, 0, self.epochs)
+        rule = f"divide batch_size={self.batch_size}"
+        require(self.batch_size % self.accumulate == 0, "accumulate", rule, self.accumulate)

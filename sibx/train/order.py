@@ -1,0 +1,116 @@
+"""Which images an epoch sees, in which order and how augmented: a function of the seed and the epoch alone.
+
+Everything random about the data is drawn before the epoch starts, so an interrupted epoch continues where it stopped,
+and every process of a distributed run knows its share without asking.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import count, islice
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, get_worker_info
+
+from sibx.datasets.base import InMemoryDataset, MaskedBatch, MaskedDataset, MaskedSample, collate
+from sibx.datasets.transforms import apply_augmentation, draw_augmentation
+from sibx.train.config import TrainConfig
+from sibx.train.rng import seed_rng
+
+
+@dataclass(frozen=True, slots=True)
+class EpochPlan:
+    """An epoch of S steps.
+
+    Attributes:
+        epoch: which one, counted from 0.
+        images: (S, A, b) indices of the b images of every one of a step's A micro-batches.
+        draws: (S, A, b, 4) what ``draw_augmentation`` drew for them.
+    """
+
+    epoch: int
+    images: Tensor
+    draws: Tensor
+
+    def after(self, step: int) -> "EpochPlan":
+        """Return the steps that are left after the first ``step``."""
+        return replace(self, images=self.images[step:], draws=self.draws[step:])
+
+    def share(self, rank: int, ranks: int) -> "EpochPlan":
+        """Return one process's equal part of every micro-batch."""
+        return replace(self, images=self.images.chunk(ranks, 2)[rank], draws=self.draws.chunk(ranks, 2)[rank])
+
+
+def epoch_plans(config: TrainConfig, labels: Tensor | int, first: int = 0) -> Iterator[EpochPlan]:
+    """Yield the plans of all epochs from the given one on.
+
+    Args:
+        config: its seed, batch size, micro-batches and augmentation.
+        labels: (N,) for class-balanced sampling, or N for a permutation.
+        first: epoch to start at, counted from 0; the earlier ones are drawn and dropped.
+    """
+    return islice(_plans(config, labels), first, None)
+
+
+def labels_of(data: MaskedDataset) -> Tensor:
+    """Return all labels, (N,) int64; a data set that is not in memory is read through."""
+    return data.labels if isinstance(data, InMemoryDataset) else torch.tensor([data[i].label for i in range(len(data))])
+
+
+def load(data: MaskedDataset, plan: EpochPlan, config: TrainConfig) -> Iterator[Sequence[MaskedBatch]]:
+    """Yield every step of the plan as its augmented micro-batches."""
+    loader = DataLoader(
+        _SeededDataset(data, config.seed, plan.epoch),
+        batch_sampler=plan.images.flatten(0, 1).tolist(),
+        num_workers=config.workers,
+        generator=torch.Generator(),  # its own, because a DataLoader takes a number from the global one otherwise
+        collate_fn=collate,
+    )
+    batches = iter(loader)
+    for draws in plan.draws:
+        yield [_augmented(next(batches), config, rows) for rows in draws]
+
+
+class _SeededDataset(Dataset[MaskedSample]):
+    """Makes a sample that is random in itself a function of seed, epoch and index where a worker process loads it.
+
+    A worker's generators are lost with it; those of the process that trains are in the checkpoint.
+    """
+
+    def __init__(self, data: MaskedDataset, seed: int, epoch: int):
+        self.data, self.seed, self.epoch = data, seed, epoch
+
+    def __getitem__(self, index: int) -> MaskedSample:
+        if get_worker_info() is not None:
+            seed_rng(hash((self.seed, self.epoch, index)))
+        return self.data[index]
+
+
+def _plans(config: TrainConfig, labels: Tensor | int) -> Iterator[EpochPlan]:
+    """All epochs, from one stream of random numbers.
+
+    The number in front and the permutation at the end of every epoch are not used. They are what a shuffling DataLoader
+    takes from its generator, with which the published results were made.
+    """
+    generator = torch.Generator().manual_seed(config.seed)
+    total = labels if isinstance(labels, int) else len(labels)
+    steps = total // config.batch_size
+    shape = (steps, config.accumulate, config.batch_size // config.accumulate)
+    for epoch in count():
+        torch.empty((), dtype=torch.int64).random_(generator=generator)
+        order = _order(labels, generator)[: steps * config.batch_size]
+        draws = [draw_augmentation(config.batch_size, config.augmentation, generator) for _ in range(steps)]
+        torch.randperm(total, generator=generator)
+        yield EpochPlan(epoch, order.view(shape), torch.cat(draws).view(*shape, 4))
+
+
+def _order(labels: Tensor | int, generator: torch.Generator) -> Tensor:
+    if isinstance(labels, int):
+        return torch.randperm(labels, generator=generator)
+    weights = 1 / labels.bincount().double()
+    return torch.multinomial(weights[labels], len(labels), replacement=True, generator=generator)
+
+
+def _augmented(batch: MaskedBatch, config: TrainConfig, draws: Tensor) -> MaskedBatch:
+    images, (masks,) = apply_augmentation(batch.images, [batch.masks], config.augmentation, draws)
+    return replace(batch, images=images, masks=masks)

@@ -1,0 +1,149 @@
+"""One optimizer step, and everything whose state it changes."""
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sibx._checks import require
+from sibx.datasets.base import MaskedBatch
+from sibx.models.zoo import head_parameters
+from sibx.train.config import TrainConfig
+from sibx.train.guidance import GuidanceLoss
+from sibx.train.objective import SIBLoss
+
+Objective = SIBLoss | GuidanceLoss | None
+
+
+class Learner:
+    """A model with its optimizer, schedule, loss scaler and moving average.
+
+    Args:
+        model: what learns, on its device; it is changed.
+        objective: the loss, None = cross-entropy.
+        config: see TrainConfig.
+        steps: length of the schedule.
+
+    Attributes:
+        model: the same model.
+        average: the model whose weights are the moving average; without ``config.ema`` the model itself.
+    """
+
+    def __init__(self, model: nn.Module, objective: Objective, config: TrainConfig, steps: int):
+        self.model, self.objective, self.config = model, objective, config
+        self.device = next(model.parameters()).device
+        self.average = model if config.ema is None else copy.deepcopy(model).eval()
+        self.optimizer, self.schedule = _optimizer(model, config, steps)
+        rule = "be None or 'bfloat16' without a GPU"
+        require(config.amp != "float16" or self.device.type == "cuda", "amp", rule, config.amp)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.amp == "float16")
+        self.warm_up_steps = config.warm_up * steps / config.epochs
+
+    def step(self, batches: Sequence[MaskedBatch], number: int) -> list[dict[str, Tensor]]:
+        """Take one step.
+
+        Args:
+            batches: its micro-batches.
+            number: of steps taken before, which the warm-up depends on.
+
+        Returns:
+            Loss terms and accuracy of every micro-batch, scalars.
+        """
+        self.model.zero_grad(set_to_none=True)
+        ramp = min(1.0, number / self.warm_up_steps) if self.warm_up_steps else 1.0
+        terms = [self._backward(batch.to(self.device), ramp, len(batches)) for batch in batches]
+        self._update()
+        return terms
+
+    def set_mode(self) -> None:
+        """Put the model in train mode, but for BatchNorm where the settings keep its statistics."""
+        self.model.train()
+        if self.config.batch_norm == "eval":
+            for module in self.model.modules():
+                if isinstance(module, nn.modules.batchnorm._NormBase):
+                    module.eval()
+
+    def _backward(self, batch: MaskedBatch, ramp: float, parts: int) -> dict[str, Tensor]:
+        """Add a micro-batch's gradient to the parameters' and return its terms."""
+        half = getattr(torch, self.config.amp) if self.config.amp else None
+        with torch.autocast(self.device.type, half, enabled=half is not None):
+            terms = self._terms(batch, ramp)
+        # With respect to the parameters only: a backward to the leaves would also walk to the images.
+        parameters = [p for p in self.model.parameters() if p.requires_grad]
+        self.scaler.scale(terms["total"] / parts).backward(inputs=parameters)
+        terms["accuracy"] = (terms["logits"].argmax(1) == batch.labels).double().mean()
+        return {k: v.detach() for k, v in terms.items() if v.ndim == 0}
+
+    def _terms(self, batch: MaskedBatch, ramp: float) -> dict[str, Tensor]:
+        if self.objective is None:
+            logits = self.model(batch.images)
+            loss = F.cross_entropy(logits, batch.labels)
+            return {"total": loss, "cross_entropy": loss, "logits": logits}
+        given = batch.masks if self.objective.config.masks != "self-online" else None
+        with _outputs(self.model) as outputs:
+            terms: dict[str, Tensor] = self.objective(self.model, batch.images, batch.labels, given)._asdict()
+        if ramp < 1:
+            # The objective may stack altered images under the clean ones.
+            cross_entropy = F.cross_entropy(outputs[-1][: len(batch)].float(), batch.labels)
+            terms["total"] = cross_entropy + ramp * (terms["total"] - cross_entropy)
+        return terms
+
+    def _update(self) -> None:
+        if self.config.clip_norm is not None:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        scale = self.scaler.get_scale()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.scaler.get_scale() >= scale:  # else the gradient overflowed and no step was taken
+            self.schedule.step()
+        if self.config.ema is not None:
+            _move_average(self.average, self.model, self.config.ema)
+
+
+@contextmanager
+def _outputs(model: nn.Module) -> Iterator[list[Tensor]]:
+    """Within the block, the model's outputs are added to the yielded list."""
+    outputs: list[Tensor] = []
+    handle = model.register_forward_hook(lambda _, __, output: outputs.append(output))
+    try:
+        yield outputs
+    finally:
+        handle.remove()
+
+
+@torch.no_grad()
+def _move_average(average: nn.Module, model: nn.Module, decay: float) -> None:
+    """Move parameters and buffers toward the model's; counts are copied."""
+    for ours, theirs in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
+        if ours.is_floating_point():
+            ours.lerp_(theirs, 1 - decay)
+        else:
+            ours.copy_(theirs)
+
+
+def _optimizer(model: nn.Module, config: TrainConfig, steps: int) -> tuple[torch.optim.Optimizer, Any]:
+    head = {id(p) for p in head_parameters(model)}
+    head_rate = config.learning_rate if config.head_learning_rate is None else config.head_learning_rate
+    peaks = [config.learning_rate, head_rate]
+    parts = [[p for p in model.parameters() if (id(p) in head) == is_head] for is_head in (False, True)]
+    groups = [{"params": part, "lr": peak} for part, peak in zip(parts, peaks, strict=True)]
+    optimizer: torch.optim.Optimizer
+    if config.optimizer == "adamw":
+        optimizer = torch.optim.AdamW(groups, weight_decay=config.weight_decay)
+    else:
+        optimizer = torch.optim.SGD(groups, momentum=config.momentum, weight_decay=config.weight_decay)
+    return optimizer, _schedule(optimizer, peaks, config, steps)
+
+
+def _schedule(optimizer: torch.optim.Optimizer, peaks: list[float], config: TrainConfig, steps: int) -> Any:
+    if config.schedule == "one-cycle":
+        cycle = config.optimizer == "adamw"
+        return torch.optim.lr_scheduler.OneCycleLR(optimizer, peaks, total_steps=steps, cycle_momentum=cycle)
+    if config.schedule == "cosine":
+        return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
