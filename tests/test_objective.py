@@ -2,10 +2,13 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
+from torchvision.models import SwinTransformer, VisionTransformer
 
-from sibx.models import TinyCNN
-from sibx.train import SIBConfig, SIBLoss
+from sibx.attribution import DensityMask, TopShare
+from sibx.models import TinyCNN, record
+from sibx.train import SIBConfig, SIBLoss, self_masks
 
 CONFIGS = {"published": SIBConfig.published(), "given": SIBConfig.recommended("given")}
 every_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
@@ -67,3 +70,105 @@ class TestModes:
 
         with pytest.raises(ValueError, match=r"`model` must return logits .* but got a tuple"):
             SIBLoss(CONFIGS["given"])(Tuple(), *batch)
+
+
+class TestPrecision:
+    @every_config
+    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+    def test_autocast_leaves_the_terms_in_float32(self, batch, net, config, dtype):
+        images, labels, masks = batch
+        net, images = net.float(), images.float()
+        expected = SIBLoss(config)(net, images, labels, masks)
+        seen = []
+        handle = net.features[0].register_forward_hook(lambda _, __, output: seen.append(output.dtype))
+        with torch.autocast("cpu", dtype):
+            terms = SIBLoss(config)(net, images, labels, masks)
+        handle.remove()
+        assert dtype in seen
+        for name, value in terms._asdict().items():
+            assert value.dtype == (torch.int64 if name == "saturated" else torch.float32), name
+        for name in ("total", "cross_entropy", "foreground", "background"):
+            assert getattr(terms, name).item() == pytest.approx(getattr(expected, name).item(), rel=0.05), name
+        assert F.cosine_similarity(terms.vjp.flatten(1), expected.vjp.flatten(1)).min() > 0.99
+        terms.total.backward()
+        assert all(p.grad.isfinite().all() for p in net.parameters())
+
+
+class TestTransformers:
+    LAYERS = ("input", "encoder.layers.encoder_layer_1.ln_1")  # the last is what find_cam_layer names
+
+    @pytest.fixture
+    def vit(self):
+        torch.manual_seed(0)
+        net = VisionTransformer(32, 8, num_layers=2, num_heads=2, hidden_dim=8, mlp_dim=16, num_classes=5).double()
+        nn.init.normal_(net.heads.head.weight)  # torchvision starts it at zero
+        return net
+
+    @pytest.mark.parametrize(
+        ("config", "size"),
+        [
+            (SIBConfig(foreground_weight=1, background_weight=1e3, masks="given"), 32),
+            (SIBConfig.recommended("given"), 4),
+            (SIBConfig.recommended("given", layers=dict.fromkeys(LAYERS, 1.0)), 4),
+            (SIBConfig("linear", 1, 1e3, layers={LAYERS[1]: 1.0}, mask=DensityMask(temperature=1.0)), 4),
+        ],
+        ids=["input", "tokens", "both", "self-online"],
+    )
+    def test_parameter_gradients_are_the_finite_differences(self, batch, vit, config, size):
+        loss = SIBLoss(config)
+        terms = loss(vit, *batch)
+        terms.total.backward()
+        assert terms.vjp.shape[2:] == (size, size)
+        for name in ("conv_proj.weight", "encoder.layers.encoder_layer_0.self_attention.in_proj_weight"):
+            parameter = vit.get_parameter(name)
+            direction = torch.randn(parameter.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+            sides = []
+            for step in (1e-6, -2e-6):
+                with torch.no_grad():
+                    parameter += step * direction
+                sides.append(loss(vit, *batch).total.item())
+            with torch.no_grad():
+                parameter += 1e-6 * direction
+            slope = (parameter.grad * direction).sum().item()
+            assert slope == pytest.approx((sides[0] - sides[1]) / 2e-6, rel=1e-4)
+
+    def test_swap_is_the_definition(self, batch, vit):
+        """Behind the last normalization the patches reach the logits through the attention alone."""
+        images, labels, masks = batch
+        last, m = vit.encoder.layers[1], F.avg_pool2d(masks.double(), 8).flatten(1)[..., None]
+        stream = vit.encoder.layers[0](
+            torch.cat([vit.class_token.expand(6, -1, -1), vit._process_input(images)], 1) + vit.encoder.pos_embedding
+        )
+        tokens = last.ln_1(stream)
+        background = (tokens[:, 1:] * (1 - m)).sum(1, keepdim=True) / (1 - m).sum(1, keepdim=True)
+        mixed = torch.cat([tokens[:, :1], tokens[:, 1:] * m + (1 - m) * background.roll(1, 0)], 1)
+        after = stream + last.self_attention(mixed, mixed, mixed, need_weights=False)[0]
+        logits = vit.heads(vit.encoder.ln(after + last.mlp(last.ln_2(after)))[:, 0])
+        terms = SIBLoss(SIBConfig.recommended("given"))(vit, *batch)
+        assert torch.isclose(terms.background_swap, F.cross_entropy(logits, labels))
+        assert torch.allclose(terms.logits, vit(images))
+
+    def test_online_class_evidence(self, batch, vit):
+        config = SIBConfig(layers="auto", mask_source="class-evidence", detach_mask=True, mask=TopShare(0.25))
+        terms = SIBLoss(config)(vit, *batch[:2])
+        with record(vit, {"": vit.get_submodule(self.LAYERS[1])}, tokens=True) as seen:
+            logits = vit(batch[0])
+        slopes = [torch.autograd.grad(z.sum(), seen[""], retain_graph=True)[0] for z in logits.unbind(1)]
+        evidence = torch.stack([(slope * seen[""]).sum(2)[:, 1:] for slope in slopes]).std(0)
+        assert torch.equal(terms.soft_mask.flatten(1), TopShare(0.25)(evidence.view(6, 1, 4, 4)).flatten(1))
+
+    def test_swin(self, batch):
+        torch.manual_seed(0)
+        net = SwinTransformer([2, 2], 8, [1, 1], [2, 2], [4, 4], num_classes=5).double()
+        terms = SIBLoss(SIBConfig.recommended("given", layers={"input": 1.0, "permute": 1.0}))(net, *batch)
+        assert terms.vjp.shape == (6, 16, 8, 8)
+        terms.total.backward()
+        assert all(p.grad.isfinite().all() for p in net.parameters())
+
+    def test_self_masks_of_tokens(self, vit, shapes):
+        for config in (
+            SIBConfig.recommended("self"),
+            SIBConfig(layers="auto", cotangent="log_probability", mask=TopShare(), detach_mask=True),
+        ):
+            masks = self_masks(vit.float(), shapes, config=config, progress=False)
+            assert (masks.flatten(1).sum(1) == round(0.2 * 1024)).all()

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from sibx.attribution.vjp import differentiate, potential
 from sibx.datasets.base import MaskedDataset, collate
-from sibx.models.layers import eval_mode, find_cam_layer, record, resolve_layer
+from sibx.models.layers import eval_mode, find_cam_layer, record, resolve_layer, to_grid
 from sibx.train.config import SIBConfig
 
 SHIFT = 1 / 16  # of a side: half a cell of a stride-8 net at 64 px; averages out the grid's phase
@@ -26,7 +26,7 @@ def contribution(vjp_map: Tensor, activations: Tensor) -> Tensor:
     return (vjp_map * activations).sum(1, keepdim=True)
 
 
-def class_evidence(logits: Tensor, activations: Tensor) -> Tensor:
+def class_evidence(logits: Tensor, activations: Tensor, image_size: tuple[int, int] | None = None) -> Tensor:
     """Return the standard deviation over classes of every position's contribution, (B, 1, h, w), at least 0.
 
     ``std_k(sum_c dz_k/da_c a_c)``, the energy of all class VJPs; it needs no label. A position that speaks for all
@@ -35,15 +35,18 @@ def class_evidence(logits: Tensor, activations: Tensor) -> Tensor:
 
     Args:
         logits: (B, K), computed from the activations, K at least 2.
-        activations: (B, C, h, w), in the graph of the logits.
+        activations: (B, C, h, w), or tokens (B, N, D), in the graph of the logits.
+        image_size: (H, W) of the image, which tokens need to be laid out.
 
     The result is detached.
     """
-    maps = [
-        contribution(torch.autograd.grad(logits[:, k].sum(), activations, retain_graph=True)[0], activations)
+    features = activations.detach().to(logits.dtype)
+    products = [
+        torch.autograd.grad(logits[:, k].sum(), activations, retain_graph=True)[0] * features
         for k in range(logits.shape[1])
     ]
-    return torch.stack(maps).detach().std(0)
+    grids = [to_grid(p, image_size) if image_size else p for p in products]
+    return torch.stack([g.sum(1, keepdim=True) for g in grids]).std(0)
 
 
 def self_masks(
@@ -102,12 +105,12 @@ def _evidence(model: nn.Module, layer: str, images: Tensor, config: SIBConfig) -
     """Non-negative evidence (B, 1, h, w) of one layer; cotangents that name a class get the predicted one."""
     leaf = images.detach().requires_grad_()
     modules = {} if layer == "input" else {layer: resolve_layer(model, layer)}
-    with torch.enable_grad(), record(model, modules) as activations:
+    with torch.enable_grad(), record(model, modules, tokens=True) as activations:
         logits = model(leaf)
-    point = activations.get(layer, leaf)
+    point, size = activations.get(layer, leaf), (images.shape[2], images.shape[3])
     if config.mask_source == "class-evidence":
-        return class_evidence(logits, point)
+        return class_evidence(logits, point, size)
     (vjp_map,) = differentiate(potential(logits, config.cotangent, logits.argmax(1)), [point])
     if layer == "input":
         return torch.linalg.vector_norm(vjp_map, dim=1, keepdim=True)
-    return contribution(vjp_map, point).abs().detach()
+    return contribution(to_grid(vjp_map, size), to_grid(point, size)).abs().detach()

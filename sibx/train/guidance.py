@@ -13,6 +13,7 @@ from typing import ClassVar, Literal, NamedTuple, get_args
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sibx._checks import (
     check_choice,
@@ -247,7 +248,9 @@ class GuidanceLoss(nn.Module):
         layer = self.config.resolved(model).layer
         modules = {layer: resolve_layer(model, layer)} if self.config.method == "energy-cam" else {}
         leaf = images.requires_grad_()
-        with torch.enable_grad(), record(model, modules, tokens=True) as activations:
+        # The fused kernels of attention have no second derivative.
+        kernel = sdpa_kernel(SDPBackend.MATH)
+        with torch.enable_grad(), kernel, record(model, modules, tokens=True) as activations:
             logits = model(leaf)
             check_logits(logits, len(images))
             check_labels(labels, logits)

@@ -22,22 +22,25 @@ from collections.abc import Mapping
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sibx._checks import check_images, check_labels, check_logits, check_masks, check_same_batch, require
 from sibx.attribution.vjp import differentiate, potential
-from sibx.models.layers import record, resolve_layer
+from sibx.models.layers import record, resolve_layer, to_grid
 from sibx.train.config import SIBConfig
 from sibx.train.distributed import gather_rows, world_size
 from sibx.train.evidence import class_evidence, contribution, layer_weights
 from sibx.train.hsic import MINIMUM_ROWS, RandomProjection, cka, hsic, unit_rows
 from sibx.train.terms import (
     BackgroundSwap,
+    Batch,
     LayerTerms,
     LossTerms,
     Parts,
     background_of_images,
+    full_precision,
     gradients_on,
-    out_of_inference,
+    no_autocast,
     pool,
     share_of_positive,
 )
@@ -49,10 +52,13 @@ class SIBLoss(nn.Module):
     Args:
         config: see SIBConfig; default the published objective.
 
-    The model runs once, in the mode it is in. Under ``no_grad`` and ``inference_mode`` the terms are the same (R is a
-    gradient, so a graph is built all the same) and the total is detached. Once a ``torch.distributed`` process group
-    exists, all its ranks have to call the loss together, with equally many images each. Source: Shu, Meng, Luo, arXiv
-    2511.09239.
+    The model runs once, in the mode it is in (twice for a background swap on tokens). Under ``no_grad`` and
+    ``inference_mode`` the terms are the same (R is a gradient, so a graph is built all the same) and the total is
+    detached. Under autocast the model runs in half precision, and R, masks and every statistic are float32. Attention
+    runs with the plain kernel: the fused ones have no second derivative. Once a ``torch.distributed`` process group
+    exists, all its ranks have to call the loss together, with equally many images each.
+
+    Source: Shu, Meng, Luo, arXiv 2511.09239.
     """
 
     def __init__(self, config: SIBConfig | None = None):
@@ -72,11 +78,13 @@ class SIBLoss(nn.Module):
 
         Raises:
             ValueError: a wrong shape or dtype, labels outside the model's classes, too few images, missing masks, a
-                layer that does not exist or outputs no feature map, or a model whose output is not (B, K).
+                layer that does not exist or outputs neither a feature map (B, C, h, w) nor tokens (B, N, D) that fill a
+                grid, or a model whose output is not (B, K).
         """
+        self._check(images, labels, masks)
         recorded = torch.is_grad_enabled()
         with gradients_on():
-            parts = self._parts(model, images, labels, masks)
+            parts = self._parts(model, Batch(images, labels, masks).recordable())
             total = self._total(parts)
         zero = torch.zeros_like(parts.cross_entropy)
         return LossTerms(
@@ -106,66 +114,59 @@ class SIBLoss(nn.Module):
             return b * background - f * foreground
         return b * background.exp() + f * (-foreground).exp()
 
-    def _parts(self, model: nn.Module, images: Tensor, labels: Tensor, masks: Tensor | None) -> Parts:
+    def _parts(self, model: nn.Module, batch: Batch) -> Parts:
         """Run the model once and take the VJPs and every term."""
-        self._check(images, labels, masks)
-        images, labels = out_of_inference(images), out_of_inference(labels)
-        masks = None if masks is None else out_of_inference(masks)
         layers = layer_weights(model, self.config)
         modules = {name: resolve_layer(model, name) for name in layers if name != "input"}
         # Behind frozen weights a feature map would have no graph, and no VJP.
         frozen = not all(p.requires_grad for p in model.parameters())
-        leaf = images.detach().requires_grad_("input" in layers or frozen)
-        swap = BackgroundSwap(masks, modules) if self.config.background_swap > 0 and masks is not None else None
-        with record(model, modules, swap.rewrites if swap else None) as activations:
-            logits = model(leaf)
-        check_logits(logits, len(images) * (2 if swap else 1))
-        clean, swapped = logits.chunk(2) if swap else (logits, None)
-        check_labels(labels, clean)
-        return self._terms(clean, swapped, {"input": leaf, **activations}, layers, images, labels, masks)
+        leaf = batch.images.detach().requires_grad_("input" in layers or frozen)
+        swap = BackgroundSwap(batch.masks, modules) if self.config.background_swap > 0 else None
+        rewrites = swap.rewrites if swap else None
+        # The fused kernels of attention have no second derivative.
+        with sdpa_kernel(SDPBackend.MATH):
+            with record(model, modules, rewrites, tokens=True) as activations:
+                logits = model(leaf)
+            logits = swap.second_pass(model, leaf, logits) if swap else logits
+        check_logits(logits, len(leaf) * (2 if swap else 1))
+        check_labels(batch.labels, logits[: len(leaf)])
+        with no_autocast(leaf):
+            return self._terms(full_precision(logits), {"input": leaf, **activations}, layers, batch)
 
-    def _terms(
-        self,
-        logits: Tensor,
-        swapped: Tensor | None,
-        points: Mapping[str, Tensor],
-        layers: Mapping[str, float],
-        images: Tensor,
-        labels: Tensor,
-        masks: Tensor | None,
-    ) -> Parts:
-        scalar = potential(logits, self.config.cotangent, labels)
-        vjp_maps = differentiate(scalar, [points[name] for name in layers], create_graph=True)
+    def _terms(self, logits: Tensor, points: Mapping[str, Tensor], layers: Mapping[str, float], batch: Batch) -> Parts:
+        """Take every term, given the logits of the images and, if they were swapped, of their second versions."""
+        clean, swapped = logits.split([len(batch.images), len(logits) - len(batch.images)])
+        scalar = potential(clean, self.config.cotangent, batch.labels)
+        gradients = differentiate(scalar, [points[name] for name in layers], create_graph=True)
         # Images without an object pixel have no background either.
-        rows = gather_rows(torch.ones_like(labels) if masks is None else masks.flatten(1).sum(1)) > 0
+        objects = torch.ones_like(batch.labels) if batch.masks is None else batch.masks.flatten(1).sum(1)
+        rows, labels = gather_rows(objects) > 0, gather_rows(batch.labels)
         enough = int(rows.sum()) >= MINIMUM_ROWS[self.config.estimator]
-        all_labels = gather_rows(labels)
-        cross_entropy, swap_term = F.cross_entropy(gather_rows(logits), all_labels), None
-        terms, share = {}, logits.new_full((), torch.nan)
-        for (name, weight), vjp_map in zip(layers.items(), vjp_maps, strict=True):
-            soft_mask = self._mask(logits, points[name], vjp_map, masks)
-            strength = vjp_map if name == "input" else contribution(vjp_map, points[name])
+        terms, share = {}, clean.new_full((), torch.nan)
+        for (name, weight), gradient in zip(layers.items(), gradients, strict=True):
+            vjp_map, activations = (to_grid(full_precision(t), batch.size) for t in (gradient, points[name]))
+            mask = self._mask(clean, points[name], vjp_map, batch)
+            strength = vjp_map if name == "input" else contribution(vjp_map, activations)
             share = share if name == "input" else share_of_positive(strength.detach())
             if enough:
-                f = self._foreground(vjp_map, images, soft_mask, rows)
-                b = background_of_images(self.config.background, vjp_map, strength.abs(), soft_mask)
+                f = self._foreground(vjp_map, batch.images, mask, rows)
+                b = background_of_images(self.config.background, vjp_map, strength.abs(), mask)
                 terms[name] = LayerTerms(weight, f, gather_rows(b)[rows].mean())
-        if swapped is not None and rows.any():
-            swap_term = F.cross_entropy(gather_rows(swapped)[rows], all_labels[rows])
-        return Parts(cross_entropy, terms, swap_term, logits, soft_mask, vjp_map, share)
+        swap = F.cross_entropy(gather_rows(swapped)[rows], labels[rows]) if len(swapped) and rows.any() else None
+        return Parts(F.cross_entropy(gather_rows(clean), labels), terms, swap, clean, mask, vjp_map, share)
 
-    def _mask(self, logits: Tensor, point: Tensor, vjp_map: Tensor, masks: Tensor | None) -> Tensor:
+    def _mask(self, logits: Tensor, point: Tensor, vjp_map: Tensor, batch: Batch) -> Tensor:
         """M (B, 1, h, w) at the grid of one layer."""
         if self.config.masks != "self-online":
-            assert masks is not None
-            return pool(masks.to(point.dtype), point)
-        source = class_evidence(logits, point) if self.config.mask_source == "class-evidence" else vjp_map
-        mask = self.config.mask(source)
+            assert batch.masks is not None
+            return pool(batch.masks.to(vjp_map.dtype), vjp_map)
+        by_class = self.config.mask_source == "class-evidence"
+        mask = self.config.mask(class_evidence(logits, point, batch.size) if by_class else vjp_map)
         return mask.detach() if self.config.detach_mask else mask
 
     def _foreground(self, vjp_map: Tensor, images: Tensor, mask: Tensor, rows: Tensor) -> Tensor:
         """HSIC or CKA of the global batch's images marked in ``rows``."""
-        pairs = (unit_rows(vjp_map * mask), unit_rows(pool(images, vjp_map) * mask))
+        pairs = (unit_rows(vjp_map * mask), unit_rows(pool(full_precision(images), vjp_map) * mask))
         a, b = (gather_rows(self._project(pair) if self._project else pair)[rows] for pair in pairs)
         dependence = hsic if self.config.foreground == "hsic" else cka
         return dependence(a, b, kernel=self.config.kernel, estimator=self.config.estimator)

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sibx.models.layers import record, to_grid
 from sibx.train.distributed import gather_rows, previous_rows
 
 EPSILON = 1e-12  # keeps a fraction finite where R is exactly zero; such an image then contributes zero
@@ -71,16 +72,40 @@ class Parts(NamedTuple):
     positive_share: Tensor
 
 
+def full_precision(tensor: Tensor) -> Tensor:
+    """Return a half-precision tensor in float32, any other as it is."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
+def no_autocast(like: Tensor) -> torch.autocast:
+    """Within the block nothing is cast down, on the device of a tensor."""
+    return torch.autocast(like.device.type, enabled=False)
+
+
+class Batch(NamedTuple):
+    """Images (B, C, H, W), labels (B,) and, where there are any, masks (B, 1, H, W) bool."""
+
+    images: Tensor
+    labels: Tensor
+    masks: Tensor | None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W)."""
+        return self.images.shape[2], self.images.shape[3]
+
+    def recordable(self) -> "Batch":
+        """Return the batch with copies of tensors made in inference mode, which autograd does not accept."""
+        images, labels = (t.clone() if t.is_inference() else t for t in (self.images, self.labels))
+        masks = self.masks.clone() if self.masks is not None and self.masks.is_inference() else self.masks
+        return Batch(images, labels, masks)
+
+
 @contextmanager
 def gradients_on() -> Iterator[None]:
     """Within the block gradients are recorded, whatever mode the caller is in: R itself is one."""
     with torch.inference_mode(False), torch.enable_grad():
         yield
-
-
-def out_of_inference(tensor: Tensor) -> Tensor:
-    """Return a tensor that autograd accepts: a copy of one that was made in inference mode."""
-    return tensor.clone() if tensor.is_inference() else tensor
 
 
 def background_of_images(kind: str, vjp_map: Tensor, strength: Tensor, mask: Tensor) -> Tensor:
@@ -115,16 +140,43 @@ def pool(tensor: Tensor, like: Tensor) -> Tensor:
 class BackgroundSwap:
     """Lets the model's tail see every image twice: as it is, and with another image's background features.
 
-    At the last layer named, ``a M + (1 - M) mean_background(a of the previous image)`` is stacked under ``a``, so one
-    forward pass gives both logits.
+    At the last layer named the second version is ``a M + (1 - M) mean_background(a of the previous image)``. Of feature
+    maps it is stacked under ``a``, so that one forward pass gives both logits. Tokens usually have a residual path past
+    the layer, where nothing is stacked: they take a second pass. Only patches are mixed; the tokens in front of them
+    stay the image's own.
     """
 
-    def __init__(self, masks: Tensor, modules: Mapping[str, nn.Module]):
+    def __init__(self, masks: Tensor | None, modules: Mapping[str, nn.Module]):
+        assert masks is not None
         self.masks = masks
-        self.rewrites: dict[str, Callable[[Tensor], Tensor]] = {list(modules)[-1]: self._stack}
+        self.layer = dict([list(modules.items())[-1]])
+        self.rewrites: dict[str, Callable[[Tensor], Tensor]] = dict.fromkeys(self.layer, self._rewrite)
+        self._tokens: Tensor | None = None
 
-    def _stack(self, activations: Tensor) -> Tensor:
-        mask = pool(self.masks.to(activations.dtype), activations)
+    def second_pass(self, model: nn.Module, images: Tensor, logits: Tensor) -> Tensor:
+        """Return the logits (2B, K) of both versions, given what the first pass returned."""
+        if self._tokens is None:
+            return logits
+        rewrites: dict[str, Callable[[Tensor], Tensor]] = dict.fromkeys(self.layer, self._swapped_tokens)
+        with record(model, self.layer, rewrites, tokens=True):
+            return torch.cat([logits, model(images)])
+
+    def _rewrite(self, activations: Tensor) -> Tensor:
+        with no_autocast(activations):
+            mixed = self._mix(to_grid(full_precision(activations), (self.masks.shape[2], self.masks.shape[3])))
+            mixed = mixed.to(activations.dtype)
+            if activations.ndim == 4:
+                return torch.cat([activations, mixed])
+            patches = mixed.flatten(2).transpose(1, 2)
+            self._tokens = torch.cat([activations[:, : -patches.shape[1]], patches], 1)
+            return activations.clone()
+
+    def _swapped_tokens(self, _: Tensor) -> Tensor:
+        assert self._tokens is not None
+        return self._tokens
+
+    def _mix(self, grid: Tensor) -> Tensor:
+        mask = pool(self.masks.to(grid.dtype), grid)
         outside = 1 - mask
-        background = (activations * outside).sum((2, 3), keepdim=True) / outside.sum((2, 3), keepdim=True).clamp(min=1)
-        return torch.cat([activations, activations * mask + outside * previous_rows(background)])
+        background = (grid * outside).sum((2, 3), keepdim=True) / outside.sum((2, 3), keepdim=True).clamp(min=1)
+        return grid * mask + outside * previous_rows(background)
