@@ -11,7 +11,7 @@ from torch import nn
 from torchvision.models import VisionTransformer
 
 from sibx.datasets import InMemoryDataset, SyntheticDataset
-from sibx.models import TinyCNN
+from sibx.models import TinyCNN, receptive_field
 from sibx.models.checkpoint import load_checkpoint
 from sibx.train import GuidanceConfig, GuidanceLoss, SIBConfig, TrainConfig, fine_tune, self_masks
 from sibx.train.guidance import Method, energy_loss, l1_loss, swap_backgrounds
@@ -44,7 +44,8 @@ def net():
 
 
 def loss_of(method, weight=1.0):
-    return GuidanceLoss(GuidanceConfig(method, weight, layer="1" if method == "energy-cam" else "auto"))
+    layer = "1" if method == "energy-cam" else "auto"
+    return GuidanceLoss(GuidanceConfig(method, weight, layer, align="half_pixel"))  # the reference averages over blocks
 
 
 def gradients(total, net):
@@ -112,10 +113,14 @@ class TestFormulas:
         masks = torch.zeros(3, 1, 32, 32, dtype=torch.bool)
         masks[:, :, 6:20, 9:30] = True
         cam = torch.einsum("bchw,bc->bhw", net.features(images), net.classifier.weight[labels]).relu()
-        pooled = F.avg_pool2d(masks.double(), 4)[:, 0]
-        expected = 1 - ((cam * pooled).sum((1, 2)) / cam.sum((1, 2))).mean()
-        terms = GuidanceLoss(GuidanceConfig("energy-cam", 1.0))(net, images, labels, masks)
-        assert torch.isclose(terms.guidance, expected)
+        averages = {
+            "half_pixel": F.avg_pool2d(masks.double(), 4)[:, 0],
+            "receptive_field": receptive_field(net, net.features, images).pool(masks.double(), (8, 8))[:, 0],
+        }
+        for align, pooled in averages.items():
+            expected = 1 - ((cam * pooled).sum((1, 2)) / cam.sum((1, 2))).mean()
+            terms = GuidanceLoss(GuidanceConfig("energy-cam", 1.0, align=align))(net, images, labels, masks)
+            assert torch.isclose(terms.guidance, expected)
 
     def test_energy_of_a_transformer(self):
         torch.manual_seed(0)
@@ -252,6 +257,7 @@ class TestErrors:
             ({"method": "enrgy"}, "`method` must be one of energy, l1, rrr, .*but got 'enrgy'.*did you mean 'energy'"),
             ({"weight": -0.5}, "`weight` must be at least 0, but got -0.5"),
             ({"weight": float("nan")}, "`weight` must be at least 0, but got nan"),
+            ({"align": "receptive"}, "`align` must be one of receptive_field, half_pixel, but got 'receptive'"),
             ({"layer": "features"}, "`layer` must be 'auto' for method='energy', which uses none, but got 'features'"),
         ],
     )
@@ -329,7 +335,7 @@ class TestTraining:
         assert set(line) == {"epoch", "total", "cross_entropy", "guidance", "accuracy"}
         assert line["total"] == pytest.approx(line["cross_entropy"] + 0.5 * line["guidance"], rel=1e-5)
         saved = load_checkpoint(tmp_path / "model.pt", TinyCNN(8, width=8))["config"]["objective"]
-        assert saved == {"method": method, "weight": 0.5, "layer": "auto"}
+        assert saved == {"method": method, "weight": 0.5, "layer": "auto", "align": "receptive_field"}
 
     def test_layer_is_looked_up_once(self, data, monkeypatch):
         calls = []

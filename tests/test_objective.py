@@ -1,5 +1,8 @@
 """SIBLoss around its formulas: calling modes, precision, transformers, alignment, balance, and its warning."""
 
+from dataclasses import replace
+from typing import get_args
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -7,10 +10,13 @@ from torch import nn
 from torchvision.models import SwinTransformer, VisionTransformer
 
 from sibx.attribution import DensityMask, TopShare
-from sibx.models import TinyCNN, record
-from sibx.train import SIBConfig, SIBLoss, self_masks
+from sibx.models import TinyCNN, receptive_field, record
+from sibx.train import SIBConfig, SIBLoss, cka, self_masks
+from sibx.train.alignment import Alignment
+from sibx.train.hsic import unit_rows
 
 CONFIGS = {"published": SIBConfig.published(), "given": SIBConfig.recommended("given")}
+ALIGNMENTS = get_args(Alignment)
 every_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 
 
@@ -172,3 +178,44 @@ class TestTransformers:
         ):
             masks = self_masks(vit.float(), shapes, config=config, progress=False)
             assert (masks.flatten(1).sum(1) == round(0.2 * 1024)).all()
+
+
+class TestAlignment:
+    def test_masks_and_images_are_averaged_where_the_units_look(self, batch, net):
+        images, _, masks = batch
+        terms = SIBLoss(SIBConfig.recommended("given"))(net, *batch)
+        field = receptive_field(net, net.features, images)
+        assert field == ((4, 4), (1, 1))
+        m = field.pool(masks.double(), (8, 8))
+        assert torch.equal(terms.soft_mask, m)
+        strength = (terms.vjp * net.features(images)).sum(1, keepdim=True).abs()
+        expected = ((strength * (1 - m)).flatten(1).sum(1) / strength.flatten(1).sum(1)).mean()
+        assert torch.isclose(terms.background, expected)
+        rows = [unit_rows(t * m) for t in (terms.vjp, field.pool(images, (8, 8)))]
+        assert torch.isclose(terms.foreground, cka(*rows))
+
+    def test_patches_side_by_side_do_not_mind(self, batch):
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Conv2d(3, 8, 4, 4), nn.SiLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))
+        config = SIBConfig.recommended("given")
+        a, b = (SIBLoss(replace(config, align=align))(net.double(), *batch) for align in ALIGNMENTS)
+        assert all(torch.allclose(x, y, equal_nan=True) for x, y in zip(a, b, strict=True))
+
+    def test_input_space_does_not_mind(self, batch, net):
+        a, b = (SIBLoss(replace(SIBConfig.published(), align=align))(net, *batch[:2]) for align in ALIGNMENTS)
+        assert_same(a, b)
+
+    def test_what_cannot_be_measured_is_refused(self, batch):
+        net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(64, 5)).double()
+        config = SIBConfig.recommended("given", layers={"1": 1.0})
+        with pytest.raises(ValueError, match=r"`layer` must have units .*use align='half_pixel' otherwise"):
+            SIBLoss(config)(net, *batch)
+        assert SIBLoss(replace(config, align="half_pixel"))(net, *batch).soft_mask.shape == (6, 1, 4, 4)
+
+    def test_self_masks_are_drawn_where_the_units_look(self, shapes):
+        net = TinyCNN(8, width=8, norm="group")
+        config = SIBConfig.recommended("self")
+        a, b = (self_masks(net, shapes, config=replace(config, align=align), progress=False) for align in ALIGNMENTS)
+        rows = torch.arange(32.0)  # along columns the mirrored copies take the shift out
+        centers = [(m.sum((1, 3)) * rows).sum(1) / m.sum((1, 2, 3)) for m in (a, b)]
+        assert 0.3 < (centers[1] - centers[0]).mean() < 0.6  # the net's units look half a pixel before their cells

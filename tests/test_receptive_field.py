@@ -102,6 +102,16 @@ def test_what_cannot_be_measured():
     one = nn.Sequential(nn.Unflatten(0, (1, -1)), nn.Flatten(0, 1), nn.AvgPool2d(608))
     with pytest.raises(ValueError, match="two units along each axis"):
         receptive_field(one, one[2], IMAGE)
+    with pytest.raises(
+        ValueError, match=r"`layer` must output a feature map \(B, C, h, w\) or tokens \(B, N, D\), but got"
+    ):
+        receptive_field(model, model[3], IMAGE)
+
+
+def test_autocast_does_not_blur_it():
+    model = TinyCNN(3)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert receptive_field(model, model.features, IMAGE) == ((4, 4), (1, 1))
 
 
 class TestDraw:
@@ -129,3 +139,39 @@ class TestDraw:
         assert drawn.min() >= maps.min() - 1e-12
         assert drawn.max() <= maps.max() + 1e-12
         assert torch.allclose(field.draw(torch.ones_like(maps), (pixels, pixels)), torch.ones(1, dtype=torch.float64))
+
+
+class TestPool:
+    def test_patches_are_plain_average_pooling(self):
+        maps = torch.randn(2, 3, 24, 32, dtype=torch.float64)
+        field = ReceptiveField((4, 8), (1.5, 3.5))
+        assert torch.allclose(field.pool(maps, (6, 4)), F.avg_pool2d(maps, (4, 8)))
+
+    @given(st.floats(0.5, 20), st.floats(-30, 60), st.integers(1, 7), st.integers(1, 40))
+    @settings(deadline=None)
+    def test_rows_are_the_definition(self, stride, offset, units, pixels):
+        """Pixels cover [y - 1/2, y + 1/2); a cell covers half a stride to either side of what its unit looks at."""
+        weights = ReceptiveField((stride, 1), (offset, 0)).pool(
+            torch.eye(pixels, dtype=torch.float64)[:, None, :, None], (units, 1)
+        )
+        weights = weights[:, 0, :, 0].T
+        for unit, row in enumerate(weights):
+            center = offset + stride * unit
+            low, high = center - stride / 2, center + stride / 2
+            cover = [max(0.0, min(high, y + 0.5) - max(low, y - 0.5)) for y in range(pixels)]
+            if sum(cover) == 0:
+                cover = [float(y == min(max(round(center), 0), pixels - 1)) for y in range(pixels)]
+            assert row.tolist() == pytest.approx([c / sum(cover) for c in cover], abs=1e-9)
+
+    def test_stride_32_of_symmetric_padding(self):
+        """The cell of a ResNet's unit (3, 5) is centered at pixel (96, 160); the first unit's is cut by the border."""
+        field, maps = ReceptiveField((32, 32), (0, 0)), torch.zeros(1, 1, 224, 224, dtype=torch.float64)
+        maps[..., 81:112, 145:176] = 1  # without the pixels on either side, which the cell covers by half
+        maps[..., :16, :16] = 1
+        pooled = field.pool(maps, (7, 7))
+        assert pooled[0, 0, 3, 5].item() == pytest.approx((31 / 32) ** 2)
+        assert pooled[0, 0, 0, 0].item() == pytest.approx((16 / 16.5) ** 2)
+
+    def test_gradient(self):
+        field, maps = ReceptiveField((4, 3), (1, 0.5)), torch.randn(1, 2, 9, 8, dtype=torch.float64, requires_grad=True)
+        assert torch.autograd.gradcheck(lambda m: field.pool(m, (3, 4)), maps)

@@ -140,8 +140,8 @@ class TestGradients:
 class TestTerms:
     def test_feature_fraction_is_the_definition(self, batch, net):
         images, labels, masks = batch
-        config = SIBConfig(layers="auto", masks="given", background="fraction", foreground="cka", cotangent="logit")
-        terms = SIBLoss(config)(net, images, labels, masks)
+        options = {"background": "fraction", "foreground": "cka", "cotangent": "logit", "align": "half_pixel"}
+        terms = SIBLoss(SIBConfig(layers="auto", masks="given", **options))(net, images, labels, masks)
         features = net.features(images)
         # The head is linear behind global average pooling: dz_y / da = w_y / (h w), the same everywhere.
         c = torch.einsum("bchw,bc->bhw", features, net.classifier.weight[labels]) / features[0, 0].numel()
@@ -157,7 +157,7 @@ class TestTerms:
 
     def test_background_swap_is_the_definition(self, batch, net):
         images, labels, masks = batch
-        config = SIBConfig("linear", 0.0, 0.0, layers="auto", masks="given", background_swap=0.5)
+        config = SIBConfig("linear", 0.0, 0.0, "auto", "given", background_swap=0.5, align="half_pixel")
         terms = SIBLoss(config)(net, images, labels, masks)
         a, m = net.features(images), F.avg_pool2d(masks.double(), 4)
         mean_background = (a * (1 - m)).sum((2, 3)) / (1 - m).sum((2, 3))

@@ -14,6 +14,7 @@ from sibx.models.layers import eval_mode, to_grid
 
 ROOMY = 608  # side of the probing image: receptive fields of the usual networks fit around its central unit
 FAINT = 1e-6  # the probing image's value: all activations stay positive and far from where ReLU6 and the like saturate
+OTHERWISE = "(use align='half_pixel' otherwise)"
 
 
 class ReceptiveField(NamedTuple):
@@ -34,6 +35,26 @@ class ReceptiveField(NamedTuple):
         """
         rows, columns = (self._interpolation(axis, maps.shape[2 + axis], size[axis]).to(maps) for axis in (0, 1))
         return rows @ maps @ columns.T
+
+    def pool(self, maps: Tensor, grid_size: tuple[int, int]) -> Tensor:
+        """Average maps (B, C, H, W) over the cell of every unit of a grid (h, w): what the unit should know of them.
+
+        The cell of a unit is as wide as the stride and centered where the unit looks; pixel y covers
+        ``[y - 1/2, y + 1/2)``. Parts of a cell outside the image do not count; a cell wholly outside takes the nearest
+        pixel. For patches side by side this is plain average pooling. Differentiable; every weight row sums to 1.
+        """
+        rows, columns = (self._averaging(axis, grid_size[axis], maps.shape[2 + axis]).to(maps) for axis in (0, 1))
+        return rows @ maps @ columns.T
+
+    def _averaging(self, axis: int, units: int, pixels: int) -> Tensor:
+        """Weights (units, pixels): the share of every cell that each pixel covers; each row sums to 1."""
+        centers = self.offset[axis] + self.stride[axis] * torch.arange(units, dtype=torch.float64).unsqueeze(1)
+        pixel = torch.arange(pixels)
+        half = self.stride[axis] / 2
+        cover = torch.minimum(centers + half, pixel + 0.5) - torch.maximum(centers - half, pixel - 0.5)
+        nearest = (pixel == centers.round().clamp(0, pixels - 1)).double()
+        weights = torch.where((cover > 0).any(1, keepdim=True), cover.clamp(min=0), nearest)
+        return weights / weights.sum(1, keepdim=True)
 
     def _interpolation(self, axis: int, units: int, pixels: int) -> Tensor:
         """Weights (pixels, units) of linear interpolation; each row sums to 1."""
@@ -64,7 +85,8 @@ def receptive_field(model: nn.Module, layer: nn.Module, images: Tensor, *others:
     known = _KNOWN.setdefault(layer, {})
     size = (images.shape[2], images.shape[3])
     if size not in known:
-        with torch.inference_mode(False), torch.enable_grad():
+        exact = torch.autocast(images.device.type, enabled=False)
+        with torch.inference_mode(False), torch.enable_grad(), exact:
             known[size] = _measure(*_probe(model, layer, images, others))
     return known[size]
 
@@ -101,6 +123,8 @@ def _run(model: nn.Module, layer: nn.Module, like: Tensor, others: tuple[Any, ..
     finally:
         handle.remove()
     require(bool(outputs), "layer", "run in the model's forward pass", layer)
+    is_map = isinstance(outputs[0], Tensor) and outputs[0].ndim in (3, 4)
+    require(is_map, "layer", "output a feature map (B, C, h, w) or tokens (B, N, D)", outputs[0])
     return to_grid(outputs[0], (leaf.shape[2], leaf.shape[3]))[0].mean(0), leaf
 
 
@@ -109,7 +133,8 @@ def _measure(units: Tensor, leaf: Tensor) -> ReceptiveField:
     for axis in (0, 1):
         middle = [n // 2 for n in units.shape]
         before = [m - (a == axis) for a, m in enumerate(middle)]
-        require(middle[axis] > 0, "layer", "have at least two units along each axis", tuple(units.shape))
+        rule = f"have at least two units along each axis {OTHERWISE}"
+        require(middle[axis] > 0, "layer", rule, tuple(units.shape))
         low, high = (_center(units[i, j], leaf, axis) for i, j in (before, middle))
         stride = round(2 * (high - low)) / 2
         found.append((stride, round(2 * (high - stride * middle[axis])) / 2))
@@ -119,7 +144,7 @@ def _measure(units: Tensor, leaf: Tensor) -> ReceptiveField:
 
 def _center(unit: Tensor, leaf: Tensor, axis: int) -> float:
     """The point along an axis about which a unit's gradient is symmetric, also where the border cuts it off."""
-    rule = "have units that each look at a place of their own (draw it with align='half_pixel' otherwise)"
+    rule = f"have units that each look at a place of their own {OTHERWISE}"
     require(unit.requires_grad, "layer", rule, "one without")
     (gradient,) = torch.autograd.grad(unit, leaf, retain_graph=True)
     profile = gradient[0].double().sum((0, 2 - axis))

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from sibx._checks import check_choice, check_range, require
 from sibx.attribution.soft_mask import DensityMask, TopShare
 from sibx.datasets.transforms import Augmentation
+from sibx.train.alignment import Alignment
 from sibx.train.guidance import GuidanceConfig
 from sibx.train.hsic import Estimator, Kernel
 
@@ -40,6 +41,11 @@ class SIBConfig:
             the label, ``ones``.
         background_swap: weight of the cross-entropy with the background features of another image (not in the paper).
         mask: turns R or the evidence into M: ``DensityMask`` (the paper) or ``TopShare``.
+        align: how masks and images reach a feature layer's grid, and self masks the image: ``receptive_field``, by
+            where its units look (``ReceptiveField``, measured once by running the model on one image), the default
+            because CAMs are drawn there as well; ``half_pixel``, by dividing the image into equal cells: for layers
+            that cannot be measured. In a network of stride 32 the two are 16 pixels apart, and one trained the second
+            way learns to look that far aside. In input space they are the same.
 
     Raises:
         ValueError: a field outside its range, or fields that contradict each other.
@@ -60,6 +66,7 @@ class SIBConfig:
     cotangent: Literal["probability", "log_probability", "logit", "centered_logit", "ones"] = "probability"
     background_swap: float = 0.0
     mask: DensityMask | TopShare = field(default_factory=DensityMask)
+    align: Alignment = "receptive_field"
 
     def __post_init__(self) -> None:
         check_choice("form", self.form, ("linear", "exponential"))
@@ -74,6 +81,7 @@ class SIBConfig:
         check_range("projection", 1 if self.projection is None else self.projection, 1)
         cotangents = ("probability", "log_probability", "logit", "centered_logit", "ones")
         check_choice("cotangent", self.cotangent, cotangents)
+        check_choice("align", self.align, get_args(Alignment))
         hard_online = self.masks == "self-online" and isinstance(self.mask, TopShare) and not self.detach_mask
         require(not hard_online, "mask", "be differentiable unless detach_mask=True", self.mask)
         swap_online = self.background_swap > 0 and self.masks == "self-online"

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -11,6 +10,7 @@ from tqdm import tqdm
 from sibx.attribution.vjp import differentiate, potential
 from sibx.datasets.base import MaskedDataset, collate
 from sibx.models.layers import eval_mode, find_cam_layer, record, resolve_layer, to_grid
+from sibx.train.alignment import draw, layer_field
 from sibx.train.config import SIBConfig
 
 SHIFT = 1 / 16  # of a side: half a cell of a stride-8 net at 64 px; averages out the grid's phase
@@ -60,14 +60,14 @@ def self_masks(
 ) -> Tensor:
     """Compute the frozen self masks of a model, one per image of the data set, in its order.
 
-    The evidence at the layer (class evidence, or the strength of the VJP, by ``config.mask_source``) is resized
-    bilinearly to the image, averaged over four copies of it (mirrored or not, shifted by 1/16 of a side or not, each
-    moved back), and turned into a mask by ``config.mask``, which is then cut at 1/2.
+    The evidence at the layer (class evidence, or the strength of the VJP, by ``config.mask_source``) is drawn at the
+    image's size (by ``config.align``), averaged over four copies of it (mirrored or not, shifted by 1/16 of a side or
+    not, each moved back), and turned into a mask by ``config.mask``, which is then cut at 1/2.
 
     Args:
         model: the starting model; evaluated in eval mode and left in the mode it was in.
         dataset: images; their masks are not looked at.
-        config: ``layers`` (the last one counts), ``mask_source``, ``cotangent`` and ``mask``.
+        config: ``layers`` (the last one counts), ``mask_source``, ``cotangent``, ``align`` and ``mask``.
         batch_size: images per pass.
         device: where to compute; None = the model's.
         progress: whether to show a progress bar on stderr.
@@ -76,7 +76,7 @@ def self_masks(
         (N, 1, H, W) bool on the CPU.
 
     Raises:
-        ValueError: a layer that does not exist or outputs no feature map.
+        ValueError: a layer that does not exist, outputs neither a feature map nor tokens, or cannot be aligned.
     """
     device = device or next(model.parameters()).device
     layer = list(layer_weights(model, config))[-1]
@@ -91,12 +91,13 @@ def self_masks(
 
 def _averaged_evidence(model: nn.Module, layer: str, images: Tensor, config: SIBConfig) -> Tensor:
     shift = round(SHIFT * images.shape[-1])
-    total = torch.zeros_like(images[:, :1])
+    total, size = torch.zeros_like(images[:, :1]), (images.shape[2], images.shape[3])
+    field = layer_field(model, layer, images, config.align)
     for mirrored in (False, True):
         for step in (0, shift):
             copy = images.roll((step, step), (2, 3))
             evidence = _evidence(model, layer, copy.flip(-1) if mirrored else copy, config)
-            evidence = F.interpolate(evidence, images.shape[2:], mode="bilinear")
+            evidence = draw(evidence, size, field)
             total += (evidence.flip(-1) if mirrored else evidence).roll((-step, -step), (2, 3))
     return total
 

@@ -27,6 +27,7 @@ from sibx._checks import (
 )
 from sibx.attribution.vjp import differentiate, potential
 from sibx.models.layers import find_cam_layer, record, resolve_layer, to_grid
+from sibx.train.alignment import Alignment, layer_field, pool
 
 EPSILON = 1e-12  # keeps a quotient finite where no attribution is positive; every numerator is then zero too
 
@@ -164,6 +165,7 @@ class GuidanceConfig:
         weight: of the term, at least 0.
         layer: for ``energy-cam``: dotted name; ``"auto"`` = the last feature map (``find_cam_layer``). GuidanceLoss
             looks ``"auto"`` up at every call, by running the model on one small image; ``fine_tune`` does it once.
+        align: for ``energy-cam``: how masks reach the layer's grid, as in SIBConfig.
 
     Raises:
         ValueError: a field outside its range, or a layer for a method that uses none.
@@ -172,12 +174,14 @@ class GuidanceConfig:
     method: Method
     weight: float
     layer: str = "auto"
+    align: Alignment = "receptive_field"
 
     masks: ClassVar[Literal["given"]] = "given"  # where they come from, as in SIBConfig
 
     def __post_init__(self) -> None:
         check_choice("method", self.method, get_args(Method))
         check_range("weight", self.weight, 0)
+        check_choice("align", self.align, get_args(Alignment))
         rule = f"be 'auto' for method={self.method!r}, which uses none"
         require(self.method == "energy-cam" or self.layer == "auto", "layer", rule, self.layer)
 
@@ -246,7 +250,9 @@ class GuidanceLoss(nn.Module):
         """Logits and the term of a method that penalizes a gradient."""
         scalar, penalty = _EXPLAINED[self.config.method]
         layer = self.config.resolved(model).layer
-        modules = {layer: resolve_layer(model, layer)} if self.config.method == "energy-cam" else {}
+        on_layer = self.config.method == "energy-cam"
+        modules = {layer: resolve_layer(model, layer)} if on_layer else {}
+        field = layer_field(model, layer if on_layer else "input", images, self.config.align)
         leaf = images.requires_grad_()
         # The fused kernels of attention have no second derivative.
         kernel = sdpa_kernel(SDPBackend.MATH)
@@ -257,7 +263,7 @@ class GuidanceLoss(nn.Module):
             point = activations.get(layer, leaf)
             (gradients,) = differentiate(scalar(logits, labels), [point], create_graph=True)
         gradients, point = (to_grid(t, (images.shape[2], images.shape[3])) for t in (gradients, point))
-        pooled = F.adaptive_avg_pool2d(masks.to(point.dtype), (point.shape[2], point.shape[3]))
+        pooled = pool(masks.to(point.dtype), (point.shape[2], point.shape[3]), field)
         rows = masks.flatten(1).any(1)
         return logits, penalty(gradients, point, pooled)[rows].sum() / rows.sum().clamp(min=1)
 

@@ -3,7 +3,8 @@
 Where this departs from the paper (``SIBConfig.published()`` departs nowhere):
 
 - VJPs may be taken at feature layers. Their strength there is the contribution ``|sum_k R_k a_k|`` per position, and
-  masks and images are area-averaged to the layer's grid.
+  masks and images are averaged over the cells around the points where its
+  units look (``align``).
 - Masks may come from the data or from the starting model, and may be detached.
 - ``fraction`` and ``cka`` are the two terms without their scale; ``log_probability`` and the centered logit are
   cotangents that neither saturate nor reward flipping the sign of the contributions.
@@ -27,6 +28,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from sibx._checks import check_images, check_labels, check_logits, check_masks, check_same_batch, require
 from sibx.attribution.vjp import differentiate, potential
 from sibx.models.layers import record, resolve_layer, to_grid
+from sibx.train.alignment import layer_field, pool
 from sibx.train.config import SIBConfig
 from sibx.train.distributed import gather_rows, world_size
 from sibx.train.evidence import class_evidence, contribution, layer_weights
@@ -37,11 +39,11 @@ from sibx.train.terms import (
     LayerTerms,
     LossTerms,
     Parts,
+    Point,
     background_of_images,
     full_precision,
     gradients_on,
     no_autocast,
-    pool,
     share_of_positive,
 )
 
@@ -121,7 +123,9 @@ class SIBLoss(nn.Module):
         # Behind frozen weights a feature map would have no graph, and no VJP.
         frozen = not all(p.requires_grad for p in model.parameters())
         leaf = batch.images.detach().requires_grad_("input" in layers or frozen)
-        swap = BackgroundSwap(batch.masks, modules) if self.config.background_swap > 0 else None
+        fields = {name: layer_field(model, name, batch.images, self.config.align) for name in layers}
+        last = fields[list(layers)[-1]]
+        swap = BackgroundSwap(batch.masks, modules, last) if self.config.background_swap > 0 else None
         rewrites = swap.rewrites if swap else None
         # The fused kernels of attention have no second derivative.
         with sdpa_kernel(SDPBackend.MATH):
@@ -131,42 +135,46 @@ class SIBLoss(nn.Module):
         check_logits(logits, len(leaf) * (2 if swap else 1))
         check_labels(batch.labels, logits[: len(leaf)])
         with no_autocast(leaf):
-            return self._terms(full_precision(logits), {"input": leaf, **activations}, layers, batch)
+            outputs = {"input": leaf, **activations}
+            points = {name: Point(outputs[name], weight, fields[name]) for name, weight in layers.items()}
+            return self._terms(full_precision(logits), points, batch)
 
-    def _terms(self, logits: Tensor, points: Mapping[str, Tensor], layers: Mapping[str, float], batch: Batch) -> Parts:
+    def _terms(self, logits: Tensor, points: Mapping[str, Point], batch: Batch) -> Parts:
         """Take every term, given the logits of the images and, if they were swapped, of their second versions."""
         clean, swapped = logits.split([len(batch.images), len(logits) - len(batch.images)])
         scalar = potential(clean, self.config.cotangent, batch.labels)
-        gradients = differentiate(scalar, [points[name] for name in layers], create_graph=True)
+        gradients = differentiate(scalar, [p.tensor for p in points.values()], create_graph=True)
         # Images without an object pixel have no background either.
         objects = torch.ones_like(batch.labels) if batch.masks is None else batch.masks.flatten(1).sum(1)
         rows, labels = gather_rows(objects) > 0, gather_rows(batch.labels)
         enough = int(rows.sum()) >= MINIMUM_ROWS[self.config.estimator]
         terms, share = {}, clean.new_full((), torch.nan)
-        for (name, weight), gradient in zip(layers.items(), gradients, strict=True):
-            vjp_map, activations = (to_grid(full_precision(t), batch.size) for t in (gradient, points[name]))
-            mask = self._mask(clean, points[name], vjp_map, batch)
+        for (name, point), gradient in zip(points.items(), gradients, strict=True):
+            vjp_map, activations = (to_grid(full_precision(t), batch.size) for t in (gradient, point.tensor))
+            mask = self._mask(clean, point, vjp_map, batch)
             strength = vjp_map if name == "input" else contribution(vjp_map, activations)
             share = share if name == "input" else share_of_positive(strength.detach())
             if enough:
-                f = self._foreground(vjp_map, batch.images, mask, rows)
+                f = self._foreground(
+                    vjp_map, pool(full_precision(batch.images), _grid(vjp_map), point.field), mask, rows
+                )
                 b = background_of_images(self.config.background, vjp_map, strength.abs(), mask)
-                terms[name] = LayerTerms(weight, f, gather_rows(b)[rows].mean())
+                terms[name] = LayerTerms(point.weight, f, gather_rows(b)[rows].mean())
         swap = F.cross_entropy(gather_rows(swapped)[rows], labels[rows]) if len(swapped) and rows.any() else None
         return Parts(F.cross_entropy(gather_rows(clean), labels), terms, swap, clean, mask, vjp_map, share)
 
-    def _mask(self, logits: Tensor, point: Tensor, vjp_map: Tensor, batch: Batch) -> Tensor:
+    def _mask(self, logits: Tensor, point: Point, vjp_map: Tensor, batch: Batch) -> Tensor:
         """M (B, 1, h, w) at the grid of one layer."""
         if self.config.masks != "self-online":
             assert batch.masks is not None
-            return pool(batch.masks.to(vjp_map.dtype), vjp_map)
+            return pool(batch.masks.to(vjp_map.dtype), _grid(vjp_map), point.field)
         by_class = self.config.mask_source == "class-evidence"
-        mask = self.config.mask(class_evidence(logits, point, batch.size) if by_class else vjp_map)
+        mask = self.config.mask(class_evidence(logits, point.tensor, batch.size) if by_class else vjp_map)
         return mask.detach() if self.config.detach_mask else mask
 
     def _foreground(self, vjp_map: Tensor, images: Tensor, mask: Tensor, rows: Tensor) -> Tensor:
-        """HSIC or CKA of the global batch's images marked in ``rows``."""
-        pairs = (unit_rows(vjp_map * mask), unit_rows(pool(full_precision(images), vjp_map) * mask))
+        """HSIC or CKA of R M and x M, x at the grid of R, over the global batch's images marked in ``rows``."""
+        pairs = (unit_rows(vjp_map * mask), unit_rows(images * mask))
         a, b = (gather_rows(self._project(pair) if self._project else pair)[rows] for pair in pairs)
         dependence = hsic if self.config.foreground == "hsic" else cka
         return dependence(a, b, kernel=self.config.kernel, estimator=self.config.estimator)
@@ -182,3 +190,7 @@ class SIBLoss(nn.Module):
         require(masks is not None or not needed, "masks", rule, None)
         if masks is not None:
             check_masks(masks, images)
+
+
+def _grid(maps: Tensor) -> tuple[int, int]:
+    return maps.shape[2], maps.shape[3]

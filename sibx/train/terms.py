@@ -5,10 +5,11 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sibx.models.layers import record, to_grid
+from sibx.models.receptive_field import ReceptiveField
+from sibx.train.alignment import pool
 from sibx.train.distributed import gather_rows, previous_rows
 
 EPSILON = 1e-12  # keeps a fraction finite where R is exactly zero; such an image then contributes zero
@@ -45,6 +46,14 @@ class LossTerms(NamedTuple):
     vjp: Tensor
     saturated: Tensor
     positive_share: Tensor
+
+
+class Point(NamedTuple):
+    """Where a VJP is taken: the image or a layer's output, in the graph, with its weight and where its units look."""
+
+    tensor: Tensor
+    weight: float
+    field: ReceptiveField | None
 
 
 class LayerTerms(NamedTuple):
@@ -132,11 +141,6 @@ def share_of_positive(contributions: Tensor) -> Tensor:
     return positive / everything
 
 
-def pool(tensor: Tensor, like: Tensor) -> Tensor:
-    """Average (B, C, H, W) over areas to the grid of another tensor; the identity when it is the same."""
-    return F.adaptive_avg_pool2d(tensor, (like.shape[2], like.shape[3]))
-
-
 class BackgroundSwap:
     """Lets the model's tail see every image twice: as it is, and with another image's background features.
 
@@ -146,9 +150,9 @@ class BackgroundSwap:
     stay the image's own.
     """
 
-    def __init__(self, masks: Tensor | None, modules: Mapping[str, nn.Module]):
+    def __init__(self, masks: Tensor | None, modules: Mapping[str, nn.Module], field: ReceptiveField | None):
         assert masks is not None
-        self.masks = masks
+        self.masks, self.field = masks, field
         self.layer = dict([list(modules.items())[-1]])
         self.rewrites: dict[str, Callable[[Tensor], Tensor]] = dict.fromkeys(self.layer, self._rewrite)
         self._tokens: Tensor | None = None
@@ -176,7 +180,7 @@ class BackgroundSwap:
         return self._tokens
 
     def _mix(self, grid: Tensor) -> Tensor:
-        mask = pool(self.masks.to(grid.dtype), grid)
+        mask = pool(self.masks.to(grid.dtype), (grid.shape[2], grid.shape[3]), self.field)
         outside = 1 - mask
         background = (grid * outside).sum((2, 3), keepdim=True) / outside.sum((2, 3), keepdim=True).clamp(min=1)
         return grid * mask + outside * previous_rows(background)
