@@ -34,7 +34,7 @@ def main(
     left: Path,
     right: Path,
     classes: tuple[int, int],
-    weights: str,
+    weights: str | None,
     model: str = "mobilenet_v2",
     out: Path = Path("gallery.png"),
 ) -> None:
@@ -44,7 +44,7 @@ def main(
         left: photograph of the first class.
         right: photograph of the second class.
         classes: the two ImageNet class indices.
-        weights: ImageNet weights: "default", or the path of a state dict.
+        weights: ImageNet weights: "default", the path of a state dict, or None for random ones.
         model: key of MODELS.
         out: file to write.
     """

@@ -21,6 +21,14 @@ from sibx.attribution.controls import center
 from sibx.datasets import InMemoryDataset, spread
 from sibx.evaluation import bootstrap_mean
 
+# What is better than what, paired over images.
+PAIRS = (
+    ("Grad-CAM, receptive field", "Grad-CAM, half pixel"),
+    ("LayerCAM, receptive field", "LayerCAM, half pixel"),
+    ("R M (published M)", "R"),
+    ("R M (M of the L2 norm)", "R M (published M)"),
+    ("R M (published M)", "center M"),
+)
 METRICS = ("foreground_focus", "background_suppression", "pointing_game", "iou")
 L2 = DensityMask(reduce="l2")
 OURS = "our own measurement"
@@ -73,14 +81,18 @@ def candidates(middle_layer: str) -> list[MethodSpec]:
     ]
 
 
-def measure(model: nn.Module, dataset: InMemoryDataset, middle_layer: str) -> pd.DataFrame:
-    """One row per method and metric: mean over images, 95 % interval, number of images with a score."""
-    results = evaluate(model.eval(), dataset, methods=candidates(middle_layer), metrics=METRICS, batch_size=16)
-    rows = []
-    for (method, metric), part in results.rows.groupby(["method", "metric"], sort=False):
-        interval = bootstrap_mean(part["value"].to_numpy())
-        rows.append({"set": dataset.name, "method": method, "metric": metric, **interval._asdict()})
-    return pd.DataFrame(rows)
+def measure(model: nn.Module, dataset: InMemoryDataset, methods: list[MethodSpec]) -> pd.DataFrame:
+    """One row per method (or pair of methods) and metric: mean over images, 95 % interval, images with a score."""
+    results = evaluate(model.eval(), dataset, methods=methods, metrics=METRICS, batch_size=16)
+    wide = results.rows.pivot(index="image_id", columns=["method", "metric"], values="value")
+    names = [m.name for m in methods]
+    values = {(name, metric): wide[name, metric] for name in names for metric in METRICS}
+    for first, second in (pair for pair in PAIRS if set(pair) <= set(names)):
+        values |= {(f"{first} - {second}", m): wide[first, m] - wide[second, m] for m in METRICS}
+    return pd.DataFrame(
+        {"set": dataset.name, "method": name, "metric": metric, **bootstrap_mean(column.to_numpy())._asdict()}
+        for (name, metric), column in values.items()
+    )
 
 
 def main(
@@ -104,12 +116,12 @@ def main(
     if threads is not None:
         torch.set_num_threads(threads)
     torch.manual_seed(0)
-    tables = [measure(_train_tiny(), _load("synthetic", None, 64, "val", images), "features.5")]
+    tables = [measure(_train_tiny(), _load("synthetic", None, 64, "val", images), candidates("features.5"))]
     photographs = [("oxford-pets", pets, "val", {}), ("msrc-v2", msrc, "test", {"void": "background"})]
     for name, root, split, options in photographs:
         if root is not None:
             network = build_model("mobilenet_v2", 1000, weights)
-            tables.append(measure(network, _load(name, root, 224, split, images, **options), "features.13"))
+            tables.append(measure(network, _load(name, root, 224, split, images, **options), candidates("features.13")))
     scores = pd.concat(tables, ignore_index=True)
     out.mkdir(parents=True, exist_ok=True)
     scores.to_csv(out / "scores.csv", index=False)
@@ -130,10 +142,13 @@ def _load(name: str, root: str | None, size: int, split: str, images: int, **opt
 
 
 def _markdown(name: object, scores: pd.DataFrame) -> str:
-    table = scores.pivot(index="method", columns="metric", values="mean").loc[scores["method"].unique(), list(METRICS)]
     lines = [f"### {name} ({scores['n'].max()} images)", "", "| method | " + " | ".join(METRICS) + " |"]
     lines.append("|---" * (len(METRICS) + 1) + "|")
-    lines += [f"| {method} | " + " | ".join(f"{v:.3f}" for v in values) + " |" for method, values in table.iterrows()]
+    for method, part in scores.groupby("method", sort=False):
+        cells = part.set_index("metric").loc[list(METRICS)].itertuples()
+        is_pair = " - " in str(method)
+        texts = [f"{c.mean:+.3f} [{c.low:+.3f}, {c.high:+.3f}]" if is_pair else f"{c.mean:.3f}" for c in cells]
+        lines.append(f"| {method} | " + " | ".join(texts) + " |")
     return "\n".join(lines)
 
 

@@ -122,11 +122,11 @@ class SafeAttribution(GradientAttribution):
         joined = tuple(torch.cat(rows).contiguous() for rows in zip(*parts, strict=True))
         if not self.create_graph:
             joined = tuple(a.detach() for a in joined)
+        if all(t.sum().isfinite() for t in tensors):
+            return joined
         # Some backward passes (ReLU) turn NaN into finite zeros; a broken image must not look explained.
         broken = torch.stack([~t.isfinite().flatten(1).all(1) for t in tensors]).any(0)
-        if broken.any():
-            joined = tuple(torch.where(broken.view(-1, *[1] * (a.ndim - 1)), torch.nan, a) for a in joined)
-        return joined
+        return tuple(torch.where(broken.view(-1, *[1] * (a.ndim - 1)), torch.nan, a) for a in joined)
 
     def _columns(self, target: Any, tensors: tuple[Tensor, ...], extra: tuple[Any, ...]) -> list[Any]:
         """Several classes per image as one target per class."""
