@@ -5,8 +5,9 @@ from sibx.train.distributed import gather_rows
 from sibx.train.evidence import class_evidence, contribution, self_masks
 from sibx.train.guidance import GuidanceConfig, GuidanceLoss, GuidanceTerms
 from sibx.train.hsic import cka, hsic
-from sibx.train.loop import FineTuneResult, accuracy, fine_tune, predict
+from sibx.train.loop import FineTuneResult, fine_tune
 from sibx.train.objective import SIBLoss
+from sibx.train.scoring import accuracy, predict
 from sibx.train.terms import LossTerms
 
 __all__ = [

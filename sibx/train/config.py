@@ -173,6 +173,8 @@ class TrainConfig:
             each other's VJP); ``train``: when training from scratch.
         seed: of the order and the augmentation.
         workers: processes that load the data; 0 = the one that trains.
+        checkpoint_every: steps, at least 1, between checkpoints; None = one at the end of every epoch, which is written
+            in any case.
         tensorboard: also log for TensorBoard, which has to be installed.
 
     Raises:
@@ -200,6 +202,7 @@ class TrainConfig:
     batch_norm: Literal["eval", "train"] = "eval"
     seed: int = 0
     workers: int = 0
+    checkpoint_every: int | None = None
     tensorboard: bool = False
 
     def __post_init__(self) -> None:
@@ -209,7 +212,7 @@ class TrainConfig:
         check_choice("augmentation", self.augmentation, ("none", "flip", "flip_crop"))
         check_choice("batch_norm", self.batch_norm, ("eval", "train"))
         check_choice("amp", self.amp or "bfloat16", ("bfloat16", "float16"))
-        lowest = {"epochs": 1, "batch_size": 2, "accumulate": 1, "patience": 1}
+        lowest = {"epochs": 1, "batch_size": 2, "accumulate": 1, "patience": 1, "checkpoint_every": 1}
         for name in ("learning_rate", "weight_decay", "head_learning_rate", "clip_norm", "workers", *lowest):
             if getattr(self, name) is not None:
                 check_range(name, getattr(self, name), lowest.get(name, 0))

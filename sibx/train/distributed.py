@@ -7,7 +7,7 @@ parameters ``N dL/drows_r drows_r/dtheta``. DistributedDataParallel averages tha
 is left over.
 """
 
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -15,10 +15,31 @@ from torch import Tensor
 
 from sibx._checks import require
 
+T = TypeVar("T")
+
 
 def world_size() -> int:
     """Return the number of ranks of the default process group, 1 without one."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """Return this process's rank in the default process group, 0 without one."""
+    return dist.get_rank() if world_size() > 1 else 0
+
+
+def gather_objects(value: T) -> list[T]:
+    """Return every rank's value, which is pickled, in rank order; every rank has to call it."""
+    values: list[Any] = [value] * world_size()
+    if world_size() > 1:
+        dist.all_gather_object(values, value)
+    return values
+
+
+def mean_over_ranks(values: dict[str, float]) -> dict[str, float]:
+    """Return the mean over ranks of every value; every rank has to call it, with the same names."""
+    gathered = gather_objects(values)
+    return {k: sum(of_rank[k] for of_rank in gathered) / len(gathered) for k in values}
 
 
 def gather_rows(rows: Tensor) -> Tensor:

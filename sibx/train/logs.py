@@ -14,9 +14,9 @@ from sibx.models.checkpoint import write_atomically
 class Meter:
     """Means of named values; ``sums`` and ``count`` are all of its state."""
 
-    def __init__(self) -> None:
-        self.sums: dict[str, float] = {}
-        self.count = 0
+    def __init__(self, sums: dict[str, float] | None = None, count: int = 0):
+        self.sums = sums or {}
+        self.count = count
 
     def add(self, terms: Sequence[Mapping[str, Tensor]]) -> dict[str, float]:
         """Add a step's micro-batches; return the last one's values."""

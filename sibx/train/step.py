@@ -34,8 +34,9 @@ class Learner:
     """
 
     def __init__(self, model: nn.Module, objective: Objective, config: TrainConfig, steps: int):
-        self.model, self.objective, self.config = model, objective, config
+        self.model, self.config = model, config
         self.device = next(model.parameters()).device
+        self.objective = None if objective is None else objective.to(self.device)
         self.average = model if config.ema is None else copy.deepcopy(model).eval()
         self.optimizer, self.schedule = _optimizer(model, config, steps)
         rule = "be None or 'bfloat16' without a GPU"
@@ -58,6 +59,18 @@ class Learner:
         terms = [self._backward(batch.to(self.device), ramp, len(batches)) for batch in batches]
         self._update()
         return terms
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that a step changes, as tensors and plain values."""
+        names = ["model", "optimizer", "schedule", "scaler"]
+        names += ["average"] if self.config.ema is not None else []
+        names += ["objective"] if self.objective is not None else []
+        return {name: getattr(self, name).state_dict() for name in names}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go to a state that ``state_dict`` returned."""
+        for name, part in state.items():
+            getattr(self, name).load_state_dict(part)
 
     def set_mode(self) -> None:
         """Put the model in train mode, but for BatchNorm where the settings keep its statistics."""

@@ -1,0 +1,164 @@
+"""A training run from its first step to its last, across interruptions."""
+
+import copy
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from tqdm import tqdm
+
+from sibx.datasets.base import MaskedDataset
+from sibx.train.checkpoints import Checkpoints
+from sibx.train.distributed import gather_objects, mean_over_ranks, rank, world_size
+from sibx.train.logs import Board, Meter, write_csv
+from sibx.train.order import EpochPlan, epoch_plans, labels_of, load
+from sibx.train.rng import restore_rng, rng_state
+from sibx.train.scoring import accuracy
+from sibx.train.step import Learner
+
+
+@dataclass(slots=True)
+class Position:
+    """Where a run is, ``step`` steps into ``epoch``, both counted from 0, and what it has seen on the way.
+
+    Attributes:
+        epoch: epochs completed.
+        step: steps taken in this epoch.
+        elapsed: seconds spent in this epoch.
+        history: one line per epoch, see FineTuneResult.
+        seconds: of every epoch.
+        rates: the learning rate after every epoch.
+        best: weights of the best epoch so far, where they are to be kept.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    elapsed: float = 0.0
+    history: list[dict[str, float]] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    rates: list[float] = field(default_factory=list)
+    best: dict[str, Tensor] | None = None
+
+
+class Run:
+    """Trains a learner to the end, or from where a checkpoint left it.
+
+    Args:
+        learner: see Learner.
+        data: to train on.
+        val_data: measured after every epoch, or None.
+        folder: for the logs, or None.
+        checkpoints: where to save; None = nowhere.
+        progress: whether to show a progress bar.
+    """
+
+    def __init__(
+        self,
+        learner: Learner,
+        data: MaskedDataset,
+        val_data: MaskedDataset | None,
+        folder: Path | None,
+        checkpoints: Checkpoints | None,
+        progress: bool,
+    ):
+        self.learner, self.config = learner, learner.config
+        self.data, self.val_data, self.checkpoints = data, val_data, checkpoints
+        self.steps = len(data) // self.config.batch_size
+        self.position, self.meter = Position(), Meter()
+        self.progress = progress and rank() == 0
+        self.folder = folder if rank() == 0 else None
+        self.board: Board | None = None
+
+    def resume(self) -> None:
+        """Go to where the newest checkpoint is, if there is one."""
+        state = self.checkpoints.load() if self.checkpoints else None
+        if state is not None:
+            self.position = Position(**state["position"])
+            self.learner.load_state_dict(state["learner"])
+            own = state["ranks"][rank()]
+            self.meter = Meter(**own["meter"])
+            restore_rng(own["rng"], self.learner.device)
+
+    def train(self) -> None:
+        """Train to the end."""
+        first = self.position.epoch
+        if self.folder is not None and self.config.tensorboard:
+            self.board = Board(self.folder / "tensorboard", first)
+        labels = labels_of(self.data) if self.config.balanced else len(self.data)
+        for plan in epoch_plans(self.config, labels, first):
+            if self._finished():
+                break
+            self._train_epoch(plan.share(rank(), world_size()))
+            self._end_epoch()
+
+    def chosen(self) -> dict[str, Tensor]:
+        """Return the weights to keep."""
+        best = self.position.best
+        return dict(self.learner.average.state_dict()) if best is None else best
+
+    def _finished(self) -> bool:
+        history, patience = self.position.history, self.config.patience
+        if patience and history and len(history) - 1 - _best_epoch(history) >= patience:
+            return True
+        return self.position.epoch == self.config.epochs
+
+    def _train_epoch(self, plan: EpochPlan) -> None:
+        position, every = self.position, self.config.checkpoint_every
+        title = f"epoch {plan.epoch + 1}/{self.config.epochs}"
+        self.learner.set_mode()
+        start = time.perf_counter() - position.elapsed
+        with tqdm(total=self.steps, initial=position.step, desc=title, leave=False, disable=not self.progress) as bar:
+            for batches in load(self.data, plan.after(position.step), self.config):
+                terms = self.learner.step(batches, self._steps_taken())
+                bar.set_postfix({k: f"{v:.3g}" for k, v in self.meter.add(terms).items()})
+                bar.update()
+                position.step += 1
+                position.elapsed = time.perf_counter() - start
+                if every and self._steps_taken() % every == 0:
+                    self._save()
+
+    def _end_epoch(self) -> None:
+        position = self.position
+        line = {"epoch": position.epoch + 1.0, **mean_over_ranks(self.meter.means())}
+        if self.val_data is not None:
+            batch_size = self.config.batch_size
+            line["val_accuracy"] = accuracy(self.learner.average, self.val_data, batch_size=batch_size)
+        position.history.append(line)
+        position.seconds.append(position.elapsed)
+        position.rates.append(self.learner.optimizer.param_groups[0]["lr"])
+        if self.config.keep == "best" and _best_epoch(position.history) == position.epoch:
+            position.best = copy.deepcopy(dict(self.learner.average.state_dict()))
+        position.epoch, position.step, position.elapsed = position.epoch + 1, 0, 0.0
+        self.meter = Meter()
+        self._log()
+        self._save()
+
+    def _steps_taken(self) -> int:
+        return self.position.epoch * self.steps + self.position.step
+
+    def _log(self) -> None:
+        if self.folder is None:
+            return
+        lines = zip(self.position.history, self.position.rates, self.position.seconds, strict=True)
+        rows = [line | {"learning_rate": rate, "seconds": seconds} for line, rate, seconds in lines]
+        write_csv(self.folder / "log.csv", rows)
+        if self.board is not None:
+            self.board.add(rows[-1])
+
+    def _save(self) -> None:
+        """Write a checkpoint; every rank has to come here, and the first one writes."""
+        if self.checkpoints is None:
+            return
+        meter = {"sums": self.meter.sums, "count": self.meter.count}
+        ranks = gather_objects({"rng": rng_state(self.learner.device), "meter": meter})
+        if rank() == 0:
+            position = {name: getattr(self.position, name) for name in Position.__dataclass_fields__}
+            state: dict[str, Any] = {"position": position, "learner": self.learner.state_dict(), "ranks": ranks}
+            self.checkpoints.save(self._steps_taken(), state)
+
+
+def _best_epoch(history: list[dict[str, float]]) -> int:
+    """Index of the highest validation accuracy, the earliest of equals."""
+    return max(range(len(history)), key=lambda epoch: history[epoch]["val_accuracy"])
