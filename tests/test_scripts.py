@@ -16,7 +16,9 @@ from sibx.models import TinyCNN
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 
 
-def script(name):
+def script(name, monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER)  # scripts import their neighbors
+
     specification = importlib.util.spec_from_file_location(f"benchmark_{name}", FOLDER / f"{name}.py")
     module = importlib.util.module_from_spec(specification)
     sys.modules[specification.name] = module  # dataclasses look their module up
@@ -24,8 +26,8 @@ def script(name):
     return module
 
 
-def test_post_hoc():
-    post_hoc = script("post_hoc")
+def test_post_hoc(monkeypatch):
+    post_hoc = script("post_hoc", monkeypatch)
     torch.manual_seed(0)
     images = InMemoryDataset.load(build_dataset("synthetic", None, "val", 32), range(3))
     wanted = {name for pair in post_hoc.PAIRS for name in pair}
@@ -38,7 +40,7 @@ def test_post_hoc():
 
 
 def test_gallery(tmp_path, monkeypatch):
-    gallery = script("gallery")
+    gallery = script("gallery", monkeypatch)
     monkeypatch.setattr(gallery, "SIDE", 32)
     monkeypatch.setattr(gallery, "QUICK", {"rise": lambda model: gallery.RISE(model, masks=10)})
     for name, color in (("a", (200, 30, 30)), ("b", (30, 30, 200))):
@@ -51,9 +53,9 @@ def test_gallery(tmp_path, monkeypatch):
         assert len(drawn.convert("RGB").getcolors(10**6)) > 1000
 
 
-def test_cost():
+def test_cost(monkeypatch):
     pytest.importorskip("pytorch_grad_cam", reason="needs the extra reference")
-    cost = script("cost")
+    cost = script("cost", monkeypatch)
     tensors = torch.rand(500, 500)
     twice = cost.Case("", lambda: [tensors @ tensors for _ in range(8)], lambda: [tensors @ tensors] * 8, 2)
     value, seconds = cost.ratio(twice, 5, "cpu")
