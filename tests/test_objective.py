@@ -1,5 +1,7 @@
 """SIBLoss around its formulas: calling modes, precision, transformers, alignment, balance, and its warning."""
 
+import re
+import warnings
 from dataclasses import replace
 from typing import get_args
 
@@ -13,7 +15,9 @@ from sibx.attribution import DensityMask, TopShare
 from sibx.models import TinyCNN, receptive_field, record
 from sibx.train import SIBConfig, SIBLoss, cka, self_masks
 from sibx.train.alignment import Alignment
+from sibx.train.balance import GradientBalance, gradient_norm
 from sibx.train.hsic import unit_rows
+from sibx.train.sign_flip import SignFlipGuard
 
 CONFIGS = {"published": SIBConfig.published(), "given": SIBConfig.recommended("given")}
 ALIGNMENTS = get_args(Alignment)
@@ -219,3 +223,166 @@ class TestAlignment:
         rows = torch.arange(32.0)  # along columns the mirrored copies take the shift out
         centers = [(m.sum((1, 3)) * rows).sum(1) / m.sum((1, 2, 3)) for m in (a, b)]
         assert 0.3 < (centers[1] - centers[0]).mean() < 0.6  # the net's units look half a pixel before their cells
+
+
+class TestGradientNorms:
+    @pytest.mark.parametrize("form", ["linear", "exponential"])
+    def test_is_the_definition(self, batch, net, form):
+        config = SIBConfig(form, 0.3, 2.0, {"input": 1.5, "features": 0.5}, "given", background_swap=0.7)
+        norms = SIBLoss(config)(net, *batch), SIBLoss(config).gradient_norms(net, *batch)
+        terms = [
+            "cross_entropy",
+            "foreground[input]",
+            "background[input]",
+            "foreground[features]",
+            "background[features]",
+        ]
+        assert list(norms[1]) == [*terms, "background_swap"]
+
+        def total(**fields):
+            return SIBLoss(replace(config, **fields))(net, *batch).total
+
+        alone = {"foreground_weight": 0.0, "background_weight": 0.0, "background_swap": 0.0}
+        plain = total(**alone)
+        expected = {
+            "cross_entropy": plain,
+            "foreground[input]": total(**alone | {"layers": {"input": 1.5}, "foreground_weight": 0.3}) - plain,
+            "background[features]": total(**alone | {"layers": {"features": 0.5}, "background_weight": 2.0}) - plain,
+            "background_swap": total(**alone | {"background_swap": 0.7}) - plain,
+        }
+        for name, value in expected.items():
+            assert norms[1][name] == pytest.approx(gradient_norm(value, list(net.parameters())).item()), name
+
+    def test_published_weights_have_no_pull(self, batch, net):
+        norms = SIBLoss().gradient_norms(net, *batch[:2])
+        assert norms["foreground"] < 1e-2 * norms["cross_entropy"]
+
+    def test_nothing_changes(self, batch):
+        net, loss = TinyCNN(5, width=8).double(), SIBLoss(replace(CONFIGS["given"], balance="gradnorm"))
+        before = {k: v.clone() for k, v in (net.state_dict() | loss.state_dict()).items()}
+        with torch.no_grad():
+            norms = loss.gradient_norms(net, *batch)
+        assert all(torch.equal(v, before[k]) for k, v in (net.state_dict() | loss.state_dict()).items())
+        assert all(p.grad is None for p in net.parameters())
+        assert net.training
+        assert all(norms.values())
+
+    def test_terms_that_there_are_not(self, batch, net):
+        images, labels, masks = batch
+        norms = SIBLoss(CONFIGS["given"]).gradient_norms(net, images, labels, masks & False)
+        assert [name for name, norm in norms.items() if norm > 0] == ["cross_entropy"]
+        net.requires_grad_(False)
+        assert set(SIBLoss(CONFIGS["given"]).gradient_norms(net, *batch).values()) == {0.0}
+
+
+class TestBalance:
+    CONFIG = replace(
+        SIBConfig.recommended("given", layers={"input": 2.0, "features": 0.5}), balance="gradnorm", balance_every=3
+    )
+
+    @pytest.mark.parametrize("form", ["linear", "exponential"])
+    def test_pulls_are_weights_times_the_cross_entropy(self, batch, net, form):
+        loss = SIBLoss(replace(self.CONFIG, form=form))
+        terms = loss(net, *batch)
+        norms = loss.gradient_norms(net, *batch)
+        yardstick = norms.pop("cross_entropy")
+        weights = [0.1 * 2, 1 * 2, 0.1 * 0.5, 1 * 0.5, 1]
+        assert [n / yardstick for n in norms.values()] == pytest.approx(weights, rel=1e-5)
+        scales = loss.balance.scales()
+        plain = SIBLoss(replace(self.CONFIG, balance="none"))(net, *batch)
+        assert torch.isclose(plain.background, terms.background)  # terms are reported as they are
+        swap = scales["background_swap"] * terms.background_swap
+        only_swap = SIBLoss(replace(self.CONFIG, form=form))
+        only_swap.load_state_dict(loss.state_dict())
+        only_swap.config = replace(only_swap.config, foreground_weight=0.0, background_weight=0.0)
+        assert torch.isclose(only_swap.eval()(net, *batch).total, terms.cross_entropy + swap)
+
+    def test_averages_run_and_checkpoints_carry_them(self, batch, net):
+        loss, seen = SIBLoss(self.CONFIG), []
+        for step in range(7):
+            with torch.no_grad():
+                net.classifier.weight *= 1.1
+            expected = SIBLoss(self.CONFIG).gradient_norms(net, *batch)["cross_entropy"]
+            before = loss.balance.norms[0].item()
+            loss(net, *batch)
+            after = loss.balance.norms[0].item()
+            seen.append(after != before)
+            if step == 3:
+                assert after == pytest.approx(0.9 * before + 0.1 * expected, rel=1e-5)
+        assert seen == [True, False, False, True, False, False, True]
+        other = SIBLoss(self.CONFIG)
+        other.load_state_dict(loss.state_dict())
+        assert torch.equal(other(net, *batch).total, loss(net, *batch).total)
+        assert other.balance.steps == 8
+
+    def test_only_training_measures(self, batch, net):
+        loss = SIBLoss(self.CONFIG)
+        loss.eval()(net, *batch)
+        with torch.no_grad():
+            loss.train()(net, *batch)
+        assert loss.balance.steps == 0
+        assert set(loss.balance.scales().values()) == {1.0}
+
+    def test_a_term_without_gradient_keeps_its_scale(self):
+        balance = GradientBalance(("cross_entropy", "a", "b"), 1)
+        balance.update({"cross_entropy": torch.tensor(2.0), "a": torch.tensor(0.0), "b": torch.tensor(1e-9)})
+        assert balance.scales() == {"cross_entropy": 1.0, "a": 1.0, "b": 1e6}
+        balance.update({"cross_entropy": torch.tensor(torch.inf), "a": torch.tensor(4.0), "b": torch.tensor(torch.nan)})
+        assert balance.scales() == {"cross_entropy": 1.0, "a": 0.5, "b": 1e6}
+
+    def test_none_has_no_state(self):
+        assert not SIBLoss().state_dict()
+
+    @pytest.mark.parametrize(
+        ("fields", "message"),
+        [
+            ({"align": "cells"}, "`align` must be one of receptive_field, half_pixel"),
+            ({"balance": "gradnrm"}, "`balance` must be one of none, gradnorm, .*did you mean 'gradnorm'"),
+            ({"balance_every": 0}, "`balance_every` must be at least 1, but got 0"),
+        ],
+    )
+    def test_bad_configs(self, fields, message):
+        with pytest.raises(ValueError, match=message):
+            SIBConfig(**fields)
+
+
+class TestSignFlip:
+    @staticmethod
+    def turn(net, sign):
+        """Make all contributions to a class speak for it, or all against it."""
+        with torch.no_grad():
+            net.features[-2].bias.fill_(3)
+            net.classifier.weight.copy_(sign * net.classifier.weight.abs())
+
+    def test_warns_once(self, batch, net):
+        loss = SIBLoss(SIBConfig(layers="auto", masks="given", cotangent="logit"))
+        self.turn(net, 1)
+        assert [loss(net, *batch).positive_share.item() for _ in range(10)] == [1] * 10
+        self.turn(net, -1)
+        assert [loss(net, *batch).positive_share.item() for _ in range(3)] == [0] * 3
+        advice = "Lower background_weight, or take the cotangent 'log_probability' instead of 'logit'"
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            for _ in range(20):
+                loss(net, *batch)
+        (warning,) = caught
+        assert re.search(rf"only 4.% of .* after 100%\)\. .* {advice}\.", str(warning.message))
+
+    def test_follows_the_running_mean(self, recwarn):
+        guard = SignFlipGuard()
+        for share in [1.0] * 200 + [0.4] * 17:
+            guard(torch.tensor(share), "log_probability")
+        assert not recwarn
+        guard(torch.tensor(0.4), "log_probability")  # 0.4 + 0.6 * 0.9^18 = 0.49
+        assert str(recwarn.pop().message).endswith("Lower background_weight.")
+
+    def test_low_from_the_start_is_no_fall(self, recwarn):
+        guard = SignFlipGuard()
+        for _ in range(50):
+            guard(torch.tensor(0.45), "logit")
+        assert not recwarn
+
+    def test_says_nothing_without_training_or_feature_layers(self, batch, net):
+        for loss in (SIBLoss(CONFIGS["given"]).eval(), SIBLoss()):
+            loss(net, *batch)
+            assert loss._guard.steps == 0

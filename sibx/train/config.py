@@ -46,6 +46,12 @@ class SIBConfig:
             because CAMs are drawn there as well; ``half_pixel``, by dividing the image into equal cells: for layers
             that cannot be measured. In a network of stride 32 the two are 16 pixels apart, and one trained the second
             way learns to look that far aside. In input space they are the same.
+        balance: ``none``: weights multiply the terms as they are (the paper); ``gradnorm``: every S-IB term is scaled
+            so that its gradient over the model's parameters is its weight times as long as the cross-entropy's
+            (``GradientBalance`` has the rule). Weights then are shares of the cross-entropy's pull, so the paper's 1000
+            is not one of them. SIBLoss in train mode measures; its buffers hold the scales.
+        balance_every: steps, at least 1, from one measurement to the next; each costs one more backward pass for the
+            cross-entropy and for every term with a weight.
 
     Raises:
         ValueError: a field outside its range, or fields that contradict each other.
@@ -67,6 +73,8 @@ class SIBConfig:
     background_swap: float = 0.0
     mask: DensityMask | TopShare = field(default_factory=DensityMask)
     align: Alignment = "receptive_field"
+    balance: Literal["none", "gradnorm"] = "none"
+    balance_every: int = 10
 
     def __post_init__(self) -> None:
         check_choice("form", self.form, ("linear", "exponential"))
@@ -82,6 +90,8 @@ class SIBConfig:
         cotangents = ("probability", "log_probability", "logit", "centered_logit", "ones")
         check_choice("cotangent", self.cotangent, cotangents)
         check_choice("align", self.align, get_args(Alignment))
+        check_choice("balance", self.balance, ("none", "gradnorm"))
+        check_range("balance_every", self.balance_every, 1)
         hard_online = self.masks == "self-online" and isinstance(self.mask, TopShare) and not self.detach_mask
         require(not hard_online, "mask", "be differentiable unless detach_mask=True", self.mask)
         swap_online = self.background_swap > 0 and self.masks == "self-online"

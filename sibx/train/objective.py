@@ -1,16 +1,21 @@
 """The S-IB loss: cross-entropy, shared information in the foreground, silence in the background.
 
-Where this departs from the paper (``SIBConfig.published()`` departs nowhere):
+Where this departs from the paper (``SIBConfig.published()`` departs nowhere at 224 px, in float32 and without masks):
 
-- VJPs may be taken at feature layers. Their strength there is the contribution ``|sum_k R_k a_k|`` per position, and
-  masks and images are averaged over the cells around the points where its
-  units look (``align``).
-- Masks may come from the data or from the starting model, and may be detached.
+- VJPs may be taken at feature layers, several at once, each with a weight; tokens are laid out as a grid. Their
+  strength there is the contribution ``|sum_k R_k a_k|`` per position, and masks and images are averaged over the cells
+  around the points where its units look (``align``).
+- The window of the density mask is 31 pixels at 224 and in proportion elsewhere.
+- Masks may come from the data or from the starting model (averaged over moved copies of the image), may be read from
+  the evidence for all classes, may be hard, and may be detached.
 - ``fraction`` and ``cka`` are the two terms without their scale; ``log_probability`` and the centered logit are
-  cotangents that neither saturate nor reward flipping the sign of the contributions.
+  cotangents that neither saturate nor reward flipping the sign of the contributions (a plain logit does: a warning says
+  so when it happens).
 - HSIC may take a Gaussian kernel, its unbiased estimator, and randomly projected rows.
 - ``background_swap`` adds the cross-entropy of the object's features on another image's mean background features.
+- ``balance`` measures gradients and scales the terms, so that weights are shares of the cross-entropy's pull.
 - An image without any object pixel (no mask known, or cropped away) takes no part in the S-IB terms.
+- Under autocast only the model runs in half precision; the paper trains in float32.
 
 Under ``torch.distributed`` every rank computes the loss of the global batch, all ranks' images in rank order, from
 gathered per-image values: the terms are the same on every rank, and DistributedDataParallel's average is the gradient
@@ -27,12 +32,14 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sibx._checks import check_images, check_labels, check_logits, check_masks, check_same_batch, require
 from sibx.attribution.vjp import differentiate, potential
-from sibx.models.layers import record, resolve_layer, to_grid
+from sibx.models.layers import frozen_batch_norm, record, resolve_layer, to_grid
 from sibx.train.alignment import layer_field, pool
+from sibx.train.balance import GradientBalance, gradient_norm
 from sibx.train.config import SIBConfig
 from sibx.train.distributed import gather_rows, world_size
 from sibx.train.evidence import class_evidence, contribution, layer_weights
 from sibx.train.hsic import MINIMUM_ROWS, RandomProjection, cka, hsic, unit_rows
+from sibx.train.sign_flip import SignFlipGuard
 from sibx.train.terms import (
     BackgroundSwap,
     Batch,
@@ -46,6 +53,7 @@ from sibx.train.terms import (
     no_autocast,
     share_of_positive,
 )
+from sibx.train.weighing import term_values, term_weights, weighted_total
 
 
 class SIBLoss(nn.Module):
@@ -67,6 +75,9 @@ class SIBLoss(nn.Module):
         super().__init__()
         self.config = config or SIBConfig()
         self._project = RandomProjection(self.config.projection) if self.config.projection else None
+        self._guard = SignFlipGuard()
+        names, every = tuple(term_weights(self.config)), self.config.balance_every
+        self.balance = GradientBalance(names, every) if self.config.balance == "gradnorm" else None
 
     def forward(self, model: nn.Module, images: Tensor, labels: Tensor, masks: Tensor | None = None) -> LossTerms:
         """Compute the loss of one batch.
@@ -87,7 +98,9 @@ class SIBLoss(nn.Module):
         recorded = torch.is_grad_enabled()
         with gradients_on():
             parts = self._parts(model, Batch(images, labels, masks).recordable())
-            total = self._total(parts)
+            if recorded and self.training:
+                self._learn(model, parts)
+            total = weighted_total(self.config, parts, self._scales())
         zero = torch.zeros_like(parts.cross_entropy)
         return LossTerms(
             total if recorded else total.detach(),
@@ -102,19 +115,47 @@ class SIBLoss(nn.Module):
             parts.positive_share,
         )
 
-    def _total(self, parts: Parts) -> Tensor:
-        total = parts.cross_entropy
-        for terms in parts.layers.values():
-            total = total + terms.weight * self._weigh(terms.foreground, terms.background)
-        if parts.background_swap is not None:
-            total = total + self.config.background_swap * parts.background_swap
-        return total
+    def gradient_norms(
+        self, model: nn.Module, images: Tensor, labels: Tensor, masks: Tensor | None = None
+    ) -> dict[str, float]:
+        """Measure how hard each term pulls at the weights: the L2 norm of its gradient over the model's parameters.
 
-    def _weigh(self, foreground: Tensor, background: Tensor) -> Tensor:
-        f, b = self.config.foreground_weight, self.config.background_weight
-        if self.config.form == "linear":
-            return b * background - f * foreground
-        return b * background.exp() + f * (-foreground).exp()
+        Terms are taken as they enter the total, with their weights (and the scales of ``balance``). One that is orders
+        of magnitude below the cross-entropy has no say. Costs a pass forward and, for every term with a weight, one
+        backward. Nothing is changed: no ``.grad``, no statistic of BatchNorm, no scale.
+
+        Args:
+            model: as for the loss; so are the others.
+            images: (B, C, H, W).
+            labels: (B,).
+            masks: (B, 1, H, W) bool.
+
+        Returns:
+            ``cross_entropy``, ``foreground``, ``background`` and, with a weight, ``background_swap`` -> norm, at least
+            0. With several layers one pair each: ``foreground[features.13]``. 0 where too few images have an object.
+
+        Raises:
+            ValueError: as for the loss.
+        """
+        self._check(images, labels, masks)
+        with gradients_on(), frozen_batch_norm(model):
+            parts = self._parts(model, Batch(images, labels, masks).recordable())
+            norms, weights, scales = self._norms(model, parts), term_weights(self.config), self._scales()
+        return {k: w * scales.get(k, 1.0) * float(norms[k]) if k in norms else 0.0 for k, w in weights.items()}
+
+    def _learn(self, model: nn.Module, parts: Parts) -> None:
+        self._guard(parts.positive_share, self.config.cotangent)
+        if self.balance is not None and self.balance.is_due():
+            self.balance.update(self._norms(model, parts))
+
+    def _scales(self) -> dict[str, float]:
+        return self.balance.scales() if self.balance is not None else {}
+
+    def _norms(self, model: nn.Module, parts: Parts) -> dict[str, Tensor]:
+        """Norms of the gradients without weights, of the terms that there are and that have a weight."""
+        weights, parameters = term_weights(self.config), [p for p in model.parameters() if p.requires_grad]
+        values = term_values(self.config, parts)
+        return {name: gradient_norm(value, parameters) for name, value in values.items() if weights[name] > 0}
 
     def _parts(self, model: nn.Module, batch: Batch) -> Parts:
         """Run the model once and take the VJPs and every term."""

@@ -1,0 +1,47 @@
+"""A guard against contributions that change sign instead of place."""
+
+import warnings
+
+from torch import Tensor
+
+MOMENTUM = 0.9  # of the running mean
+PATIENCE = 10  # steps before the mean is trusted
+BLIND = ("probability", "log_probability", "centered_logit")  # to a constant added to all logits
+
+
+class SignFlipGuard:
+    """Warns, once, when the running mean of ``LossTerms.positive_share`` falls below 1/2.
+
+    The background term counts ``|c|``, so it also falls when contributions that spoke for the class come to speak
+    against it. With the plain logit as cotangent that is cheap: a constant added to all logits costs nothing. A mean
+    that was below 1/2 from the start, as an untrained network's may be, has not fallen.
+
+    Attributes:
+        mean: exponentially weighted, of the shares seen.
+        highest: value of the mean since it is trusted.
+        steps: how many shares were seen; one that is NaN (no feature layer) is not counted.
+    """
+
+    def __init__(self) -> None:
+        self.mean, self.highest, self.steps, self.warned = 0.0, 0.0, 0, False
+
+    def __call__(self, share: Tensor, cotangent: str) -> None:
+        """Take up one step's share."""
+        if self.warned or share.isnan():
+            return
+        self.steps += 1
+        rate = (1 - MOMENTUM) / (1 - MOMENTUM**self.steps)  # 1 for the first: the weights of all steps sum to 1
+        self.mean += rate * (float(share) - self.mean)
+        if self.steps < PATIENCE:
+            return
+        self.highest = max(self.highest, self.mean)
+        if not self.mean < 0.5 <= self.highest:
+            return
+        self.warned = True
+        shifts = "" if cotangent in BLIND else f", or take the cotangent 'log_probability' instead of {cotangent!r}"
+        warnings.warn(
+            f"SIBLoss: only {self.mean:.0%} of the contributions' strength still speaks for the class (the running "
+            f"mean of LossTerms.positive_share, after {self.highest:.0%}). Below 50 % the background term is being "
+            f"lowered by turning signs around, not by looking at the object. Lower background_weight{shifts}.",
+            stacklevel=6,  # the line that called the loss
+        )
