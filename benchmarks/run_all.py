@@ -14,7 +14,7 @@ import re
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,23 +23,19 @@ import torch
 from jsonargparse import auto_cli
 from torch import nn
 from tqdm import tqdm
+from trainings import FROM_SCRATCH, MIDDLE_LAYERS, PRE_TRAINED, hits_of, load_splits, subset, train_all, worst_group
 
 from sibx import (
     METHODS,
     METRICS,
     Results,
-    SIBConfig,
-    TrainConfig,
-    build_dataset,
     build_model,
     evaluate,
-    fine_tune,
 )
 from sibx.attribution import build_method
-from sibx.datasets import DATASETS, InMemoryDataset, collate, spread
+from sibx.datasets import DATASETS, InMemoryDataset, collate
 from sibx.evaluation import bootstrap_mean, heatmaps_of
 from sibx.report import metric_table, montage, to_markdown
-from sibx.train import predict, self_masks
 
 ATTRIBUTION = ("sib", "vjp", "saliency", "input_x_gradient", "smoothgrad", "integrated_gradients", "gradcam")
 CONTROLS = ("control_abs_input", "control_input_contrast", "control_center", "control_random")
@@ -49,42 +45,6 @@ TRAININGS = ("ce", "sib", "sib-self", "sib-shuffled")
 # The gains that the report prints, each with the control it has to beat.
 CLAIMS = (("sib", "ce"), ("sib-self", "ce"), ("sib-self", "sib-shuffled"))
 MONTAGE_METHODS = ("sib", "vjp", "smoothgrad", "integrated_gradients", "input_x_gradient", "gradcam")
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How one family of runs trains; the numbers come from validation data.
-
-    Attributes:
-        start: cross-entropy training of the starting checkpoint.
-        tune: fine-tuning, the same for all four trainings but for the objective.
-        layers: where S-IB takes its VJPs.
-        test_images: images per test split that are explained.
-        perturbed_images: how many of those also get deletion and insertion.
-    """
-
-    start: TrainConfig
-    tune: TrainConfig
-    layers: Mapping[str, float] | None = None
-    test_images: int = 64
-    perturbed_images: int = 24
-
-
-FROM_SCRATCH = Recipe(
-    start=TrainConfig(epochs=12, learning_rate=5e-3, batch_norm="train"),
-    tune=TrainConfig(epochs=3, learning_rate=1e-3, batch_norm="train"),
-)
-_PHOTOS = TrainConfig(
-    epochs=5,
-    batch_size=16,
-    learning_rate=3e-4,
-    head_learning_rate=3e-3,
-    augmentation="flip_crop",
-    batch_norm="eval",
-)
-# From ImageNet weights: the starting checkpoint only needs a head that works.
-PRE_TRAINED = Recipe(start=replace(_PHOTOS, epochs=2), tune=_PHOTOS, test_images=40, perturbed_images=12)
-MIDDLE_LAYERS = {"mobilenet_v2": {"features.13": 1.0, "features.18": 1.0}}
 
 
 def main(
@@ -122,7 +82,7 @@ def main(
         torch.set_num_threads(threads)
     torch.manual_seed(seed)
     size = image_size or (DATASETS[dataset].image_size if dataset in DATASETS else 224)
-    splits = _load(dataset, root, size)
+    splits = load_splits(dataset, root, size)
     tests = [s for s in splits if s.startswith("test")]
     recipe = PRE_TRAINED if weights else FROM_SCRATCH
     recipe = replace(recipe, layers=MIDDLE_LAYERS.get(model) if weights else None)
@@ -132,23 +92,23 @@ def main(
         perturbed_images=perturbed_images or recipe.perturbed_images,
     )
     if train_images is not None:
-        splits["train"] = _subset(splits["train"], train_images)
+        splits["train"] = subset(splits["train"], train_images)
     if epochs is not None:
         start_config, tune_config = (replace(c, epochs=epochs) for c in (recipe.start, recipe.tune))
         recipe = replace(recipe, start=start_config, tune=tune_config)
     network = build_model(model, len(splits["train"].classes), weights)
-    trained, log = _train_all(network, splits, recipe, seed)
+    trained, log = train_all(network, splits, recipe, seed)
     accuracies = to_markdown(_accuracy_table(trained, splits, tests), "training")
     print(f"\nAccuracy [95 % interval over images]\n{accuracies}")
 
     parts = []
     jobs = [(training, split) for split in tests for training in TRAININGS]
     for training, split in tqdm(jobs, desc="explain and score"):
-        images = _subset(splits[split], recipe.test_images)
+        images = subset(splits[split], recipe.test_images)
         names = {"model": model, "training": training}
         methods = (*ATTRIBUTION, *CONTROLS)
         parts.append(evaluate(trained[training], images, methods=methods, metrics=LOCALIZATION, labels=names))
-        few = _subset(images, recipe.perturbed_images)
+        few = subset(images, recipe.perturbed_images)
         parts.append(evaluate(trained[training], few, methods=methods, metrics=FAITHFULNESS, labels=names))
     info = {
         "command": {
@@ -169,7 +129,7 @@ def main(
     print(text)
     (folder / "summary.md").write_text(text + "\n", encoding="utf-8")
     for split in tests:
-        _draw_montage(trained, _subset(splits[split], 6), folder / f"montage-{split}.png")
+        _draw_montage(trained, subset(splits[split], 6), folder / f"montage-{split}.png")
     for name, net in trained.items():
         torch.save(net.state_dict(), folder / f"{name}.pt")
     print(f"\nWritten to {folder}/ after {time.perf_counter() - start:.0f} s: {', '.join(sorted(_names(folder)))}")
@@ -179,77 +139,17 @@ def _names(folder: Path) -> list[str]:
     return [p.name for p in folder.iterdir()]
 
 
-def _load(dataset: str, root: str | None, size: int) -> dict[str, InMemoryDataset]:
-    names = DATASETS[dataset].splits if dataset in DATASETS else ("train", "val", "test")
-    built = {split: build_dataset(dataset, root, split, size) for split in names}
-    return {
-        split: InMemoryDataset.load(data, tqdm(range(len(data)), desc=f"load {split}", leave=False))
-        for split, data in built.items()
-    }
-
-
-def _subset(data: InMemoryDataset, count: int) -> InMemoryDataset:
-    return InMemoryDataset.load(data, spread(len(data), count))
-
-
-def _train_all(
-    network: nn.Module, splits: Mapping[str, InMemoryDataset], recipe: Recipe, seed: int
-) -> tuple[dict[str, nn.Module], dict[str, Any]]:
-    """Return the four fine-tuned models, and the last line of each training's history."""
-    train, val = splits["train"], splits["val"]
-    start = fine_tune(network, train, config=replace(recipe.start, seed=seed), val_data=val)
-    given = SIBConfig.recommended("given", layers=recipe.layers or "auto")
-    own = SIBConfig.recommended("self", layers=recipe.layers or "auto")
-    masks = self_masks(start.model, train, config=own)
-    as_given = replace(own, masks="given")  # the self masks are at hand; do not compute them again
-    plans = {
-        "ce": (train, None),
-        "sib": (train, given),
-        "sib-self": (train.with_masks(masks), as_given),
-        "sib-shuffled": (train.with_masks(masks[_shuffled(train.labels, seed)]), as_given),
-    }
-    truth = collate(train.samples).masks
-    log: dict[str, Any] = {
-        "start": start.history[-1] | {"seconds": start.seconds},
-        "self_mask_precision": float((masks & truth).sum() / masks.sum()),
-        "object_area_share": float(truth.double().mean()),
-    }
-    trained = {}
-    for name, (data, objective) in tqdm(plans.items(), desc="fine-tune"):
-        tune = replace(recipe.tune, objective=objective, seed=seed)
-        result = fine_tune(start.model, data, config=tune, val_data=val)
-        trained[name], log[name] = result.model, result.history[-1] | {"seconds": result.seconds}
-    return trained, log
-
-
-def _shuffled(labels: torch.Tensor, seed: int) -> torch.Tensor:
-    """A permutation that gives every image the mask of another one, of another class wherever classes are balanced.
-
-    Images are put in random order within their class and the masks move on by half of the data set.
-    """
-    noise = torch.rand(len(labels), generator=torch.Generator().manual_seed(seed))
-    order = (labels.double() + noise).argsort()
-    permutation = torch.empty_like(order)
-    permutation[order] = order.roll(len(order) // 2)
-    return permutation
-
-
 def _accuracy_table(
     trained: Mapping[str, nn.Module], splits: Mapping[str, InMemoryDataset], tests: list[str]
 ) -> pd.DataFrame:
     """Accuracy per test split, and of the worst group of the split where backgrounds and classes are independent."""
     lines = {}
     for name, network in trained.items():
-        line = {}
-        for split in tests:
-            predicted, labels = predict(network, splits[split])
-            hits = (predicted == labels).double().numpy()
-            line[split] = _interval(hits)
-            groups = collate(splits[split].samples).groups.numpy()
-            if split == "test-decorrelated":
-                worst = pd.Series(hits).groupby(groups).mean().idxmin()
-                line["worst group"] = f"{_interval(hits[groups == worst])} n={int((groups == worst).sum())}"
-        lines[name] = line
+        hits = {split: hits_of(network, splits[split]) for split in tests}
+        lines[name] = {split: _interval(values) for split, values in hits.items()}
+        if "test-decorrelated" in hits:
+            worst = worst_group(hits["test-decorrelated"], splits["test-decorrelated"])
+            lines[name]["worst group"] = f"{_interval(worst)} n={len(worst)}"
     return pd.DataFrame(lines).T
 
 

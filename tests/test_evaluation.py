@@ -8,7 +8,7 @@ import torch
 from sibx import METHODS, METRICS, Results, evaluate
 from sibx.attribution import MethodSpec
 from sibx.datasets import InMemoryDataset
-from sibx.evaluation import bootstrap_difference, bootstrap_mean
+from sibx.evaluation import bootstrap_difference, bootstrap_mean, mean_over_seeds
 from sibx.evaluation.results import COLUMNS, CURVE_COLUMNS
 from sibx.metrics import MetricSpec, foreground_focus
 from sibx.models import TinyCNN
@@ -193,3 +193,24 @@ def test_methods_of_the_table_run(shapes):
     rows = evaluate(net, few, methods=list(METHODS), metrics=["foreground_focus"]).rows
     assert len(rows) == 3 * len(METHODS)
     assert rows["value"].dropna().between(0, 1).all()
+
+
+class TestMeanOverSeeds:
+    def test_students_interval(self):
+        """The 97.5 % quantile of Student's t with 4 degrees of freedom is 2.776."""
+        values = np.array([0.1, 0.3, 0.2, 0.4, 0.5])
+        interval = mean_over_seeds(values)
+        assert interval.mean == pytest.approx(0.3)
+        reach = 2.7764451 * np.std(values, ddof=1) / np.sqrt(5)
+        assert (interval.low, interval.high) == pytest.approx((0.3 - reach, 0.3 + reach))
+
+    def test_undefined_and_few(self):
+        assert mean_over_seeds(np.array([0.1, np.nan, 0.3]))[3:] == (2, 1)
+        assert mean_over_seeds(np.array([0.1])) == (0.1, -np.inf, np.inf, 1, 0)
+        assert np.isnan(mean_over_seeds(np.array([np.nan])).low)
+
+    def test_errors(self):
+        with pytest.raises(ValueError, match="`values` must be one-dimensional, one per run"):
+            mean_over_seeds(np.zeros((2, 2)))
+        with pytest.raises(ValueError, match="`level` must lie in"):
+            mean_over_seeds(np.zeros(3), level=2)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sibx import METHODS, build_dataset
+from sibx import METHODS, TrainConfig, build_dataset
 from sibx.datasets import InMemoryDataset
 from sibx.models import TinyCNN
 
@@ -63,3 +63,37 @@ def test_cost(monkeypatch):
     assert seconds > 0
     # Two tensors of 4 MiB at a time.
     assert cost.peak_memory(lambda: torch.ones(2**20).add(1).sum(), "cpu") == pytest.approx(8, abs=0.1)
+
+
+@pytest.mark.slow
+def test_train_sib(tmp_path, monkeypatch, capsys):
+    train_sib = script("train_sib", monkeypatch)
+    brief = TrainConfig(epochs=1, batch_size=16)
+    recipe = train_sib.Recipe(start=brief, tune=brief, test_images=3)
+    study = train_sib.replace(train_sib.STUDIES["embedded"], recipe=recipe, image_size=32)
+    monkeypatch.setitem(train_sib.STUDIES, "embedded", study)
+    whole = train_sib.load_splits
+
+    def few(*arguments, **options):
+        return {name: train_sib.subset(data, 48) for name, data in whole(*arguments, **options).items()}
+
+    monkeypatch.setattr(train_sib, "load_splits", few)
+    train_sib.main(seeds=2, threads=1, out=tmp_path)
+    folder = tmp_path / "study-embedded"
+    printed = capsys.readouterr().out
+    assert (folder / "summary.md").read_text(encoding="utf-8").strip() in printed
+    for text in ("worst group", "sib-self - sib-shuffled", "background-swap", "Foreground focus: paired", "±"):
+        assert text in printed
+    assert (folder / "focus.png").stat().st_size > 10_000
+
+    # A finished seed is kept; the tables come from what is on disk.
+    monkeypatch.setattr(train_sib, "run_seed", lambda *_: pytest.fail("a finished seed was repeated"))
+    train_sib.main(seeds=2, threads=1, out=tmp_path)
+    assert capsys.readouterr().out == printed
+
+    means = [train_sib._means(train_sib.Results.load(folder / f"seed-{s}"), s) for s in (0, 1)]
+    table = train_sib.pd.concat(means)
+    table = table[table["metric"] == "foreground_focus"]
+    picked = table[table["what"] == "gradcam"].set_index(["seed", "training"])["value"]
+    expected = np.mean([picked[s, "sib"] - picked[s, "ce"] for s in (0, 1)])
+    assert train_sib.difference(table, "sib", "ce", "gradcam").mean == pytest.approx(expected)

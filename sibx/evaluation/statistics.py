@@ -1,9 +1,10 @@
-"""Uncertainty: percentile bootstrap over images."""
+"""Uncertainty: percentile bootstrap over images, Student's t over runs."""
 
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import t as student
 
 from sibx._checks import check_range, require
 
@@ -64,3 +65,31 @@ def bootstrap_difference(
     values, reference = np.asarray(values, dtype=np.float64), np.asarray(reference, dtype=np.float64)
     require(values.shape == reference.shape, "reference", f"have the shape {values.shape}", reference.shape)
     return bootstrap_mean(values - reference, resamples=resamples, level=level, seed=seed)
+
+
+def mean_over_seeds(values: Array, *, level: float = LEVEL) -> Interval:
+    """Mean over a few independent runs with Student's t interval.
+
+    Args:
+        values: one per run; NaN means undefined, is left out and counted.
+        level: coverage in (0, 1).
+
+    Returns:
+        Interval; all NaN with n = 0 when no value is defined, infinitely wide for a single one.
+
+    Raises:
+        ValueError: values that are not one-dimensional, or a level out of range.
+
+    Source: Student 1908. A bootstrap of five values would be too narrow.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    require(values.ndim == 1, "values", "be one-dimensional, one per run", values.shape)
+    check_range("level", level, 0, 1)
+    defined = values[~np.isnan(values)]
+    n, undefined = len(defined), int(np.isnan(values).sum())
+    if n < 2:
+        mean = float(defined[0]) if n else np.nan
+        return Interval(mean, -np.inf if n else np.nan, np.inf if n else np.nan, n, undefined)
+    reach = float(student.ppf((1 + level) / 2, n - 1)) * float(defined.std(ddof=1)) / n**0.5
+    mean = float(defined.mean())
+    return Interval(mean, mean - reach, mean + reach, n, undefined)

@@ -1,0 +1,130 @@
+"""What the studies share: recipes, data, the trainings that are compared, and their accuracies."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from sibx import SIBConfig, TrainConfig, build_dataset, fine_tune
+from sibx.datasets import DATASETS, InMemoryDataset, collate, spread
+from sibx.train import GuidanceConfig, predict, self_masks
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one family of runs trains; the numbers come from validation data.
+
+    Attributes:
+        start: cross-entropy training of the starting checkpoint.
+        tune: fine-tuning, the same for all four trainings but for the objective.
+        layers: where S-IB takes its VJPs.
+        test_images: images per test split that are explained.
+        perturbed_images: how many of those also get deletion and insertion.
+    """
+
+    start: TrainConfig
+    tune: TrainConfig
+    layers: Mapping[str, float] | None = None
+    test_images: int = 64
+    perturbed_images: int = 24
+
+
+FROM_SCRATCH = Recipe(
+    start=TrainConfig(epochs=12, learning_rate=5e-3, batch_norm="train"),
+    tune=TrainConfig(epochs=3, learning_rate=1e-3, batch_norm="train"),
+)
+_PHOTOS = TrainConfig(
+    epochs=5,
+    batch_size=16,
+    learning_rate=3e-4,
+    head_learning_rate=3e-3,
+    augmentation="flip_crop",
+    batch_norm="eval",
+)
+# From ImageNet weights: the starting checkpoint only needs a head that works.
+PRE_TRAINED = Recipe(start=replace(_PHOTOS, epochs=2), tune=_PHOTOS, test_images=40, perturbed_images=12)
+MIDDLE_LAYERS = {"mobilenet_v2": {"features.13": 1.0, "features.18": 1.0}}
+
+
+def load_splits(dataset: str, root: str | None, size: int, **options: Any) -> dict[str, InMemoryDataset]:
+    """Decode every split of a data set once."""
+    names = DATASETS[dataset].splits if dataset in DATASETS else ("train", "val", "test")
+    built = {split: build_dataset(dataset, root, split, size, **options) for split in names}
+    return {
+        split: InMemoryDataset.load(data, tqdm(range(len(data)), desc=f"load {split}", leave=False))
+        for split, data in built.items()
+    }
+
+
+def subset(data: InMemoryDataset, count: int) -> InMemoryDataset:
+    """At most so many images, spread over the set."""
+    return InMemoryDataset.load(data, spread(len(data), count))
+
+
+def train_all(
+    network: nn.Module,
+    splits: Mapping[str, InMemoryDataset],
+    recipe: Recipe,
+    seed: int,
+    baselines: Mapping[str, GuidanceConfig] | None = None,
+) -> tuple[dict[str, nn.Module], dict[str, Any]]:
+    """Return the fine-tuned models, and the last line of each training's history.
+
+    All of them start from one checkpoint and train equally long: cross-entropy alone, S-IB with object masks, S-IB with
+    the checkpoint's own masks, S-IB with those masks shuffled, and the baselines (on object masks).
+    """
+    train, val = splits["train"], splits["val"]
+    start = fine_tune(network, train, config=replace(recipe.start, seed=seed), val_data=val)
+    given = SIBConfig.recommended("given", layers=recipe.layers or "auto")
+    own = SIBConfig.recommended("self", layers=recipe.layers or "auto")
+    masks = self_masks(start.model, train, config=own)
+    as_given = replace(own, masks="given")  # the self masks are at hand; do not compute them again
+    plans: dict[str, tuple[InMemoryDataset, SIBConfig | GuidanceConfig | None]] = {
+        "ce": (train, None),
+        "sib": (train, given),
+        "sib-self": (train.with_masks(masks), as_given),
+        "sib-shuffled": (train.with_masks(masks[shuffled_order(train.labels, seed)]), as_given),
+        **{name: (train, objective) for name, objective in (baselines or {}).items()},
+    }
+    truth = collate(train.samples).masks
+    log: dict[str, Any] = {
+        "start": start.history[-1] | {"seconds": start.seconds},
+        "self_mask_precision": float((masks & truth).sum() / masks.sum()),
+        "object_area_share": float(truth.double().mean()),
+    }
+    trained = {}
+    for name, (data, objective) in tqdm(plans.items(), desc="fine-tune"):
+        tune = replace(recipe.tune, objective=objective, seed=seed)
+        result = fine_tune(start.model, data, config=tune, val_data=val)
+        trained[name], log[name] = result.model, result.history[-1] | {"seconds": result.seconds}
+    return trained, log
+
+
+def shuffled_order(labels: torch.Tensor, seed: int) -> torch.Tensor:
+    """A permutation that gives every image the mask of another one, of another class wherever classes are balanced.
+
+    Images are put in random order within their class and the masks move on by half of the data set.
+    """
+    noise = torch.rand(len(labels), generator=torch.Generator().manual_seed(seed))
+    order = (labels.double() + noise).argsort()
+    permutation = torch.empty_like(order)
+    permutation[order] = order.roll(len(order) // 2)
+    return permutation
+
+
+def hits_of(network: nn.Module, data: InMemoryDataset) -> np.ndarray:
+    """1 for every image that is classified rightly, else 0, (N,)."""
+    predicted, labels = predict(network, data)
+    return (predicted == labels).double().numpy()
+
+
+def worst_group(hits: np.ndarray, data: InMemoryDataset) -> np.ndarray:
+    """The hits of the group (class and background) with the lowest accuracy."""
+    groups = collate(data.samples).groups.numpy()
+    worst = pd.Series(hits).groupby(groups).mean().idxmin()
+    return hits[groups == worst]
