@@ -14,7 +14,8 @@ from sibx.datasets import InMemoryDataset, SyntheticDataset
 from sibx.models import TinyCNN, receptive_field
 from sibx.models.checkpoint import load_checkpoint
 from sibx.train import GuidanceConfig, GuidanceLoss, SIBConfig, TrainConfig, fine_tune, self_masks
-from sibx.train.guidance import Method, energy_loss, l1_loss, swap_backgrounds
+from sibx.train.guidance import Method
+from sibx.train.guidance_terms import energy_loss, l1_loss, swap_backgrounds
 from tests.references import guidance as reference
 
 METHODS = get_args(Method)

@@ -1,9 +1,6 @@
 """Guidance losses to compare S-IB with: each is cross-entropy plus one weighted term, usable like SIBLoss.
 
-The papers and their authors' code sum or average over images in different ways. Here every term is the mean over
-images, beside the mean cross-entropy, so that a weight does not depend on the batch size; published weights do not
-carry over unchanged. Masks are the object's pixels where the papers use boxes or annotations. Other departures are
-named at each function.
+The terms themselves are in ``sibx.train.guidance_terms``.
 """
 
 from collections.abc import Callable
@@ -28,101 +25,9 @@ from sibx._checks import (
 from sibx.attribution.vjp import differentiate, potential
 from sibx.models.layers import find_cam_layer, record, resolve_layer, to_grid
 from sibx.train.alignment import Alignment, layer_field, pool
-
-EPSILON = 1e-12  # keeps a quotient finite where no attribution is positive; every numerator is then zero too
+from sibx.train.guidance_terms import energy_loss, gradient_penalty, l1_loss, rrr_loss, swap_backgrounds
 
 Method = Literal["energy", "l1", "rrr", "energy-cam", "gradient-penalty", "background-swap"]
-
-
-def energy_loss(attributions: Tensor, masks: Tensor) -> Tensor:
-    """Return ``1 - sum(A+ M) / sum(A+)`` of every image, A+ the positive part of A.
-
-    The Energy loss of Rao et al. 2023 (arXiv 2303.11932): one minus the energy-based pointing game. In [0, 1], lower is
-    better, 0 = all positive attribution lies on the object; it does not depend on the scale of A. Without any positive
-    attribution it is 1 and has no gradient. Ours: M may be fractional, where a mask was averaged to a coarser grid (the
-    authors upsample A instead).
-
-    Args:
-        attributions: A, (B, 1, h, w), signed.
-        masks: M, (B, 1, h, w) in [0, 1].
-
-    Returns:
-        (B,).
-    """
-    positive = attributions.relu()
-    inside, everywhere = ((positive * m).flatten(1).sum(1) for m in (masks, torch.ones_like(masks)))
-    return 1 - inside / everywhere.clamp(min=EPSILON)
-
-
-def l1_loss(attributions: Tensor, masks: Tensor) -> Tensor:
-    """Return ``mean |A+ / max(A+) - M|`` over the pixels of every image, A+ the positive part of A.
-
-    The L1 loss as Rao et al. 2023 (arXiv 2303.11932) compare it, after Gao et al. 2022 (GRADIA); the maximum is the
-    image's own and gradients flow through it. In [0, 1], lower is better, 0 = attribution is uniform on the object and
-    zero elsewhere. Without any positive attribution it is the mean of M and has no gradient.
-
-    Args:
-        attributions: A, (B, 1, h, w), signed.
-        masks: M, (B, 1, h, w) in [0, 1].
-
-    Returns:
-        (B,).
-    """
-    positive = attributions.relu()
-    scaled = positive / positive.amax((1, 2, 3), keepdim=True).clamp(min=EPSILON)
-    return (scaled - masks).abs().flatten(1).mean(1)
-
-
-def rrr_loss(gradients: Tensor, masks: Tensor) -> Tensor:
-    """Return ``sum ((1 - M) g)^2`` over the pixels and channels of every image, ``g = d sum_k log p_k / dx``.
-
-    "Right for the right reasons", Ross, Hughes, Doshi-Velez 2017 (arXiv 1703.03717), their annotation A being 1 - M. At
-    least 0, unbounded, lower is better, 0 = no background pixel moves any log-probability on average over the classes.
-
-    Args:
-        gradients: g, (B, C, H, W).
-        masks: M, (B, 1, H, W) in [0, 1].
-
-    Returns:
-        (B,).
-    """
-    return ((1 - masks) * gradients).square().flatten(1).sum(1)
-
-
-def gradient_penalty(gradients: Tensor) -> Tensor:
-    """Return ``sum g^2`` over the pixels and channels of every image, ``g = d CE / dx`` of that image's cross-entropy.
-
-    Double backpropagation (Drucker & LeCun 1992) as Ross & Doshi-Velez state it (arXiv 1711.09404), without the factor
-    1/2 of their code. At least 0, unbounded, lower is better; it knows of no object.
-
-    Args:
-        gradients: g, (B, C, H, W).
-
-    Returns:
-        (B,).
-    """
-    return gradients.square().flatten(1).sum(1)
-
-
-def swap_backgrounds(images: Tensor, masks: Tensor) -> Tensor:
-    """Paste every image's object on the previous image's background: ``x M + (1 - M) b``; the first gets the last's.
-
-    b is the previous image with its own object painted over in its mean background color, so that no second object
-    remains. That choice is ours. An image without background lends zero, the data set's mean after normalization.
-
-    Args:
-        images: x, (B, C, H, W).
-        masks: M, (B, 1, H, W) bool.
-
-    Returns:
-        (B, C, H, W).
-    """
-    inside = masks.to(images.dtype)
-    outside = 1 - inside
-    pixels = outside.sum((2, 3), keepdim=True).clamp(min=1)  # a count: at least 1, or 0 under a sum that is 0 too
-    color = (images * outside).sum((2, 3), keepdim=True) / pixels
-    background = images * outside + color * inside
-    return images * inside + outside * background.roll(1, 0)
 
 
 class _Explained(NamedTuple):
