@@ -9,6 +9,7 @@ import random
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from sibx.models import TinyCNN
 from sibx.train import SIBConfig, TrainConfig, fine_tune
 
 CONFIG = TrainConfig(
-    objective=SIBConfig.recommended("self"),
+    objective=replace(SIBConfig.recommended("self"), balance="gradnorm", balance_every=3),
     epochs=5,
     batch_size=8,
     accumulate=2,

@@ -208,7 +208,7 @@ class TestSteps:
         results = [tune(data, objective=o, epochs=1, batch_size=40, warm_up=1.0) for o in (None, objective)]
         assert torch.allclose(*(weights(r) for r in results), atol=1e-6)
 
-    @pytest.mark.parametrize("objective", [None, GuidanceConfig("energy-cam", 1.0)], ids=["ce", "guidance"])
+    @pytest.mark.parametrize("objective", [None, GuidanceConfig("energy-cam", 1.0), GIVEN])
     def test_bfloat16(self, objective, data):
         exact, half = (tune(data, objective=objective, amp=amp, epochs=4) for amp in (None, "bfloat16"))
         assert half.model.classifier.weight.dtype == torch.float32

@@ -181,6 +181,8 @@ class TrainConfig:
         augmentation: ``none``, ``flip``, or ``flip_crop``, applied to images and masks together.
         batch_norm: ``eval``: keep BatchNorm's statistics while fine-tuning (in train mode images of a batch influence
             each other's VJP); ``train``: when training from scratch.
+        sync_batch_norm: with several processes, take BatchNorm's statistics over all of them (torch's SyncBatchNorm:
+            GPUs only); needs ``batch_norm="train"``.
         seed: of the order and the augmentation.
         workers: processes that load the data; 0 = the one that trains.
         checkpoint_every: steps, at least 1, between checkpoints; None = one at the end of every epoch, which is written
@@ -210,6 +212,7 @@ class TrainConfig:
     balanced: bool = False
     augmentation: Augmentation = "flip"
     batch_norm: Literal["eval", "train"] = "eval"
+    sync_batch_norm: bool = False
     seed: int = 0
     workers: int = 0
     checkpoint_every: int | None = None
@@ -229,5 +232,7 @@ class TrainConfig:
         check_range("momentum", self.momentum, 0, 1)
         check_range("ema", self.ema or 0, 0, 1)
         check_range("warm_up", self.warm_up, 0, self.epochs)
+        synchronized = self.sync_batch_norm and self.batch_norm == "eval"
+        require(not synchronized, "batch_norm", "be 'train' for sync_batch_norm=True", self.batch_norm)
         rule = f"divide batch_size={self.batch_size}"
         require(self.batch_size % self.accumulate == 0, "accumulate", rule, self.accumulate)

@@ -12,6 +12,7 @@ from sibx.datasets.base import InMemoryDataset, MaskedDataset
 from sibx.models.checkpoint import save_checkpoint
 from sibx.train.checkpoints import Checkpoints, identify
 from sibx.train.config import TrainConfig
+from sibx.train.distributed import rank, world_size
 from sibx.train.evidence import layer_weights, self_masks
 from sibx.train.guidance import GuidanceConfig, GuidanceLoss
 from sibx.train.objective import SIBLoss
@@ -52,6 +53,11 @@ def fine_tune(
     are kept. With ``masks="self-frozen"`` the model's own masks are computed once, before the first step. Images
     without a mask (an empty one) take part in the cross-entropy only.
 
+    In a ``torch.distributed`` process group (``torchrun``), all ranks call this with the same arguments but ``device``.
+    Every rank takes its equal part of every batch, so the steps are those of one process; only BatchNorm in train mode
+    sees a rank's images alone (see ``sync_batch_norm``), and the guidance terms are means over a rank's images. The
+    first rank writes files and shows progress.
+
     Args:
         model: images -> logits (B, K); it is copied, not changed.
         train_data: images, labels, and masks where the objective needs them.
@@ -78,21 +84,23 @@ def fine_tune(
     require(folder is not None or not resume, "out_dir", "be given for resume=True", None)
     device = torch.device(device) if device is not None else next(model.parameters()).device
     learning = copy.deepcopy(model).to(device)
+    if config.sync_batch_norm:
+        learning = nn.SyncBatchNorm.convert_sync_batchnorm(learning)
+    steps = config.epochs * (len(train_data) // config.batch_size)
+    learner = Learner(learning, _objective(learning, config), config, steps)  # all ranks have the same weights now
     checkpoints = None
     if folder is not None:
         checkpoints = Checkpoints(folder, identify(config, learning, train_data, val_data))
         rule = "hold no checkpoints of an earlier run (resume=True continues it)"
         require(resume or not checkpoints.files(), "out_dir", rule, str(folder))
-    train_data = _with_frozen_masks(learning, train_data, config, progress)
-    steps = config.epochs * (len(train_data) // config.batch_size)
-    learner = Learner(learning, _objective(learning, config), config, steps)
+    train_data = _with_frozen_masks(learning, train_data, config, progress and rank() == 0)
     run = Run(learner, train_data, val_data, folder, checkpoints, progress)
     if resume:
         run.resume()
     run.train()
     trained = copy.deepcopy(model).to(device).eval()
     trained.load_state_dict(run.chosen())
-    if folder is not None:
+    if folder is not None and rank() == 0:
         save_checkpoint(folder / "model.pt", trained, classes=train_data.classes, config=config)
     return FineTuneResult(trained, run.position.history, sum(run.position.seconds))
 
@@ -100,6 +108,9 @@ def fine_tune(
 def _check(config: TrainConfig, train_data: MaskedDataset, val_data: MaskedDataset | None, folder: Path | None) -> None:
     rule = f"hold one batch of {config.batch_size}"
     require(len(train_data) >= config.batch_size, "train_data", rule, len(train_data))
+    parts = config.accumulate * world_size()
+    rule = f"be divisible by accumulate x processes = {parts}"
+    require(config.batch_size % parts == 0, "batch_size", rule, config.batch_size)
     chooses = config.keep == "best" or config.patience is not None
     require(val_data is not None or not chooses, "val_data", "be given for keep='best' and for patience", None)
     require(folder is not None or not config.tensorboard, "out_dir", "be given for tensorboard=True", None)
@@ -108,10 +119,15 @@ def _check(config: TrainConfig, train_data: MaskedDataset, val_data: MaskedDatas
 def _objective(model: nn.Module, config: TrainConfig) -> Objective:
     if config.objective is None:
         return None
+    prefix = "module." if world_size() > 1 else ""  # DistributedDataParallel's name for what it wraps
     # Looking up "auto" runs the model once; once is enough.
     if isinstance(config.objective, GuidanceConfig):
-        return GuidanceLoss(config.objective.resolved(model))
-    return SIBLoss(replace(config.objective, layers=layer_weights(model, config.objective)))
+        guidance = config.objective.resolved(model)
+        named = guidance.layer != "auto"
+        return GuidanceLoss(replace(guidance, layer=prefix + guidance.layer) if named else guidance)
+    weights = layer_weights(model, config.objective)
+    layers = {name if name == "input" else prefix + name: weight for name, weight in weights.items()}
+    return SIBLoss(replace(config.objective, layers=layers))
 
 
 def _with_frozen_masks(model: nn.Module, data: MaskedDataset, config: TrainConfig, progress: bool) -> MaskedDataset:

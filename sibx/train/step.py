@@ -2,17 +2,19 @@
 
 import copy
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from sibx._checks import require
 from sibx.datasets.base import MaskedBatch
 from sibx.models.zoo import head_parameters
 from sibx.train.config import TrainConfig
+from sibx.train.distributed import world_size
 from sibx.train.guidance import GuidanceLoss
 from sibx.train.objective import SIBLoss
 
@@ -28,8 +30,12 @@ class Learner:
         config: see TrainConfig.
         steps: length of the schedule.
 
+    In a process group, all ranks' gradients are averaged by DistributedDataParallel, which starts all ranks from the
+    first one's weights.
+
     Attributes:
         model: the same model.
+        network: what is run: the model, or DistributedDataParallel around it.
         average: the model whose weights are the moving average; without ``config.ema`` the model itself.
     """
 
@@ -37,6 +43,7 @@ class Learner:
         self.model, self.config = model, config
         self.device = next(model.parameters()).device
         self.objective = None if objective is None else objective.to(self.device)
+        self.network = _parallel(model) if world_size() > 1 else model
         self.average = model if config.ema is None else copy.deepcopy(model).eval()
         self.optimizer, self.schedule = _optimizer(model, config, steps)
         rule = "be None or 'bfloat16' without a GPU"
@@ -56,7 +63,12 @@ class Learner:
         """
         self.model.zero_grad(set_to_none=True)
         ramp = min(1.0, number / self.warm_up_steps) if self.warm_up_steps else 1.0
-        terms = [self._backward(batch.to(self.device), ramp, len(batches)) for batch in batches]
+        terms = []
+        wrapped = self.network if isinstance(self.network, DistributedDataParallel) else None
+        for part, batch in enumerate(batches, 1):
+            # Ranks exchange gradients once per step, with the last micro-batch.
+            with wrapped.no_sync() if wrapped and part < len(batches) else nullcontext():
+                terms.append(self._backward(batch.to(self.device), ramp, len(batches)))
         self._update()
         return terms
 
@@ -93,12 +105,12 @@ class Learner:
 
     def _terms(self, batch: MaskedBatch, ramp: float) -> dict[str, Tensor]:
         if self.objective is None:
-            logits = self.model(batch.images)
+            logits = self.network(batch.images)
             loss = F.cross_entropy(logits, batch.labels)
             return {"total": loss, "cross_entropy": loss, "logits": logits}
         given = batch.masks if self.objective.config.masks != "self-online" else None
-        with _outputs(self.model) as outputs:
-            terms: dict[str, Tensor] = self.objective(self.model, batch.images, batch.labels, given)._asdict()
+        with _outputs(self.network) as outputs:
+            terms: dict[str, Tensor] = self.objective(self.network, batch.images, batch.labels, given)._asdict()
         if ramp < 1:
             # The objective may stack altered images under the clean ones.
             cross_entropy = F.cross_entropy(outputs[-1][: len(batch)].float(), batch.labels)
@@ -116,6 +128,12 @@ class Learner:
             self.schedule.step()
         if self.config.ema is not None:
             _move_average(self.average, self.model, self.config.ema)
+
+
+def _parallel(model: nn.Module) -> DistributedDataParallel:
+    """Wrap a model for the default process group."""
+    device = next(model.parameters()).device
+    return DistributedDataParallel(model, device_ids=[device] if device.type == "cuda" else None)
 
 
 @contextmanager
