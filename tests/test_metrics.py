@@ -11,7 +11,9 @@ from sibx.datasets.baselines import make_baseline
 from sibx.metrics import (
     METRICS,
     Evidence,
+    average_precision,
     background_suppression,
+    best_iou,
     deletion,
     foreground_focus,
     foreground_lift,
@@ -19,11 +21,14 @@ from sibx.metrics import (
     iou,
     pointing_game,
     relevance_rank,
+    roc_auc,
+    topk_intersection,
 )
 from sibx.metrics.perturbation import ranks
 from tests.references import metrics as reference
 
-LOCALIZATION = (foreground_focus, foreground_lift, background_suppression, pointing_game, relevance_rank, iou)
+RANKING = (relevance_rank, topk_intersection, iou, best_iou, average_precision, roc_auc)
+LOCALIZATION = (foreground_focus, foreground_lift, background_suppression, pointing_game, *RANKING)
 
 
 def random_case(seed, batch=3, size=12, levels=None):
@@ -49,9 +54,15 @@ def test_localization_is_the_definition(seed, levels, tolerance):
         (foreground_focus, reference.foreground_focus),
         (background_suppression, reference.background_suppression),
         (relevance_rank, reference.relevance_rank),
+        (best_iou, reference.best_iou),
+        (average_precision, reference.average_precision),
+        (roc_auc, reference.roc_auc),
         *([] if levels else [(iou, reference.iou)]),
     ):
         assert fast(heatmaps, masks).numpy() == pytest.approx([slow(a, s) for a, s in rows(heatmaps, masks)])
+    for k in (1, 7, 100):
+        expected = [reference.topk_intersection(a, s, k) for a, s in rows(heatmaps, masks)]
+        assert topk_intersection(heatmaps, masks, k).numpy() == pytest.approx(expected)
     expected = [reference.pointing_game(a, s, tolerance) for a, s in rows(heatmaps, masks)]
     assert pointing_game(heatmaps, masks, tolerance).numpy() == pytest.approx(expected)
     area = masks.double().mean((1, 2, 3))
@@ -79,14 +90,18 @@ def test_perfect_inverse_and_flat_maps():
     area = masks.double().mean((1, 2, 3))
     assert (foreground_focus(perfect, masks) == 1).all()
     assert (background_suppression(perfect, masks) == 1).all()
-    assert (relevance_rank(perfect, masks) == 1).all()
-    assert (iou(perfect, masks) == 1).all()
+    for score in RANKING:
+        assert torch.allclose(score(perfect, masks), torch.ones(3, dtype=torch.float64)), score
+    for score in (topk_intersection, best_iou, average_precision):
+        assert torch.allclose(score(flat, masks), area), score
+    assert torch.allclose(roc_auc(flat, masks), torch.full((3,), 0.5, dtype=torch.float64))
     assert torch.allclose(relevance_rank(flat, masks), area)
     assert torch.allclose(iou(flat, masks), area / (2 - area))
     assert (pointing_game(perfect, masks, 0) == 1).all()
     assert torch.allclose(foreground_lift(perfect, masks), 1 / area)
-    for score in LOCALIZATION:
-        assert (score(inverse, masks, **({"tolerance": 0} if score is pointing_game else {})) == 0).all()
+    for score in set(LOCALIZATION) - {best_iou, average_precision}:  # whose lowest threshold takes every pixel
+        assert (score(inverse, masks, **({"tolerance": 0} if score is pointing_game else {})) == 0).all(), score
+    assert torch.allclose(best_iou(inverse, masks), area)
     assert torch.allclose(foreground_focus(flat, masks), area)
     assert torch.allclose(background_suppression(flat, masks), torch.full((3,), 0.5, dtype=torch.float64))
     assert torch.allclose(pointing_game(flat, masks, 0), area)
@@ -123,7 +138,7 @@ def test_undefined_pixels_take_no_part():
     undefined = torch.zeros_like(masks)
     undefined[..., 6:] = True
     for score in LOCALIZATION:
-        options = {"tolerance": 0} if score is pointing_game else {}
+        options = {pointing_game: {"tolerance": 0}, topk_intersection: {"k": 3}}.get(score, {})
         part = score(heatmaps, masks, undefined=undefined, **options)
         assert torch.allclose(part, score(heatmaps[..., :6], masks[..., :6], **options))
         loud = heatmaps.masked_fill(undefined, 1e9)
@@ -166,6 +181,20 @@ def test_localization_errors(heatmaps, masks, message):
     for score in LOCALIZATION:
         with pytest.raises(ValueError, match=message):
             score(heatmaps, masks)
+
+
+def test_ranking_depends_on_the_order_only():
+    heatmaps, masks = random_case(3)
+    for score in RANKING:
+        assert torch.allclose(score(heatmaps.square(), masks), score(heatmaps, masks)), score
+
+
+def test_top_k_scales_with_the_area():
+    """1000 px of 224 x 224 are 3 of 12 x 12."""
+    heatmaps, masks = random_case(0)
+    assert torch.equal(topk_intersection(heatmaps, masks), topk_intersection(heatmaps, masks, 3))
+    with pytest.raises(ValueError, match="`k` must be at least 1, but got 0"):
+        topk_intersection(heatmaps, masks, 0)
 
 
 def test_tolerance_must_not_be_negative():

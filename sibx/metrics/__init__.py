@@ -8,22 +8,18 @@ from collections.abc import Callable
 from torch import Tensor
 
 from sibx.metrics.base import Evidence, MetricSpec
-from sibx.metrics.localization import (
-    background_suppression,
-    foreground_focus,
-    foreground_lift,
-    iou,
-    pointing_game,
-    relevance_rank,
-)
+from sibx.metrics.localization import background_suppression, foreground_focus, foreground_lift, pointing_game
 from sibx.metrics.perturbation import Curves, deletion, insertion
+from sibx.metrics.ranking import average_precision, best_iou, iou, relevance_rank, roc_auc, topk_intersection
 
 __all__ = [
     "METRICS",
     "Curves",
     "Evidence",
     "MetricSpec",
+    "average_precision",
     "background_suppression",
+    "best_iou",
     "deletion",
     "foreground_focus",
     "foreground_lift",
@@ -31,6 +27,8 @@ __all__ = [
     "iou",
     "pointing_game",
     "relevance_rank",
+    "roc_auc",
+    "topk_intersection",
 ]
 
 
@@ -111,6 +109,50 @@ METRICS: dict[str, MetricSpec] = {
         needs_masks=True,
         needs_model=False,
         reference="relevance rank r as r / (2 - r)",
+    ),
+    "topk_intersection": MetricSpec(
+        name="topk_intersection",
+        title="Top-k intersection",
+        score=lambda e: topk_intersection(e.heatmaps, e.masks, undefined=e.undefined),
+        higher_is_better=True,
+        bounds=(0.0, 1.0),
+        chance="area share of the object",
+        needs_masks=True,
+        needs_model=False,
+        reference="Theiner 2022, WACV, with k = min(k, |s|)",
+    ),
+    "best_iou": MetricSpec(
+        name="best_iou",
+        title="Best IoU",
+        score=lambda e: best_iou(e.heatmaps, e.masks, undefined=e.undefined),
+        higher_is_better=True,
+        bounds=(0.0, 1.0),
+        chance="area share of the object",
+        needs_masks=True,
+        needs_model=False,
+        reference="IoU at the best threshold",
+    ),
+    "average_precision": MetricSpec(
+        name="average_precision",
+        title="Average precision",
+        score=lambda e: average_precision(e.heatmaps, e.masks, undefined=e.undefined),
+        higher_is_better=True,
+        bounds=(0.0, 1.0),
+        chance="area share of the object",
+        needs_masks=True,
+        needs_model=False,
+        reference="Manning 2008, chapter 8",
+    ),
+    "roc_auc": MetricSpec(
+        name="roc_auc",
+        title="ROC-AUC",
+        score=lambda e: roc_auc(e.heatmaps, e.masks, undefined=e.undefined),
+        higher_is_better=True,
+        bounds=(0.0, 1.0),
+        chance="0.5",
+        needs_masks=True,
+        needs_model=False,
+        reference="Fawcett 2006",
     ),
     "deletion": MetricSpec(
         name="deletion",

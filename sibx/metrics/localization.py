@@ -1,4 +1,4 @@
-"""Localization: does the heatmap lie on the object?
+"""Localization by mass and by maximum: does the heatmap lie on the object?
 
 Every score takes heatmaps (B, 1, H, W), at least 0, and masks (B, 1, H, W), and returns (B,) float64. Pixels in
 ``undefined`` (trimap boundary, void) take no part. A score is NaN where it is undefined: no object pixel or nothing
@@ -33,8 +33,8 @@ def foreground_focus(heatmaps: Tensor, masks: Tensor, undefined: Tensor | None =
     Source: energy-based pointing game, Wang et al., arXiv 1910.01279; relevance mass accuracy, Arras et al., arXiv
     2003.07258.
     """
-    a, s, defined = _prepare(heatmaps, masks, undefined)
-    return _where_defined((a * s).sum(1) / a.sum(1), a, s, defined)
+    a, s, defined = prepare(heatmaps, masks, undefined)
+    return where_defined((a * s).sum(1) / a.sum(1), a, s, defined)
 
 
 def foreground_lift(heatmaps: Tensor, masks: Tensor, undefined: Tensor | None = None) -> Tensor:
@@ -43,7 +43,7 @@ def foreground_lift(heatmaps: Tensor, masks: Tensor, undefined: Tensor | None = 
     Range [0, 1 / area share], higher is better, chance 1. Arguments, undefined cases and errors as
     ``foreground_focus``.
     """
-    _, s, defined = _prepare(heatmaps, masks, undefined)
+    _, s, defined = prepare(heatmaps, masks, undefined)
     return foreground_focus(heatmaps, masks, undefined) * defined.sum(1) / s.sum(1)
 
 
@@ -53,11 +53,11 @@ def background_suppression(heatmaps: Tensor, masks: Tensor, undefined: Tensor | 
     Range [0, 1], higher is better; a flat map scores 0.5 whatever the object's size, a silent background 1.
     Arguments, undefined cases and errors as ``foreground_focus``. Source: sibx.
     """
-    a, s, defined = _prepare(heatmaps, masks, undefined)
+    a, s, defined = prepare(heatmaps, masks, undefined)
     outside = defined & ~s
     inside_mean = (a * s).sum(1) / s.sum(1)
     outside_mean = (a * outside).sum(1) / outside.sum(1)
-    return _where_defined(inside_mean / (inside_mean + outside_mean), a, s, defined)
+    return where_defined(inside_mean / (inside_mean + outside_mean), a, s, defined)
 
 
 def pointing_game(
@@ -82,7 +82,7 @@ def pointing_game(
 
     Source: Zhang et al., arXiv 1608.00507 (tolerance 15 px).
     """
-    a, s, defined = _prepare(heatmaps, masks, undefined)
+    a, s, defined = prepare(heatmaps, masks, undefined)
     side = max(heatmaps.shape[2:])
     reach = TOLERANCE * side / TOLERANCE_SIDE if tolerance is None else tolerance
     check_range("tolerance", reach, 0)
@@ -91,36 +91,7 @@ def pointing_game(
     rows, pixels = is_maximum.nonzero(as_tuple=True)
     hits = _object_within(s.view(masks[:, 0].shape), rows, pixels, reach).double()
     score = a.new_zeros(len(a)).index_add_(0, rows, hits) / is_maximum.sum(1)
-    return _where_defined(score, a, s, defined)
-
-
-def relevance_rank(heatmaps: Tensor, masks: Tensor, undefined: Tensor | None = None) -> Tensor:
-    """Share of the |s| largest pixels that lie on the object, |s| = number of object pixels.
-
-    Pixels that tie for the last places count by their expected share under a random order, so a flat map scores the
-    object's area share, which is chance. Range [0, 1], higher is better; 1 when every object pixel is above every other
-    one. Arguments, undefined cases and errors as ``foreground_focus``.
-
-    Source: relevance rank accuracy, Arras et al., arXiv 2003.07258.
-    """
-    a, s, defined = _prepare(heatmaps, masks, undefined)
-    size = s.sum(1, keepdim=True).clamp(min=1)
-    ranked = a.masked_fill(~defined, -1).sort(dim=1, descending=True).values
-    last = ranked.gather(1, size - 1)
-    above, tied = (a > last) & defined, (a == last) & defined
-    places = (size.squeeze(1) - above.sum(1)).double()
-    hits = (above & s).sum(1) + places * (tied & s).sum(1) / tied.sum(1)
-    return _where_defined(hits / size.squeeze(1), a, s, defined)
-
-
-def iou(heatmaps: Tensor, masks: Tensor, undefined: Tensor | None = None) -> Tensor:
-    """Intersection over union of the object and as many pixels as it has, those with the largest values.
-
-    With r the relevance rank, ``r / (2 - r)``: range [0, 1], higher is better, and no threshold to choose. Chance for
-    an area share q: q / (2 - q). Arguments, undefined cases and errors as ``foreground_focus``.
-    """
-    rank = relevance_rank(heatmaps, masks, undefined)
-    return rank / (2 - rank)
+    return where_defined(score, a, s, defined)
 
 
 def _object_within(masks: Tensor, rows: Tensor, pixels: Tensor, reach: float) -> Tensor:
@@ -142,7 +113,7 @@ def _object_within(masks: Tensor, rows: Tensor, pixels: Tensor, reach: float) ->
     return torch.cat([flat[c[:, None] + disc].any(1) for c in corner.split(block)])
 
 
-def _prepare(heatmaps: Tensor, masks: Tensor, undefined: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+def prepare(heatmaps: Tensor, masks: Tensor, undefined: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """Check and flatten to (B, P): heatmap values (0 at undefined pixels), object pixels, defined pixels."""
     check_heatmaps(heatmaps)
     check_masks(masks, heatmaps)
@@ -155,7 +126,7 @@ def _prepare(heatmaps: Tensor, masks: Tensor, undefined: Tensor | None) -> tuple
     return a.masked_fill(~defined, 0), s & defined, defined
 
 
-def _where_defined(score: Tensor, a: Tensor, s: Tensor, defined: Tensor) -> Tensor:
+def where_defined(score: Tensor, a: Tensor, s: Tensor, defined: Tensor) -> Tensor:
     """NaN for rows with an empty or full mask, a zero map or a non-finite one."""
     good = s.any(1) & (defined & ~s).any(1) & a.isfinite().all(1) & (a > 0).any(1)
     return score.masked_fill(~good, torch.nan)

@@ -25,14 +25,7 @@ def pointing_game(heatmap, mask, tolerance):
 
 
 def relevance_rank(heatmap, mask):
-    """Expected hits among the |s| first pixels over random orders of tied pixels, group by group."""
-    size, hits, places = mask.sum(), 0.0, mask.sum()
-    for value in sorted(set(heatmap.flatten()), reverse=True):
-        group = heatmap == value
-        taken = min(places, group.sum())
-        hits += taken * (group & mask).sum() / group.sum()
-        places -= taken
-    return hits / size
+    return topk_intersection(heatmap, mask, mask.sum())
 
 
 def iou(heatmap, mask):
@@ -41,6 +34,38 @@ def iou(heatmap, mask):
     top[np.argsort(-heatmap.flatten())[: mask.sum()]] = True
     top = top.reshape(mask.shape)
     return (top & mask).sum() / (top | mask).sum()
+
+
+def topk_intersection(heatmap, mask, k):
+    """Expected hits among the min(k, |s|) first pixels over random orders of tied pixels."""
+    size = min(k, mask.sum())
+    hits, places = 0.0, size
+    for value in sorted(set(heatmap.flatten()), reverse=True):
+        group = heatmap == value
+        taken = min(places, group.sum())
+        hits += taken * (group & mask).sum() / group.sum()
+        places -= taken
+    return hits / size
+
+
+def best_iou(heatmap, mask):
+    return max(((heatmap >= t) & mask).sum() / ((heatmap >= t) | mask).sum() for t in set(heatmap.flatten()))
+
+
+def average_precision(heatmap, mask):
+    area, recall_before = 0.0, 0.0
+    for t in sorted(set(heatmap.flatten()), reverse=True):
+        chosen = heatmap >= t
+        recall, precision = (chosen & mask).sum() / mask.sum(), (chosen & mask).sum() / chosen.sum()
+        area += (recall - recall_before) * precision
+        recall_before = recall
+    return area
+
+
+def roc_auc(heatmap, mask):
+    """Over all pairs of an object pixel and another one."""
+    wins = [(p > q) + 0.5 * (p == q) for p in heatmap[mask] for q in heatmap[~mask]]
+    return np.mean(wins)
 
 
 def perturbation_curve(probability, start, end, order, steps):
