@@ -48,12 +48,11 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
     draft.replace(path)
 
 
-def load_checkpoint(path: str | Path, model: nn.Module) -> dict[str, Any]:
-    """Load weights written by ``save_checkpoint`` into the model and return the class names and settings.
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Return what ``save_checkpoint`` wrote: ``state``, ``classes`` and ``config``.
 
     Raises:
-        ValueError: the file is missing, torn, not a checkpoint of ours, or of another architecture; the model is then
-            unchanged.
+        ValueError: the file is missing, torn, or not a checkpoint of ours.
     """
     require(Path(path).is_file(), "path", "be a checkpoint file", str(path))
     try:
@@ -62,6 +61,17 @@ def load_checkpoint(path: str | Path, model: nn.Module) -> dict[str, Any]:
         raise ValueError(f"`path` must be a checkpoint that can be read, but got {str(path)!r}: {error}") from error
     good = isinstance(content, dict) and content.get("format") == FORMAT
     require(good, "path", f"be a checkpoint of the format {FORMAT}", str(path))
+    return dict(content)
+
+
+def load_checkpoint(path: str | Path, model: nn.Module) -> dict[str, Any]:
+    """Load weights written by ``save_checkpoint`` into the model and return the class names and settings.
+
+    Raises:
+        ValueError: the file is missing, torn, not a checkpoint of ours, or of another architecture; the model is then
+            unchanged.
+    """
+    content = read_checkpoint(path)
     own, loaded = model.state_dict(), content["state"]
     fits = own.keys() == loaded.keys() and all(own[k].shape == loaded[k].shape for k in own)
     require(fits, "model", "have the checkpoint's parameters and shapes", type(model).__name__)

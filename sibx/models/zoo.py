@@ -66,7 +66,11 @@ def _last_linear(model: nn.Module, head: str) -> tuple[str, nn.Linear]:
 
 def _read(weights: str) -> dict[str, Tensor]:
     require(Path(weights).is_file(), "weights", "be 'default' or the path of a state dict", weights)
-    state: dict[str, Tensor] = torch.load(weights, map_location="cpu", weights_only=True)
+    try:
+        state: dict[str, Tensor] = torch.load(weights, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever a damaged or foreign file makes of torch.load
+        raise ValueError(f"`weights` must be a state dict that can be read, but got {weights!r}: {error}") from error
+    require(isinstance(state, dict), "weights", "hold a state dict", weights)
     return state
 
 

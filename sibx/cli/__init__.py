@@ -1,0 +1,82 @@
+"""The command line: ``sibx explain | finetune | evaluate | methods | metrics | datasets``.
+
+To add a command: one line in COMMANDS, its options in ``options``, and a module with ``run(args) -> exit code``. Only
+the module of the command that was asked for is imported, because torch takes seconds.
+"""
+
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from importlib.metadata import version
+from typing import NamedTuple
+
+from sibx.cli import options
+from sibx.cli.options import Parser
+
+OK, SOME_FAILED, BAD_INPUT = 0, 1, 2  # exit codes
+LONGEST_MESSAGE = 1000  # characters of an error; torch lists every key of a state dict that does not fit
+
+
+class Command(NamedTuple):
+    """One command: the module that runs it, its line in ``sibx --help``, what adds its options, and ``--config``."""
+
+    module: str
+    help: str
+    add_options: Callable[[Parser], None]
+    takes_config: bool = False
+
+
+COMMANDS = {
+    "explain": Command("explain", "Draw what a classifier looks at over your images", options.add_explain),
+    "finetune": Command("finetune", "Fine-tune a classifier with S-IB or a baseline", options.add_finetune, True),
+    "evaluate": Command("evaluate", "Score explanations on images with object masks", options.add_evaluate, True),
+    "methods": Command("tables", "List the attribution methods", options.add_nothing),
+    "metrics": Command("tables", "List the metrics", options.add_nothing),
+    "datasets": Command("tables", "List the data sets", options.add_nothing),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: the words after ``sibx``; default those of this process.
+
+    Returns:
+        Exit code: 0; 1 if some of the images could not be read; 2 for bad input, after one line on stderr.
+    """
+    words = [_dashed(w) for w in (sys.argv[1:] if argv is None else argv)]
+    try:
+        args = _parse(words)
+        code: int = import_module(f"sibx.cli.{COMMANDS[args.command].module}").run(args)
+    except (ValueError, ImportError, OSError) as error:
+        # Under torchrun all processes of a machine find the same mistake.
+        if os.environ.get("LOCAL_RANK", "0") == "0":
+            print(f"sibx: error: {_one_line(str(error))}", file=sys.stderr)
+        return BAD_INPUT
+    return code
+
+
+def _parse(words: Sequence[str]) -> Namespace:
+    parser = Parser(prog="sibx", description="See what an image classifier looks at, measure it, and improve it.")
+    parser.add_argument("--version", action="version", version=f"sibx {version('sibx')}")
+    commands = parser.add_subparsers(dest="command", metavar="command", required=True)
+    for name, command in COMMANDS.items():
+        added = commands.add_parser(name, help=command.help, description=f"{command.help}.")
+        if words[:1] == [name]:
+            command.add_options(added)
+            words = options.with_config(added, words) if command.takes_config else words
+    return parser.parse_args(words)
+
+
+def _dashed(word: str) -> str:
+    """Options may be spelled with underscores as well as with dashes."""
+    name, equals, value = word.partition("=")
+    return name.replace("_", "-") + equals + value if word.startswith("--") else word
+
+
+def _one_line(message: str) -> str:
+    line = " ".join(message.split())
+    return line if len(line) <= LONGEST_MESSAGE else line[:LONGEST_MESSAGE] + " ..."

@@ -1,0 +1,62 @@
+"""``sibx evaluate``: scores of a model's explanations on images with masks."""
+
+from argparse import Namespace
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from sibx._checks import look_up, require
+from sibx.attribution import METHODS
+from sibx.cli.loading import Classifier, load_classifier, load_data, pick_device
+from sibx.datasets import MaskedDataset
+from sibx.evaluation import Results, bootstrap_mean, evaluate
+from sibx.metrics import METRICS
+from sibx.report import metric_table, to_markdown
+
+
+def run(args: Namespace) -> int:
+    """Evaluate, write Results and print a line per method."""
+    for argument, table in (("methods", METHODS), ("metrics", METRICS)):
+        for name in getattr(args, argument):
+            look_up(argument, name, table)  # before the model and the data are loaded
+    device, classifier = pick_device(args.device), load_classifier(args)
+    data = load_data(args, args.split, args.image_size or classifier.notes.get("image_size"))
+    _check_classes(args, classifier, data)
+    results = evaluate(
+        classifier.model,
+        data,
+        methods=args.methods,
+        metrics=args.metrics,
+        target=args.target,
+        layer=args.layer,
+        batch_size=args.batch_size,
+        device=device,
+        seed=args.seed,
+        labels={"model": classifier.name, "training": args.training or classifier.notes.get("training", "")},
+    )
+    made_from = {"weights": args.checkpoint or args.weights, "image_size": data[0].image.shape[-1]}
+    folder = replace(results, info=results.info | made_from).save(args.out)
+    print(_summary(results, args.metrics))
+    print(f"{Path(folder) / 'results.csv.gz'}: {len(results.rows)} scores of {len(data)} images")
+    return 0
+
+
+def _check_classes(args: Namespace, classifier: Classifier, data: MaskedDataset) -> None:
+    if classifier.classes is not None:
+        same = classifier.classes == data.classes
+        require(same, "dataset", "have the checkpoint's classes", list(data.classes))
+    elif args.target == "label":
+        rule = f"be the data set's {len(data.classes)} for --target label"
+        require(args.num_classes == len(data.classes), "num_classes", rule, args.num_classes)
+
+
+def _summary(results: Results, metrics: list[str]) -> str:
+    """Accuracy, and a table with a line per method and a column per metric."""
+    summary = results.summary()
+    table = pd.concat([metric_table(summary, metric, columns="metric") for metric in metrics], axis=1)
+    images = results.rows.drop_duplicates("image_id")
+    hits = bootstrap_mean(np.asarray(images["predicted"] == images["label"], dtype=np.float64))
+    accuracy = f"accuracy {hits.mean:.3f} [{hits.low:.3f}, {hits.high:.3f}]"
+    return f"{accuracy} (95 % intervals over images)\n{to_markdown(table, 'method')}"

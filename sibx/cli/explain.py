@@ -1,0 +1,145 @@
+"""``sibx explain``: overlays and raw maps of the user's own pictures."""
+
+import io
+import json
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from sibx._checks import check_logits, check_range, look_up, require
+from sibx.attribution import METHODS, MethodSpec, explain_many, to_heatmap
+from sibx.cli.loading import load_classifier, pick_device
+from sibx.datasets import IMAGENET, Normalization
+from sibx.datasets.transforms import resize_and_center_crop, to_pixels
+from sibx.models.checkpoint import write_atomically
+from sibx.report import montage
+
+SHOWN = 3  # most probable classes that are printed
+DPI = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked about every image; target None = the predicted class, names None = classes have no names."""
+
+    model: nn.Module
+    device: torch.device
+    normalization: Normalization
+    image_size: int
+    methods: list[MethodSpec]
+    layer: str | None
+    names: Sequence[str] | None
+    target: int | None
+    out: Path
+
+    def label(self, index: int) -> str:
+        """Number and name of a class."""
+        return f"{index} {self.names[index]}" if self.names else str(index)
+
+
+def run(args: Namespace) -> int:
+    """Explain the images one by one; 1 if some could not be read."""
+    request = _understand(args)
+    failed = False
+    for path in args.images:
+        try:
+            with Image.open(path) as picture:
+                pixels = to_pixels(picture)
+        except Exception as error:  # whatever a damaged file makes of Pillow
+            print(f"sibx: error: `images` must be pictures, but got {path!r}: {error}", file=sys.stderr)
+            failed = True
+        else:
+            print(_explain(request, path, pixels), flush=True)
+    return int(failed)
+
+
+def _understand(args: Namespace) -> Request:
+    """Check everything before anything is computed or written."""
+    methods = [look_up("methods", name, METHODS) for name in args.methods]
+    require(len(set(args.methods)) == len(methods), "methods", "name none twice", args.methods)
+    stems = [Path(path).stem for path in args.images]
+    require(len(set(stems)) == len(stems), "images", "have different names, which the files in out get", args.images)
+    device, classifier = pick_device(args.device), load_classifier(args)
+    count = args.num_classes if classifier.classes is None else len(classifier.classes)
+    names = _read_names(args.class_names, count) if args.class_names else classifier.classes
+    given = classifier.notes.get("normalization")
+    size = args.image_size or classifier.notes.get("image_size", 224)
+    check_range("image_size", size, 16)
+    return Request(
+        classifier.model.to(device).eval(),
+        device,
+        Normalization(tuple(given["mean"]), tuple(given["std"])) if given else IMAGENET,
+        size,
+        methods,
+        args.layer,
+        names,
+        _read_target(args.target, names, count),
+        Path(args.out),
+    )
+
+
+def _explain(request: Request, path: str, pixels: Tensor) -> str:
+    """Write the files of one image, and return the line to print."""
+    cropped = resize_and_center_crop(pixels, request.image_size)[None].to(request.device)
+    images = request.normalization(cropped)
+    with torch.inference_mode():
+        logits = request.model(images)
+        check_logits(logits, 1)
+        probabilities = logits[0].double().softmax(0)
+    top = probabilities.topk(min(SHOWN, len(probabilities))).indices.tolist()
+    target = top[0] if request.target is None else request.target
+    maps = explain_many(request.model, images, target, request.methods, request.layer)
+    size = (request.image_size, request.image_size)
+    heatmaps = {s.title: to_heatmap(maps[s.name], size, s.reduce) for s in request.methods}
+    overlay = request.out / f"{Path(path).stem}.overlay.png"
+    write_atomically(overlay, _draw(cropped, heatmaps, f"{request.label(target)} ({probabilities[target]:.3f})"))
+    stream = io.BytesIO()
+    arrays: dict[str, Any] = {name: values[0].cpu().numpy() for name, values in maps.items()}
+    np.savez_compressed(stream, **arrays)
+    write_atomically(request.out / f"{Path(path).stem}.maps.npz", stream.getbuffer())
+    predictions = ", ".join(f"{request.label(i)} ({probabilities[i]:.3f})" for i in top)
+    return f"{path}: {predictions}; explained: {request.label(target)}; {overlay}"
+
+
+def _draw(pixels: Tensor, heatmaps: dict[str, Tensor], title: str) -> memoryview:
+    """The overlay as the bytes of a PNG."""
+    no_mask = torch.zeros_like(pixels[:, :1], dtype=torch.bool)
+    figure = montage(pixels, no_mask, heatmaps, [title])
+    figure.axes[0].set_title("image", fontsize=7)
+    stream = io.BytesIO()
+    figure.savefig(stream, dpi=DPI, format="png", bbox_inches="tight")
+    return stream.getbuffer()
+
+
+def _read_names(path: str, count: int) -> list[str]:
+    """Read one name per line, or JSON: a list, or number -> name or [..., name] (Keras's imagenet_class_index)."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        names = json.loads(text) if path.endswith(".json") else text.splitlines()
+    except (OSError, ValueError) as error:
+        raise ValueError(f"`class_names` must be a file of names, but got {path!r}: {error}") from error
+    if isinstance(names, dict):
+        numbers = [str(i) for i in range(count)]
+        require(set(names) == set(numbers), "class_names", f"have the numbers 0..{count - 1}", path)
+        names = [names[number] for number in numbers]
+    require(isinstance(names, list) and len(names) == count, "class_names", f"hold {count} names", path)
+    return [str(name[-1]) if isinstance(name, list) else str(name) for name in names]
+
+
+def _read_target(text: str, names: Sequence[str] | None, count: int) -> int | None:
+    if text == "predicted":
+        return None
+    if text.lstrip("-").isdigit():
+        check_range("target", int(text), 0, count - 1)
+        return int(text)
+    known = list(names or ())
+    require(text in known, "target", "be 'predicted', or the number or the name of a class", text)
+    return known.index(text)

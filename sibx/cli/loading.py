@@ -1,0 +1,99 @@
+"""The model, the device and the data that a command's options name."""
+
+import json
+from argparse import Namespace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from sibx._checks import look_up, require
+from sibx.datasets import DATASETS, InMemoryDataset, MaskedDataset, build_dataset, spread
+from sibx.models import build_model, head_parameters
+from sibx.models.checkpoint import load_checkpoint, read_checkpoint, write_atomically
+from sibx.models.zoo import IMAGENET_CLASSES
+
+NOTES = "finetune.json"  # beside model.pt: which model it is, and how it was made
+
+
+class Classifier(NamedTuple):
+    """A model with its key, its K class names where they are known, and finetune.json ({} without one)."""
+
+    model: nn.Module
+    name: str
+    classes: tuple[str, ...] | None
+    notes: dict[str, Any]
+
+
+def pick_device(name: str | None) -> torch.device:
+    """Return the device of that name; None = a GPU where there is one.
+
+    Raises:
+        ValueError: torch does not know it, or there is no GPU.
+    """
+    available = torch.cuda.is_available()
+    try:
+        device = torch.device(name or ("cuda" if available else "cpu"))
+    except RuntimeError as error:
+        raise ValueError(f"`device` must be a device of torch, but got {name!r}: {error}") from error
+    require(available or device.type != "cuda", "device", "be cpu where torch finds no GPU", name)
+    return device
+
+
+def load_classifier(args: Namespace) -> Classifier:
+    """Load the trained model that ``--checkpoint``, or ``--model``, ``--weights`` and ``--num-classes`` name.
+
+    Raises:
+        ValueError: what is needed is missing, cannot be read, or does not fit together.
+    """
+    if args.checkpoint is None:
+        require(args.model is not None, "model", "be given with --weights", None)
+        model = build_model(args.model, args.num_classes, args.weights)
+        _check_own_head(model, args.weights, args.num_classes)
+        return Classifier(model, args.model, None, {})
+    classes = tuple(read_checkpoint(args.checkpoint)["classes"])
+    notes = read_notes(Path(args.checkpoint).parent)
+    name = str(args.model or notes.get("model", ""))
+    require(bool(name), "model", f"be given where no {NOTES} lies beside the checkpoint", None)
+    model = build_model(name, len(classes))
+    load_checkpoint(args.checkpoint, model)
+    return Classifier(model, name, classes, notes)
+
+
+def load_data(args: Namespace, split: str, image_size: int | None = None) -> MaskedDataset:
+    """Build the split of ``--dataset``, at most ``--limit`` images of it; default size is the data set's.
+
+    Raises:
+        ValueError: unknown data set or split, missing data, or a limit below 1.
+    """
+    spec = look_up("dataset", args.dataset, DATASETS)
+    data = build_dataset(spec, args.root, split, image_size or spec.image_size)
+    if args.limit is None:
+        return data
+    require(args.limit >= 1, "limit", "be at least 1", args.limit)
+    return InMemoryDataset.load(data, spread(len(data), args.limit))
+
+
+def write_notes(folder: Path, notes: dict[str, Any]) -> None:
+    """Write finetune.json."""
+    write_atomically(folder / NOTES, (json.dumps(notes, indent=2, default=str) + "\n").encode())
+
+
+def read_notes(folder: Path) -> dict[str, Any]:
+    """Read finetune.json, {} where there is none."""
+    path = folder / NOTES
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+    except (ValueError, TypeError) as error:
+        rule = f"lie beside a {NOTES} that sibx finetune wrote"
+        raise ValueError(f"`checkpoint` must {rule}, but got {str(path)!r}: {error}") from error
+
+
+def _check_own_head(model: nn.Module, weights: str, num_classes: int) -> None:
+    """Refuse a head that build_model made anew because the weights have another number of classes."""
+    own = num_classes == IMAGENET_CLASSES
+    if weights != "default":
+        state, head = torch.load(weights, map_location="cpu", weights_only=True), head_parameters(model)[-1]
+        own = any(torch.equal(head, value) for value in state.values())
+    require(own, "num_classes", "be the number of classes of the weights", num_classes)

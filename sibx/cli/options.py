@@ -1,0 +1,193 @@
+"""The options of every command, and configuration files. Only ``finetune`` imports torch for them, with TrainConfig."""
+
+import inspect
+import json
+import re
+from argparse import ArgumentParser, ArgumentTypeError, BooleanOptionalAction
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
+
+
+class Parser(ArgumentParser):
+    """Takes no abbreviations, and raises ValueError instead of leaving the process."""
+
+    def __init__(self, **settings: Any):
+        super().__init__(**{"allow_abbrev": False, **settings})
+
+    def error(self, message: str) -> NoReturn:
+        """Raise ValueError with the message."""
+        raise ValueError(f"{message} (see {self.prog} --help)")
+
+
+def add_nothing(parser: Parser) -> None:
+    """Add no option."""
+
+
+def add_explain(parser: Parser) -> None:
+    """Add the options of ``sibx explain``."""
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="picture files")
+    _add_trained_model(parser)
+    _add_names(parser, "methods", "sib", "gradcam")
+    parser.add_argument(
+        "--target", default="predicted", help="class to explain: its number, its name, or %(default)s (the default)"
+    )
+    parser.add_argument(
+        "--class-names",
+        metavar="FILE",
+        help="names of the classes: one per line, or JSON with a list or with number: name; default the checkpoint's",
+    )
+    _add_out(parser, "<image>.overlay.png and <image>.maps.npz (one array of attributions per method)")
+
+
+def add_finetune(parser: Parser) -> None:
+    """Add the options of ``sibx finetune``: among them all fields of TrainConfig, with their documentation."""
+    from sibx.train import TrainConfig
+
+    _add_data(parser)
+    parser.add_argument("--model", required=True, help="key of sibx.MODELS, or timm/<name>")
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument("--weights", metavar="FILE", help="'default' or a state dict to start from; default random")
+    start.add_argument("--checkpoint", metavar="FILE", help="a model.pt of sibx to start from")
+    parser.add_argument(
+        "--objective",
+        default="recommended-given",
+        help="recommended-given (masks of the data; the default), recommended-self (the model's own), published, "
+        "published-script, ce, or a guidance loss: energy, energy-cam, l1, rrr, gradient-penalty, background-swap",
+    )
+    parser.add_argument(
+        "--objective-options",
+        nargs="+",
+        metavar="NAME=VALUE",
+        default=[],
+        help="fields of SIBConfig or GuidanceConfig that replace the objective's, values as in JSON: "
+        "balance=gradnorm 'layers={\"features.13\": 1}'; a guidance loss has weight=1 by default",
+    )
+    parser.add_argument("--resume", action=BooleanOptionalAction, default=False, help="continue an interrupted run")
+    _add_out(parser, "checkpoints, log.csv, model.pt and finetune.json")
+    _add_device(parser)
+    hints, notes = get_type_hints(TrainConfig), _attribute_notes(TrainConfig.__doc__ or "")
+    group = parser.add_argument_group("training")
+    for field in fields(TrainConfig):
+        if field.name != "objective":
+            kind, note = _kind(hints[field.name]), notes.get(field.name, "").replace("%", "%%")
+            note = note if "action" in kind else f"{note} Default %(default)s."
+            group.add_argument(f"--{field.name.replace('_', '-')}", default=field.default, help=note, **kind)
+
+
+def add_evaluate(parser: Parser) -> None:
+    """Add the options of ``sibx evaluate``."""
+    _add_trained_model(parser)
+    _add_data(parser, image_size=False)
+    parser.add_argument("--split", default="test", help="of the data set; default %(default)s")
+    _add_names(parser, "methods", "sib", "gradcam", "control_center")
+    _add_names(parser, "metrics", "foreground_focus", "background_suppression", "pointing_game")
+    choices = ("predicted", "label")
+    parser.add_argument("--target", choices=choices, default="predicted", help="class explained; default %(default)s")
+    parser.add_argument("--batch-size", type=int, default=32, help="images per forward pass; default %(default)s")
+    parser.add_argument("--seed", type=int, default=0, help="of everything random; default %(default)s")
+    parser.add_argument("--training", help="value of that column in the results; default the checkpoint's")
+    _add_out(parser, "results.csv.gz, curves.csv.gz and run.json")
+
+
+def with_config(parser: Parser, words: Sequence[str]) -> list[str]:
+    """Put the options of the file named by ``--config`` in front of the command's others, which so override them.
+
+    Adds the option to the parser, for its help.
+
+    Raises:
+        ValueError: the file cannot be read, or is not a mapping.
+        ImportError: PyYAML is not installed.
+    """
+    note = "YAML with any of these options; those of the command line override it"
+    parser.add_argument("--config", metavar="FILE", help=note)
+    reader = Parser(prog=parser.prog, add_help=False)
+    reader.add_argument("--config")
+    known, rest = reader.parse_known_args(list(words))
+    return rest if known.config is None else [*rest[:1], *_config_words(known.config), *rest[1:]]
+
+
+def _config_words(path: str) -> list[str]:
+    try:
+        import yaml
+    except ImportError as error:
+        raise ImportError("--config needs PyYAML: pip install 'sibx[yaml]'") from error
+    try:
+        settings = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ValueError(f"`config` must be a YAML file that can be read, but got {path!r}: {error}") from error
+    if not isinstance(settings, dict):
+        raise ValueError(f"`config` must be a YAML file of options and values, but got {settings!r} in {path!r}.")
+    return [word for key, value in settings.items() for word in _option_words(f"{key}".replace("_", "-"), value)]
+
+
+def _option_words(name: str, value: Any) -> list[str]:
+    """The words that give an option this value; none for None, which is the default of all that may be None."""
+    if value is None:
+        return []
+    if isinstance(value, bool):
+        return [f"--{name}" if value else f"--no-{name}"]
+    if isinstance(value, dict):
+        return [f"--{name}", *(f"{k}={json.dumps(v)}" for k, v in value.items())]
+    return [f"--{name}", *map(str, value)] if isinstance(value, list) else [f"--{name}={value}"]
+
+
+def _add_trained_model(parser: Parser) -> None:
+    trained = parser.add_mutually_exclusive_group(required=True)
+    trained.add_argument("--checkpoint", metavar="FILE", help="a model.pt of sibx, with class names")
+    trained.add_argument("--weights", metavar="FILE", help="'default' (torchvision's) or a state dict")
+    parser.add_argument(
+        "--model", help="key of sibx.MODELS, or timm/<name>; default what finetune.json beside the checkpoint says"
+    )
+    parser.add_argument("--num-classes", type=int, default=1000, help="of the weights; default %(default)s")
+    _add_image_size(parser, "what the model was fine-tuned on, else the data set's, else 224")
+    parser.add_argument("--layer", help="for CAMs: dotted name; default the last feature map")
+    _add_device(parser)
+
+
+def _add_data(parser: Parser, image_size: bool = True) -> None:
+    parser.add_argument("--dataset", required=True, help="see sibx datasets")
+    parser.add_argument("--root", metavar="FOLDER", help="where the data is")
+    parser.add_argument("--limit", type=int, metavar="N", help="use at most N images of a split, spread over it")
+    if image_size:
+        _add_image_size(parser, "the data set's")
+
+
+def _add_image_size(parser: Parser, default: str) -> None:
+    parser.add_argument("--image-size", type=int, metavar="PIXELS", help=f"side of the images; default {default}")
+
+
+def _add_names(parser: Parser, table: str, *default: str) -> None:
+    note = f"see sibx {table}; default {' '.join(default)}"
+    parser.add_argument(f"--{table}", nargs="+", metavar=table[:-1].upper(), default=list(default), help=note)
+
+
+def _add_device(parser: Parser) -> None:
+    parser.add_argument("--device", help="cpu, cuda, cuda:1 ...; default a GPU where there is one")
+
+
+def _add_out(parser: Parser, written: str) -> None:
+    parser.add_argument("--out", required=True, type=_folder, metavar="FOLDER", help=f"where to write {written}")
+
+
+def _folder(text: str) -> str:
+    if Path(text).is_file():
+        raise ArgumentTypeError(f"must be a folder, but got the file {text!r}")
+    return text
+
+
+def _kind(hint: Any) -> dict[str, Any]:
+    """How argparse should read a field of this type."""
+    parts = (hint, *get_args(hint))
+    choices = [choice for part in parts if get_origin(part) is Literal for choice in get_args(part)]
+    if choices:
+        return {"choices": choices}
+    return {"action": BooleanOptionalAction} if hint is bool else {"type": int if int in parts else float}
+
+
+def _attribute_notes(text: str) -> dict[str, str]:
+    """What a class's docstring says about every attribute."""
+    section = inspect.cleandoc(text).partition("Attributes:\n")[2]
+    found = re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", section, re.MULTILINE)
+    return {name: " ".join(note.replace("``", "").split()) for name, note in found}
