@@ -1,5 +1,6 @@
 """The smaller scripts of benchmarks/, in small: what they measure is what they say."""
 
+import importlib
 import importlib.util
 import sys
 from pathlib import Path
@@ -97,3 +98,36 @@ def test_train_sib(tmp_path, monkeypatch, capsys):
     picked = table[table["what"] == "gradcam"].set_index(["seed", "training"])["value"]
     expected = np.mean([picked[s, "sib"] - picked[s, "ce"] for s in (0, 1)])
     assert train_sib.difference(table, "sib", "ce", "gradcam").mean == pytest.approx(expected)
+
+
+@pytest.fixture
+def scaling(monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER)
+    return importlib.import_module("scaling")  # under the name by which a new process finds it
+
+
+def test_scaling_model(scaling):
+    links = dict.fromkeys(scaling.PASSES, scaling.Link(latency=1e-3, bandwidth=1e6))
+    seconds = {o: scaling.Exchange("", o, 8000).seconds(4, links) for o in scaling.PASSES}
+    # 3 passes of 2 kB, 6 of 2 kB, 2 of 8 kB
+    assert seconds == pytest.approx({"all_gather": 0.009, "all_reduce": 0.018, "broadcast": 0.018})
+
+
+@pytest.mark.slow  # starting two interpreters takes several seconds
+def test_scaling(scaling):
+    measured = scaling.measure(scaling.Setting("tiny_cnn", 32, 8, rounds=1, probe=2**20))
+    network = TinyCNN(scaling.CLASSES)
+    sizes = {part: [e.size for e in measured.exchanges if e.part == part] for part in scaling.PARTS}
+    assert sum(sizes["gradients"]) == 4 * sum(p.numel() for p in network.parameters())
+    assert sizes["buffers"] == [sum(b.nbytes for b in network.buffers())]
+    features = 8 * 64 * 8 * 8 * 4  # the rows of R M, of 8 images with 64 channels on an 8 x 8 grid
+    assert scaling.Exchange("gathers", "all_gather", features) in measured.exchanges
+    assert scaling.Exchange("gathers", "all_reduce", features) in measured.exchanges  # its backward pass
+    assert min(*measured.steps.values(), *measured.compute.values(), *measured.parts.values()) > 0
+
+    rows = [line.split(" | ") for line in scaling.step_table(measured).splitlines()[2:]]
+    assert [row[0] for row in rows] == ["| 1", "| 2", "| 2", "| 4", "| 8", "| 16"]
+    compute, step = (np.array([float(row[i]) for row in rows[2:]]) for i in (2, 6))
+    assert np.allclose(compute, measured.steps[1] / np.array([2, 4, 8, 16]), atol=1e-3)
+    assert (step >= compute).all()
+    assert scaling.exchange_table(measured).count("\n") == 4
