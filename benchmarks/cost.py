@@ -3,7 +3,7 @@
 Everything runs in one process on one thread, alternating with what it is compared with, and the median of the rounds'
 ratios is printed, so that a busy machine blurs the numbers without favoring one side. On a CPU processor time is
 counted. Memory is the largest sum of live tensors that the profiler sees during one call. Exit code 1 when a limit is
-missed. Needs the extra ``reference``.
+missed by more than 3 %, the noise. Needs the extra ``reference``.
 
     python benchmarks/cost.py
 """
@@ -31,6 +31,9 @@ from sibx import GradCAM, IntegratedGradients, Saliency, SIBAttribution, SIBConf
 from sibx.attribution import AblationCAM, ScoreCAM
 from sibx.datasets import IMAGENET, spread
 from sibx.datasets.transforms import resize_and_center_crop, to_pixels
+
+
+NOISE = 1.03  # two measurements of the same code differ by so much on a busy machine
 
 
 @dataclass(frozen=True)
@@ -168,8 +171,9 @@ def main(rounds: int = 9, device: str = "cpu", photographs: str | None = None, w
     print("| cost | ratio | limit | seconds |\n|---|---|---|---|")
     for case in cases(device) + training_cases(device):
         value, seconds = ratio(case, rounds, device)
-        missed += case.limit is not None and value > case.limit
-        limit = "" if case.limit is None else f"{case.limit:.3g}" + (" MISSED" if value > case.limit else "")
+        is_missed = case.limit is not None and value > NOISE * case.limit
+        missed += is_missed
+        limit = "" if case.limit is None else f"{case.limit:.3g}{' MISSED' * is_missed}"
         print(f"| {case.title} | {value:.3f} | {limit} | {seconds:.3f} |", flush=True)
     print("\n| peak memory of one call | MiB | limit |\n|---|---|---|")
     work, step = Workload(device, 8), Step(device)
