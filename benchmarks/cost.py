@@ -32,7 +32,6 @@ from sibx.attribution import AblationCAM, ScoreCAM
 from sibx.datasets import IMAGENET, spread
 from sibx.datasets.transforms import resize_and_center_crop, to_pixels
 
-
 NOISE = 1.03  # two measurements of the same code differ by so much on a busy machine
 
 
