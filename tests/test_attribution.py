@@ -500,13 +500,30 @@ class TestSoftMask:
         assert torch.equal(HardDensityMask(5)(r), expected)
         assert HardDensityMask(1)(torch.ones(1, 3, 8, 8)).all()
 
+    def test_hard_density_is_the_same_in_any_precision(self):
+        r = torch.zeros(1, 3, 64, 64, dtype=torch.float64)
+        r[..., 16:40, 16:40] = torch.rand(24, 24, generator=torch.Generator().manual_seed(0)) + 1
+        single, double = HardDensityMask()(r.float()), HardDensityMask()(r)
+        assert (single != double).double().mean() < 0.01
+        assert double.any()
+
+    def test_masks_under_autocast(self):
+        r = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+        with torch.autocast("cpu", torch.bfloat16):
+            found = DensityMask()(r)
+        assert torch.equal(found, DensityMask()(r))
+
+    def test_large_maps_in_half_precision(self):
+        r = torch.randn(1, 3, 512, 512, generator=torch.Generator().manual_seed(0))
+        assert (DensityMask()(r.half()).float() - DensityMask()(r)).abs().mean() < 0.05
+
     def test_peak(self):
         r = torch.randn(2, 3, 12, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
         for row, found in zip(r, PeakMask()(r), strict=True):
             g = row.mean(0).abs() / row.mean(0).abs().max()
             expected = torch.sigmoid(10 * (g - reference.soft_quantile(g.flatten(), 0.8)))
             assert torch.allclose(found[0], expected, atol=1e-6)
-        assert (PeakMask()(torch.ones(1, 3, 8, 8)) == 0.5).all()
+        assert torch.allclose(PeakMask()(torch.ones(1, 3, 8, 8)), torch.tensor(0.5))
 
     def test_top_p_is_the_smallest_set(self):
         r = torch.tensor([4.0, 3.0, 2.0, 1.0]).view(1, 1, 2, 2)
@@ -690,11 +707,23 @@ class TestSeveralClasses:
         assert torch.equal(everything[0][:, 3], Saliency(model).attribute(images, target=3))
         assert Saliency(model).attribute(images[:0], target="all").shape == (0, 5, 3, 32, 32)
 
+    def test_soft_masks(self, model, images):
+        masks = SIBAttribution(model).soft_mask(images, "all")
+        assert masks.shape == (4, 5, 1, 32, 32)
+        assert torch.equal(masks[:, 2], SIBAttribution(model).soft_mask(images, 2))
+
+    def test_all_in_train_mode(self):
+        net = nn.Sequential(nn.Flatten(), nn.Linear(12, 4), nn.BatchNorm1d(4), nn.Linear(4, 3)).train()
+        x = torch.randn(4, 3, 2, 2)
+        assert Saliency(net).attribute(x, "all").shape == (4, 3, 3, 2, 2)
+
     def test_all_with_further_arguments(self, model, images):
         scale = torch.rand(4, 1, 1, 1) + 0.5
         method = Saliency(lambda x, scale: model(x * scale))
         everything = method.attribute(images, target="all", additional_forward_args=scale)
         assert torch.equal(everything[:, 2], method.attribute(images, target=2, additional_forward_args=scale))
+        nothing = method.attribute(images[:0], target="all", additional_forward_args=scale[:0])
+        assert nothing.shape == (0, 5, 3, 32, 32)
 
     @pytest.mark.parametrize(
         ("target", "message"),

@@ -279,6 +279,26 @@ class TestAblationCAM:
             expected = reference.ablationcam(tail, net.left(x[i : i + 1])[0].detach().numpy())
             assert ours[i, 0].numpy() == pytest.approx(expected, abs=1e-12)
 
+    def test_a_model_that_counts_its_images(self):
+        class Counts(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.f, self.fc = nn.Conv2d(3, 4, 3), nn.Linear(4, 3)
+
+            def forward(self, x):
+                return self.fc(self.f(x).view(len(x), 4, -1).mean(2))
+
+        torch.manual_seed(0)
+        model, x = Counts(), torch.randn(2, 3, 8, 8)
+        ours = AblationCAM(model, "f", upsample=False).attribute(x, target=1)
+        for i in range(2):
+
+            def tail(a):
+                return model.fc(torch.from_numpy(a).mean((1, 2)))[1].item()
+
+            expected = reference.ablationcam(tail, model.f(x[i : i + 1])[0].detach().numpy())
+            assert ours[i, 0].numpy() == pytest.approx(expected, abs=1e-5)
+
 
 class TestExplainMany:
     def test_equals_one_by_one(self, net, pictures):
@@ -408,6 +428,19 @@ class TestAdapters:
             expected = sum(w.view(2, 1, 1, 1) * m for w, m in zip(weights, masks, strict=True)) / (12 * 0.5)
             ours = RISE(net, masks=12, cells=3, centered=centered).attribute(pictures, target=TARGETS)
             assert torch.allclose(ours, expected, atol=1e-12)
+
+    def test_rise_in_half_precision(self):
+        """A thousand masks do not fit into a bfloat16 sum."""
+
+        def model(x):
+            score = 0.003 * x[..., :16].float().sum((1, 2, 3))
+            return torch.stack([score, -score], 1).to(x.dtype)
+
+        x = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+        exact, half = (
+            RISE(model, masks=1000).attribute(x.to(d), target=0).float() for d in (torch.float32, torch.bfloat16)
+        )
+        assert torch.corrcoef(torch.stack([exact.flatten(), half.flatten()]))[0, 1] > 0.9
 
     def test_rise_without_classes_and_with_two_inputs(self):
         x = torch.ones(2, 3, 8, 8)

@@ -231,6 +231,11 @@ class TestTimm:
         model = build_model(f"timm/{name}", 5)
         assert find_cam_layer(model, 224) == layer
 
+    def test_weights_of_a_model_with_two_heads(self, tmp_path):
+        name = "timm/deit_tiny_distilled_patch16_224"
+        torch.save(build_model(name, 7).state_dict(), tmp_path / "w.pth")
+        assert build_model(name, 5, str(tmp_path / "w.pth")).head.out_features == 5
+
     @pytest.mark.parametrize("classes", [3, 7])
     def test_weights_from_a_file(self, tmp_path, classes):
         source = build_model("timm/resnet10t", 7)

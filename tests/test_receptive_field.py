@@ -99,19 +99,137 @@ def test_what_cannot_be_measured():
         receptive_field(model, model[1], IMAGE)
     with pytest.raises(ValueError, match="run in the model's forward pass"):
         receptive_field(model, nn.ReLU(), IMAGE)
-    one = nn.Sequential(nn.Unflatten(0, (1, -1)), nn.Flatten(0, 1), nn.AvgPool2d(608))
+    one = OneSize(nn.Conv2d(3, 4, 32), 32)
     with pytest.raises(ValueError, match="two units along each axis"):
-        receptive_field(one, one[2], IMAGE)
-    with pytest.raises(
-        ValueError, match=r"`layer` must output a feature map \(B, C, h, w\) or tokens \(B, N, D\), but got"
-    ):
-        receptive_field(model, model[3], IMAGE)
+        receptive_field(one, one.net, IMAGE[..., :32, :32])
+    far = OneSize(tv.resnet18(weights=None).eval(), 64)
+    with pytest.raises(ValueError, match=r"accept images of 608 pixels .*align='half_pixel'"):
+        receptive_field(far, far.net.layer4, IMAGE[..., :64, :64])
+    resized = Wrapped(tv.resnet18(weights=None).eval(), lambda x: F.interpolate(x, (224, 224)))
+    for side in (224, 1024):
+        with pytest.raises(ValueError, match="with the stride that it has at 608 pixels"):
+            receptive_field(resized, resized.net.layer4, torch.zeros(1, 3, side, side))
+    uneven = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Upsample(scale_factor=8))
+    with pytest.raises(ValueError, match=r"places side by side|look at a place"):
+        receptive_field(Wrapped(uneven, lambda x: x[..., ::3, ::3]), uneven[1], IMAGE)
 
 
-def test_autocast_does_not_blur_it():
-    model = TinyCNN(3)
-    with torch.autocast("cpu", torch.bfloat16):
-        assert receptive_field(model, model.features, IMAGE) == ((4, 4), (1, 1))
+class Wrapped(nn.Module):
+    """A network behind a change of its images."""
+
+    def __init__(self, net, change):
+        super().__init__()
+        self.net, self.change = net, change
+
+    def forward(self, images):
+        return self.net(self.change(images))
+
+
+class OneSize(nn.Module):
+    """A network that insists on the size of its images."""
+
+    def __init__(self, net, side):
+        super().__init__()
+        self.net, self.side = net, side
+
+    def forward(self, images):
+        assert images.shape[-1] == self.side, "wrong size"
+        return self.net(images)
+
+
+class TestUnusualNetworks:
+    @pytest.mark.parametrize(
+        "change",
+        [lambda x: (x - 0.45) / 0.22, lambda x: 2 * x - 1, lambda x: x / 3, lambda x: 0 * x - 5],
+        ids=["normalize", "to -1..1", "scale", "constant"],
+    )
+    def test_models_that_change_the_values(self, change):
+        model = Wrapped(
+            nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.ReLU(), nn.Conv2d(4, 4, 3, 2, 1), nn.ReLU6()), change
+        )
+        if float(change(torch.ones(1)) - change(torch.zeros(1))) == 0:
+            with pytest.raises(ValueError, match="a unit that looks nowhere"):
+                receptive_field(model, model.net, IMAGE)
+        else:
+            assert receptive_field(model, model.net, IMAGE) == ((4, 4), (0, 0))
+
+    def test_a_second_map_is_enlarged_too(self):
+        class Two(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.net = tv.resnet18(weights=None).eval()
+
+            def forward(self, images, masks):
+                return self.net(torch.cat([images[:, :2], masks], 1))
+
+        model = Two()
+        field = receptive_field(model, model.net.layer4, torch.zeros(1, 3, 64, 64), torch.ones(1, 1, 64, 64))
+        assert field == ((32, 32), (0, 0))
+
+    def test_a_shared_layer_is_measured_in_its_last_run(self):
+        class Shared(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.pool, self.convs = nn.MaxPool2d(2), nn.ModuleList(nn.Conv2d(3, 3, 3, padding=1) for _ in range(3))
+
+            def forward(self, x):
+                for conv in self.convs:
+                    x = self.pool(conv(x).relu())
+                return x.mean((2, 3))
+
+        model = Shared()
+        assert receptive_field(model, model.pool, IMAGE) == ((8, 8), (3.5, 3.5))
+
+    @pytest.mark.parametrize(
+        ("layers", "stride", "offset"),
+        [
+            ([nn.Conv2d(3, 4, 32, 32), nn.Upsample(scale_factor=2)], 16, 7.5),
+            ([nn.Conv2d(3, 4, 16, 16), nn.ReLU(), nn.ConvTranspose2d(4, 4, 2, 2)], 8, 3.5),
+            ([nn.Conv2d(3, 8, 4, 4), nn.Conv2d(8, 8, 4, 4), nn.ConvTranspose2d(8, 6, 4, 2, 1, groups=2)], 8, 3.5),
+            ([nn.Upsample(scale_factor=2, mode="bilinear"), nn.Conv2d(3, 4, 1)], 0.5, -0.25),
+            ([nn.Conv2d(3, 4, 4, 4), nn.MaxPool2d(3, 2, 1, dilation=2)], 8, 5.5),
+            ([nn.Conv2d(3, 4, 3, 2, "valid"), nn.Conv2d(4, 4, 3, padding="same", padding_mode="reflect")], 2, 1),
+            ([nn.PixelUnshuffle(4), nn.Conv2d(48, 48, 3, padding=1, groups=48)], 4, 1.5),
+            ([nn.Conv2d(3, 4, 3, padding=1), nn.MaxPool2d(3, 2, ceil_mode=True), nn.GELU(), nn.LPPool2d(2, 2)], 4, 2),
+        ],
+        ids=["nearest", "transposed", "grouped", "bilinear", "dilated", "reflect", "unshuffle", "ceil"],
+    )
+    def test_layers(self, layers, stride, offset):
+        model = nn.Sequential(*layers)
+        assert receptive_field(model, model[-1], IMAGE) == ((stride, stride), (offset, offset))
+
+    def test_functions_with_keywords_and_indices(self):
+        class Functional(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.weight, self.out = nn.Parameter(torch.randn(4, 3, 3, 3)), nn.Identity()
+
+            def forward(self, x):
+                x = F.conv2d(input=x, weight=self.weight, stride=2, padding=1)
+                x, _ = F.max_pool2d(x, 3, stride=2, padding=1, return_indices=True)
+                return self.out(x * (1 + x.mean(1, keepdim=True)))
+
+        model = Functional()
+        assert receptive_field(model, model.out, IMAGE) == ((4, 4), (0, 0))
+
+    def test_patches_with_an_embedding_per_position(self):
+        class Patches(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.patch, self.position = nn.Conv2d(3, 8, 16, 16), nn.Embedding(196, 8)
+
+            def forward(self, x):
+                tokens = self.patch(x).flatten(2).transpose(1, 2)
+                return tokens + self.position(torch.arange(tokens.shape[1]))
+
+        model = Patches()
+        assert receptive_field(model, model.patch, IMAGE) == ((16, 16), (7.5, 7.5))
+
+    def test_one_layer_in_two_models(self):
+        layer = nn.Conv2d(3, 4, 4, 4)
+        plain, pooled = nn.Sequential(layer), nn.Sequential(nn.AvgPool2d(2), layer)
+        assert receptive_field(plain, layer, IMAGE) == ((4, 4), (1.5, 1.5))
+        assert receptive_field(pooled, layer, IMAGE) == ((8, 8), (3.5, 3.5))
 
 
 class TestDraw:

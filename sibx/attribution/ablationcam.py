@@ -95,6 +95,9 @@ class AblationCAM(CAM):
         every_copy = torch.tensor([row]).expand(count)
         try:  # one image up to the layer, as many copies as channels behind it
             outputs = run(torch.tensor([row]))
-        except RuntimeError:  # what follows joins the layer with something that is still one image
+            is_whole = len(outputs) == count
+        except RuntimeError:
+            is_whole = False
+        if not is_whole:  # what follows counts the images, or joins the layer with something that is still one image
             outputs = run(every_copy)
         return select_scores(outputs, pick_rows(target, every_copy, batch), count).reshape(-1)

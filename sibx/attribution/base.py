@@ -132,11 +132,15 @@ class SafeAttribution(GradientAttribution):
         """Several classes per image as one target per class."""
         if isinstance(target, str):
             require(target == "all", "target", 'be an integer class index, one per image, or "all"', target)
-            arguments = pick_rows(extra, torch.tensor([0]), len(tensors[0]))
+            arguments = (*tensors, *extra)
+            if not len(tensors[0]):  # an empty batch: one row of zeros tells the number of classes
+                rowless = [isinstance(a, Tensor) and a.shape[:1] == (0,) for a in arguments]
+                arguments = tuple(
+                    a.new_zeros(1, *a.shape[1:]) if r else a for a, r in zip(arguments, rowless, strict=True)
+                )
             with torch.no_grad(), frozen_batch_norm(self.forward_func):
-                row = tuple(t[:1] if len(t) else t.new_zeros(1, *t.shape[1:]) for t in tensors)
-                outputs = _run_forward(self.forward_func, row, None, arguments)
-            check_logits(outputs, 1, "forward_func")
+                outputs = _run_forward(self.forward_func, arguments, None)
+            check_logits(outputs, len(arguments[0]), "forward_func")
             return list(range(outputs.shape[1]))
         lengths = {len(row) for row in target}
         require(len(lengths) == 1 and min(lengths) > 0, "target", "name equally many classes for every image", target)

@@ -118,8 +118,9 @@ class RISE(SafeAttribution):
         require(len(inputs) == 1, "inputs", "be one image tensor", len(inputs))
         (images,) = inputs
         check_images(images, "inputs")
-        total, kept = torch.zeros_like(images[:, :1]), torch.zeros_like(images[:1, :1])
-        level = images.new_zeros(len(images), 1, 1, 1)
+        precise = torch.promote_types(images.dtype, torch.float32)  # half precision cannot count to a thousand
+        total, kept = (torch.zeros_like(part, dtype=precise) for part in (images[:, :1], images[:1, :1]))
+        level = total.new_zeros(len(images), 1, 1, 1)
         for mask in self._draw(images):
             outputs = _run_forward(self.forward_func, images * mask, None, extra)
             probability = _probability(outputs, target, len(images)).to(total).view(-1, 1, 1, 1)
@@ -128,7 +129,7 @@ class RISE(SafeAttribution):
             level += probability / self.masks
         if self.centered:
             total -= level * kept
-        return (total / (self.masks * self.share),)
+        return ((total / (self.masks * self.share)).to(images.dtype),)
 
     def _draw(self, images: Tensor) -> Iterator[Tensor]:
         """Yield the masks (1, 1, H, W)."""

@@ -104,6 +104,8 @@ class SIBAttribution(SafeAttribution):
     def soft_mask(self, inputs: Tensors, target: Any = None, additional_forward_args: Any = None) -> Tensor:
         """Return the soft mask M (B, 1, H, W) in (0, 1) of the first image tensor among the inputs.
 
+        With several classes per image it is (B, T, 1, H, W).
+
         Args:
             inputs: as for ``attribute``.
             target: as for ``attribute``.
@@ -121,9 +123,9 @@ class SIBAttribution(SafeAttribution):
             align=self.align,
         )
         masks = reader.attribute(inputs, target, additional_forward_args)
-        images = [m for m in (masks if isinstance(masks, tuple) else (masks,)) if m.ndim == 4]
+        images = [m for m in (masks if isinstance(masks, tuple) else (masks,)) if m.ndim >= 4]
         require(bool(images), "inputs", "hold an image tensor (B, C, H, W)", inputs)
-        return images[0][:, :1].contiguous()
+        return images[0][..., :1, :, :].contiguous()
 
     def _explain(self, inputs: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...]) -> tuple[Tensor, ...]:
         if self.layer is not None:

@@ -1,19 +1,18 @@
 """Where the units of a layer look: the stride and offset that a feature map has on the image."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from sibx._checks import require
 from sibx.models.layers import eval_mode, to_grid
+from sibx.models.plain import PlainFunctions
 
 ROOMY = 608  # side of the probing image: receptive fields of the usual networks fit around its central unit
-FAINT = 1e-6  # the probing image's value: all activations stay positive and far from where ReLU6 and the like saturate
+EPSILON = 1e-6  # of a pixel, so that a window's last pixel is in it
 OTHERWISE = "(use align='half_pixel' otherwise)"
 
 
@@ -34,7 +33,7 @@ class ReceptiveField(NamedTuple):
         Plain upsampling instead divides the image into h x w cells and draws every unit at the middle of its cell.
         """
         rows, columns = (self._interpolation(axis, maps.shape[2 + axis], size[axis]).to(maps) for axis in (0, 1))
-        return rows @ maps @ columns.T
+        return _apply(rows, maps, columns)
 
     def pool(self, maps: Tensor, grid_size: tuple[int, int]) -> Tensor:
         """Average maps (B, C, H, W) over the cell of every unit of a grid (h, w): what the unit should know of them.
@@ -44,7 +43,7 @@ class ReceptiveField(NamedTuple):
         pixel. For patches side by side this is plain average pooling. Differentiable; every weight row sums to 1.
         """
         rows, columns = (self._averaging(axis, grid_size[axis], maps.shape[2 + axis]).to(maps) for axis in (0, 1))
-        return rows @ maps @ columns.T
+        return _apply(rows, maps, columns)
 
     def _averaging(self, axis: int, units: int, pixels: int) -> Tensor:
         """Weights (units, pixels): the share of every cell that each pixel covers; each row sums to 1."""
@@ -63,166 +62,146 @@ class ReceptiveField(NamedTuple):
         return (1 - distances.abs()).clamp(min=0)
 
 
+def _apply(rows: Tensor, maps: Tensor, columns: Tensor) -> Tensor:
+    """Rows @ maps @ columns^T in the precision of the maps, also under autocast."""
+    with torch.autocast(maps.device.type, enabled=False):
+        return rows @ maps @ columns.T
+
+
 def receptive_field(model: nn.Module, layer: nn.Module, images: Tensor, *others: Any) -> ReceptiveField:
     """Measure where the units of a layer look.
 
-    The model runs once on a plain image of 608 pixels, with uniform weights in place of its own, averages in place of
-    maxima, and without what mixes all positions (attention, global pooling). The gradient of a unit is then symmetric
-    about the point it looks at. Both numbers are multiples of half a pixel, to which they are rounded.
+    The model runs once on an image of 608 pixels, with uniform weights in place of its own, averages in place of
+    maxima, no nonlinearities, and without what mixes all positions (attention, global pooling). The gradient of a unit
+    is then symmetric about the point it looks at. A layer that runs several times is measured in its last run.
 
     Args:
         model: takes images (B, C, H, W).
         layer: one of its modules, with output (B, C, h, w) or tokens (B, N, D).
-        images: (B, C, H, W); only their size counts, and that only for a model that accepts no other.
-        others: further arguments of the model, for one image.
+        images: (B, C, H, W); only their size counts.
+        others: further arguments of the model, for one image; maps of the images' size are enlarged with them.
 
-    The answer is kept as long as the layer lives.
+    Strides and offsets are rounded to halves of a pixel (to eighths for a stride below 1). The answer is kept as long
+    as the model and the layer live.
 
     Raises:
-        ValueError: the layer does not run, its output is no map, it has fewer than two units along an axis, or its
-            units look everywhere alike.
+        ValueError: where there is no one answer: the layer does not run, its output is no map or a single unit, its
+            units look everywhere alike or at irregular places, the model resizes its images, or accepts no other size
+            than theirs and looks too far to be measured at it.
     """
-    known = _KNOWN.setdefault(layer, {})
+    known = _KNOWN.setdefault(model, WeakKeyDictionary()).setdefault(layer, {})
     size = (images.shape[2], images.shape[3])
     if size not in known:
         exact = torch.autocast(images.device.type, enabled=False)
         with torch.inference_mode(False), torch.enable_grad(), exact:
-            known[size] = _measure(*_probe(model, layer, images, others))
+            known[size] = _probe(model, layer, images[:1], others)
     return known[size]
 
 
-_KNOWN: WeakKeyDictionary[nn.Module, dict[tuple[int, int], ReceptiveField]] = WeakKeyDictionary()
+_Fields = dict[tuple[int, int], ReceptiveField]
+_KNOWN: WeakKeyDictionary[nn.Module, WeakKeyDictionary[nn.Module, _Fields]] = WeakKeyDictionary()
 
 
-class _Reached(Exception):  # noqa: N818  # not an error: the rest of the forward pass is not needed
-    pass
-
-
-def _probe(model: nn.Module, layer: nn.Module, images: Tensor, others: tuple[Any, ...]) -> tuple[Tensor, Tensor]:
+def _probe(model: nn.Module, layer: nn.Module, image: Tensor, others: tuple[Any, ...]) -> ReceptiveField:
+    units, leaf = _run(model, layer, image, others)
     try:
-        return _run(model, layer, images.new_empty(1, images.shape[1], ROOMY, ROOMY), others)
-    except (RuntimeError, AssertionError, ValueError):  # whatever a model says that was built for one size
-        return _run(model, layer, images[:1], others)
+        roomy = image.new_empty(1, image.shape[1], ROOMY, ROOMY)
+        field = _measure(*_run(model, layer, roomy, tuple(_enlarged(o, image) for o in others)), complete=False)
+    except _UnmeasurableError:
+        raise
+    except Exception:  # whatever a model says that was built for one size
+        return _measure(units, leaf, complete=True)
+    for axis in (0, 1):
+        first, stride = field.offset[axis], field.stride[axis]
+        last, pixels = first + stride * (units.shape[axis] - 1), leaf.shape[2 + axis]
+        inside = last <= pixels - 1 + stride and abs(first + last - pixels + 1) / 2 <= 2 * stride
+        rule = f"look at the image with the stride that it has at {ROOMY} pixels, {stride} {OTHERWISE}"
+        _demand(inside, rule, f"{units.shape[axis]} units for {pixels} pixels")
+    return field
+
+
+def _enlarged(value: Any, image: Tensor) -> Any:
+    is_map = isinstance(value, Tensor) and value.ndim == 4 and value.shape[2:] == image.shape[2:]
+    return F.interpolate(value.float(), (ROOMY, ROOMY)).to(value.dtype) if is_map else value
+
+
+class _UnmeasurableError(ValueError):
+    """The layer has no answer, at any size of the image."""
+
+
+def _demand(condition: bool, rule: str, got: object) -> None:
+    try:
+        require(condition, "layer", rule, got)
+    except ValueError as error:
+        raise _UnmeasurableError(*error.args) from None
 
 
 def _run(model: nn.Module, layer: nn.Module, like: Tensor, others: tuple[Any, ...]) -> tuple[Tensor, Tensor]:
     """The layer's output (h, w), averaged over channels, and the image (1, C, H, W) that it was computed from."""
-    leaf = torch.full_like(like, FAINT, requires_grad=True)
-    outputs: list[Tensor] = []
-
-    def stop(_: nn.Module, __: object, output: Tensor) -> None:
-        outputs.append(output)
-        raise _Reached
-
-    handle = layer.register_forward_hook(stop)
+    leaf = torch.ones_like(like, requires_grad=True)
+    outputs: list[Any] = []
+    handle = layer.register_forward_hook(lambda _, __, output: outputs.append(output))
     try:
-        with eval_mode(model), _Plain():
+        with eval_mode(model), PlainFunctions():
             model(leaf, *others)
-    except _Reached:
-        pass
+    except Exception:
+        if not outputs:
+            raise
     finally:
         handle.remove()
-    require(bool(outputs), "layer", "run in the model's forward pass", layer)
-    is_map = isinstance(outputs[0], Tensor) and outputs[0].ndim in (3, 4)
-    require(is_map, "layer", "output a feature map (B, C, h, w) or tokens (B, N, D)", outputs[0])
-    return to_grid(outputs[0], (leaf.shape[2], leaf.shape[3]))[0].mean(0), leaf
+    _demand(bool(outputs), "run in the model's forward pass", layer)
+    is_map = isinstance(outputs[-1], Tensor) and outputs[-1].ndim in (3, 4)
+    _demand(is_map, "output a feature map (B, C, h, w) or tokens (B, N, D)", outputs[-1])
+    return to_grid(outputs[-1], (leaf.shape[2], leaf.shape[3]))[0].mean(0), leaf
 
 
-def _measure(units: Tensor, leaf: Tensor) -> ReceptiveField:
-    found = []
-    for axis in (0, 1):
-        middle = [n // 2 for n in units.shape]
-        before = [m - (a == axis) for a, m in enumerate(middle)]
-        rule = f"have at least two units along each axis {OTHERWISE}"
-        require(middle[axis] > 0, "layer", rule, tuple(units.shape))
-        low, high = (_center(units[i, j], leaf, axis) for i, j in (before, middle))
-        stride = round(2 * (high - low)) / 2
-        found.append((stride, round(2 * (high - stride * middle[axis])) / 2))
+def _measure(units: Tensor, leaf: Tensor, *, complete: bool) -> ReceptiveField:
+    """Fit stride and offset to units on the diagonal; ``complete``: the border may cut none of them off."""
+    _demand(min(units.shape) > 1, f"have at least two units along each axis {OTHERWISE}", tuple(units.shape))
+    # Two pairs, so that units that upsampling made from one and the same come out at their mean place.
+    steps = (-2, -1, 0, 1) if min(units.shape) > 3 else (-1, 0)
+    middle = [n // 2 for n in units.shape]
+    profiles = [_profiles(units[middle[0] + step, middle[1] + step], leaf) for step in steps]
+    found = [_fit([p[axis] for p in profiles], [middle[axis] + s for s in steps], complete) for axis in (0, 1)]
     (stride_y, offset_y), (stride_x, offset_x) = found
     return ReceptiveField((stride_y, stride_x), (offset_y, offset_x))
 
 
-def _center(unit: Tensor, leaf: Tensor, axis: int) -> float:
-    """The point along an axis about which a unit's gradient is symmetric, also where the border cuts it off."""
+def _profiles(unit: Tensor, leaf: Tensor) -> tuple[Tensor, Tensor]:
+    """How strongly a unit looks at every row and at every column of the image."""
     rule = f"have units that each look at a place of their own {OTHERWISE}"
-    require(unit.requires_grad, "layer", rule, "one without")
+    _demand(unit.requires_grad, rule, "one without")
     (gradient,) = torch.autograd.grad(unit, leaf, retain_graph=True)
-    profile = gradient[0].double().sum((0, 2 - axis))
+    strength = gradient[0].double().sum(0)
+    _demand(bool(strength.isfinite().all() and strength.sum() > 0), rule, "a unit that looks nowhere")
+    return strength.sum(1), strength.sum(0)
+
+
+def _fit(profiles: list[Tensor], places: list[int], complete: bool) -> tuple[float, float]:
+    """Stride and offset along one axis from the profiles of the units at these places."""
+    widths, pixels = {int(p.count_nonzero()) for p in profiles}, len(profiles[0])
+    rule = f"look less far, or the model accept images of {ROOMY} pixels {OTHERWISE}"
+    _demand(not complete or (len(widths) == 1 and pixels not in widths), rule, f"units cut off at {pixels} pixels")
+    centers, half = [_center(p) for p in profiles], len(places) // 2
+    stride = _rounded((sum(centers[half:]) - sum(centers[:half])) / half**2)
+    offset = sum(centers) / len(centers) - stride * sum(places) / len(places)
+    off = max(abs(c - offset - stride * p) for c, p in zip(centers, places, strict=True))
+    rule = f"have units that look at places side by side {OTHERWISE}"
+    _demand(stride > 0 and off <= max(stride, 1) / 2, rule, f"units that look around pixels {centers}")
+    return stride, _rounded(offset, stride)
+
+
+def _rounded(value: float, stride: float | None = None) -> float:
+    steps = 2 if abs(value if stride is None else stride) >= 0.75 else 8
+    return round(steps * value) / steps
+
+
+def _center(profile: Tensor) -> float:
+    """The point about which a profile is symmetric, also where the border cuts it off."""
     pixels = torch.arange(len(profile), dtype=torch.float64, device=profile.device)
     weights = profile
     for _ in range(20):  # take the mean within a window about the last mean that fits into the image
         center = float((weights * pixels).sum() / weights.sum())
-        reach = min(center, len(pixels) - 1 - center) + FAINT
+        reach = min(center, len(pixels) - 1 - center) + EPSILON
         weights = profile * ((pixels - center).abs() <= reach)
     return center
-
-
-class _Plain(TorchFunctionMode):
-    """Within it, functions of images act on positions as they do, and on values as simply as possible."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        simple = _SIMPLE.get(getattr(func, "__name__", ""))
-        return simple(func, *args, **kwargs or {}) if simple else func(*args, **kwargs or {})
-
-
-def _convolve(
-    func: Any,
-    x: Tensor,
-    weight: Tensor,
-    bias: object = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
-    groups: object = 1,
-) -> Tensor:
-    kernel = torch.full_like(weight[:1, :1], 1 / weight[0, 0].numel())
-    one: Tensor = func(x.mean(1, keepdim=True), kernel, None, stride, padding, dilation)
-    return one.repeat(1, len(weight), 1, 1)
-
-
-def _average(
-    _: Any,
-    x: Tensor,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    dilation: object = 1,
-    ceil_mode: bool = False,
-    **__: object,
-) -> Tensor:
-    return F.avg_pool2d(x, kernel_size, stride or kernel_size, padding, ceil_mode)
-
-
-def _mix_channels(_: Any, x: Tensor, weight: Tensor, bias: Any = None) -> Tensor:
-    return x.mean(-1, keepdim=True).repeat(*[1] * (x.ndim - 1), len(weight))
-
-
-def _keep(_: Any, x: Tensor, *__: Any, **___: Any) -> Tensor:
-    return x.clone()
-
-
-def _cut(func: Any, *args: Any, **kwargs: Any) -> Any:
-    """Values as they are, without a gradient: such a function looks everywhere."""
-    outputs = func(*args, **kwargs)
-    if isinstance(outputs, tuple):
-        return tuple(o.detach() if isinstance(o, Tensor) else o for o in outputs)
-    return outputs.detach()
-
-
-NORMS = ("batch_norm", "layer_norm", "group_norm", "instance_norm", "local_response_norm")
-GLOBAL = (
-    "adaptive_avg_pool2d",
-    "adaptive_max_pool2d",
-    "mean",
-    "matmul",
-    "bmm",
-    "scaled_dot_product_attention",
-    "multi_head_attention_forward",
-)
-_SIMPLE: dict[str, Callable[..., Any]] = {
-    "conv2d": _convolve,
-    "max_pool2d": _average,
-    "linear": _mix_channels,
-    **dict.fromkeys(NORMS, _keep),
-    **dict.fromkeys(GLOBAL, _cut),
-}

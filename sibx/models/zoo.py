@@ -122,7 +122,8 @@ def build_timm(name: str, num_classes: int, weights: str | None = None) -> nn.Mo
         assert isinstance(model, nn.Module)
         return model
     state = _read(weights)
-    head_name = str(timm.get_pretrained_cfg_value(name, "classifier"))
+    head_names = timm.get_pretrained_cfg_value(name, "classifier")  # several for distilled models
+    head_name = head_names if isinstance(head_names, str) else str((head_names or ("",))[0])
     filled: Any = _fill(timm.create_model(name, num_classes=_classes(state, head_name)), f"timm/{name}", state, weights)
     if filled.num_classes != num_classes:
         filled.reset_classifier(num_classes)

@@ -25,11 +25,11 @@ def density_mask(vjp_map, window):
 def hard_density_mask(vjp_map, window):
     """The density mask of one image with steps at exact quantiles."""
     g = vjp_map.mean(0).abs()
-    low, high = g.flatten().float().quantile(0.05), g.flatten().float().quantile(0.95)
+    low, high = g.flatten().quantile(0.05), g.flatten().quantile(0.95)
     g = (g - low.to(g)) / (high.to(g) - low.to(g) + 1e-8)
-    h = (g >= g.flatten().float().quantile(0.8).to(g)).to(g)
+    h = (g >= g.flatten().quantile(0.8)).to(g)
     d = F.avg_pool2d(h[None, None], window, stride=1, padding=window // 2)[0, 0]
-    return (d >= d.flatten().float().quantile(0.8).to(g)).to(g)
+    return (d >= d.flatten().quantile(0.8)).to(g)
 
 
 def hsic(a, b):

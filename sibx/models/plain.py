@@ -1,0 +1,111 @@
+"""Networks made plain: functions that act on positions as they do, and on values as simply as possible."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+
+class PlainFunctions(TorchFunctionMode):
+    """Within it, torch's functions of feature maps are linear with uniform weights.
+
+    Convolutions and linear layers average, maxima too; activations and normalizations do nothing; global pooling,
+    attention and other products of matrices pass no gradient on. What is not listed here stays as it is.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Replace the functions of PLAIN, by their names."""
+        plain = PLAIN.get(getattr(func, "__name__", ""))
+        return plain(func, *args, **kwargs or {}) if plain else func(*args, **kwargs or {})
+
+
+CONVOLUTION = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
+TRANSPOSED = ("input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation")
+POOLING = ("input", "kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
+
+
+def _bind(names: tuple[str, ...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    return dict(zip(names, args, strict=False)) | kwargs
+
+
+def _convolve(func: Any, *args: Any, **kwargs: Any) -> Tensor:
+    bound = _bind(CONVOLUTION, args, kwargs) | {"bias": None, "groups": 1}
+    weight, x = bound["weight"], bound["input"]
+    kernel = torch.full_like(weight[:1, :1], 1 / weight[0, 0].numel())
+    one: Tensor = func(**bound | {"input": x.mean(1, keepdim=True), "weight": kernel})
+    return one.repeat_interleave(len(weight), 1)
+
+
+def _convolve_transposed(func: Any, *args: Any, **kwargs: Any) -> Tensor:
+    bound = _bind(TRANSPOSED, args, kwargs)
+    channels = bound["weight"].shape[1] * bound.get("groups", 1)
+    weight, x = bound["weight"], bound["input"]
+    kernel = torch.full_like(weight[:1, :1], 1 / weight[0, 0].numel())
+    one: Tensor = func(**bound | {"bias": None, "groups": 1, "input": x.mean(1, keepdim=True), "weight": kernel})
+    return one.repeat_interleave(channels, 1)
+
+
+def _average(func: Any, *args: Any, **kwargs: Any) -> Any:
+    bound = {"stride": None, "padding": 0, "dilation": 1, "ceil_mode": False} | _bind(POOLING, args, kwargs)
+    x, size, stride = bound["input"], bound["kernel_size"], bound["stride"] or bound["kernel_size"]
+    if bound["dilation"] in (1, (1, 1), [1, 1]):
+        average = F.avg_pool2d(x, size, stride, bound["padding"], bound["ceil_mode"])
+    else:
+        side = (size, size) if isinstance(size, int) else tuple(size)
+        kernel = x.new_full((x.shape[1], 1, *side), 1 / (side[0] * side[1]))
+        average = F.conv2d(x, kernel, None, stride, bound["padding"], bound["dilation"], x.shape[1])
+    has_indices = bound.get("return_indices") or func.__name__ == "max_pool2d_with_indices"
+    return (average, func(*args, **kwargs)[1]) if has_indices else average
+
+
+def _mix_channels(_: Any, x: Tensor, weight: Tensor, bias: Any = None) -> Tensor:
+    return x.mean(-1, keepdim=True).repeat_interleave(len(weight), -1)
+
+
+def _keep(_: Any, x: Tensor, *__: Any, **___: Any) -> Tensor:
+    return x
+
+
+def _copy(_: Any, x: Tensor, *__: Any, **___: Any) -> Tensor:
+    return x.clone()
+
+
+def _cut(func: Any, *args: Any, **kwargs: Any) -> Any:
+    """Values as they are, without a gradient: such a function looks everywhere."""
+    outputs = func(*args, **kwargs)
+    if isinstance(outputs, tuple):
+        return tuple(o.detach() if isinstance(o, Tensor) else o for o in outputs)
+    return outputs.detach()
+
+
+def _mean(func: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """The mean over one dimension (channels) mixes values; that over several, or all, positions."""
+    dims = args[0] if args else kwargs.get("dim")
+    mixes_values = isinstance(dims, int) or (dims is not None and len(dims) == 1)
+    mean: Tensor = func(x, *args, **kwargs)
+    return mean if mixes_values else mean.detach()
+
+
+NORMS = ("batch_norm", "layer_norm", "group_norm", "instance_norm", "local_response_norm", "rms_norm")
+ACTIVATIONS = (
+    *("relu", "relu_", "relu6", "hardtanh", "hardtanh_", "leaky_relu", "leaky_relu_", "prelu", "rrelu", "elu", "elu_"),
+    *("celu", "selu", "gelu", "silu", "mish", "hardswish", "softplus", "threshold", "tanh", "clamp", "clamp_"),
+)
+GLOBAL = (
+    *("adaptive_avg_pool2d", "adaptive_max_pool2d", "matmul", "__matmul__", "bmm", "einsum"),
+    *("scaled_dot_product_attention", "multi_head_attention_forward"),
+)
+PLAIN: dict[str, Callable[..., Any]] = {
+    "conv2d": _convolve,
+    "conv_transpose2d": _convolve_transposed,
+    "max_pool2d": _average,
+    "max_pool2d_with_indices": _average,
+    "linear": _mix_channels,
+    "mean": _mean,
+    **dict.fromkeys(NORMS, _copy),
+    **dict.fromkeys(ACTIVATIONS, _keep),
+    **dict.fromkeys(GLOBAL, _cut),
+}
