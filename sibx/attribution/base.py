@@ -119,7 +119,9 @@ class SafeAttribution(GradientAttribution):
                 self._explain(*chunk)
                 for chunk in _split_rows(tensors, target, extra, internal_batch_size, self.create_graph)
             ]
-        joined = tuple(torch.cat(rows).contiguous() for rows in zip(*parts, strict=True))
+        joined = tuple(
+            (rows[0] if len(rows) == 1 else torch.cat(rows)).contiguous() for rows in zip(*parts, strict=True)
+        )
         if not self.create_graph:
             joined = tuple(a.detach() for a in joined)
         if all(t.sum().isfinite() for t in tensors):
