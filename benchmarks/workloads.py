@@ -54,7 +54,7 @@ class Workload:
     def captum_integrated_gradients(self) -> Tensor:
         """Captum's IG with as many points per pass as ours."""
         return captum.IntegratedGradients(self.model).attribute(
-            self.images, target=self.target, n_steps=STEPS, internal_batch_size=64
+            self.images, target=self.target, n_steps=STEPS, internal_batch_size=16
         )
 
     def captum_saliency(self) -> Tensor:

@@ -562,6 +562,19 @@ class TestOracles:
         for cls, expected in pairs.items():
             assert torch.allclose(cls(model).attribute(images, target=1), expected, atol=1e-6)
 
+    def test_integrated_gradients_points_per_pass(self, model, images):
+        rows = []
+        model.register_forward_hook(lambda _, inputs, __: rows.append(len(inputs[0])))
+        maps = [
+            IntegratedGradients(model, steps=8, points_per_pass=p).attribute(images, target=1) for p in (None, 4, 100)
+        ]
+        assert max(rows[: len(rows) // 2]) == 16  # four steps of four images
+        assert max(rows) == 32
+        assert min(rows) == 4
+        assert all(torch.allclose(m, maps[0], atol=1e-6) for m in maps)
+        with pytest.raises(ValueError, match="`points_per_pass` must be at least 1, but got 0"):
+            IntegratedGradients(model, points_per_pass=0)
+
     def test_integrated_gradients_are_complete(self, model, images):
         maps = IntegratedGradients(model, steps=128, points_per_pass=50).attribute(images, target=1)
         with torch.no_grad():

@@ -25,7 +25,8 @@ class IntegratedGradients(SafeAttribution):
         baseline: ``"mean"`` (default): 0 in normalized space, for inputs of any shape; for images also ``"black"``
             (needs ``normalization``), ``"blur"`` and ``"noise"``, see ``make_baseline``.
         normalization: of the images, for ``"black"``.
-        points_per_pass: path points (rows times steps) in one forward pass; bounds the memory.
+        points_per_pass: path points (rows times steps) in one forward pass, at least one step of the batch; bounds the
+            memory. None = 16 on a CPU, where more are slower (ResNet-18, 224 px: 32 take 1.18 times as long), else 64.
 
     Raises:
         ValueError: fewer than one step or point per pass, or a baseline that is unknown or does not fit the input.
@@ -40,19 +41,20 @@ class IntegratedGradients(SafeAttribution):
         steps: int = 32,
         baseline: Baseline = "mean",
         normalization: Normalization | None = None,
-        points_per_pass: int = 64,
+        points_per_pass: int | None = None,
     ):
         super().__init__(forward_func)
         check_range("steps", steps, 1)
         check_choice("baseline", baseline, BASELINES)
-        check_range("points_per_pass", points_per_pass, 1)
+        check_range("points_per_pass", 1 if points_per_pass is None else points_per_pass, 1)
         self.steps, self.points_per_pass = steps, points_per_pass
         self.baseline, self.normalization = baseline, normalization
 
     def _explain(self, inputs: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...]) -> tuple[Tensor, ...]:
         method = captum.IntegratedGradients(self.forward_func)
         # Captum splits steps only, never rows: a chunk smaller than the batch would warn and be ignored.
-        chunk = max(len(inputs[0]), self.points_per_pass)
+        points = self.points_per_pass or (16 if inputs[0].device.type == "cpu" else 64)
+        chunk = max(len(inputs[0]), points)
         attributions = method.attribute(
             inputs,
             baselines=tuple(self._start(t.detach()) for t in inputs),
