@@ -310,6 +310,7 @@ class TestExplainMany:
             assert torch.equal(many[name], build_method(name, net, "0").attribute(pictures, **options)), name
 
     def test_one_forward_and_one_backward(self, net, pictures):
+        explain_many(net, pictures, TARGETS, ["gradcam"], layer="0")  # measures where the layer looks
         passes = {"forward": 0, "backward": 0}
         net.register_forward_hook(lambda *_: passes.update(forward=passes["forward"] + 1))
         net[1].register_full_backward_hook(lambda *_: passes.update(backward=passes["backward"] + 1))
