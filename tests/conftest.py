@@ -27,6 +27,23 @@ def model():
     return TinyCNN(num_classes=5, width=8).eval()
 
 
+@pytest.fixture
+def batch():
+    """Images, labels and masks for a training step."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(6, 3, 32, 32, dtype=torch.float64, generator=generator)
+    masks = torch.zeros(6, 1, 32, 32, dtype=torch.bool)
+    masks[:, :, 8:24, 4:20] = True
+    return images, torch.tensor([0, 1, 2, 3, 4, 0]), masks
+
+
+@pytest.fixture
+def net():
+    """A network without statistics of the batch, in double precision."""
+    torch.manual_seed(1)
+    return TinyCNN(num_classes=5, width=8, norm="group").double()
+
+
 @pytest.fixture(scope="session")
 def shapes():
     return InMemoryDataset.load(SyntheticDataset("test-id", 32, size=24))

@@ -46,7 +46,7 @@ class Noisy(InMemoryDataset):
 
     def __getitem__(self, index):
         sample = self.samples[index]
-        noise = random.random() + np.random.rand() + torch.rand(1)  # noqa: NPY002
+        noise = random.random() + np.random.rand() + torch.rand(1)
         return sample._replace(image=sample.image + 0.1 * noise)
 
 
@@ -57,7 +57,7 @@ def data(split, size):
 
 def train(folder, **options):
     torch.manual_seed(0)
-    np.random.seed(0)  # noqa: NPY002
+    np.random.seed(0)
     random.seed(0)
     net = Dropout(8, width=4)
     return fine_tune(net, data("train", 64), val_data=data("val", 24), out_dir=folder, **{"config": CONFIG, **options})

@@ -94,7 +94,7 @@ class TestOrder:
     def test_workers_load_the_same_even_from_random_data(self, data):
         class Noisy(InMemoryDataset):
             def __getitem__(self, index):
-                noise = random.random() + np.random.rand() + torch.rand(1)  # noqa: NPY002
+                noise = random.random() + np.random.rand() + torch.rand(1)
                 return super().__getitem__(index)._replace(image=self.samples[index].image + noise)
 
         noisy = Noisy(data, data.samples)
@@ -112,11 +112,11 @@ class TestOrder:
         device = torch.device("cpu")
         seed_rng(7)
         random.gauss(0, 1)
-        np.random.randn()  # noqa: NPY002
+        np.random.randn()
         state = rng_state(device)
 
         def draw():
-            return [random.gauss(0, 1), np.random.randn(), np.random.rand(), float(torch.randn(()))]  # noqa: NPY002
+            return [random.gauss(0, 1), np.random.randn(), np.random.rand(), float(torch.randn(()))]
 
         first = draw()
         restore_rng(state, device)

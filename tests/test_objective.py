@@ -24,21 +24,6 @@ ALIGNMENTS = get_args(Alignment)
 every_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 
 
-@pytest.fixture
-def batch():
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randn(6, 3, 32, 32, dtype=torch.float64, generator=generator)
-    masks = torch.zeros(6, 1, 32, 32, dtype=torch.bool)
-    masks[:, :, 8:24, 4:20] = True
-    return images, torch.tensor([0, 1, 2, 3, 4, 0]), masks
-
-
-@pytest.fixture
-def net():
-    torch.manual_seed(1)
-    return TinyCNN(num_classes=5, width=8, norm="group").double()
-
-
 def assert_same(a, b):
     for name, value in a._asdict().items():
         assert torch.equal(value.nan_to_num(), getattr(b, name).nan_to_num()), name

@@ -32,21 +32,6 @@ from tests.references import sib as reference
 WINDOW = 5  # of the paper's 31 at 224 px, for 32 px: odd(31 / 224 * 32)
 
 
-@pytest.fixture
-def batch():
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randn(6, 3, 32, 32, dtype=torch.float64, generator=generator)
-    masks = torch.zeros(6, 1, 32, 32, dtype=torch.bool)
-    masks[:, :, 8:24, 4:20] = True
-    return images, torch.tensor([0, 1, 2, 3, 4, 0]), masks
-
-
-@pytest.fixture
-def net():
-    torch.manual_seed(1)
-    return TinyCNN(num_classes=5, width=8, norm="group").double()
-
-
 def gradients(total, net):
     return torch.cat([g.flatten() for g in torch.autograd.grad(total, list(net.parameters()))])
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sibx._checks import require
+from sibx._checks import describe
 from sibx.models.layers import eval_mode, to_grid
 from sibx.models.plain import PlainFunctions
 
@@ -130,10 +130,8 @@ class _UnmeasurableError(ValueError):
 
 
 def _demand(condition: bool, rule: str, got: object) -> None:
-    try:
-        require(condition, "layer", rule, got)
-    except ValueError as error:
-        raise _UnmeasurableError(*error.args) from None
+    if not condition:
+        raise _UnmeasurableError(f"`layer` must {rule}, but got {describe(got)}.")
 
 
 def _run(model: nn.Module, layer: nn.Module, like: Tensor, others: tuple[Any, ...]) -> tuple[Tensor, Tensor]:
