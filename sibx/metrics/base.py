@@ -2,16 +2,20 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from sibx.datasets.transforms import Normalization
+from sibx.metrics.probability import probability
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Evidence:
     """Everything a metric may look at for one batch of images explained by one method.
+
+    What several metrics need of the model is computed when the first of them asks, and kept.
 
     Attributes:
         heatmaps: (B, 1, H, W) float32, at least 0.
@@ -36,6 +40,11 @@ class Evidence:
     batch_size: int = 64
     seed: int = 0
     curves: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+    @cached_property
+    def clean_probability(self) -> Tensor:
+        """Probability of the target on the images as they are, (B,) float64."""
+        return probability(self.model, self.images, self.targets, self.batch_size)
 
 
 @dataclass(frozen=True, slots=True)

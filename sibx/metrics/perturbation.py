@@ -8,14 +8,13 @@ from torch import Tensor
 
 from sibx._checks import (
     check_heatmaps,
-    check_labels,
-    check_logits,
     check_range,
     check_same_batch,
     require,
 )
 from sibx.datasets.baselines import Baseline, make_baseline
 from sibx.datasets.transforms import Normalization
+from sibx.metrics.probability import probability
 
 STEPS = 28
 
@@ -124,7 +123,7 @@ def _follow(
     with torch.inference_mode():
         frames = _frames(start, end, ranks(heatmaps, seed).view_as(heatmaps), counts, batch_size)
         wanted = targets.repeat_interleave(steps + 1)
-        chunks = [_probability(model, frame, t) for frame, t in zip(frames, wanted.split(batch_size), strict=True)]
+        chunks = [probability(model, frame, t) for frame, t in zip(frames, wanted.split(batch_size), strict=True)]
     # Cloned outside inference_mode: what users get are ordinary tensors.
     probabilities = torch.cat(chunks).clone().view(len(start), steps + 1)
     fractions = counts.double() / pixels
@@ -144,10 +143,3 @@ def _frames(start: Tensor, end: Tensor, rank: Tensor, counts: Tensor, size: int)
         row, step = index.div(steps, rounding_mode="floor"), index % steps
         replaced = rank[row] < counts[step].view(-1, 1, 1, 1)
         yield torch.where(replaced, end[row], start[row])
-
-
-def _probability(model: Callable[[Tensor], Tensor], images: Tensor, targets: Tensor) -> Tensor:
-    logits = model(images)
-    check_logits(logits, len(images))
-    check_labels(targets, logits, "targets")
-    return logits.double().softmax(1).gather(1, targets.to(logits.device).unsqueeze(1)).squeeze(1)
