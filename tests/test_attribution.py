@@ -694,6 +694,7 @@ class TestToHeatmap:
         assert to_heatmap(maps, (1, 2), "l2").flatten().tolist() == pytest.approx([5.0, 1.25**0.5])
         assert to_heatmap(maps, (1, 2), "positive_sum").flatten().tolist() == [0.0, 0.0]
         assert to_heatmap(-maps, (1, 2), "positive_sum").flatten().tolist() == [1.0, 0.5]
+        assert to_heatmap(maps, (1, 2), "sum").flatten().tolist() == [-1.0, -0.5]
 
     def test_resize(self):
         maps = torch.rand(2, 1, 4, 4)
@@ -705,7 +706,7 @@ class TestToHeatmap:
         assert to_heatmap(maps, (2, 2), "positive_sum").isnan().all()
 
     def test_unknown_reduction(self):
-        with pytest.raises(ValueError, match="`reduce` must be one of positive_sum, l2"):
+        with pytest.raises(ValueError, match="`reduce` must be one of positive_sum, sum, l2"):
             to_heatmap(torch.zeros(1, 1, 2, 2), (2, 2), "max")
 
 

@@ -86,6 +86,23 @@ class TestEvaluate:
         rows = evaluate(net, InMemoryDataset.load(shapes, [0, 1]), methods=[method], metrics=[metric]).rows
         assert rows["value"].tolist() == [shapes[i].mask.double().mean().item() for i in (0, 1)]
 
+    def test_metrics_may_explain_again_and_see_signs(self, net, shapes):
+        """The sign comes along where it means something: not for the norm of a gradient."""
+        seen = {}
+
+        def look(e):
+            seen[e.attributions is None] = e
+            return (e.explain(e.images, e.targets) - e.heatmaps).abs().amax((1, 2, 3)).double()
+
+        metric = MetricSpec("again", "Again", look, True, (0, 0), "", False, False, "")
+        two = InMemoryDataset.load(shapes, [0, 1])
+        rows = evaluate(net, two, methods=["input_x_gradient", "saliency"], metrics=[metric]).rows
+        assert (rows["value"] == 0).all()
+        signed = seen[False]
+        assert (signed.attributions < 0).any()
+        assert torch.equal(signed.attributions.clamp(min=0), signed.heatmaps)
+        assert seen[True].heatmaps.shape == signed.attributions.shape
+
     @pytest.mark.parametrize(
         ("change", "message"),
         [

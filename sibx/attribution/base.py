@@ -18,7 +18,7 @@ from sibx._checks import check_choice, check_images, check_logits, require
 from sibx.models.layers import frozen_batch_norm
 
 Tensors = Tensor | tuple[Tensor, ...]
-Reduce = Literal["positive_sum", "l2"]
+Reduce = Literal["positive_sum", "sum", "l2"]
 
 
 class Method(Protocol):
@@ -219,21 +219,23 @@ def to_heatmap(attributions: Tensor, size: tuple[int, int], reduce: Reduce) -> T
         attributions: (B, C, h, w), any floating dtype.
         size: (H, W) of the result; other sizes are resized bilinearly (``align_corners=False``).
         reduce: ``"positive_sum"``: the positive part of the channel sum, for signed attributions;
-            ``"l2"``: the Euclidean norm over channels, for attributions whose sign has no meaning.
+            ``"l2"``: the Euclidean norm over channels, for attributions whose sign has no meaning;
+            ``"sum"``: the channel sum with its sign, for metrics that add attributions up.
 
     Returns:
-        (B, 1, H, W) float32, at least 0, not normalized. NaN stays NaN.
+        (B, 1, H, W) float32, not normalized, at least 0 (but for ``"sum"``). NaN stays NaN.
 
     Raises:
         ValueError: attributions that are not floating point (B, C, h, w), or an unknown reduction.
     """
     check_images(attributions, "attributions")
-    check_choice("reduce", reduce, ("positive_sum", "l2"))
+    check_choice("reduce", reduce, ("positive_sum", "sum", "l2"))
     maps = attributions.float()
-    if reduce == "positive_sum":
-        heatmaps = maps.sum(1, keepdim=True).clamp(min=0)
-    else:
+    if reduce == "l2":
         heatmaps = torch.linalg.vector_norm(maps, dim=1, keepdim=True)
+    else:
+        total = maps.sum(1, keepdim=True)
+        heatmaps = total.clamp(min=0) if reduce == "positive_sum" else total
     return heatmaps if heatmaps.shape[2:] == size else F.interpolate(heatmaps, size, mode="bilinear")
 
 

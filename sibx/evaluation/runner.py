@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from importlib.metadata import version
 from typing import Any, Literal
 
@@ -109,9 +110,16 @@ def evaluate(
 
 def heatmaps_of(spec: MethodSpec, method: Method, images: Tensor, targets: Tensor) -> Tensor:
     """Explain images (B, C, H, W) and return heatmaps (B, 1, H, W) by the spec's reduction."""
+    return to_heatmap(_attributions_of(spec, method, images, targets), _size(images), spec.reduce)
+
+
+def _attributions_of(spec: MethodSpec, method: Method, images: Tensor, targets: Tensor) -> Tensor:
     options = {"target": targets} if spec.uses_target else {}
-    attributions = method.attribute(images, **options)
-    return to_heatmap(attributions, (images.shape[2], images.shape[3]), spec.reduce)
+    return method.attribute(images, **options)
+
+
+def _size(images: Tensor) -> tuple[int, int]:
+    return images.shape[2], images.shape[3]
 
 
 def _check_request(
@@ -152,8 +160,9 @@ def _explain(
     batch_size: int,
     seed: int,
 ) -> Evidence:
+    attributions = _attributions_of(spec, method, batch.images, targets)
     return Evidence(
-        heatmaps=heatmaps_of(spec, method, batch.images, targets),
+        heatmaps=to_heatmap(attributions, _size(batch.images), spec.reduce),
         masks=batch.masks,
         undefined=batch.undefined,
         images=batch.images,
@@ -162,6 +171,8 @@ def _explain(
         normalization=dataset.normalization,
         batch_size=batch_size,
         seed=seed,
+        attributions=to_heatmap(attributions, _size(batch.images), "sum") if spec.signed else None,
+        explain=partial(heatmaps_of, spec, method),
     )
 
 

@@ -27,6 +27,8 @@ class Evidence:
         normalization: of the images.
         batch_size: largest forward pass.
         seed: of everything random.
+        attributions: (B, 1, H, W), one value per pixel with its sign; None = the heatmaps, where a sign means nothing.
+        explain: (images, targets) -> heatmaps, by the method that made these; for metrics that explain again.
         curves: a metric may leave curves here: name -> (x (S,), y (B, S)); the runner keeps them.
     """
 
@@ -39,6 +41,8 @@ class Evidence:
     normalization: Normalization
     batch_size: int = 64
     seed: int = 0
+    attributions: Tensor | None = None
+    explain: Callable[[Tensor, Tensor], Tensor] | None = None
     curves: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     @cached_property
