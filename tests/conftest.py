@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from sibx.datasets import InMemoryDataset, SyntheticDataset
+from sibx.datasets.transforms import IMAGENET
+from sibx.metrics import Evidence
 from sibx.models import TinyCNN
 
 SHARED = Path(__file__).parent.parent.parent / "shared" / "data"
@@ -25,6 +27,25 @@ def images():
 def model():
     torch.manual_seed(0)
     return TinyCNN(num_classes=5, width=8).eval()
+
+
+@pytest.fixture
+def evidence(model, images):
+    """What every metric of the table can score: positive heatmaps with ties, masks, undefined pixels."""
+    generator = torch.Generator().manual_seed(1)
+    masks = torch.zeros(4, 1, 32, 32, dtype=torch.bool)
+    masks[..., 8:24, 4:20] = True
+    undefined = torch.zeros_like(masks)
+    undefined[..., 12:18] = True
+    return Evidence(
+        heatmaps=(torch.rand(4, 1, 32, 32, generator=generator) * 50).ceil() / 50,
+        masks=masks,
+        undefined=undefined,
+        images=images,
+        targets=torch.tensor([0, 1, 4, 2]),
+        model=model,
+        normalization=IMAGENET,
+    )
 
 
 @pytest.fixture

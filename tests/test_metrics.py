@@ -1,5 +1,7 @@
 """Metrics: against their slow forms, and their properties: range, scale, ties, undefined cases."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from sibx.datasets.baselines import make_baseline
 from sibx.metrics import (
     METRICS,
     Evidence,
+    attribution_localization,
     average_precision,
     background_suppression,
     best_iou,
@@ -105,6 +108,50 @@ def test_perfect_inverse_and_flat_maps():
     assert torch.allclose(foreground_focus(flat, masks), area)
     assert torch.allclose(background_suppression(flat, masks), torch.full((3,), 0.5, dtype=torch.float64))
     assert torch.allclose(pointing_game(flat, masks, 0), area)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10_000))
+def test_attribution_localization_is_the_definition(seed):
+    """Of signed maps; of maps without negative values it is the foreground focus, weighted the lift."""
+    heatmaps, masks = random_case(seed)
+    signed = heatmaps - 0.5
+    mu = [reference.attribution_localization(a, s) for a, s in rows(signed, masks)]
+    assert attribution_localization(signed, masks).numpy() == pytest.approx(mu)
+    weighted = [m * s.size / s.sum() for m, (_, s) in zip(mu, rows(signed, masks), strict=True)]
+    assert attribution_localization(signed, masks, weighted=True).numpy() == pytest.approx(weighted)
+    assert torch.equal(attribution_localization(heatmaps, masks), foreground_focus(heatmaps, masks))
+    assert torch.equal(attribution_localization(heatmaps, masks, weighted=True), foreground_lift(heatmaps, masks))
+
+
+def test_attribution_localization_undefined_and_errors():
+    maps, masks = torch.full((4, 1, 2, 2), -1.0), torch.zeros(4, 1, 2, 2, dtype=torch.bool)
+    masks[..., 0] = True
+    maps[1:, :, 0] = 1
+    maps[2, 0, 1, 1], maps[3, 0, 1, 1] = -torch.inf, 5
+    undefined = torch.zeros_like(masks)
+    undefined[3, 0, 1, 1] = True
+    for weighted, half in ((False, 0.5), (True, 0.75)):
+        values = attribution_localization(maps, masks, undefined, weighted=weighted)
+        assert values.isnan().tolist() == [True, False, True, False]
+        assert values[3].item() == half
+    with pytest.raises(ValueError, match="`attributions` must be a floating-point tensor"):
+        attribution_localization(torch.zeros(2, 3, 4, 4), masks)
+    with pytest.raises(ValueError, match="`masks` must be a bool tensor"):
+        attribution_localization(maps, masks.float())
+
+
+@pytest.mark.parametrize("name", [n for n, spec in METRICS.items() if spec.needs_masks])
+def test_the_table_leaves_undefined_pixels_out(name, evidence):
+    """Neither the heatmap nor the mask matters there; without the undefined pixels both do."""
+    score = METRICS[name].score
+    loud = replace(evidence, heatmaps=evidence.heatmaps.where(~evidence.undefined, 3 * evidence.heatmaps.flip(2)))
+    other = replace(evidence, masks=evidence.masks ^ evidence.undefined)
+    assert torch.equal(score(loud), score(evidence))
+    assert torch.equal(score(other), score(evidence))
+    everywhere = torch.zeros_like(evidence.undefined)
+    assert not torch.equal(score(replace(evidence, undefined=everywhere)), score(evidence))
+    assert score(replace(evidence, undefined=~everywhere)).isnan().all()
 
 
 def test_background_suppression_does_not_depend_on_object_size():

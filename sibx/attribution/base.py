@@ -165,11 +165,10 @@ def pick_rows(values: Any, rows: Tensor, batch: int) -> Any:
     """
     if isinstance(values, tuple):
         return tuple(v[rows.to(v.device)] if isinstance(v, Tensor) and v.shape[:1] == (batch,) else v for v in values)
-    if isinstance(values, list):
-        return [values[row] for row in rows.tolist()]
-    if isinstance(values, Tensor) and values.numel() > 1:
-        return values[rows.to(values.device)]
-    return values
+    if not isinstance(values, list) and not (isinstance(values, Tensor) and values.numel() > 1):
+        return values
+    require(len(values) == batch, "target", f"hold {batch} entries, one per image", values)
+    return [values[row] for row in rows.tolist()] if isinstance(values, list) else values[rows.to(values.device)]
 
 
 def select_scores(outputs: object, target: Any, batch: int) -> Tensor:

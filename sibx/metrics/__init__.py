@@ -8,7 +8,14 @@ from collections.abc import Callable
 from torch import Tensor
 
 from sibx.metrics.base import Evidence, MetricSpec
-from sibx.metrics.localization import background_suppression, foreground_focus, foreground_lift, pointing_game
+from sibx.metrics.complexity import effective_complexity, entropy, sparseness
+from sibx.metrics.localization import (
+    attribution_localization,
+    background_suppression,
+    foreground_focus,
+    foreground_lift,
+    pointing_game,
+)
 from sibx.metrics.perturbation import Curves, deletion, insertion
 from sibx.metrics.ranking import average_precision, best_iou, iou, relevance_rank, roc_auc, topk_intersection
 
@@ -17,10 +24,13 @@ __all__ = [
     "Curves",
     "Evidence",
     "MetricSpec",
+    "attribution_localization",
     "average_precision",
     "background_suppression",
     "best_iou",
     "deletion",
+    "effective_complexity",
+    "entropy",
     "foreground_focus",
     "foreground_lift",
     "insertion",
@@ -28,6 +38,7 @@ __all__ = [
     "pointing_game",
     "relevance_rank",
     "roc_auc",
+    "sparseness",
     "topk_intersection",
 ]
 
@@ -64,7 +75,7 @@ METRICS: dict[str, MetricSpec] = {
         chance="1",
         needs_masks=True,
         needs_model=False,
-        reference="foreground focus / area share",
+        reference="foreground focus / area share; Kohlbrenner 2020, arXiv 1910.09840",
     ),
     "background_suppression": MetricSpec(
         name="background_suppression",
@@ -175,5 +186,38 @@ METRICS: dict[str, MetricSpec] = {
         needs_masks=False,
         needs_model=True,
         reference="Petsiuk 2018, arXiv 1806.07421",
+    ),
+    "sparseness": MetricSpec(
+        name="sparseness",
+        title="Sparseness",
+        score=lambda e: sparseness(e.heatmaps),
+        higher_is_better=True,
+        bounds=(0.0, 1.0),
+        chance="0 for a flat map",
+        needs_masks=False,
+        needs_model=False,
+        reference="Chalasani 2020, arXiv 1810.06583",
+    ),
+    "entropy": MetricSpec(
+        name="entropy",
+        title="Entropy",
+        score=lambda e: entropy(e.heatmaps),
+        higher_is_better=False,
+        bounds=(0.0, float("inf")),
+        chance="ln(H W) for a flat map",
+        needs_masks=False,
+        needs_model=False,
+        reference="Bhatt 2020, arXiv 2005.00631",
+    ),
+    "effective_complexity": MetricSpec(
+        name="effective_complexity",
+        title="Effective complexity",
+        score=lambda e: effective_complexity(e.heatmaps),
+        higher_is_better=False,
+        bounds=(0.0, 1.0),
+        chance="1 for a flat map",
+        needs_masks=False,
+        needs_model=False,
+        reference="Nguyen 2020, arXiv 2007.07584",
     ),
 }

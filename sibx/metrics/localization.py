@@ -47,6 +47,34 @@ def foreground_lift(heatmaps: Tensor, masks: Tensor, undefined: Tensor | None = 
     return foreground_focus(heatmaps, masks, undefined) * defined.sum(1) / s.sum(1)
 
 
+def attribution_localization(
+    attributions: Tensor, masks: Tensor, undefined: Tensor | None = None, *, weighted: bool = False
+) -> Tensor:
+    """Share of the positive relevance on the object, ``mu = R_in / R_tot``, or ``mu_w = mu S_tot / S_in``.
+
+    The only localization score that takes signed maps: R is the sum of the positive values, S the number of pixels. Of
+    a map without negative values mu is the foreground focus and mu_w the foreground lift, so the METRICS table has
+    those two. Range [0, 1], weighted [0, S_tot / S_in], higher is better; chance: the object's area share, weighted 1.
+
+    Args:
+        attributions: (B, 1, H, W), floating point, of any sign.
+        masks: (B, 1, H, W) bool.
+        undefined: (B, 1, H, W) bool, pixels left out.
+        weighted: whether to divide by the object's area share S_in / S_tot of each image.
+
+    Returns:
+        (B,) float64, NaN where undefined (see the module), and where no value is positive.
+
+    Raises:
+        ValueError: a wrong shape or dtype.
+
+    Source: Kohlbrenner et al., arXiv 1910.09840, whose masks are bounding boxes.
+    """
+    check_heatmaps(attributions, "attributions")
+    score = foreground_lift if weighted else foreground_focus
+    return score(attributions.clamp(min=0).where(attributions.isfinite(), torch.nan), masks, undefined)
+
+
 def background_suppression(heatmaps: Tensor, masks: Tensor, undefined: Tensor | None = None) -> Tensor:
     """How silent the background is: ``m_in / (m_in + m_out)`` with the mean of the heatmap inside and outside.
 

@@ -11,6 +11,12 @@ def foreground_focus(heatmap, mask):
     return inside / total
 
 
+def attribution_localization(attributions, box):
+    """Kohlbrenner 2020: positive relevance inside the box over all positive relevance."""
+    positive = [(a, s) for a, s in zip(attributions.flatten(), box.flatten(), strict=True) if a > 0]
+    return sum(a for a, s in positive if s) / sum(a for a, _ in positive)
+
+
 def background_suppression(heatmap, mask):
     inside = np.mean([heatmap[p] for p in np.ndindex(heatmap.shape) if mask[p]])
     outside = np.mean([heatmap[p] for p in np.ndindex(heatmap.shape) if not mask[p]])

@@ -1,0 +1,70 @@
+"""Complexity: how few pixels carry the heatmap?
+
+Every score takes heatmaps (B, 1, H, W) of any sign, looks at the magnitudes |a| of their P = H W pixels, and returns
+(B,) float64; a heatmap that is zero everywhere or not finite scores NaN. No mask and no model takes part: these scores
+say how easily a map is read, not whether it is right.
+"""
+
+import torch
+from torch import Tensor
+
+from sibx._checks import check_heatmaps, require
+
+TOLERANCE = 1e-5  # of the map's largest magnitude: what is below counts as zero
+
+
+def sparseness(heatmaps: Tensor) -> Tensor:
+    """Gini index of the magnitudes, ``sum_k (2 k - P - 1) a_k / (P sum_k a_k)`` with a_1 <= ... <= a_P.
+
+    Range [0, 1 - 1/P], higher is sparser, which is better; a flat map scores 0, a single pixel 1 - 1/P.
+
+    Args:
+        heatmaps: (B, 1, H, W), floating point.
+
+    Returns:
+        (B,) float64, NaN where undefined (see the module).
+
+    Raises:
+        ValueError: a wrong shape or dtype.
+
+    Source: Chalasani et al., arXiv 1810.06583.
+    """
+    a = _magnitudes(heatmaps)
+    pixels = a.shape[1]
+    weights = torch.arange(1 - pixels, pixels, 2, dtype=a.dtype, device=a.device)
+    return (a.sort(dim=1).values * weights).sum(1) / (pixels * a.sum(1))
+
+
+def entropy(heatmaps: Tensor) -> Tensor:
+    """Entropy of the shares of the map's mass, ``-sum_i p_i ln p_i`` with ``p = |a| / sum |a|``, in nats.
+
+    Range [0, ln P], lower is better: 0 for a single pixel, ln P for a flat map. Divided by ln P it lies in [0, 1] and
+    compares images of different sizes. Arguments, undefined cases and errors as ``sparseness``.
+
+    Source: complexity, Bhatt et al., arXiv 2005.00631.
+    """
+    a = _magnitudes(heatmaps)
+    return torch.special.entr(a / a.sum(1, keepdim=True)).sum(1)
+
+
+def effective_complexity(heatmaps: Tensor, tolerance: float = TOLERANCE) -> Tensor:
+    """Share of the pixels that count: magnitude above ``tolerance`` times the largest one.
+
+    Range [1/P, 1], lower is better; a flat map scores 1; times P it is a number of pixels. The tolerance is relative
+    because the scale of attributions means nothing; in the paper it bounds the loss in prediction instead, which takes
+    the model. Undefined cases and errors as ``sparseness``, and a tolerance outside [0, 1).
+
+    Source: effective complexity, Nguyen and Martinez, arXiv 2007.07584.
+    """
+    require(0 <= tolerance < 1, "tolerance", "lie in [0, 1)", tolerance)
+    a = _magnitudes(heatmaps)
+    counts = (a > tolerance * a.amax(1, keepdim=True)).double().mean(1)
+    return counts.where(a.isfinite().all(1), torch.nan)
+
+
+def _magnitudes(heatmaps: Tensor) -> Tensor:
+    """|a| as (B, P) float64; NaN in rows that are zero everywhere or not finite."""
+    check_heatmaps(heatmaps)
+    a = heatmaps.detach().double().flatten(1).abs()
+    good = a.isfinite().all(1) & (a > 0).any(1)
+    return a.masked_fill(~good.unsqueeze(1), torch.nan)

@@ -1,0 +1,173 @@
+"""Numerical bugs found in other libraries, one test each: here it is right.
+
+The numbers B1, B2, ... are those of the list of bugs that the tests are about; the docstring names the library, its
+version and what it gives. Where the peer is installed (extra ``reference``) a second test shows its value.
+"""
+
+from importlib import metadata
+
+import numpy as np
+import pytest
+import torch
+
+from sibx import GradCAM
+from sibx.attribution import GradCAMPlusPlus
+from sibx.metrics import METRICS, attribution_localization, deletion, pointing_game, sparseness
+from sibx.models import record
+from tests.references import cams
+
+
+def installed(module, distribution, version):
+    """The peer's module in the version that has the bug; else the test is skipped."""
+    found = pytest.importorskip(module, reason=f"{distribution} (extra `reference`) is not installed")
+    if metadata.version(distribution) != version:
+        pytest.skip(f"{distribution} is not {version}")
+    return found
+
+
+class TestGradCAMPlusPlus:
+    """B1, torchcam 0.5.0: the denominator is divided into a copy, so that the weights are sum g^2 relu(g)."""
+
+    @pytest.fixture
+    def case(self, model, images):
+        model.double()
+        model.classifier.weight.data *= 1000  # small gradients would leave nothing of the denominator's second term
+        with record(model, {"f": model.features}) as outputs:
+            score = model(images.double())[0, 2]
+        gradients = torch.autograd.grad(score, outputs["f"])[0]
+        return model, images.double()[:1], outputs["f"][0].detach().numpy(), gradients[0].numpy()
+
+    @staticmethod
+    def undivided(a, g):
+        return np.maximum(sum((g[k] ** 2 * np.maximum(g[k], 0)).sum() * a[k] for k in range(len(a))), 0)
+
+    @staticmethod
+    def unit(values):
+        return (values - values.min()) / (values.max() - values.min())
+
+    def test_the_denominator_counts(self, case):
+        model, image, a, g = case
+        method = GradCAMPlusPlus(model, model.features)
+        method.upsample, method.align = False, "half_pixel"
+        ours = method.attribute(image, target=2)[0, 0].numpy()
+        assert ours == pytest.approx(cams.gradcam_pp(a, g))
+        assert np.abs(self.unit(ours) - self.unit(self.undivided(a, g))).max() > 0.01
+
+    def test_peer(self, case):
+        model, image, a, g = case
+        methods = installed("torchcam.methods", "torchcam", "0.5.0")
+        with methods.GradCAMpp(model, target_layer="features") as peer:
+            (theirs,) = peer(2, model(image.clone().requires_grad_()))
+        assert theirs[0].numpy() == pytest.approx(self.unit(self.undivided(a, g)), abs=1e-6)
+
+
+class TestPointingGame:
+    @staticmethod
+    def case():
+        """A 4 x 4 map whose two maxima tie, one on the object."""
+        heatmaps = torch.zeros(1, 1, 4, 4)
+        heatmaps[..., 0, 0] = heatmaps[..., 3, 3] = 1
+        masks = torch.zeros(1, 1, 4, 4, dtype=torch.bool)
+        masks[..., 0, 0] = True
+        return heatmaps, masks
+
+    def test_an_empty_mask_is_undefined(self):
+        """B5, Quantus 0.6: NaN is written into an array of bools, which makes it a hit."""
+        heatmaps, masks = self.case()
+        assert pointing_game(heatmaps, torch.zeros_like(masks)).isnan().all()
+
+    def test_ties_score_their_share(self):
+        """B5, Quantus 0.6: a hit as soon as any of the tied maxima is one, so that a constant map always hits."""
+        heatmaps, masks = self.case()
+        assert pointing_game(heatmaps, masks, tolerance=0).item() == 0.5
+        assert pointing_game(torch.ones_like(heatmaps), masks, tolerance=0).item() == 1 / 16
+
+    def test_tolerance(self):
+        """B5, Quantus 0.6 has none; TorchRay has one that leaves out the circle itself (distance < 15)."""
+        heatmaps, masks = self.case()
+        heatmaps[..., 0, 0], heatmaps[..., 3, 3], heatmaps[..., 0, 2] = 0, 0, 1
+        assert [pointing_game(heatmaps, masks, tolerance=t).item() for t in (0, 1.9, 2)] == [0, 0, 1]
+
+    def test_a_broken_map_is_no_hit(self):
+        """TorchRay counts a map of NaN as a hit (its issue 18)."""
+        heatmaps, masks = self.case()
+        assert pointing_game(heatmaps * torch.nan, masks).isnan().all()
+
+
+class TestAttributionLocalization:
+    """The object has 4 of 64 pixels and half of the relevance: mu = 1/2 and mu_w = 1/2 * 64/4 = 8."""
+
+    @staticmethod
+    def case(batch):
+        masks = torch.zeros(batch, 1, 8, 8, dtype=torch.bool)
+        masks[..., :2, :2] = True
+        return torch.where(masks, 0.125, 0.5 / 60), masks
+
+    @pytest.mark.parametrize("batch", [1, 2, 3, 4])
+    def test_the_weighted_form(self, batch):
+        """B6, Quantus 0.6: S_in over the size of a slice of the batch (inverted; inf for two images).
+
+        B14, the torchxai on GitHub: the pixels of the whole batch as S_tot (four times too much for four images).
+        """
+        maps, masks = self.case(batch)
+        assert attribution_localization(maps, masks).tolist() == pytest.approx([0.5] * batch)
+        assert attribution_localization(maps, masks, weighted=True).tolist() == pytest.approx([8] * batch)
+
+    def test_negative_relevance_inside_is_not_good(self):
+        """B6, Quantus 0.6 takes absolute values by default: relevance against the class counts for it."""
+        maps, masks = self.case(1)
+        assert attribution_localization(maps.where(~masks, -maps), masks).item() == 0
+
+
+@pytest.mark.parametrize("steps", [4, 8, 28])
+def test_areas_need_no_function_that_numpy_dropped(monkeypatch, evidence, steps):
+    """B7, Quantus 0.6: every area under a curve calls np.trapz, which NumPy 2.4 no longer has."""
+    monkeypatch.delattr(np, "trapz", raising=False)
+    e = evidence
+    curves = deletion(lambda x: torch.zeros(len(x), 5), e.images, e.heatmaps, e.targets, steps=steps)
+    assert curves.auc.tolist() == pytest.approx([0.2] * 4)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_metrics_do_not_write_into_what_they_score(name, evidence):
+    """B9, Quantus 0.6: Sparseness adds 1e-7 to the caller's array, in place."""
+    tensors = {key: getattr(evidence, key) for key in ("heatmaps", "masks", "undefined", "images", "targets")}
+    before = {key: tensor.clone() for key, tensor in tensors.items()}
+    METRICS[name].score(evidence)
+    for key, tensor in tensors.items():
+        assert torch.equal(tensor, before[key]), key
+
+
+def test_sparseness_of_a_flat_map_is_zero_at_any_scale():
+    """B9, Quantus 0.6: the 1e-7 that is added to every value hides differences that are smaller."""
+    maps = torch.zeros(2, 1, 4, 4, dtype=torch.float64)
+    maps[0], maps[1, ..., 0, 0] = 1e-12, 1e-12
+    assert sparseness(maps).tolist() == pytest.approx([0, 15 / 16])
+
+
+class TestGradients:
+    """B13, grad-cam 1.5.7."""
+
+    def test_a_cam_leaves_the_users_gradients(self, model, images):
+        """There, a CAM calls ``model.zero_grad()`` and ``backward()``: accumulated gradients are lost."""
+        model(images).sum().backward()
+        before = [p.grad.clone() for p in model.parameters()]
+        GradCAM(model).attribute(images, target=[0, 1, 2, 3])
+        assert all(torch.equal(p.grad, b) for p, b in zip(model.parameters(), before, strict=True))
+
+    @pytest.mark.parametrize("target", [[0, 1], torch.tensor([0, 1]), [0] * 5, torch.tensor([0] * 5)])
+    def test_as_many_targets_as_images(self, model, images, target):
+        """There, images without a target get maps of zeros, without a word."""
+        with pytest.raises(ValueError, match="`target` must hold 4 entries, one per image"):
+            GradCAM(model).attribute(images, target=target)
+
+    def test_peer(self, model, images):
+        cam = installed("pytorch_grad_cam", "grad-cam", "1.5.7")
+        targets = pytest.importorskip("pytorch_grad_cam.utils.model_targets")
+        model(images).sum().backward()
+        before = [p.grad.clone() for p in model.parameters()]
+        with cam.GradCAM(model=model, target_layers=[model.features]) as peer:
+            maps = peer(images, targets=[targets.ClassifierOutputTarget(1)])
+        assert not any(torch.equal(p.grad, b) for p, b in zip(model.parameters(), before, strict=True))
+        assert maps[0].any()
+        assert not maps[1:].any()
