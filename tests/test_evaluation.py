@@ -1,12 +1,14 @@
 """Evaluation: rows, independence of the batch size, intervals, saving and loading."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from sibx import METHODS, METRICS, Results, evaluate
-from sibx.attribution import MethodSpec
+from sibx.attribution import RISE, MethodSpec, Occlusion
 from sibx.datasets import InMemoryDataset
 from sibx.evaluation import bootstrap_difference, bootstrap_mean, mean_over_seeds
 from sibx.evaluation.results import COLUMNS, CURVE_COLUMNS
@@ -54,14 +56,13 @@ class TestEvaluate:
         assert row["value"].item() == pytest.approx(expected.item(), rel=1e-5)
         assert row["target"].item() == row["predicted"].item() == target.item()
 
-    def test_batch_size_does_not_matter(self, net, shapes):
-        few = InMemoryDataset.load(shapes, range(7))
-        options = {"methods": ["sib", "smoothgrad", "control_random"], "metrics": ["foreground_focus", "deletion"]}
-        a, b = (evaluate(net.double(), _double(few), batch_size=size, **options).rows for size in (7, 2))
-        net.float()
-        keys = ["image_id", "method", "metric"]
-        a, b = (r.sort_values(keys)["value"].to_numpy() for r in (a, b))
-        assert a == pytest.approx(b)
+    def test_rows_are_in_the_order_of_images_methods_and_metrics(self, shapes, results):
+        rows = results.rows
+        assert rows["image_id"].unique().tolist() == [s.id for s in shapes.samples]
+        first = rows[rows["image_id"] == shapes[0].id]
+        assert first.index.tolist() == list(range(3 * len(METRICS)))
+        assert first["method"].unique().tolist() == ["sib", "gradcam", "control_center"]
+        assert first["metric"].tolist() == 3 * list(METRICS)
 
     def test_target_label(self, net, shapes):
         few = InMemoryDataset.load(shapes, range(5))
@@ -103,6 +104,46 @@ class TestEvaluate:
         assert torch.equal(signed.attributions.clamp(min=0), signed.heatmaps)
         assert seen[True].heatmaps.shape == signed.attributions.shape
 
+    def test_functions_as_methods(self, net, shapes):
+        few = InMemoryDataset.load(shapes, range(3))
+        methods = {"mine": blob, "again": METHODS["sib"], "saliency": "saliency"}
+        rows = evaluate(net, few, methods=methods, metrics=["foreground_focus", "iou"]).rows
+        assert rows["method"].unique().tolist() == list(methods)
+        expected = [foreground_focus(blob(s.image[None], None), s.mask[None]).item() for s in few.samples]
+        assert rows.query("method == 'mine' and metric == 'foreground_focus'")["value"].tolist() == expected
+        known = evaluate(net, few, methods=["sib", "saliency"], metrics=["foreground_focus", "iou"]).rows
+        assert rows[rows["method"] != "mine"]["value"].tolist() == known["value"].tolist()
+
+    def test_functions_as_models(self, net, shapes):
+        few = InMemoryDataset.load(shapes, range(3))
+        request = {"methods": ["sib", "saliency", "control_center"], "metrics": list(METRICS)}
+        as_function, as_module = (evaluate(m, few, **request) for m in (lambda images: net(images), net))
+        pd.testing.assert_frame_equal(as_function.rows, as_module.rows, check_exact=True)
+        pd.testing.assert_frame_equal(as_function.curves, as_module.curves, check_exact=True)
+        assert as_function.info["device"] == "cpu"
+
+    @pytest.mark.parametrize("name", [n for n, s in METHODS.items() if s.needs_layer or s.needs_module])
+    def test_a_function_has_no_layers(self, name, shapes):
+        message = rf"`methods` must need no module for a model that is not a torch.nn.Module, but got \['{name}'\]"
+        with pytest.raises(ValueError, match=message):
+            evaluate(lambda images: images, shapes, methods=["sib", name], metrics=["iou"])
+
+    def test_gradient_cams_share_their_passes(self, net, shapes):
+        few = InMemoryDataset.load(shapes, range(4))
+        alone = evaluate(net, few, methods=["gradcam"], metrics=["iou"], batch_size=4)  # measures where the layer looks
+        passes = {"forward": 0, "backward": 0}
+        handles = [
+            net.register_forward_hook(lambda *_: passes.update(forward=passes["forward"] + 1)),
+            net.classifier.register_full_backward_hook(lambda *_: passes.update(backward=passes["backward"] + 1)),
+        ]
+        methods = ["layercam", "sib", "gradcam", "hirescam", "gradcam_pp"]
+        with_others = evaluate(net, few, methods=methods, metrics=["iou"], batch_size=2, layer="features")
+        for handle in handles:
+            handle.remove()
+        assert passes == {"forward": 2 * 3, "backward": 2 * 2}  # two batches: prediction, CAMs, S-IB
+        shared = with_others.rows.query("method == 'gradcam'")["value"]
+        assert shared.to_numpy() == pytest.approx(alone.rows["value"].to_numpy())
+
     @pytest.mark.parametrize(
         ("change", "message"),
         [
@@ -112,6 +153,21 @@ class TestEvaluate:
             ({"metrics": []}, "`metrics` must name at least one"),
             ({"target": "truth"}, "`target` must be one of predicted, label"),
             ({"batch_size": 0}, "`batch_size` must be at least 1"),
+            ({"methods": {}}, "`methods` must name at least one"),
+            ({"methods": {"cam": "gradcma"}}, r"`methods\['cam'\]` must be one of .*did you mean 'gradcam'"),
+            ({"methods": {"mine": 3}}, r"`methods\['mine'\]` must be a key, a MethodSpec, or a function .*, but got 3"),
+            (
+                {"methods": {"mine": lambda images, _: images}},
+                r"`methods\['mine'\]` must be a floating-point tensor of shape \(B, 1, H, W\), but got .* \(24, 3, 32,",
+            ),
+            (
+                {"methods": {"mine": lambda images, _: images[:1, :1, ::2]}},
+                r"`methods\['mine'\]` must return heatmaps of shape \(24, 1, 32, 32\), but got .* \(1, 1, 16, 32\)",
+            ),
+            (
+                {"methods": {"mine": lambda images, _: torch.full_like(images[:, :1], -0.5)}},
+                r"`methods\['mine'\]` must return heatmaps that are at least 0, but got -0.5",
+            ),
         ],
     )
     def test_errors(self, change, message, net, shapes):
@@ -124,8 +180,66 @@ class TestEvaluate:
             evaluate(net, InMemoryDataset(shapes, []), methods=["sib"], metrics=["foreground_focus"])
 
 
-def _double(data):
-    return InMemoryDataset(data, [s._replace(image=s.image.double()) for s in data.samples])
+class RowWise(torch.nn.Module):
+    """A network that computes every image by itself, so that its arithmetic does not depend on the batch."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, images):
+        return torch.cat([self.net(image[None]) for image in images])
+
+
+def blob(images, targets):
+    """A heatmap of the image alone."""
+    return images.square().mean(1, keepdim=True)
+
+
+QUICK = {
+    **{n: s for n, s in METHODS.items() if not s.needs_layer and not s.needs_module},
+    "rise": dataclasses.replace(METHODS["rise"], build=lambda model, _: RISE(model, masks=8)),
+    "occlusion": dataclasses.replace(METHODS["occlusion"], build=lambda model, _: Occlusion(model, window=0.5)),
+    "mine": blob,
+}
+
+
+class TestBatchSize:
+    @staticmethod
+    def score(net, data, methods, metrics, batch_size=32):
+        few = InMemoryDataset.load(data, range(min(4, len(data))))
+        return evaluate(net, few, methods=methods, metrics=metrics, batch_size=batch_size, seed=3, progress=False)
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def together(cls, net, shapes):
+        return cls.score(RowWise(net).forward, shapes, QUICK, ["foreground_focus"])
+
+    @pytest.mark.parametrize("batch_size", [1, 3])
+    def test_methods(self, batch_size, net, shapes, together):
+        """To the last bit; but for Integrated Gradients, whose points share passes with other images' points."""
+        rows = self.score(RowWise(net).forward, shapes, QUICK, ["foreground_focus"], batch_size).rows
+        rounded = rows["method"] == "integrated_gradients"
+        pd.testing.assert_frame_equal(rows[~rounded], together.rows[~rounded], check_exact=True)
+        pd.testing.assert_frame_equal(rows[rounded], together.rows[rounded], rtol=1e-6)
+        assert rows.groupby("method")["value"].count().min() > 0
+
+    def test_metrics(self, net, shapes):
+        alone, three, expected = (
+            self.score(RowWise(net), shapes, ["saliency"], list(METRICS), size) for size in (1, 3, 32)
+        )
+        for results in (alone, three):
+            pd.testing.assert_frame_equal(results.rows, expected.rows, check_exact=True)
+            pd.testing.assert_frame_equal(results.curves, expected.curves, check_exact=True)
+
+    def test_layers(self, shapes):
+        """In double precision, where what is left of the batch is rounding."""
+        torch.manual_seed(0)
+        net = TinyCNN(8, width=4, activation="relu").double()
+        methods = [n for n, s in METHODS.items() if s.needs_layer or s.needs_module]
+        few = InMemoryDataset(shapes, [s._replace(image=s.image.double()) for s in shapes.samples[:3]])
+        rows, expected = (self.score(net, few, methods, ["foreground_focus", "iou"], size).rows for size in (1, 3))
+        pd.testing.assert_frame_equal(rows, expected, rtol=1e-6)
 
 
 class TestResults:

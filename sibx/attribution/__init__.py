@@ -12,7 +12,6 @@ from sibx._checks import look_up, require
 from sibx.attribution import controls
 from sibx.attribution.ablationcam import AblationCAM
 from sibx.attribution.base import Method, MethodSpec, SafeAttribution, to_heatmap
-from sibx.attribution.cam_base import GradientCAM, SharedCAMs
 from sibx.attribution.controls import ControlMap
 from sibx.attribution.eigencam import EigenCAM
 from sibx.attribution.gradcam import GradCAM
@@ -21,6 +20,7 @@ from sibx.attribution.gradients import InputXGradient, Saliency, SmoothGrad, Var
 from sibx.attribution.hirescam import HiResCAM
 from sibx.attribution.integrated import GradientSHAP, IntegratedGradients
 from sibx.attribution.layercam import LayerCAM
+from sibx.attribution.many import Explainers
 from sibx.attribution.modules import DeepLift, GuidedBackprop, GuidedGradCAM
 from sibx.attribution.perturbation import RISE, Occlusion
 from sibx.attribution.scorecam import ScoreCAM
@@ -39,6 +39,7 @@ __all__ = [
     "DeepLift",
     "DensityMask",
     "EigenCAM",
+    "Explainers",
     "GradCAM",
     "GradCAMPlusPlus",
     "GradientSHAP",
@@ -109,12 +110,18 @@ METHODS: dict[str, MethodSpec] = {
         "Guided Backprop",
         lambda model, _: GuidedBackprop(model),
         "Springenberg 2014, arXiv 1412.6806",
+        needs_module=True,
     ),
     "guided_gradcam": MethodSpec(
         "guided_gradcam", "Guided Grad-CAM", GuidedGradCAM, "Selvaraju 2017, arXiv 1610.02391", needs_layer=True
     ),
     "deeplift": MethodSpec(
-        "deeplift", "DeepLIFT", lambda model, _: DeepLift(model), "Shrikumar 2017, arXiv 1704.02685", signed=True
+        "deeplift",
+        "DeepLIFT",
+        lambda model, _: DeepLift(model),
+        "Shrikumar 2017, arXiv 1704.02685",
+        needs_module=True,
+        signed=True,
     ),
     "occlusion": MethodSpec(
         "occlusion", "Occlusion", lambda model, _: Occlusion(model), "Zeiler 2014, arXiv 1311.2901", signed=True
@@ -224,13 +231,4 @@ def explain_many(
     specs = [m if isinstance(m, MethodSpec) else look_up("methods", m, METHODS) for m in methods]
     names = [s.name for s in specs]
     require(len(set(names)) == len(names), "methods", "name none twice", names)
-    shared = {s.name: s.build for s in specs if isinstance(s.build, type) and issubclass(s.build, GradientCAM)}
-    found: dict[str, Tensor] = {}
-    if shared:
-        maps = SharedCAMs(model, layer, list(shared.values())).attribute((images,), target)
-        found = dict(zip(shared, maps, strict=True))
-    for spec in specs:
-        if spec.name not in found:
-            options = {"target": target} if spec.uses_target else {}
-            found[spec.name] = spec.build(model, layer).attribute(images, **options)
-    return {name: found[name] for name in names}
+    return {spec.name: maps for spec, maps in Explainers(model, specs, layer).explain(images, target)}

@@ -37,16 +37,18 @@ class MethodSpec:
         title: name for people.
         build: ``(model, layer) -> Method``; methods without a layer ignore it.
         reference: where it comes from.
-        needs_layer: whether the layer matters.
+        needs_layer: whether the layer matters; such a method needs a module, too.
+        needs_module: whether the model has to be a ``torch.nn.Module``; others take any function images -> logits.
         uses_target: whether it explains a given class; if not it is called without a target.
         signed: True: the heatmap is the positive part of the channel sum; False: the L2 norm over channels.
     """
 
     name: str
     title: str
-    build: Callable[[nn.Module, nn.Module | str | None], Method]
+    build: Callable[[Any, nn.Module | str | None], Method]
     reference: str
     needs_layer: bool = field(default=False, kw_only=True)
+    needs_module: bool = field(default=False, kw_only=True)
     uses_target: bool = field(default=True, kw_only=True)
     signed: bool = field(default=False, kw_only=True)
 

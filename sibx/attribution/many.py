@@ -1,0 +1,47 @@
+"""Several methods over the same images; the gradient CAMs among them share their passes."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from sibx.attribution.base import Method, MethodSpec
+from sibx.attribution.cam_base import GradientCAM, SharedCAMs
+from sibx.models.layers import resolve_layer
+
+
+class Explainers:
+    """Methods built once, for any number of batches.
+
+    Args:
+        model: images -> logits (B, K).
+        specs: the methods, no name twice.
+        layer: for methods that need one; None = ``find_cam_layer(model)``.
+
+    Attributes:
+        methods: name -> method, each by itself.
+    """
+
+    def __init__(self, model: Any, specs: Sequence[MethodSpec], layer: nn.Module | str | None = None):
+        if isinstance(model, nn.Module) and any(s.needs_layer for s in specs):
+            layer = resolve_layer(model, layer)  # once for all
+        self.specs = tuple(specs)
+        self.methods: dict[str, Method] = {s.name: s.build(model, layer) for s in specs}
+        self._kinds = {s.name: s.build for s in specs if isinstance(s.build, type) and issubclass(s.build, GradientCAM)}
+        self._cams = SharedCAMs(model, layer, list(self._kinds.values())) if self._kinds else None
+
+    def explain(self, images: Tensor, target: Any) -> Iterator[tuple[MethodSpec, Tensor]]:
+        """Yield every method with its attributions, in order; all gradient CAMs are made when the first is due."""
+        cams: dict[str, Tensor] = {}
+        for spec in self.specs:
+            if self._cams is None or spec.name not in self._kinds:
+                yield spec, attribute(spec, self.methods[spec.name], images, target)
+            else:
+                cams = cams or dict(zip(self._kinds, self._cams.attribute((images,), target), strict=True))
+                yield spec, cams[spec.name]
+
+
+def attribute(spec: MethodSpec, method: Method, images: Tensor, target: Any) -> Tensor:
+    """Return the method's attributions; the target goes to methods that use one."""
+    options = {"target": target} if spec.uses_target else {}
+    return method.attribute(images, **options)
