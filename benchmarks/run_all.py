@@ -97,7 +97,7 @@ def main(
         start_config, tune_config = (replace(c, epochs=epochs) for c in (recipe.start, recipe.tune))
         recipe = replace(recipe, start=start_config, tune=tune_config)
     network = build_model(model, len(splits["train"].classes), weights)
-    trained, log = train_all(network, splits, recipe, seed)
+    trained, log = train_all(network, splits, recipe, seed, TRAININGS)
     accuracies = to_markdown(_accuracy_table(trained, splits, tests), "training")
     print(f"\nAccuracy [95 % interval over images]\n{accuracies}")
 

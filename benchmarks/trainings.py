@@ -1,6 +1,6 @@
 """What the studies share: recipes, data, the trainings that are compared, and their accuracies."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,7 +21,7 @@ class Recipe:
 
     Attributes:
         start: cross-entropy training of the starting checkpoint.
-        tune: fine-tuning, the same for all four trainings but for the objective.
+        tune: fine-tuning, the same for all trainings but for the objective.
         layers: where S-IB takes its VJPs.
         test_images: images per test split that are explained.
         perturbed_images: how many of those also get deletion and insertion.
@@ -66,43 +66,55 @@ def subset(data: InMemoryDataset, count: int) -> InMemoryDataset:
     return InMemoryDataset.load(data, spread(len(data), count))
 
 
-def train_all(
-    network: nn.Module,
-    splits: Mapping[str, InMemoryDataset],
-    recipe: Recipe,
-    seed: int,
-    baselines: Mapping[str, GuidanceConfig] | None = None,
-) -> tuple[dict[str, nn.Module], dict[str, Any]]:
-    """Return the fine-tuned models, and the last line of each training's history.
+Plan = tuple[InMemoryDataset, SIBConfig | GuidanceConfig | None]  # images with the masks to use, and the objective
 
-    All of them start from one checkpoint and train equally long: cross-entropy alone, S-IB with object masks, S-IB with
-    the checkpoint's own masks, S-IB with those masks shuffled, and the baselines (on object masks).
+
+def plan_trainings(start: nn.Module, train: InMemoryDataset, recipe: Recipe, seed: int) -> dict[str, Plan]:
+    """Return what every training learns from: cross-entropy; S-IB with object masks, S-IB with the checkpoint's own.
+
+    Both kinds of masks come shuffled over images as well, as the control of that kind.
+    """
+    given = SIBConfig.recommended("given", layers=recipe.layers or "auto")
+    own = SIBConfig.recommended("self", layers=recipe.layers or "auto")
+    masks, order = self_masks(start, train, config=own), shuffled_order(train.labels, seed)
+    as_given = replace(own, masks="given")  # the self masks are at hand; do not compute them again
+    truth = collate(train.samples).masks
+    return {
+        "ce": (train, None),
+        "sib": (train, given),
+        "sib-given-shuffled": (train.with_masks(truth[order]), given),
+        "sib-self": (train.with_masks(masks), as_given),
+        "sib-shuffled": (train.with_masks(masks[order]), as_given),
+    }
+
+
+def train_all(
+    network: nn.Module, splits: Mapping[str, InMemoryDataset], recipe: Recipe, seed: int, names: Sequence[str]
+) -> tuple[dict[str, nn.Module], dict[str, Any]]:
+    """Return the fine-tuned models of these names, and the last line of each training's history.
+
+    All of them start from one checkpoint and train equally long.
     """
     train, val = splits["train"], splits["val"]
     start = fine_tune(network, train, config=replace(recipe.start, seed=seed), val_data=val)
-    given = SIBConfig.recommended("given", layers=recipe.layers or "auto")
-    own = SIBConfig.recommended("self", layers=recipe.layers or "auto")
-    masks = self_masks(start.model, train, config=own)
-    as_given = replace(own, masks="given")  # the self masks are at hand; do not compute them again
-    plans: dict[str, tuple[InMemoryDataset, SIBConfig | GuidanceConfig | None]] = {
-        "ce": (train, None),
-        "sib": (train, given),
-        "sib-self": (train.with_masks(masks), as_given),
-        "sib-shuffled": (train.with_masks(masks[shuffled_order(train.labels, seed)]), as_given),
-        **{name: (train, objective) for name, objective in (baselines or {}).items()},
-    }
-    truth = collate(train.samples).masks
+    plans = plan_trainings(start.model, train, recipe, seed)
     log: dict[str, Any] = {
         "start": start.history[-1] | {"seconds": start.seconds},
-        "self_mask_precision": float((masks & truth).sum() / masks.sum()),
-        "object_area_share": float(truth.double().mean()),
+        "self_mask_precision": precision(plans["sib-self"][0], train),
+        "object_area_share": float(collate(train.samples).masks.double().mean()),
     }
     trained = {}
-    for name, (data, objective) in tqdm(plans.items(), desc="fine-tune"):
-        tune = replace(recipe.tune, objective=objective, seed=seed)
-        result = fine_tune(start.model, data, config=tune, val_data=val)
+    for name in tqdm(names, desc="fine-tune"):
+        data, objective = plans[name]
+        result = fine_tune(start.model, data, config=replace(recipe.tune, objective=objective, seed=seed), val_data=val)
         trained[name], log[name] = result.model, result.history[-1] | {"seconds": result.seconds}
     return trained, log
+
+
+def precision(masked: InMemoryDataset, truth: InMemoryDataset) -> float:
+    """Share of the masks' pixels that lie on objects."""
+    masks, objects = (collate(data.samples).masks for data in (masked, truth))
+    return float((masks & objects).sum() / masks.sum())
 
 
 def shuffled_order(labels: torch.Tensor, seed: int) -> torch.Tensor:

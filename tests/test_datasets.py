@@ -1,5 +1,7 @@
 """Datasets: exact masks, stable samples, joint geometry, errors that show the layout."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -21,7 +23,8 @@ from sibx.datasets import (
     collate,
     spread,
 )
-from sibx.datasets.synthetic import REACH, SPLITS, TEXTURES, load_textures, shape_radii
+from sibx.datasets.synthetic import DESIGNS, REACH, SPLITS, TEXTURES, load_textures, shape_radii
+from sibx.metrics import foreground_focus
 
 
 def same(a, b):
@@ -64,6 +67,26 @@ class TestSynthetic:
     def test_rho_of_validation_can_be_set(self):
         data = SyntheticDataset("val", 16, size=50, rho=0.0)
         assert all(data[i].group % 2 == 0 for i in range(50))
+
+    @pytest.mark.parametrize("design", DESIGNS)
+    def test_designs(self, design):
+        batch = collate([SyntheticDataset("val", 32, size=64, design=design)[i] for i in range(64)])
+        plan = DESIGNS[design]
+        low, high = (3.14 * r**2 for r in plan.radius)
+        assert 0.5 * low < batch.masks.float().mean() < 1.1 * high  # the border cuts some objects
+        # How far a pixel is from the image's mean finds the object, but not under the ramp.
+        contrast = (batch.images - batch.images.mean((2, 3), keepdim=True)).abs().sum(1, keepdim=True)
+        gain = foreground_focus(contrast, batch.masks).mean() / batch.masks.double().mean()
+        assert (gain > 1.3) == (design != "ramp")
+
+    def test_a_ramp_leaves_masks_alone(self):
+        wide = dataclasses.replace(DESIGNS["ramp"], ramp=0.0)
+        with_ramp = SyntheticDataset("val", 32, size=4, design="ramp")
+        without = SyntheticDataset("val", 32, size=4, design="ramp")
+        without.design = wide
+        assert all(torch.equal(a.mask, b.mask) for a, b in zip(with_ramp, without, strict=True))
+        raised = with_ramp[0].image - without[0].image
+        assert raised.std() > 0.5
 
     def test_luminance_is_exchangeable(self):
         """Objects are as often brighter as darker, so brightness does not point at them."""

@@ -13,11 +13,12 @@ from torchvision.models import SwinTransformer, VisionTransformer
 
 from sibx.attribution import DensityMask, TopShare
 from sibx.models import TinyCNN, receptive_field, record
-from sibx.train import SIBConfig, SIBLoss, cka, self_masks
+from sibx.train import SIBConfig, SIBLoss, SufficientShare, cka, evidence_masks, self_masks
 from sibx.train.alignment import Alignment
 from sibx.train.balance import GradientBalance, gradient_norm
 from sibx.train.hsic import unit_rows
 from sibx.train.sign_flip import SignFlipGuard
+from sibx.train.sufficient import sufficient_masks
 
 CONFIGS = {"published": SIBConfig.published(), "given": SIBConfig.recommended("given")}
 ALIGNMENTS = get_args(Alignment)
@@ -371,3 +372,85 @@ class TestSignFlip:
         for loss in (SIBLoss(CONFIGS["given"]).eval(), SIBLoss()):
             loss(net, *batch)
             assert loss._guard.steps == 0
+
+
+class TestShuffledMasks:
+    """The control for masks that are made during training: every image gets those of the one before it."""
+
+    def test_given(self, batch, net):
+        images, labels, masks = batch
+        config = CONFIGS["given"]
+        shuffled = SIBLoss(replace(config, shuffle_masks=True))
+        assert_same(shuffled(net, *batch), SIBLoss(config)(net, images, labels, masks.roll(1, 0)))
+        assert shuffled.gradient_norms(net, *batch) == SIBLoss(config).gradient_norms(
+            net, images, labels, masks.roll(1, 0)
+        )
+
+    @pytest.mark.parametrize("detached", [False, True])
+    def test_online(self, batch, net, detached):
+        config = SIBConfig(detach_mask=detached)
+        own, shuffled = (SIBLoss(replace(config, shuffle_masks=s))(net, *batch[:2]) for s in (False, True))
+        assert torch.equal(shuffled.soft_mask, own.soft_mask.roll(1, 0))
+        assert shuffled.background != own.background
+
+
+class TestSufficientShare:
+    """The smallest share of the evidence whose features alone keep the prediction."""
+
+    class Corner(nn.Module):
+        """Class 1 where the 16 pixels of the upper left corner are bright by half or more, class 0 elsewhere."""
+
+        def __init__(self):
+            super().__init__()
+            self.features = nn.Conv2d(3, 1, 1, bias=False)
+            nn.init.constant_(self.features.weight, 1 / 3)
+
+        def forward(self, images):
+            bright = self.features(images)[:, 0, :4, :4].mean((1, 2))
+            return torch.stack([torch.full_like(bright, 0.5), bright], 1)
+
+    def choose(self, evidence, shares):
+        model, images = self.Corner().eval(), torch.zeros(len(evidence), 3, 8, 8)
+        images[:, :, :4, :4] = 1
+        return sufficient_masks(model, "features", images, evidence, SufficientShare(shares), "half_pixel")
+
+    def test_as_small_as_it_may_be(self):
+        corner = torch.zeros(1, 1, 8, 8)
+        corner[..., :4, :4] = torch.arange(16.0, 0, -1).view(4, 4)
+        elsewhere = corner.flip(2, 3)
+        # 8 of 64 pixels make up half of the corner, 4 do not; evidence elsewhere never does.
+        shares = (4 / 64, 9 / 64, 24 / 64)
+        masks = self.choose(torch.cat([corner, elsewhere]), shares)
+        assert masks.flatten(1).sum(1).tolist() == [9, 24]
+        assert masks[0, 0, :4, :4].sum() == 9
+
+    def test_a_row_does_not_depend_on_its_batch(self):
+        evidence = torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+        together = self.choose(evidence, (0.1, 0.3, 0.6))
+        assert torch.equal(together, torch.cat([self.choose(e[None], (0.1, 0.3, 0.6)) for e in evidence]))
+
+    def test_of_a_network(self, shapes):
+        config = replace(SIBConfig.recommended("self"), mask=SufficientShare((0.1, 0.5)))
+        net = TinyCNN(8, width=8).train()
+        masks = self_masks(net, shapes, config=config)
+        sizes = set(masks.flatten(1).sum(1).tolist())
+        assert sizes <= {round(0.1 * 1024), round(0.5 * 1024)}
+        assert net.training
+        images = torch.stack([shapes[i].image for i in range(4)])
+        assert torch.equal(evidence_masks(net, images, config), masks[:4])
+
+    def test_of_a_transformer(self):
+        torch.manual_seed(0)
+        vit = VisionTransformer(16, 4, 1, 2, 8, 16, num_classes=3)
+        config = replace(SIBConfig.recommended("self"), mask=SufficientShare((0.25, 0.75)), align="half_pixel")
+        masks = evidence_masks(vit, torch.randn(3, 3, 16, 16), config)
+        assert set(masks.flatten(1).sum(1).tolist()) <= {64, 192}
+
+    @pytest.mark.parametrize("shares", [(), (0.0, 0.5), (0.5, 1.1), (0.5, 0.2), (0.2, 0.2)])
+    def test_wrong_shares(self, shares):
+        with pytest.raises(ValueError, match="shares"):
+            SufficientShare(shares)
+
+    def test_not_online(self):
+        with pytest.raises(ValueError, match=r"masks.*SufficientShare"):
+            SIBConfig(mask=SufficientShare(), detach_mask=True)

@@ -79,25 +79,53 @@ def test_train_sib(tmp_path, monkeypatch, capsys):
         return {name: train_sib.subset(data, 48) for name, data in whole(*arguments, **options).items()}
 
     monkeypatch.setattr(train_sib, "load_splits", few)
-    train_sib.main(seeds=2, threads=1, out=tmp_path)
+    names = ["ce", "sib", "sib-given-shuffled", "sib-self", "sib-shuffled"]
+    train_sib.main(seeds=2, trainings=names[:3], threads=1, out=tmp_path)
+    assert "sib-self" not in capsys.readouterr().out
     folder = tmp_path / "study-embedded"
+    kept = {f: f.read_bytes() for f in folder.glob("seed-*/*/*") if f.parent.name in names[:3]}
+    assert len(kept) == 2 * 3 * 4
+
+    train_sib.main(seeds=2, trainings=names, threads=1, out=tmp_path)
     printed = capsys.readouterr().out
+    assert kept == {f: f.read_bytes() for f in kept}  # a finished training is not repeated
     assert (folder / "summary.md").read_text(encoding="utf-8").strip() in printed
-    for text in ("worst group", "sib-self - sib-shuffled", "background-swap", "Foreground focus: paired", "±"):
+    for text in ("worst group", "sib-self - sib-shuffled", "Foreground focus: paired", "over images", "±"):
         assert text in printed
+    assert "background-swap" not in printed
     assert (folder / "focus.png").stat().st_size > 10_000
 
-    # A finished seed is kept; the tables come from what is on disk.
-    monkeypatch.setattr(train_sib, "run_seed", lambda *_: pytest.fail("a finished seed was repeated"))
-    train_sib.main(seeds=2, threads=1, out=tmp_path)
-    assert capsys.readouterr().out == printed
-
-    means = [train_sib._means(train_sib.Results.load(folder / f"seed-{s}"), s) for s in (0, 1)]
-    table = train_sib.pd.concat(means)
+    cells = {(name, s): train_sib.Results.load(folder / f"seed-{s}" / name) for s in (0, 1) for name in ("ce", "sib")}
+    assert {c.info["accuracy"].keys() >= {"test-id", "worst group"} for c in cells.values()} == {True}
+    table = train_sib.pd.concat([train_sib._means(results, seed) for (_, seed), results in cells.items()])
     table = table[table["metric"] == "foreground_focus"]
     picked = table[table["what"] == "gradcam"].set_index(["seed", "training"])["value"]
     expected = np.mean([picked[s, "sib"] - picked[s, "ce"] for s in (0, 1)])
     assert train_sib.difference(table, "sib", "ce", "gradcam").mean == pytest.approx(expected)
+    over_images = train_sib.gains_over_images(train_sib.Results.concat(cells.values()))
+    assert over_images.loc["sib - ce", "gradcam"].startswith(f"{expected:+.3f}")
+
+
+@pytest.mark.slow
+def test_factors(tmp_path, monkeypatch, capsys):
+    factors = script("factors", monkeypatch)
+    for name, value in {"TRAIN": 48, "JUDGED": 32, "EXPLAINED": 2}.items():
+        monkeypatch.setattr(factors, name, value)
+    brief = TrainConfig(epochs=1, batch_size=16)
+    monkeypatch.setattr(factors, "FROM_SCRATCH", factors.replace(factors.FROM_SCRATCH, start=brief, tune=brief))
+    factors.main(seeds=[0], designs=["ramp"], out=tmp_path)
+    cells = factors.load_cells(tmp_path).set_index("arm")
+    assert set(cells.index) == set(factors.ARMS)
+    assert set(capsys.readouterr().out.split()) >= set(factors.ARMS)
+    assert cells.loc["truth", "mask precision"] == 1
+    assert cells.loc["base", "mask precision"] == cells.loc["base-shuffled", "mask precision"] < 1
+    assert np.isnan(cells.loc["online", "mask precision"])
+
+    # Every arm is another training: no two end with the same weights.
+    weights = [torch.load(f)["classifier.weight"] for f in sorted(tmp_path.glob("ramp/seed-0/*.pt"))]
+    assert all(not torch.equal(a, b) for i, a in enumerate(weights) for b in weights[:i])
+    monkeypatch.setattr(factors, "learn", lambda *_: pytest.fail("a finished arm was repeated"))
+    factors.main(seeds=[0], designs=["ramp"], out=tmp_path)
 
 
 @pytest.fixture

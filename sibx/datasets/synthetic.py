@@ -8,6 +8,7 @@ range, so that brightness alone does not point at it. What remains learnable wit
 """
 
 import math
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -43,11 +44,6 @@ TEXTURES = {
     "motorcycle_left": 0.4,
 }
 TRAIN_SHARE = 0.6  # train and val crop the left 60 % of every texture, the test splits the right 40 %
-GAP = 0.2  # difference of mean luminance between object and background; its sign is random
-OBJECT_CONTRAST = (0.05, 0.12)  # standard deviation of the texture inside the object ...
-BACKGROUND_CONTRAST = (0.04, 0.10)  # ... and around it
-RADIUS = (0.24, 0.34)  # radius of the disc of equal area, in image sides
-CENTER = (0.15, 0.85)  # of the object, in image sides along each axis: the border may cut it
 ROTATION = 0.35  # radians, either way
 MEAN, STD = 0.5, 0.2  # of the normalization, the same for all channels
 TINT = 0.06  # largest shift of one color channel, drawn for object and background alike
@@ -55,6 +51,36 @@ REACH = 1.75  # no shape is longer, in radii of the disc of equal area
 EXTENT = 2.5  # half side of the square a stencil covers: the reach along the diagonal
 STENCIL_SIDE = 640
 _ANGLES = 720
+
+
+@dataclass(frozen=True, slots=True)
+class Design:
+    """How hard the benchmark is. Ranges are drawn from uniformly; lengths are in image sides.
+
+    Attributes:
+        gap: difference of mean luminance between object and background; its sign is random.
+        object_contrast: standard deviation of the texture inside the object.
+        background_contrast: the same around it.
+        radius: of the disc of equal area.
+        center: of the object along each axis; near 0 and 1 the border cuts it.
+        ramp: luminance rises by so much across the whole image, in a random direction. Beyond the gap, no threshold of
+            luminance tells object from background any more, only edges do.
+    """
+
+    gap: float = 0.2
+    object_contrast: tuple[float, float] = (0.05, 0.12)
+    background_contrast: tuple[float, float] = (0.04, 0.10)
+    radius: tuple[float, float] = (0.24, 0.34)
+    center: tuple[float, float] = (0.15, 0.85)
+    ramp: float = 0.0
+
+
+DESIGNS = {
+    "standard": Design(),
+    "centered": Design(center=(0.35, 0.65)),
+    "faint": Design(gap=0.18, background_contrast=(0.06, 0.12), center=(0.35, 0.65)),
+    "ramp": Design(radius=(0.20, 0.36), ramp=0.6),
+}
 
 
 def _polygon(sides: int, angle: Array) -> Array:
@@ -131,11 +157,14 @@ class SyntheticDataset(MaskedDataset):
         size: number of samples; default 4000 for training, 1000 elsewhere.
         rho: probability in [0, 1] that the background is the class's own texture.
         seed: changes all samples.
+        design: a key of DESIGNS. ``standard``; ``centered``: objects near the middle (easier); ``faint``: the same with
+            less luminance between them and a busier background; ``ramp``: objects of varying size under a luminance
+            ramp, where no model-free contrast finds them.
 
     The group of a sample is ``2 * label + (background is the class's own)``.
 
     Raises:
-        ValueError: unknown split, ``rho`` outside [0, 1], or a non-positive size.
+        ValueError: unknown split or design, ``rho`` outside [0, 1], or a non-positive size.
     """
 
     name = "synthetic"
@@ -149,14 +178,17 @@ class SyntheticDataset(MaskedDataset):
         size: int | None = None,
         rho: float = 0.9,
         seed: int = 0,
+        design: str = "standard",
     ):
         check_choice("split", split, SPLITS)
+        check_choice("design", design, tuple(DESIGNS))
         check_range("image_size", image_size, 16)
         check_range("rho", rho, 0, 1)
         self.split, self.image_size, self.seed = split, image_size, seed
         self.size = DEFAULT_SIZES[split] if size is None else size
         check_range("size", self.size, 1)
         self.classes = tuple(shape_radii())
+        self.design = DESIGNS[design]
         self.rho = {"test-decorrelated": 1 / len(self.classes), "test-adversarial": 0.0}.get(split, rho)
 
     def __len__(self) -> int:
@@ -184,8 +216,8 @@ class SyntheticDataset(MaskedDataset):
         return label if agrees else (label + shift) % len(self.classes)
 
     def _mask(self, label: int, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
-        radius, rotation = rng.uniform(*RADIUS), rng.uniform(-ROTATION, ROTATION)
-        center_y, center_x = rng.uniform(*CENTER, size=2)
+        radius, rotation = rng.uniform(*self.design.radius), rng.uniform(-ROTATION, ROTATION)
+        center_y, center_x = rng.uniform(*self.design.center, size=2)
         mask = np.zeros((self.image_size, self.image_size), dtype=np.bool_)
         reach = REACH * radius
         rows, dy = self._span(center_y, reach)
@@ -211,14 +243,23 @@ class SyntheticDataset(MaskedDataset):
 
         Painted in normalized units: one pass over the image less than normalizing it afterwards.
         """
-        gap = GAP if rng.random() < 0.5 else -GAP
+        gap = self.design.gap if rng.random() < 0.5 else -self.design.gap
         middle = rng.uniform(0.4, 0.6)
-        inside = self._paint(int(rng.integers(len(TEXTURES))), middle + gap / 2, OBJECT_CONTRAST, rng)
-        around = self._paint(background, middle - gap / 2, BACKGROUND_CONTRAST, rng)
+        inside = self._paint(int(rng.integers(len(TEXTURES))), middle + gap / 2, self.design.object_contrast, rng)
+        around = self._paint(background, middle - gap / 2, self.design.background_contrast, rng)
         tint_inside, tint_around = (rng.uniform(-TINT, TINT, size=(2, 3, 1, 1)) / STD).astype(np.float32)
         pixels = around + tint_around
         np.copyto(pixels, inside + tint_inside, where=mask)
+        if self.design.ramp:
+            pixels += self._ramp(rng)
         return np.clip(pixels, (0 - MEAN) / STD, (1 - MEAN) / STD, out=pixels)
+
+    def _ramp(self, rng: np.random.Generator) -> Array:
+        """A plane of luminance (H, W), 0 in the middle, in a random direction, normalized."""
+        angle = rng.uniform(0, 2 * np.pi)
+        along = (np.arange(self.image_size) + 0.5) / self.image_size - 0.5
+        plane = np.cos(angle) * along[:, None] + np.sin(angle) * along
+        return np.asarray(plane * (self.design.ramp / STD), dtype=np.float32)
 
     def _paint(self, index: int, luminance: float, contrast: tuple[float, float], rng: np.random.Generator) -> Array:
         """A gray crop (H, W) of one texture with this mean luminance and a contrast from the range, normalized."""

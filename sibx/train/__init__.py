@@ -2,12 +2,13 @@
 
 from sibx.train.config import SIBConfig, TrainConfig
 from sibx.train.distributed import gather_rows
-from sibx.train.evidence import class_evidence, contribution, self_masks
+from sibx.train.evidence import class_evidence, contribution, evidence_masks, self_masks
 from sibx.train.guidance import GuidanceConfig, GuidanceLoss, GuidanceTerms
 from sibx.train.hsic import cka, hsic
 from sibx.train.loop import FineTuneResult, fine_tune
 from sibx.train.objective import SIBLoss
 from sibx.train.scoring import accuracy, predict
+from sibx.train.sufficient import SufficientShare
 from sibx.train.terms import LossTerms
 
 __all__ = [
@@ -18,11 +19,13 @@ __all__ = [
     "LossTerms",
     "SIBConfig",
     "SIBLoss",
+    "SufficientShare",
     "TrainConfig",
     "accuracy",
     "cka",
     "class_evidence",
     "contribution",
+    "evidence_masks",
     "fine_tune",
     "gather_rows",
     "hsic",

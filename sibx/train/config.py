@@ -10,6 +10,7 @@ from sibx.datasets.transforms import Augmentation
 from sibx.train.alignment import Alignment
 from sibx.train.guidance import GuidanceConfig
 from sibx.train.hsic import Estimator, Kernel
+from sibx.train.sufficient import SufficientShare
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,10 @@ class SIBConfig:
         cotangent: v of the VJP: ``probability`` p (the paper), ``log_probability``, ``logit`` or ``centered_logit`` of
             the label, ``ones``.
         background_swap: weight of the cross-entropy with the background features of another image (not in the paper).
-        mask: turns R or the evidence into M: ``DensityMask`` (the paper) or ``TopShare``.
+        mask: turns R or the evidence into M: ``DensityMask`` (the paper), ``TopShare``, or for ``self-frozen`` masks
+            ``SufficientShare``.
+        shuffle_masks: every image gets the mask of the one before it in the batch: the control for masks that are made
+            during training. Where it does as well, the place of the mask does not matter.
         align: how masks and images reach a feature layer's grid, and self masks the image: ``receptive_field``, by
             where its units look (``ReceptiveField``, measured once by running the model on one image), the default
             because CAMs are drawn there as well; ``half_pixel``, by dividing the image into equal cells: for layers
@@ -71,7 +75,8 @@ class SIBConfig:
     projection: int | None = None
     cotangent: Literal["probability", "log_probability", "logit", "centered_logit", "ones"] = "probability"
     background_swap: float = 0.0
-    mask: DensityMask | TopShare = field(default_factory=DensityMask)
+    mask: DensityMask | TopShare | SufficientShare = field(default_factory=DensityMask)
+    shuffle_masks: bool = False
     align: Alignment = "receptive_field"
     balance: Literal["none", "gradnorm"] = "none"
     balance_every: int = 10
@@ -94,6 +99,8 @@ class SIBConfig:
         check_range("balance_every", self.balance_every, 1)
         hard_online = self.masks == "self-online" and isinstance(self.mask, TopShare) and not self.detach_mask
         require(not hard_online, "mask", "be differentiable unless detach_mask=True", self.mask)
+        chooses = isinstance(self.mask, SufficientShare) and self.masks == "self-online"
+        require(not chooses, "masks", "be 'given' or 'self-frozen' for SufficientShare", self.masks)
         swap_online = self.background_swap > 0 and self.masks == "self-online"
         require(not swap_online, "masks", "be 'given' or 'self-frozen' for background_swap", self.masks)
         if isinstance(self.layers, str):

@@ -1,6 +1,7 @@
 """What a layer contributes to the classes, and masks made of it."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from sibx.datasets.base import MaskedDataset, collate
 from sibx.models.layers import eval_mode, find_cam_layer, record, resolve_layer, to_grid
 from sibx.train.alignment import draw, layer_field
 from sibx.train.config import SIBConfig
+from sibx.train.sufficient import SufficientShare, sufficient_masks
 
 SHIFT = 1 / 16  # of a side: half a cell of a stride-8 net at 64 px; averages out the grid's phase
 
@@ -79,14 +81,27 @@ def self_masks(
         ValueError: a layer that does not exist, outputs neither a feature map nor tokens, or cannot be aligned.
     """
     device = device or next(model.parameters()).device
-    layer = list(layer_weights(model, config))[-1]
+    weights = layer_weights(model, config)  # looking up "auto" runs the model once; once is enough
     loader = DataLoader(dataset, batch_size=batch_size, collate_fn=collate)
-    with eval_mode(model):
-        parts = [
-            config.mask(_averaged_evidence(model, layer, batch.images.to(device), config)).cpu() > 0.5
-            for batch in tqdm(loader, desc="self masks", leave=False, disable=not progress)
-        ]
+    parts = [
+        evidence_masks(model, batch.images.to(device), replace(config, layers=weights)).cpu()
+        for batch in tqdm(loader, desc="self masks", leave=False, disable=not progress)
+    ]
     return torch.cat(parts)
+
+
+def evidence_masks(model: nn.Module, images: Tensor, config: SIBConfig) -> Tensor:
+    """Compute the model's own masks of one batch, as ``self_masks`` does: (B, 1, H, W) bool, detached.
+
+    For masks that follow the model while it learns, or those of a teacher; arguments and errors as ``self_masks``,
+    images (B, C, H, W) on the model's device.
+    """
+    layer = list(layer_weights(model, config))[-1]
+    with eval_mode(model):
+        evidence = _averaged_evidence(model, layer, images, config)
+        if isinstance(config.mask, SufficientShare):
+            return sufficient_masks(model, layer, images, evidence, config.mask, config.align)
+        return config.mask(evidence) > 0.5
 
 
 def _averaged_evidence(model: nn.Module, layer: str, images: Tensor, config: SIBConfig) -> Tensor:

@@ -36,10 +36,11 @@ from sibx.models.layers import frozen_batch_norm, record, resolve_layer, to_grid
 from sibx.train.alignment import layer_field, pool
 from sibx.train.balance import GradientBalance, gradient_norm
 from sibx.train.config import SIBConfig
-from sibx.train.distributed import gather_rows, world_size
+from sibx.train.distributed import gather_rows, previous_rows, world_size
 from sibx.train.evidence import class_evidence, contribution, layer_weights
 from sibx.train.hsic import MINIMUM_ROWS, RandomProjection, cka, hsic, unit_rows
 from sibx.train.sign_flip import SignFlipGuard
+from sibx.train.sufficient import SufficientShare
 from sibx.train.terms import (
     BackgroundSwap,
     Batch,
@@ -159,6 +160,8 @@ class SIBLoss(nn.Module):
 
     def _parts(self, model: nn.Module, batch: Batch) -> Parts:
         """Run the model once and take the VJPs and every term."""
+        if self.config.shuffle_masks and batch.masks is not None:
+            batch = batch._replace(masks=previous_rows(batch.masks))
         layers = layer_weights(model, self.config)
         modules = {name: resolve_layer(model, name) for name in layers if name != "input"}
         # Behind frozen weights a feature map would have no graph, and no VJP.
@@ -209,8 +212,10 @@ class SIBLoss(nn.Module):
         if self.config.masks != "self-online":
             assert batch.masks is not None
             return pool(batch.masks.to(vjp_map.dtype), _grid(vjp_map), point.field)
+        assert not isinstance(self.config.mask, SufficientShare)
         by_class = self.config.mask_source == "class-evidence"
         mask = self.config.mask(class_evidence(logits, point.tensor, batch.size) if by_class else vjp_map)
+        mask = previous_rows(mask) if self.config.shuffle_masks else mask
         return mask.detach() if self.config.detach_mask else mask
 
     def _foreground(self, vjp_map: Tensor, images: Tensor, mask: Tensor, rows: Tensor) -> Tensor:

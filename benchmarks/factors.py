@@ -1,0 +1,266 @@
+"""What makes self-supervised S-IB work? One factor at a time, over seeds, on three designs, on validation images.
+
+Every arm fine-tunes the same cross-entropy checkpoint of a seed equally long; it differs from ``base`` in one thing.
+``base``: the checkpoint's own class evidence at the last feature map, its top 20 %, frozen and detached, S-IB term and
+background swap. An arm called ``...-shuffled`` gives every image the mask of another one in its batch and is the
+control of the arm of that name: only what is gained against it comes from where the masks are.
+
+Images to judge by are the validation split's, their backgrounds independent of the class (decorrelated) or never the
+class's own (adversarial); test images are not touched. What is read off here decides ``SIBConfig.recommended``;
+``train_sib.py`` then reads the test images once.
+
+Criterion for a factor, fixed before the runs: over seeds, paired, Student's 95 % interval of the difference to ``base``
+(or to the arm's own control) without 0, in decorrelated accuracy and in foreground focus (mean of six methods).
+
+    python benchmarks/factors.py --out results/factors
+
+Every finished cell is a file and not repeated; several processes may share the work (``--seeds 0,2,4``).
+"""
+
+import copy
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from jsonargparse import auto_cli
+from torch import Tensor, nn
+from trainings import FROM_SCRATCH, hits_of, subset, worst_group
+
+from sibx import SIBConfig, SIBLoss, build_model, evaluate, fine_tune
+from sibx.attribution.soft_mask import DensityMask, TopShare
+from sibx.datasets import InMemoryDataset, MaskedBatch, collate
+from sibx.datasets.synthetic import SyntheticDataset
+from sibx.evaluation import mean_over_seeds
+from sibx.report import to_markdown
+from sibx.train import SufficientShare, evidence_masks, self_masks
+
+DESIGNS = ("centered", "faint", "ramp")
+METHODS = ("sib", "vjp", "saliency", "input_x_gradient", "gradcam", "layercam")
+START, TRAIN, JUDGED, EXPLAINED = 4000, 2000, 800, 48  # images: of the checkpoint, of the arms, judged, explained
+AGREEMENT = 0.8  # of background and class, in training
+AVERAGING = 0.99  # of the teacher, per step: about half a fine-tuning
+MaskSource = Literal["frozen", "second round", "online", "teacher", "truth", "inside the loss"]
+
+SELF = SIBConfig.recommended("self")
+BASE = replace(SELF, masks="given")
+TERM, SWAP = replace(BASE, background_swap=0.0), replace(BASE, foreground_weight=0.0, background_weight=0.0)
+SOFT = replace(TERM, masks="self-online", mask=DensityMask())
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way of fine-tuning: the loss (None: cross-entropy), whose masks, and how they are read off a network."""
+
+    loss: SIBConfig | None
+    masks: MaskSource = "frozen"
+    reading: SIBConfig = SELF
+
+
+def with_control(name: str, arm: Arm) -> dict[str, Arm]:
+    """The arm and its shuffled twin."""
+    assert arm.loss is not None
+    return {name: arm, f"{name}-shuffled": replace(arm, loss=replace(arm.loss, shuffle_masks=True))}
+
+
+ARMS = {
+    "ce": Arm(None),
+    **with_control("base", Arm(BASE)),
+    # term or swap alone
+    **with_control("term", Arm(TERM)),
+    **with_control("swap", Arm(SWAP)),
+    # the bound: the same losses with the objects' masks
+    "truth": Arm(BASE, "truth"),
+    "truth-term": Arm(TERM, "truth"),
+    "truth-swap": Arm(SWAP, "truth"),
+    # what the mask is read from: p's VJP, the contrast of classes, instead of all classes' evidence
+    "from-p": Arm(BASE, reading=replace(SELF, mask_source="vjp", cotangent="probability")),
+    "from-contrast": Arm(BASE, reading=replace(SELF, mask_source="vjp", cotangent="centered_logit")),
+    # how it is cut: the density mask instead of a share; the share that the network itself finds sufficient
+    "density": Arm(BASE, reading=replace(SELF, mask=DensityMask())),
+    **with_control("sufficient", Arm(BASE, reading=replace(SELF, mask=SufficientShare()))),
+    "share-10": Arm(BASE, reading=replace(SELF, mask=TopShare(0.1))),
+    "share-30": Arm(BASE, reading=replace(SELF, mask=TopShare(0.3))),
+    # whose mask: that of the network as it learns, of its moving average, of the network that base ended with
+    **with_control("online", Arm(BASE, "online")),
+    "teacher": Arm(BASE, "teacher"),
+    **with_control("second-round", Arm(BASE, "second round")),
+    # gradient through the mask or not, on both sides: soft masks in the loss, S-IB term only
+    **with_control("soft-detached", Arm(SOFT, "inside the loss")),
+    **with_control("soft-attached", Arm(replace(SOFT, detach_mask=False), "inside the loss")),
+}
+
+
+def main(
+    seeds: list[int] = [0, 1, 2, 3, 4],  # noqa: B006 (read only)
+    designs: list[str] = list(DESIGNS),  # noqa: B006
+    arms: list[str] = list(ARMS),  # noqa: B006
+    threads: int = 1,
+    out: Path = Path("results/factors"),
+) -> None:
+    """Run the cells that are not there yet and print all that are.
+
+    Args:
+        seeds: of data, weights and order.
+        designs: keys of the synthetic data set's designs.
+        arms: keys of ARMS.
+        threads: of torch.
+        out: folder for the cells.
+    """
+    torch.set_num_threads(threads)
+    for seed in seeds:
+        for design in designs:
+            run_seed(design, seed, arms, out / design / f"seed-{seed}")
+    print(report(out))
+
+
+def run_seed(design: str, seed: int, arms: Sequence[str], folder: Path) -> None:
+    """Run the missing arms of one seed and design."""
+    missing = [name for name in arms if not (folder / f"{name}.json").is_file()]
+    if not missing:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    data = {
+        "start": _load("train", START, design, seed),
+        "train": _load("train", TRAIN, design, seed),  # the first of them
+        "ID": _load("val", JUDGED, design, seed),
+        "decorrelated": _load("val", JUDGED, design, seed, rho=1 / 8),
+        "adversarial": _load("val", JUDGED, design, seed, rho=0.0),
+    }
+    torch.manual_seed(seed)
+    start = build_model("tiny_cnn", len(data["train"].classes))
+    if (folder / "start.pt").is_file():
+        start.load_state_dict(torch.load(folder / "start.pt"))
+    else:
+        start = fine_tune(start, data["start"], config=replace(FROM_SCRATCH.start, seed=seed), progress=False).model
+        torch.save(start.state_dict(), folder / "start.pt")
+    for name in missing:
+        arm = ARMS[name]
+        masks = frozen_masks(arm, start, data["train"], folder)
+        model = learn(start, collate(data["train"].samples), arm, masks, seed)
+        torch.save(model.state_dict(), folder / f"{name}.pt")
+        line = judge(model, data) | {"mask precision": _precision(masks, data["train"])}
+        draft = folder / f"{name}.tmp"
+        draft.write_text(json.dumps(line), encoding="utf-8")
+        draft.replace(folder / f"{name}.json")
+        print(design, seed, name, {k: round(v, 3) for k, v in line.items()}, flush=True)
+
+
+def _load(split: str, size: int, design: str, seed: int, rho: float = AGREEMENT) -> InMemoryDataset:
+    return InMemoryDataset.load(SyntheticDataset(split, 64, size=size, design=design, seed=seed, rho=rho))
+
+
+def frozen_masks(arm: Arm, start: nn.Module, train: InMemoryDataset, folder: Path) -> Tensor | None:
+    """The masks (N, 1, H, W) that do not change while the arm learns; None where they do."""
+    if arm.loss is None or arm.masks in ("online", "teacher", "inside the loss"):
+        return None
+    if arm.masks == "truth":
+        return collate(train.samples).masks
+    teacher = copy.deepcopy(start)
+    if arm.masks == "second round":
+        teacher.load_state_dict(torch.load(folder / "base.pt"))
+    return self_masks(teacher.eval(), train, config=arm.reading, progress=False)
+
+
+def _precision(masks: Tensor | None, train: InMemoryDataset) -> float:
+    """Share of the masks' pixels that lie on objects."""
+    truth = collate(train.samples).masks
+    return float("nan") if masks is None else float((masks & truth).sum() / masks.sum())
+
+
+def learn(start: nn.Module, train: MaskedBatch, arm: Arm, masks: Tensor | None, seed: int) -> nn.Module:
+    """Fine-tune a copy of ``start`` as ``fine_tune`` does, with masks from wherever the arm has them."""
+    recipe, size = FROM_SCRATCH.tune, len(train)
+    model, teacher = copy.deepcopy(start).train(), copy.deepcopy(start).eval()
+    loss = None if arm.loss is None else SIBLoss(arm.loss)
+    optimizer = torch.optim.AdamW(model.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
+    steps = recipe.epochs * (size // recipe.batch_size)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, total_steps=steps)
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(recipe.epochs):
+        order = torch.randperm(size, generator=generator)
+        for rows in order.split(recipe.batch_size)[: size // recipe.batch_size]:
+            flips = torch.rand(len(rows), generator=generator) < 0.5
+            images, labels = _flipped(train.images[rows], flips), train.labels[rows]
+            now = _flipped(masks[rows], flips) if masks is not None else _masks_now(arm, model, teacher, images)
+            optimizer.zero_grad()
+            total = F.cross_entropy(model(images), labels) if loss is None else loss(model, images, labels, now).total
+            total.backward()
+            optimizer.step()
+            schedule.step()
+            _follow(teacher, model)
+    return model.eval()
+
+
+def _flipped(tensor: Tensor, flips: Tensor) -> Tensor:
+    return torch.where(flips[:, None, None, None], tensor.flip(-1), tensor)
+
+
+def _masks_now(arm: Arm, model: nn.Module, teacher: nn.Module, images: Tensor) -> Tensor | None:
+    networks = {"online": model, "teacher": teacher}
+    return evidence_masks(networks[arm.masks], images, arm.reading) if arm.masks in networks else None
+
+
+@torch.no_grad()
+def _follow(teacher: nn.Module, model: nn.Module) -> None:
+    for ours, theirs in zip(teacher.state_dict().values(), model.state_dict().values(), strict=True):
+        if ours.is_floating_point():
+            ours.lerp_(theirs, 1 - AVERAGING)
+
+
+def judge(model: nn.Module, data: dict[str, InMemoryDataset]) -> dict[str, float]:
+    """Accuracies, and foreground focus of every method on decorrelated images."""
+    hits = {split: hits_of(model, data[split]) for split in ("ID", "decorrelated", "adversarial")}
+    line = {split: float(values.mean()) for split, values in hits.items()}
+    line["worst group"] = float(worst_group(hits["decorrelated"], data["decorrelated"]).mean())
+    explained = subset(data["decorrelated"], EXPLAINED)
+    results = evaluate(model, explained, methods=METHODS, metrics=("foreground_focus",), progress=False)
+    focus = results.rows.groupby("method", sort=False)["value"].mean()
+    return line | {"focus": float(focus.mean())} | {f"focus {k}": float(v) for k, v in focus.items()}
+
+
+def load_cells(out: Path) -> pd.DataFrame:
+    """All finished cells: design, seed, arm and the numbers of ``judge``."""
+    files = sorted(out.glob("*/seed-*/*.json"))
+    cells = [json.loads(f.read_text(encoding="utf-8")) for f in files]
+    keys = [{"design": f.parts[-3], "seed": int(f.parent.name[5:]), "arm": f.stem} for f in files]
+    return pd.DataFrame([key | cell for key, cell in zip(keys, cells, strict=True)])
+
+
+def report(out: Path) -> str:
+    """Markdown: per design, levels of every arm and its paired differences to ce, base and its own control."""
+    cells = load_cells(out)
+    chunks = []
+    for design, table in cells.groupby("design"):
+        lines = {}
+        for name in (a for a in ARMS if a in set(table["arm"])):
+            rows = table[table["arm"] == name]
+            levels = {k: f"{rows[k].mean():.3f}" for k in ("ID", "decorrelated", "worst group", "focus")}
+            levels["mask precision"] = f"{rows['mask precision'].mean():.2f}"
+            gains = {
+                f"{k} - {other}": _difference(table, name, f"{name}-shuffled" if other == "control" else other, k)
+                for other in ("ce", "base", "control")
+                for k in ("decorrelated", "focus")
+            }
+            lines[name] = {"seeds": len(rows), **levels, **gains}
+        chunks += [f"\n### {design}\n", to_markdown(pd.DataFrame(lines).T, "arm")]
+    return "\n".join(chunks)
+
+
+def _difference(table: pd.DataFrame, arm: str, reference: str, column: str) -> str:
+    wide = table.pivot(index="seed", columns="arm", values=column)
+    if arm == reference or not {arm, reference} <= set(wide.columns):
+        return ""
+    values = (wide[arm] - wide[reference]).to_numpy()
+    interval = mean_over_seeds(values[~np.isnan(values)])
+    mark = " *" if interval.low > 0 or interval.high < 0 else ""
+    return f"{interval.mean:+.3f} ± {interval.high - interval.mean:.3f}{mark}"
+
+
+if __name__ == "__main__":
+    auto_cli(main, as_positional=False)
