@@ -52,9 +52,9 @@ class Workload:
         return self.peer(self.images, [ClassifierOutputTarget(t) for t in self.target])
 
     def captum_integrated_gradients(self) -> Tensor:
-        """Captum's IG with as many points per pass as ours."""
+        """Captum's IG with as many points per pass as ours, one step of the batch."""
         return captum.IntegratedGradients(self.model).attribute(
-            self.images, target=self.target, n_steps=STEPS, internal_batch_size=16
+            self.images, target=self.target, n_steps=STEPS, internal_batch_size=len(self.images)
         )
 
     def captum_saliency(self) -> Tensor:
