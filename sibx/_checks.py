@@ -81,6 +81,15 @@ def check_logits(logits: object, batch: int, argument: str = "model") -> None:
         raise ValueError(f"`{argument}` must return logits of shape (B, K) with B = {batch}, but got {got}.")
 
 
+def check_explained(heatmaps: object, images: Tensor, argument: str = "explain") -> Tensor:
+    """Require what a function that explains has returned to be one heatmap per image; return it detached."""
+    expected = (len(images), 1, *images.shape[2:])
+    if not (isinstance(heatmaps, Tensor) and heatmaps.is_floating_point() and tuple(heatmaps.shape) == expected):
+        got = describe(heatmaps) if isinstance(heatmaps, Tensor) else f"a {type(heatmaps).__name__}"
+        raise ValueError(f"`{argument}` must return floating-point heatmaps of shape {expected}, but got {got}.")
+    return heatmaps.detach()
+
+
 def check_range(argument: str, value: float, low: float, high: float = float("inf")) -> None:
     """Require ``low <= value <= high``."""
     bound = f"lie in [{low:g}, {high:g}]" if high != float("inf") else f"be at least {low:g}"

@@ -13,6 +13,7 @@ from captum.attr import NoiseTunnel, visualization
 from captum.metrics import infidelity, sensitivity_max
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from skimage.filters import sobel
 from torch import nn
 
 from sibx.attribution import (
@@ -672,6 +673,11 @@ class TestControls:
         assert ControlMap(abs).attribute(x).tolist() == [[[[1, 3]], [[0, 2]]]]
         contrast = build_method("control_input_contrast", None).attribute(x)
         assert contrast.tolist() == [[[[2, 2]], [[1, 1]]]]
+
+    def test_edges_are_sobels_magnitude(self, images):
+        found = build_method("control_edges", None).attribute(images.double())
+        for ours, plane in zip(found.flatten(0, 1).numpy(), images.double().flatten(0, 1).numpy(), strict=True):
+            assert ours == pytest.approx(sobel(plane))
 
     def test_center_peaks_in_the_middle(self):
         blob = center(torch.zeros(2, 3, 9, 7))

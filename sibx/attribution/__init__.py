@@ -174,6 +174,13 @@ METHODS: dict[str, MethodSpec] = {
         "model-free control",
         uses_target=False,
     ),
+    "control_edges": MethodSpec(
+        "control_edges",
+        "control: edges",
+        lambda *_: ControlMap(controls.edges),
+        "model-free control; Adebayo 2018, arXiv 1810.03292",
+        uses_target=False,
+    ),
     "control_center": MethodSpec(
         "control_center",
         "control: center",

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from captum.attr import Attribution
 from captum.log import log_usage
 from torch import Tensor
@@ -50,6 +51,19 @@ def abs_input(images: Tensor) -> Tensor:
 def input_contrast(images: Tensor) -> Tensor:
     """|x - mean|: distance of every pixel from its own image's mean, per channel."""
     return (images - images.mean((2, 3), keepdim=True)).abs()
+
+
+def edges(images: Tensor) -> Tensor:
+    """Magnitude of the Sobel gradient, per channel: an edge detector, which many gradient maps resemble.
+
+    ``sqrt((gx^2 + gy^2) / 2)`` with the kernel (1, 2, 1) / 4 along an edge and (1, 0, -1) across; borders are repeated.
+    Source of the control: Adebayo et al., arXiv 1810.03292.
+    """
+    smooth, edge = images.new_tensor([1, 2, 1]) / 4, images.new_tensor([1, 0, -1])
+    kernel = torch.outer(smooth, edge)
+    padded = F.pad(images, (1, 1, 1, 1), mode="replicate").flatten(0, 1).unsqueeze(1)
+    gradients = F.conv2d(padded, torch.stack([kernel, kernel.T]).unsqueeze(1))
+    return gradients.square().mean(1).sqrt().view_as(images)
 
 
 def center(images: Tensor) -> Tensor:

@@ -15,7 +15,9 @@ from sibx.datasets.base import (
     collate,
     spread,
 )
+from sibx.datasets.boxes import draw_boxes
 from sibx.datasets.folder import FolderDataset
+from sibx.datasets.mosaic import MosaicDataset
 from sibx.datasets.msrc import MSRCDataset
 from sibx.datasets.pets import PetsDataset
 from sibx.datasets.synthetic import SPLITS, SyntheticDataset
@@ -31,12 +33,14 @@ __all__ = [
     "MaskedBatch",
     "MaskedDataset",
     "MaskedSample",
+    "MosaicDataset",
     "Normalization",
     "PetsDataset",
     "SyntheticDataset",
     "augment",
     "build_dataset",
     "collate",
+    "draw_boxes",
     "spread",
 ]
 

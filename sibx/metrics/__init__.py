@@ -12,6 +12,7 @@ from sibx.metrics.complexity import effective_complexity, entropy, sparseness
 from sibx.metrics.localization import (
     attribution_localization,
     background_suppression,
+    focus,
     foreground_focus,
     foreground_lift,
     pointing_game,
@@ -31,6 +32,7 @@ __all__ = [
     "deletion",
     "effective_complexity",
     "entropy",
+    "focus",
     "foreground_focus",
     "foreground_lift",
     "insertion",

@@ -5,11 +5,15 @@ Every score takes heatmaps (B, 1, H, W), at least 0, and masks (B, 1, H, W), and
 but object among the defined pixels, a heatmap that is zero everywhere there, or one that is not finite.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.data import DataLoader
 
-from sibx._checks import check_heatmaps, check_masks, check_range
+from sibx._checks import check_explained, check_heatmaps, check_masks, check_range
+from sibx.datasets.base import MaskedBatch, MaskedDataset, collate
 
 TOLERANCE, TOLERANCE_SIDE = 15.0, 224  # pixels at an image side of 224, in proportion otherwise
 
@@ -73,6 +77,33 @@ def attribution_localization(
     check_heatmaps(attributions, "attributions")
     score = foreground_lift if weighted else foreground_focus
     return score(attributions.clamp(min=0).where(attributions.isfinite(), torch.nan), masks, undefined)
+
+
+def focus(explain: Callable[[Tensor, Tensor], Tensor], mosaics: MaskedDataset, batch_size: int = 32) -> Tensor:
+    """Foreground focus of mosaics: the share of the heatmap in the two quadrants of the class explained.
+
+    Range [0, 1], higher is better; chance is 0.5, which a map that does not depend on the class scores on average.
+
+    Args:
+        explain: (images (B, C, H, W), targets (B,)) -> heatmaps (B, 1, H, W), at least 0, for the given classes.
+        mosaics: ``sibx.datasets.MosaicDataset``.
+        batch_size: mosaics explained at once.
+
+    Returns:
+        One value per mosaic, float64, NaN where the heatmap is zero everywhere or not finite.
+
+    Raises:
+        ValueError: ``batch_size`` below 1, or ``explain`` does not return heatmaps of the mosaics.
+
+    Source: Arias-Duart et al., arXiv 2109.15035, positive relevance only.
+    """
+    check_range("batch_size", batch_size, 1)
+
+    def score(batch: MaskedBatch) -> Tensor:
+        heatmaps = check_explained(explain(batch.images, batch.labels), batch.images)
+        return foreground_focus(heatmaps, batch.masks.to(heatmaps.device))
+
+    return torch.cat([score(batch) for batch in DataLoader(mosaics, batch_size, collate_fn=collate)])
 
 
 def background_suppression(heatmaps: Tensor, masks: Tensor, undefined: Tensor | None = None) -> Tensor:

@@ -17,6 +17,14 @@ def attribution_localization(attributions, box):
     return sum(a for a, s in positive if s) / sum(a for a, _ in positive)
 
 
+def focus(heatmap, labels, target):
+    """Arias-Duart 2022: relevance of the target's quadrants (row by row in labels) over that of the mosaic."""
+    middle, center = heatmap.shape[0] // 2, heatmap.shape[1] // 2
+    halves = [(slice(None, middle), slice(middle, None)), (slice(None, center), slice(center, None))]
+    quadrants = [heatmap[rows, columns].sum() for rows in halves[0] for columns in halves[1]]
+    return sum(q for q, label in zip(quadrants, labels, strict=True) if label == target) / sum(quadrants)
+
+
 def background_suppression(heatmap, mask):
     inside = np.mean([heatmap[p] for p in np.ndindex(heatmap.shape) if mask[p]])
     outside = np.mean([heatmap[p] for p in np.ndindex(heatmap.shape) if not mask[p]])

@@ -1,0 +1,48 @@
+"""Bounding boxes as masks, for data that has no finer ones."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from sibx._checks import require
+
+
+def draw_boxes(boxes: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+    """Draw the boxes of every image into one mask, their union.
+
+    A pixel is inside if its center is: column x and row y lie in a box if ``x0 <= x + 1/2 < x1`` and
+    ``y0 <= y + 1/2 < y1``. Whole numbers are therefore the edges of pixels, and ``(0, 0, W, H)`` is the whole image;
+    where a data set counts the last pixel in (VOC), add 1 to x1 and y1.
+
+    Args:
+        boxes: one tensor (N, 4) per image, each row (x0, y0, x1, y1) in pixels; N = 0 leaves the mask empty.
+        size: (H, W) of the masks.
+
+    Returns:
+        (B, 1, H, W) bool, on the device of the boxes.
+
+    Raises:
+        ValueError: a tensor that is not (N, 4), or a box that does not satisfy 0 <= x0 < x1 <= W and
+            0 <= y0 < y1 <= H.
+    """
+    height, width = size
+    require(len(boxes) > 0, "boxes", "hold one tensor per image", boxes)
+    return torch.stack([_draw(_checked(part, size), height, width) for part in boxes])
+
+
+def _checked(boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    good = isinstance(boxes, Tensor) and boxes.ndim == 2 and boxes.shape[1] == 4
+    require(good, "boxes", "be tensors of shape (N, 4)", boxes)
+    x0, y0, x1, y1 = boxes.unbind(1)
+    fits = (x0 >= 0) & (x0 < x1) & (x1 <= size[1]) & (y0 >= 0) & (y0 < y1) & (y1 <= size[0])
+    require(bool(fits.all()), "boxes", f"lie within images of size {size}", boxes[~fits].tolist())
+    return boxes
+
+
+def _draw(boxes: Tensor, height: int, width: int) -> Tensor:
+    x0, y0, x1, y1 = boxes.unsqueeze(2).unbind(1)
+    columns = torch.arange(width, device=boxes.device) + 0.5
+    rows = torch.arange(height, device=boxes.device) + 0.5
+    across, along = (x0 <= columns) & (columns < x1), (y0 <= rows) & (rows < y1)
+    return (along.unsqueeze(2) & across.unsqueeze(1)).any(0).unsqueeze(0)

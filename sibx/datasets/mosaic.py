@@ -1,0 +1,73 @@
+"""Mosaics of four images, two of one class and two of others: where a class is, without any mask drawn by hand."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sibx._checks import check_range, require
+from sibx.datasets.base import InMemoryDataset, MaskedDataset, MaskedSample
+
+
+class _Mosaic(NamedTuple):
+    """Indices of the images top left, top right, bottom left, bottom right, and the class of two of them."""
+
+    places: list[int]
+    label: int
+
+
+class MosaicDataset(MaskedDataset):
+    """2 x 2 mosaics: two images of the target class, two of other classes, in random places.
+
+    The classes that have two images take turns as target; the four images of a mosaic differ, and those of other
+    classes are drawn from all images of all other classes alike. The mask is True on the two quadrants of the target
+    class, all of each: ``foreground_focus`` of a mosaic is the Focus score (``sibx.metrics.focus``), and
+    ``evaluate(model, MosaicDataset(data), ..., target="label")`` makes tables of it.
+
+    Args:
+        source: the images; the model has to take pictures of twice their height and width.
+        count: number of mosaics; the first ones do not depend on it.
+        seed: of the draws.
+
+    Raises:
+        ValueError: no class with two images, fewer than two images of other classes, or ``count`` below 1.
+
+    Source: Arias-Duart et al., arXiv 2109.15035 (100 mosaics per class, of 448 x 448 pixels).
+    """
+
+    def __init__(self, source: InMemoryDataset, count: int = 100, seed: int = 0):
+        check_range("count", count, 1)
+        self.name, self.split = f"{source.name}-mosaic", source.split
+        self.classes, self.normalization = source.classes, source.normalization
+        self.source = source
+        labels = source.labels
+        targets = [int(c) for c in labels.unique() if 2 <= (labels == c).sum() <= len(labels) - 2]
+        rule = "hold a class with two images and two images of other classes"
+        require(bool(targets), "source", rule, labels.tolist())
+        generator = torch.Generator().manual_seed(seed)
+        self._mosaics = [_draw(labels, targets[i % len(targets)], generator) for i in range(count)]
+
+    def __len__(self) -> int:
+        return len(self._mosaics)
+
+    def __getitem__(self, index: int) -> MaskedSample:
+        self._check_index(index)
+        mosaic = self._mosaics[index]
+        parts = [self.source[i] for i in mosaic.places]
+        images = [p.image for p in parts]
+        masks = [torch.full_like(p.mask, p.label == mosaic.label) for p in parts]
+        mask = _tile(masks)
+        name = f"{index:05d}:" + "+".join(p.id for p in parts)
+        return MaskedSample(_tile(images), mask, mosaic.label, name, -1, torch.zeros_like(mask))
+
+
+def _draw(labels: Tensor, label: int, generator: torch.Generator) -> _Mosaic:
+    chosen: list[int] = []
+    for candidates in ((labels == label).nonzero()[:, 0], (labels != label).nonzero()[:, 0]):
+        chosen += candidates[torch.randperm(len(candidates), generator=generator)[:2]].tolist()
+    return _Mosaic([chosen[i] for i in torch.randperm(4, generator=generator).tolist()], label)
+
+
+def _tile(parts: list[Tensor]) -> Tensor:
+    """Put four (C, H, W) tensors together as (C, 2 H, 2 W)."""
+    return torch.cat([torch.cat(parts[:2], 2), torch.cat(parts[2:], 2)], 1)
