@@ -322,6 +322,21 @@ class TestEvidence:
         expected = torch.einsum("bchw,kc->kbhw", a, net.classifier.weight / a[0, 0].numel()).std(0)
         assert torch.allclose(class_evidence(logits, a)[:, 0], expected)
 
+    def test_few_cotangents(self):
+        """One less than there are classes are exact; fewer come close, closer the more there are."""
+        torch.manual_seed(0)
+        features, head = nn.Conv2d(3, 8, 3).double(), nn.Linear(8 * 36, 40).double()
+        a = features(torch.randn(4, 3, 8, 8, dtype=torch.float64))
+        logits = head(a.square().flatten(1))
+        passes = [torch.autograd.grad(logits[:, k].sum(), a, retain_graph=True)[0] for k in range(40)]
+        expected = torch.stack([(g * a).sum(1) for g in passes]).std(0).detach()
+        assert torch.allclose(class_evidence(logits, a)[:, 0], expected)
+        errors = [
+            (class_evidence(logits, a, cotangents=m)[:, 0] / expected - 1).square().mean().sqrt() for m in (4, 16)
+        ]
+        assert 0.02 < errors[1] < 0.7 * errors[0] < 0.3
+        assert torch.equal(class_evidence(logits, a, cotangents=100), class_evidence(logits, a))
+
     def test_contribution(self):
         r, a = torch.randn(2, 3, 4, 4), torch.randn(2, 3, 4, 4)
         assert torch.allclose(contribution(r, a)[:, 0], torch.einsum("bchw,bchw->bhw", r, a))

@@ -29,6 +29,8 @@ class SIBConfig:
             once (``fine_tune`` does it; ``self_masks`` by hand); ``given``, from the data.
         mask_source: what a self mask reads: ``vjp`` the map R (the paper), or ``class-evidence``, the standard
             deviation over classes of ``sum_k R_k a_k`` at the layer, which needs no label.
+        evidence_cotangents: backward passes, at least 1, from the logits to the layer for the class evidence; None =
+            one less than there are classes, exact. For many classes and a long tail behind the layer a few will do.
         detach_mask: whether no gradient flows through M (the paper: it flows).
         background: ``variance`` of R (1 - M) (the paper), or ``fraction`` of the strength of R outside M.
         foreground: ``hsic`` of R M and x M (the paper), or ``cka``, HSIC without its scale.
@@ -67,6 +69,7 @@ class SIBConfig:
     layers: Mapping[str, float] | Literal["auto"] = field(default_factory=lambda: {"input": 1.0})
     masks: Literal["self-online", "self-frozen", "given"] = "self-online"
     mask_source: Literal["vjp", "class-evidence"] = "vjp"
+    evidence_cotangents: int | None = None
     detach_mask: bool = False
     background: Literal["variance", "fraction"] = "variance"
     foreground: Literal["hsic", "cka"] = "hsic"
@@ -91,7 +94,8 @@ class SIBConfig:
         check_choice("foreground", self.foreground, ("hsic", "cka"))
         check_choice("kernel", self.kernel, ("linear", "gaussian"))
         check_choice("estimator", self.estimator, ("biased", "unbiased"))
-        check_range("projection", 1 if self.projection is None else self.projection, 1)
+        for name in ("projection", "evidence_cotangents"):
+            check_range(name, 1 if getattr(self, name) is None else getattr(self, name), 1)
         cotangents = ("probability", "log_probability", "logit", "centered_logit", "ones")
         check_choice("cotangent", self.cotangent, cotangents)
         check_choice("align", self.align, get_args(Alignment))

@@ -213,8 +213,11 @@ class SIBLoss(nn.Module):
             assert batch.masks is not None
             return pool(batch.masks.to(vjp_map.dtype), _grid(vjp_map), point.field)
         assert not isinstance(self.config.mask, SufficientShare)
-        by_class = self.config.mask_source == "class-evidence"
-        mask = self.config.mask(class_evidence(logits, point.tensor, batch.size) if by_class else vjp_map)
+        if self.config.mask_source == "class-evidence":
+            read = class_evidence(logits, point.tensor, batch.size, self.config.evidence_cotangents)
+        else:
+            read = vjp_map
+        mask = self.config.mask(read)
         mask = previous_rows(mask) if self.config.shuffle_masks else mask
         return mask.detach() if self.config.detach_mask else mask
 
