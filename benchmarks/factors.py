@@ -50,7 +50,8 @@ MaskSource = Literal["frozen", "second round", "online", "teacher", "truth", "in
 SELF = SIBConfig.recommended("self")
 BASE = replace(SELF, masks="given")
 TERM, SWAP = replace(BASE, background_swap=0.0), replace(BASE, foreground_weight=0.0, background_weight=0.0)
-SOFT = replace(TERM, masks="self-online", mask=DensityMask())
+# The paper's mask, in input space: behind a head that averages, R at the last feature map is the same everywhere.
+SOFT = replace(TERM, layers={"input": 1.0}, masks="self-online", mask_source="vjp", mask=DensityMask())
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ ARMS = {
     **with_control("online", Arm(BASE, "online")),
     "teacher": Arm(BASE, "teacher"),
     **with_control("second-round", Arm(BASE, "second round")),
-    # gradient through the mask or not, on both sides: soft masks in the loss, S-IB term only
+    # gradient through the mask or not, on both sides: the paper's soft masks, S-IB term only
     **with_control("soft-detached", Arm(SOFT, "inside the loss")),
     **with_control("soft-attached", Arm(replace(SOFT, detach_mask=False), "inside the loss")),
 }

@@ -88,6 +88,24 @@ def plan_trainings(start: nn.Module, train: InMemoryDataset, recipe: Recipe, see
     }
 
 
+def plan_from_scratch(train: InMemoryDataset, seed: int) -> dict[str, Plan]:
+    """Return what trainings without a checkpoint learn from: as the paper trains, and as we recommend.
+
+    Self masks are those of the network as it learns (``sib-online``), since there is none to begin with.
+    """
+    given, published = SIBConfig.recommended("given"), SIBConfig.published()
+    online = replace(SIBConfig.recommended("self"), masks="self-online", background_swap=0.0)
+    shuffled = collate(train.samples).masks[shuffled_order(train.labels, seed)]
+    return {
+        "ce": (train, None),
+        "sib-published": (train, published),
+        "sib": (train, given),
+        "sib-given-shuffled": (train.with_masks(shuffled), given),
+        "sib-online": (train, online),
+        "sib-online-shuffled": (train, replace(online, shuffle_masks=True)),
+    }
+
+
 def train_all(
     network: nn.Module, splits: Mapping[str, InMemoryDataset], recipe: Recipe, seed: int, names: Sequence[str]
 ) -> tuple[dict[str, nn.Module], dict[str, Any]]:

@@ -66,19 +66,37 @@ def test_cost(monkeypatch):
     assert cost.peak_memory(lambda: torch.ones(2**20).add(1).sum(), "cpu") == pytest.approx(8, abs=0.1)
 
 
-@pytest.mark.slow
-def test_train_sib(tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def train_sib(monkeypatch):
+    """The studies, of 48 images a split and one epoch."""
     train_sib = script("train_sib", monkeypatch)
     brief = TrainConfig(epochs=1, batch_size=16)
     recipe = train_sib.Recipe(start=brief, tune=brief, test_images=3)
-    study = train_sib.replace(train_sib.STUDIES["embedded"], recipe=recipe, image_size=32)
-    monkeypatch.setitem(train_sib.STUDIES, "embedded", study)
+    for name in ("embedded", "scratch"):
+        study = train_sib.replace(train_sib.STUDIES[name], recipe=recipe, image_size=32)
+        monkeypatch.setitem(train_sib.STUDIES, name, study)
     whole = train_sib.load_splits
 
     def few(*arguments, **options):
         return {name: train_sib.subset(data, 48) for name, data in whole(*arguments, **options).items()}
 
     monkeypatch.setattr(train_sib, "load_splits", few)
+    return train_sib
+
+
+@pytest.mark.slow
+def test_study_from_scratch(tmp_path, train_sib, capsys):
+    train_sib.main(study="scratch", seeds=1, threads=1, out=tmp_path)
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in train_sib.FROM_NOTHING)
+    weights = [torch.load(f)["classifier.weight"] for f in sorted(tmp_path.glob("study-scratch/seed-0/*/model.pt"))]
+    assert len(weights) == len(train_sib.FROM_NOTHING)
+    assert all(not torch.equal(a, b) for i, a in enumerate(weights) for b in weights[:i])
+    assert not (tmp_path / "study-scratch" / "seed-0" / "start.pt").exists()
+
+
+@pytest.mark.slow
+def test_train_sib(tmp_path, train_sib, capsys):
     names = ["ce", "sib", "sib-given-shuffled", "sib-self", "sib-shuffled"]
     train_sib.main(seeds=2, trainings=names[:3], threads=1, out=tmp_path)
     assert "sib-self" not in capsys.readouterr().out
@@ -109,7 +127,7 @@ def test_train_sib(tmp_path, monkeypatch, capsys):
 @pytest.mark.slow
 def test_factors(tmp_path, monkeypatch, capsys):
     factors = script("factors", monkeypatch)
-    for name, value in {"TRAIN": 48, "JUDGED": 32, "EXPLAINED": 2}.items():
+    for name, value in {"START": 48, "TRAIN": 48, "JUDGED": 32, "EXPLAINED": 2}.items():
         monkeypatch.setattr(factors, name, value)
     brief = TrainConfig(epochs=1, batch_size=16)
     monkeypatch.setattr(factors, "FROM_SCRATCH", factors.replace(factors.FROM_SCRATCH, start=brief, tune=brief))

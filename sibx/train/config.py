@@ -31,7 +31,7 @@ class SIBConfig:
             deviation over classes of ``sum_k R_k a_k`` at the layer, which needs no label.
         evidence_cotangents: backward passes, at least 1, from the logits to the layer for the class evidence; None =
             one less than there are classes, exact. For many classes and a long tail behind the layer a few will do.
-        detach_mask: whether no gradient flows through M (the paper: it flows).
+        detach_mask: whether no gradient flows through M (the paper: it flows); class evidence lets none through.
         background: ``variance`` of R (1 - M) (the paper), or ``fraction`` of the strength of R outside M.
         foreground: ``hsic`` of R M and x M (the paper), or ``cka``, HSIC without its scale.
         kernel: of the foreground term: ``linear`` (the paper) or ``gaussian``, its bandwidth by the median heuristic;
