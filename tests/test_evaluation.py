@@ -38,7 +38,7 @@ class TestEvaluate:
 
     def test_curves(self, results):
         assert tuple(results.curves.columns) == CURVE_COLUMNS
-        assert len(results.curves) == 24 * 3 * 2 * 29
+        assert len(results.curves) == 24 * 3 * 3 * 29
         which = "image_id == 'test-id-0-000005' and method == 'gradcam'"
         curve = results.curves.query(f"curve == 'deletion' and {which}")
         row = results.rows.query(f"metric == 'deletion' and {which}")

@@ -2,14 +2,12 @@
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sibx.datasets import Normalization
-from sibx.datasets.baselines import make_baseline
 from sibx.metrics import (
     METRICS,
     Evidence,
@@ -17,17 +15,14 @@ from sibx.metrics import (
     average_precision,
     background_suppression,
     best_iou,
-    deletion,
     foreground_focus,
     foreground_lift,
-    insertion,
     iou,
     pointing_game,
     relevance_rank,
     roc_auc,
     topk_intersection,
 )
-from sibx.metrics.perturbation import ranks
 from tests.references import metrics as reference
 
 RANKING = (relevance_rank, topk_intersection, iou, best_iou, average_precision, roc_auc)
@@ -248,123 +243,6 @@ def test_tolerance_must_not_be_negative():
     heatmaps, masks = random_case(0)
     with pytest.raises(ValueError, match="`tolerance` must be at least 0"):
         pointing_game(heatmaps, masks, -1)
-
-
-class TestPerturbation:
-    @pytest.fixture
-    def case(self, model):
-        generator = torch.Generator().manual_seed(3)
-        images = torch.randn(3, 3, 16, 16, generator=generator)
-        heatmaps = torch.rand(3, 1, 16, 16, generator=generator)
-        return model, images, heatmaps, torch.tensor([1, 4, 0])
-
-    @pytest.mark.parametrize(("score", "baseline"), [(deletion, "mean"), (insertion, "blur")])
-    @pytest.mark.parametrize(("steps", "batch_size"), [(28, 64), (5, 7), (3, 1)])
-    def test_is_the_definition(self, case, score, baseline, steps, batch_size):
-        model, images, heatmaps, targets = case
-        model, images = model.double(), images.double()
-        curves = score(model, images, heatmaps, targets, steps=steps, batch_size=batch_size)
-        other = make_baseline(images, baseline)
-        for i in range(3):
-            order = sorted(np.ndindex(16, 16), key=lambda p: -heatmaps[i, 0][p].item())
-
-            def probability(frame, i=i):
-                with torch.no_grad():
-                    return model(torch.from_numpy(frame)[None]).softmax(1)[0, targets[i]].item()
-
-            start, end = (images, other) if score is deletion else (other, images)
-            expected, area = reference.perturbation_curve(probability, start[i].numpy(), end[i].numpy(), order, steps)
-            assert curves.probabilities[i].numpy() == pytest.approx(expected)
-            assert curves.auc[i].item() == pytest.approx(area)
-
-    def test_end_points(self, case):
-        model, images, heatmaps, targets = case
-        clean = model(images).softmax(1)[range(3), targets].double()
-        blurred = model(make_baseline(images, "blur")).softmax(1)[range(3), targets].double()
-        gone = deletion(model, images, heatmaps, targets)
-        come = insertion(model, images, heatmaps, targets)
-        assert torch.allclose(gone.probabilities[:, 0], clean, atol=1e-6)
-        assert torch.allclose(come.probabilities[:, -1], clean, atol=1e-6)
-        assert torch.allclose(come.probabilities[:, 0], blurred, atol=1e-6)
-        assert gone.fractions[0] == 0
-        assert gone.fractions[-1] == 1
-        assert gone.probabilities.shape == (3, 29)
-
-    def test_forward_passes(self, case):
-        """29 images each way, packed into full batches across images."""
-        model, images, heatmaps, targets = case
-        sizes = []
-        deletion(lambda x: sizes.append(len(x)) or model(x), images, heatmaps, targets, batch_size=32)
-        assert sizes == [32, 32, 23]
-
-    def test_a_model_that_never_changes_scores_its_probability(self, case):
-        _, images, heatmaps, targets = case
-        curves = deletion(lambda x: torch.zeros(len(x), 5), images, heatmaps, targets, steps=4)
-        assert torch.allclose(curves.auc, torch.full((3,), 0.2, dtype=torch.float64))
-
-    def test_rows_do_not_depend_on_the_batch(self, case):
-        model, images, heatmaps, targets = case
-        heatmaps = heatmaps.round()  # half the pixels tie
-        whole = deletion(model.double(), images.double(), heatmaps, targets).auc
-        alone = [
-            deletion(model, images[i : i + 1].double(), heatmaps[i : i + 1], targets[i : i + 1]).auc for i in range(3)
-        ]
-        assert torch.allclose(whole, torch.cat(alone))
-
-    def test_ties_are_broken_at_random_not_in_raster_order(self):
-        flat = torch.zeros(1, 1, 32, 32)
-        rank = ranks(flat)[0].double()
-        raster = torch.arange(1024, dtype=torch.float64)
-        assert abs(np.corrcoef(rank, raster)[0, 1]) < 0.1
-        assert not torch.equal(ranks(flat), ranks(flat, seed=1))
-        assert sorted(rank.tolist()) == list(range(1024))
-
-    def test_ranks_order_values(self):
-        assert ranks(torch.tensor([[[[0.1, 0.9], [0.5, 0.3]]]])).tolist() == [[3, 0, 1, 2]]
-
-    @pytest.mark.parametrize("value", [0.0, torch.nan])
-    def test_undefined_maps_are_nan(self, case, value):
-        model, images, heatmaps, targets = case
-        heatmaps[1] = value
-        assert deletion(model, images, heatmaps, targets).auc.isnan().tolist() == [False, True, False]
-        assert insertion(model, images, heatmaps, targets).auc.isnan().tolist() == [False, True, False]
-
-    def test_baselines(self, case):
-        _, images, _, _ = case
-        normalization = Normalization((0.5,) * 3, (0.25,) * 3)
-        assert not make_baseline(images, "mean").any()
-        assert (make_baseline(images, "black", normalization) == -2).all()
-        noise = make_baseline(images, "noise", seed=1)
-        assert torch.equal(noise[0], noise[1])
-        assert not torch.equal(noise, make_baseline(images, "noise", seed=2))
-        constant = torch.full((1, 3, 40, 40), 1.7)
-        # Reflecting borders: a constant image stays constant up to its edges.
-        assert torch.allclose(make_baseline(constant, "blur"), constant, atol=1e-5)
-
-    def test_blur_is_a_gaussian(self):
-        delta = torch.zeros(1, 1, 224, 224, dtype=torch.float64)
-        delta[..., 112, 112] = 1
-        row = make_baseline(delta, "blur")[0, 0, 112]
-        assert (row[112 + 5] / row[112]).item() == pytest.approx(np.exp(-0.5), rel=1e-4)
-        assert (row[112 + 10] / row[112]).item() == pytest.approx(np.exp(-2), rel=1e-4)
-
-    @pytest.mark.parametrize(
-        ("change", "message"),
-        [
-            ({"baseline": "gray"}, "`baseline` must be one of mean, black, blur, noise, but got 'gray'"),
-            ({"baseline": "black"}, "`normalization` must be given for baseline='black'"),
-            ({"steps": 0}, r"`steps` must lie in \[1, 256\], but got 0"),
-            ({"batch_size": 0}, "`batch_size` must be at least 1"),
-            ({"targets": torch.tensor([0, 1])}, "`targets` must have 3 rows"),
-            ({"targets": torch.tensor([0, 1, 5])}, r"`targets` must lie in 0..4"),
-            ({"heatmaps": torch.ones(3, 1, 8, 8)}, r"`heatmaps` must be of size \(16, 16\)"),
-            ({"model": lambda x: x}, "`model` must return logits of shape"),
-        ],
-    )
-    def test_errors(self, case, change, message):
-        names = ("model", "images", "heatmaps", "targets")
-        with pytest.raises(ValueError, match=message):
-            deletion(**{**dict(zip(names, case, strict=True)), **change})
 
 
 @pytest.mark.parametrize("name", METRICS)

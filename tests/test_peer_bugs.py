@@ -12,7 +12,8 @@ import torch
 
 from sibx import GradCAM
 from sibx.attribution import GradCAMPlusPlus
-from sibx.metrics import METRICS, attribution_localization, deletion, pointing_game, sparseness
+from sibx.datasets.baselines import make_baseline
+from sibx.metrics import METRICS, attribution_localization, deletion, insertion, pointing_game, sparseness
 from sibx.models import record
 from tests.references import cams
 
@@ -171,3 +172,58 @@ class TestGradients:
         assert not any(torch.equal(p.grad, b) for p, b in zip(model.parameters(), before, strict=True))
         assert maps[0].any()
         assert not maps[1:].any()
+
+
+class TestPerturbation:
+    @staticmethod
+    def frames(score, heatmaps, steps, **options):
+        """What the model is shown between the end points, for one image of random values."""
+        images = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0)) + 1
+        shown = []
+
+        def model(x):
+            shown.extend(x.clone())
+            return torch.zeros(len(x), 2)
+
+        curves = score(model, images, heatmaps, torch.tensor([0]), steps=steps, **options)
+        return images[0], torch.stack(shown[2:]), curves
+
+    def test_pixels_go_with_all_their_channels(self):
+        """B8, Quantus 0.6: PixelFlipping flips values of single channels, in three times as many steps."""
+        heatmaps = torch.rand(1, 1, 8, 8)
+        image, frames, _ = self.frames(deletion, heatmaps, 8)
+        gone = frames != image
+        assert torch.equal(gone, gone[:, :1].expand_as(gone))
+        assert gone[:, 0].sum((1, 2)).tolist() == [8, 16, 24, 32, 40, 48, 56]
+
+    def test_the_baseline_does_not_drift(self):
+        """B8, Quantus 0.6: the baseline is computed anew from the perturbed image at every step."""
+        image, frames, _ = self.frames(deletion, torch.rand(1, 1, 8, 8), 8, baseline="blur")
+        blurred = make_baseline(image[None], "blur")[0]
+        assert ((frames == image) | (frames == blurred)).all()
+
+    def test_the_clean_image_is_a_point_of_the_curve(self):
+        """B8, Quantus 0.6 begins after the first step, and its area grows with their number."""
+        for steps in (4, 16):
+            *_, curves = self.frames(deletion, torch.rand(1, 1, 8, 8), steps)
+            assert curves.fractions.tolist() == pytest.approx(np.linspace(0, 1, steps + 1).tolist())
+            assert curves.auc.item() == pytest.approx(0.5)
+
+    @pytest.mark.parametrize("score", [deletion, insertion])
+    def test_ties_do_not_change_how_much_goes(self, score):
+        """B10, grad-cam 1.5.7: a threshold on a map of 60 % zeros takes all of them at once.
+
+        Of the 64 pixels 25 are above zero; 10 equal shares are asked for.
+        """
+        heatmaps = torch.zeros(1, 1, 8, 8)
+        heatmaps.view(-1)[torch.randperm(64, generator=torch.Generator().manual_seed(1))[:25]] = 1
+        image, frames, _ = self.frames(score, heatmaps, 10)
+        original = (frames == image).all(1)
+        changed = original.sum((1, 2)) if score is insertion else (~original).sum((1, 2))
+        assert changed.tolist() == [round(6.4 * k) for k in range(1, 10)]
+
+    def test_ties_go_at_random(self):
+        """Torchcam 0.5.0 deletes tied pixels from top to bottom (rank correlation 1.000), Quantus and RISE in part."""
+        image, frames, _ = self.frames(deletion, torch.ones(1, 1, 8, 8), 64)
+        step = (frames == image).all(1).sum(0).flatten()
+        assert abs(np.corrcoef(step, np.arange(64))[0, 1]) < 0.2

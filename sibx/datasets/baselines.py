@@ -1,11 +1,14 @@
-"""Images without information: what deletion, insertion and Integrated Gradients compare with."""
+"""Images without information: what deletion, insertion and Integrated Gradients compare with.
+
+An inpainted image is none: where everything is gone there is nothing to fill it from, and where only the object is, the
+background stays, so that a curve towards it would stop following the map as soon as the object is gone.
+"""
 
 import math
 from typing import Literal
 
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import functional as tv
 
 from sibx._checks import check_choice, check_images, require
 from sibx.datasets.transforms import Normalization
@@ -42,7 +45,19 @@ def make_baseline(
         require(normalization is not None, "normalization", "be given for baseline='black'", None)
         assert normalization is not None
         return normalization(torch.zeros_like(images))
-    sigma = BLUR_SIGMA * max(images.shape[2:]) / BLUR_SIDE
-    kernel = 2 * min(math.ceil(4 * sigma), min(images.shape[2:]) - 1) + 1
-    blurred: Tensor = tv.gaussian_blur(images, [kernel, kernel], [sigma, sigma])
-    return blurred
+    rows, columns = (_blur_matrix(n, BLUR_SIGMA * max(images.shape[2:]) / BLUR_SIDE) for n in images.shape[2:])
+    return rows.to(images) @ images @ columns.T.to(images)
+
+
+def _blur_matrix(size: int, sigma: float) -> Tensor:
+    """Gaussian weights (size, size) of every pixel of a line for every other, the line reflected at its ends.
+
+    Two products with it are the whole blur, ten times cheaper than a convolution with its square kernel.
+    """
+    reach = min(math.ceil(4 * sigma), size - 1)
+    offsets = torch.arange(-reach, reach + 1)
+    weights = torch.exp(-(offsets.double() ** 2) / (2 * sigma**2))
+    reflected = (torch.arange(size).unsqueeze(1) + offsets).abs()
+    reflected = size - 1 - (size - 1 - reflected).abs()
+    spread = (weights / weights.sum()).expand(size, -1)
+    return torch.zeros(size, size, dtype=torch.float64).scatter_add_(1, reflected, spread)

@@ -3,12 +3,10 @@
 To add a metric: one function in its family's file, and one line in METRICS.
 """
 
-from collections.abc import Callable
-
-from torch import Tensor
-
 from sibx.metrics.base import Evidence, MetricSpec
 from sibx.metrics.complexity import effective_complexity, entropy, sparseness
+from sibx.metrics.curve_metrics import CURVE_METRICS
+from sibx.metrics.curve_scores import aopc, insertion_minus_deletion, normalized_deletion, normalized_insertion, srg
 from sibx.metrics.localization import (
     attribution_localization,
     background_suppression,
@@ -17,7 +15,7 @@ from sibx.metrics.localization import (
     foreground_lift,
     pointing_game,
 )
-from sibx.metrics.perturbation import Curves, deletion, insertion
+from sibx.metrics.perturbation import Curves, Perturbations, deletion, insertion, lerf
 from sibx.metrics.ranking import average_precision, best_iou, iou, relevance_rank, roc_auc, topk_intersection
 
 __all__ = [
@@ -25,6 +23,8 @@ __all__ = [
     "Curves",
     "Evidence",
     "MetricSpec",
+    "Perturbations",
+    "aopc",
     "attribution_localization",
     "average_precision",
     "background_suppression",
@@ -36,25 +36,18 @@ __all__ = [
     "foreground_focus",
     "foreground_lift",
     "insertion",
+    "insertion_minus_deletion",
     "iou",
+    "lerf",
+    "normalized_deletion",
+    "normalized_insertion",
     "pointing_game",
     "relevance_rank",
     "roc_auc",
     "sparseness",
+    "srg",
     "topk_intersection",
 ]
-
-
-def _follow(name: str, score: Callable[..., Curves]) -> Callable[[Evidence], Tensor]:
-    """Wrap deletion or insertion: return the AUC, leave the curve in the evidence."""
-
-    def run(e: Evidence) -> Tensor:
-        curves = score(e.model, e.images, e.heatmaps, e.targets, batch_size=e.batch_size, seed=e.seed)
-        e.curves[name] = curves.fractions, curves.probabilities
-        return curves.auc
-
-    return run
-
 
 METRICS: dict[str, MetricSpec] = {
     "foreground_focus": MetricSpec(
@@ -167,28 +160,7 @@ METRICS: dict[str, MetricSpec] = {
         needs_model=False,
         reference="Fawcett 2006",
     ),
-    "deletion": MetricSpec(
-        name="deletion",
-        title="Deletion AUC",
-        score=_follow("deletion", deletion),
-        higher_is_better=False,
-        bounds=(0.0, 1.0),
-        chance="that of the random map",
-        needs_masks=False,
-        needs_model=True,
-        reference="Petsiuk 2018, arXiv 1806.07421",
-    ),
-    "insertion": MetricSpec(
-        name="insertion",
-        title="Insertion AUC",
-        score=_follow("insertion", insertion),
-        higher_is_better=True,
-        bounds=(0.0, 1.0),
-        chance="that of the random map",
-        needs_masks=False,
-        needs_model=True,
-        reference="Petsiuk 2018, arXiv 1806.07421",
-    ),
+    **CURVE_METRICS,
     "sparseness": MetricSpec(
         name="sparseness",
         title="Sparseness",

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sibx.datasets.transforms import Normalization
-from sibx.metrics.probability import probability
+from sibx.metrics.perturbation import Perturbations
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,22 @@ class Evidence:
     curves: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     @cached_property
+    def perturbations(self) -> Perturbations:
+        """The perturbation curves, of which all metrics see the same."""
+        return Perturbations(
+            self.model,
+            self.images,
+            self.heatmaps,
+            self.targets,
+            normalization=self.normalization,
+            batch_size=self.batch_size,
+            seed=self.seed,
+        )
+
+    @property
     def clean_probability(self) -> Tensor:
-        """Probability of the target on the images as they are, (B,) float64."""
-        return probability(self.model, self.images, self.targets, self.batch_size)
+        """Probability of the target on the images as they are, (B,) float64; the end point of every curve."""
+        return self.perturbations.clean_probability
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,22 +1,24 @@
 """Deletion and insertion: does the score follow when the pixels that the heatmap names go, or come?"""
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import chain
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from sibx._checks import (
-    check_heatmaps,
-    check_range,
-    check_same_batch,
-    require,
-)
+from sibx._checks import check_heatmaps, check_images, check_range, check_same_batch, require
 from sibx.datasets.baselines import Baseline, make_baseline
 from sibx.datasets.transforms import Normalization
-from sibx.metrics.probability import probability
+from sibx.metrics.frames import relevance_order, replace, run
 
 STEPS = 28
+Kind = Literal["deletion", "insertion"]
+Source = Baseline | Literal["clean"]
+Key = tuple[Literal["end", "deletion", "insertion"], Source]
+CLEAN: Key = ("end", "clean")
 
 
 class Curves(NamedTuple):
@@ -34,6 +36,119 @@ class Curves(NamedTuple):
     auc: Tensor
 
 
+@dataclass(frozen=True)
+class Perturbations:
+    """All perturbation curves of a batch of heatmaps, every perturbed image through the model once.
+
+    Curves share their end points, the clean image and the baseline, and LeRF needs no images of its own: deleting the
+    least relevant pixels first is insertion on the same baseline, read backward.
+
+    Attributes:
+        model: images -> logits (B, K).
+        images: (B, C, H, W), normalized.
+        heatmaps: (B, 1, H, W), at least 0.
+        targets: (B,) the class explained.
+        normalization: of the images, for the baseline ``black``.
+        steps: shares in which the pixels are changed, at least 1.
+        batch_size: perturbed images per forward pass; steps, images and curves share a pass.
+        seed: of the order of pixels that tie, and of the baseline ``noise``; the same for every image, so a score does
+            not depend on its batch.
+
+    Raises:
+        ValueError: a wrong shape, dtype or range.
+    """
+
+    model: Callable[[Tensor], Tensor]
+    images: Tensor
+    heatmaps: Tensor
+    targets: Tensor
+    normalization: Normalization | None = None
+    steps: int = STEPS
+    batch_size: int = 64
+    seed: int = 0
+    _measured: dict[Key, Tensor] = field(default_factory=dict, init=False, repr=False)
+    _sources: dict[Source, Tensor] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        check_images(self.images)
+        check_heatmaps(self.heatmaps)
+        check_same_batch(self.images, heatmaps=self.heatmaps, targets=self.targets)
+        size = self.images.shape[2:]
+        require(self.heatmaps.shape[2:] == size, "heatmaps", f"be of size {tuple(size)}", self.heatmaps)
+        check_range("steps", self.steps, 1, size.numel())
+        check_range("batch_size", self.batch_size, 1)
+        self._sources["clean"] = self.images
+
+    @property
+    def clean_probability(self) -> Tensor:
+        """Probability of the target on the images as they are, (B,) float64."""
+        self._measure([CLEAN])
+        return self._measured[CLEAN].squeeze(1)
+
+    def measure(self, *curves: tuple[Kind, Baseline]) -> None:
+        """Run what these curves need and nobody asked for yet, in one stream."""
+        ends: list[Key] = [CLEAN, *(("end", baseline) for _, baseline in curves)]
+        for _, baseline in curves:
+            if baseline not in self._sources:
+                self._sources[baseline] = make_baseline(self.images, baseline, self.normalization, self.seed)
+        self._measure([*ends, *curves])
+
+    def deletion(self, baseline: Baseline = "mean") -> Curves:
+        """Return the curves of the function ``deletion``."""
+        return self._curves(("deletion", baseline), CLEAN, ("end", baseline))
+
+    def insertion(self, baseline: Baseline = "blur") -> Curves:
+        """Return the curves of the function ``insertion``."""
+        return self._curves(("insertion", baseline), ("end", baseline), CLEAN)
+
+    def lerf(self, baseline: Baseline = "mean") -> Curves:
+        """Return the curves of the function ``lerf``."""
+        kept = self.insertion(baseline)
+        return Curves(1 - kept.fractions.flip(0), kept.probabilities.flip(1), kept.auc)
+
+    def _curves(self, curve: tuple[Kind, Baseline], start: Key, end: Key) -> Curves:
+        self.measure(curve)
+        probabilities = torch.cat([self._measured[key] for key in (start, curve, end)], 1).cpu()
+        fractions = torch.tensor(self._counts, dtype=torch.float64) / self._counts[-1]
+        flat = self.heatmaps.flatten(1)
+        good = (flat.isfinite().all(1) & (flat > 0).any(1)).cpu()
+        auc = torch.trapezoid(probabilities, fractions).masked_fill(~good, torch.nan)
+        return Curves(fractions, probabilities, auc)
+
+    def _measure(self, keys: list[Key]) -> None:
+        missing = [key for key in dict.fromkeys(keys) if key not in self._measured]
+        if not missing:
+            return
+        sizes = [1 if kind == "end" else self.steps - 1 for kind, _ in missing]
+        frames = chain.from_iterable(self._frames(key) for key in missing)
+        targets = torch.cat([self.targets.repeat_interleave(size) for size in sizes])
+        values = run(self.model, frames, targets, self.images, self.batch_size)
+        parts = values.split([len(self.targets) * size for size in sizes])
+        for key, part, size in zip(missing, parts, sizes, strict=True):
+            self._measured[key] = part.view(len(self.targets), size)
+
+    def _frames(self, key: Key) -> Iterator[Tensor]:
+        """Yield an end of every image, or all frames between the ends of image 0, then those of image 1, ..."""
+        kind, name = key
+        source = self._sources[name]
+        if kind == "end":
+            yield from source
+        else:
+            start, end = (self.images, source) if kind == "deletion" else (source, self.images)
+            for first, last, order in zip(start, end, self._order, strict=True):
+                yield from replace(first, last, order, self._counts[1:-1])
+
+    @cached_property
+    def _order(self) -> Tensor:
+        return relevance_order(self.heatmaps, self.seed)
+
+    @cached_property
+    def _counts(self) -> list[int]:
+        pixels = self.heatmaps.shape[2:].numel()
+        counts: list[int] = torch.linspace(0, pixels, self.steps + 1, dtype=torch.float64).round().long().tolist()
+        return counts
+
+
 def deletion(
     model: Callable[[Tensor], Tensor],
     images: Tensor,
@@ -49,10 +164,10 @@ def deletion(
     """Probability of the target as the most relevant pixels are replaced by the baseline; lower AUC is better.
 
     Pixels of all channels go together, in ``steps`` equal shares; both end points are measured. Equal heatmap values
-    are ordered at random (seeded), not from top to bottom.
+    are ordered at random (seeded), not from top to bottom. Also the curve called MoRF, most relevant first.
 
     Args:
-        model: images -> logits (B, K).
+        model: images -> logits (B, K). What it is given is one buffer, overwritten from pass to pass.
         images: (B, C, H, W), normalized.
         heatmaps: (B, 1, H, W), at least 0.
         targets: (B,) the class explained.
@@ -70,8 +185,7 @@ def deletion(
 
     Source: Petsiuk et al., arXiv 1806.07421 (28 steps and the mean as in its tables).
     """
-    end = make_baseline(images, baseline, normalization, seed)
-    return _follow(model, images, end, heatmaps, targets, steps, batch_size, seed)
+    return Perturbations(model, images, heatmaps, targets, normalization, steps, batch_size, seed).deletion(baseline)
 
 
 def insertion(
@@ -90,56 +204,24 @@ def insertion(
 
     Arguments, result and errors as ``deletion``. Source: Petsiuk et al., arXiv 1806.07421, with a true Gaussian blur.
     """
-    start = make_baseline(images, baseline, normalization, seed)
-    return _follow(model, start, images, heatmaps, targets, steps, batch_size, seed)
+    return Perturbations(model, images, heatmaps, targets, normalization, steps, batch_size, seed).insertion(baseline)
 
 
-def ranks(heatmaps: Tensor, seed: int = 0) -> Tensor:
-    """Rank of every pixel, (B, H W) int64, 0 = most relevant; ties in a seeded random order, one for all rows."""
-    flat = heatmaps.flatten(1)
-    shuffle = torch.randperm(flat.shape[1], generator=torch.Generator().manual_seed(seed)).to(flat.device)
-    order = shuffle[flat[:, shuffle].argsort(dim=1, descending=True, stable=True)]
-    return torch.empty_like(order).scatter_(1, order, torch.arange(flat.shape[1], device=flat.device).expand_as(order))
-
-
-def _follow(
+def lerf(
     model: Callable[[Tensor], Tensor],
-    start: Tensor,
-    end: Tensor,
+    images: Tensor,
     heatmaps: Tensor,
     targets: Tensor,
-    steps: int,
-    batch_size: int,
-    seed: int,
+    *,
+    baseline: Baseline = "mean",
+    normalization: Normalization | None = None,
+    steps: int = STEPS,
+    batch_size: int = 64,
+    seed: int = 0,
 ) -> Curves:
-    """Replace pixels of ``start`` by those of ``end``, most relevant first, and record the target's probability."""
-    check_heatmaps(heatmaps)
-    check_same_batch(start, heatmaps=heatmaps, targets=targets)
-    require(heatmaps.shape[2:] == start.shape[2:], "heatmaps", f"be of size {tuple(start.shape[2:])}", heatmaps)
-    check_range("steps", steps, 1, heatmaps[0].numel())
-    check_range("batch_size", batch_size, 1)
-    pixels = heatmaps[0].numel()
-    counts = torch.linspace(0, pixels, steps + 1, dtype=torch.float64).round().long()
-    with torch.inference_mode():
-        frames = _frames(start, end, ranks(heatmaps, seed).view_as(heatmaps), counts, batch_size)
-        wanted = targets.repeat_interleave(steps + 1)
-        chunks = [probability(model, frame, t) for frame, t in zip(frames, wanted.split(batch_size), strict=True)]
-    # Cloned outside inference_mode: what users get are ordinary tensors.
-    probabilities = torch.cat(chunks).clone().view(len(start), steps + 1)
-    fractions = counts.double() / pixels
-    auc = torch.trapezoid(probabilities.cpu(), fractions)
-    flat = heatmaps.flatten(1)
-    good = (flat.isfinite().all(1) & (flat > 0).any(1)).cpu()
-    return Curves(fractions, probabilities.cpu(), auc.masked_fill(~good, torch.nan))
+    """Probability of the target as the least relevant pixels are replaced by the baseline; higher AUC is better.
 
-
-def _frames(start: Tensor, end: Tensor, rank: Tensor, counts: Tensor, size: int) -> Iterator[Tensor]:
-    """Yield the perturbed images, all steps of image 0, then of image 1, ..., ``size`` at a time."""
-    steps = len(counts)
-    total = len(start) * steps
-    counts = counts.to(start.device)
-    for first in range(0, total, size):
-        index = torch.arange(first, min(first + size, total), device=start.device)
-        row, step = index.div(steps, rounding_mode="floor"), index % steps
-        replaced = rank[row] < counts[step].view(-1, 1, 1, 1)
-        yield torch.where(replaced, end[row], start[row])
+    LeRF, least relevant first: the exact reverse of ``deletion``'s order, ties included. Arguments, result and errors
+    as ``deletion``. Source: Samek et al., arXiv 1509.06321, with pixels, shares and baseline of ``deletion``.
+    """
+    return Perturbations(model, images, heatmaps, targets, normalization, steps, batch_size, seed).lerf(baseline)

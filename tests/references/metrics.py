@@ -1,4 +1,4 @@
-"""Localization and perturbation scores, pixel by pixel from their definitions."""
+"""Localization scores, pixel by pixel from their definitions."""
 
 import numpy as np
 
@@ -80,18 +80,3 @@ def roc_auc(heatmap, mask):
     """Over all pairs of an object pixel and another one."""
     wins = [(p > q) + 0.5 * (p == q) for p in heatmap[mask] for q in heatmap[~mask]]
     return np.mean(wins)
-
-
-def perturbation_curve(probability, start, end, order, steps):
-    """Replace pixels of start (C, H, W) by those of end in this order; probability of every stage."""
-    pixels = len(order)
-    curve, fractions = [], []
-    for step in range(steps + 1):
-        count = round(step * pixels / steps)
-        frame = start.copy()
-        for y, x in order[:count]:
-            frame[:, y, x] = end[:, y, x]
-        curve.append(probability(frame))
-        fractions.append(count / pixels)
-    area = sum((b - a) * (p + q) / 2 for a, b, p, q in zip(fractions, fractions[1:], curve, curve[1:], strict=False))
-    return np.array(curve), area
