@@ -84,13 +84,15 @@ def cases(device: str) -> list[Case]:
 
 
 def training_cases(device: str) -> list[Case]:
-    """Every training step that is timed."""
-    step = Step(device)
+    """Every training step that is timed, and the self masks' evidence."""
+    work, step = Workload(device, 8), Step(device)
     published, features = step.sib(SIBConfig.published()), step.sib(feature_space())
     return [
         Case("S-IB step in input space / CE step", published, step.cross_entropy, 1, 3.0, 5),
         Case("S-IB step in input space / its formulas written plainly", published, step.plain, 1, 0.90, 5),
         Case("S-IB step in feature space / CE step", features, step.cross_entropy, 1, 1.35, 5),
+        Case("evidence of 1,000 classes / forward", work.evidence, work.forward, 1, None, 3),
+        Case("the same by 32 cotangents / forward", lambda: work.evidence(32), work.forward, 1, None, 3),
     ]
 
 

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from sibx import SIBConfig, SIBLoss, build_model
 from sibx.attribution import explain_many
+from sibx.models import record
+from sibx.train import class_evidence
 
 FIVE = ("gradcam", "gradcam_pp", "layercam", "hirescam", "xgradcam")
 STEPS, CLASSES, LAYER = 16, 1000, "layer4"
@@ -68,6 +70,12 @@ class Workload:
     def five(self) -> object:
         """Five gradient CAMs at once."""
         return explain_many(self.model, self.images, self.target, FIVE, LAYER)
+
+    def evidence(self, cotangents: int | None = None) -> Tensor:
+        """The forward pass and the evidence for all classes at the last feature map."""
+        with record(self.model, {LAYER: self.layer}) as outputs:
+            logits = self.model(self.images)
+        return class_evidence(logits, outputs[LAYER], cotangents=cotangents)
 
 
 class Step:
