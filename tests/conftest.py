@@ -1,12 +1,15 @@
 """Shared fixtures: small models and images, and the real data where it is at hand."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
+from sibx.attribution import METHODS, build_method
 from sibx.datasets import InMemoryDataset, SyntheticDataset
 from sibx.datasets.transforms import IMAGENET
+from sibx.evaluation import heatmaps_of
 from sibx.metrics import Evidence
 from sibx.models import TinyCNN
 
@@ -45,7 +48,14 @@ def evidence(model, images):
         targets=torch.tensor([0, 1, 4, 2]),
         model=model,
         normalization=IMAGENET,
+        explain=explain_with(model),
+        explain_with=explain_with,
     )
+
+
+def explain_with(model):
+    """The saliency maps of a model, as metrics that explain again are handed them."""
+    return partial(heatmaps_of, METHODS["saliency"], build_method("saliency", model))
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ class TestEvaluate:
 
     def test_curves(self, results):
         assert tuple(results.curves.columns) == CURVE_COLUMNS
-        assert len(results.curves) == 24 * 3 * 3 * 29
+        assert len(results.curves) == 24 * 3 * (3 * 29 + 10)  # deletion, insertion, lerf; the cascade's 9 layers
         which = "image_id == 'test-id-0-000005' and method == 'gradcam'"
         curve = results.curves.query(f"curve == 'deletion' and {which}")
         row = results.rows.query(f"metric == 'deletion' and {which}")
@@ -116,7 +116,8 @@ class TestEvaluate:
 
     def test_functions_as_models(self, net, shapes):
         few = InMemoryDataset.load(shapes, range(3))
-        request = {"methods": ["sib", "saliency", "control_center"], "metrics": list(METRICS)}
+        free = [name for name, spec in METRICS.items() if not spec.needs_module]
+        request = {"methods": ["sib", "saliency", "control_center"], "metrics": free}
         as_function, as_module = (evaluate(m, few, **request) for m in (lambda images: net(images), net))
         pd.testing.assert_frame_equal(as_function.rows, as_module.rows, check_exact=True)
         pd.testing.assert_frame_equal(as_function.curves, as_module.curves, check_exact=True)
@@ -127,6 +128,23 @@ class TestEvaluate:
         message = rf"`methods` must need no module for a model that is not a torch.nn.Module, but got \['{name}'\]"
         with pytest.raises(ValueError, match=message):
             evaluate(lambda images: images, shapes, methods=["sib", name], metrics=["iou"])
+
+    @pytest.mark.parametrize("name", [n for n, s in METRICS.items() if s.needs_module])
+    def test_metrics_that_change_the_model(self, name, net, shapes):
+        """Copies are explained at the copy's layer; a function has no parameters, and explains one model only."""
+        few = InMemoryDataset.load(shapes, range(2))
+        by_name, by_module = (
+            evaluate(net, few, methods=["gradcam"], metrics=[name], layer=layer).rows
+            for layer in ("features.3", net.features[3])
+        )
+        assert by_name["value"].notna().any()
+        pd.testing.assert_frame_equal(by_name, by_module)
+        other = evaluate(net, few, methods=["gradcam"], metrics=[name]).rows
+        assert other["value"].tolist() != by_name["value"].tolist()
+        with pytest.raises(ValueError, match="`metrics` must need no module for a model"):
+            evaluate(lambda images: net(images), few, methods=["saliency"], metrics=[name])
+        with pytest.raises(ValueError, match="`explain_with` must be given"):
+            evaluate(net, few, methods={"mine": blob}, metrics=[name])
 
     def test_gradient_cams_share_their_passes(self, net, shapes):
         few = InMemoryDataset.load(shapes, range(4))

@@ -7,10 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sibx.datasets import Normalization
 from sibx.metrics import (
     METRICS,
-    Evidence,
     attribution_localization,
     average_precision,
     background_suppression,
@@ -246,20 +244,8 @@ def test_tolerance_must_not_be_negative():
 
 
 @pytest.mark.parametrize("name", METRICS)
-def test_every_metric_of_the_table_scores_evidence(name, model, images):
+def test_every_metric_of_the_table_scores_evidence(name, evidence):
     spec = METRICS[name]
-    generator = torch.Generator().manual_seed(0)
-    masks = torch.zeros(4, 1, 32, 32, dtype=torch.bool)
-    masks[..., 8:20, 8:20] = True
-    evidence = Evidence(
-        heatmaps=torch.rand(4, 1, 32, 32, generator=generator),
-        masks=masks,
-        undefined=torch.zeros_like(masks),
-        images=images,
-        targets=torch.tensor([0, 1, 2, 3]),
-        model=model,
-        normalization=Normalization((0.5,) * 3, (0.25,) * 3),
-    )
     values = spec.score(evidence)
     assert spec.name == name
     assert values.shape == (4,)
@@ -267,4 +253,4 @@ def test_every_metric_of_the_table_scores_evidence(name, model, images):
     low, high = spec.bounds
     assert (values >= low).all()
     assert (values <= high).all()
-    assert bool(evidence.curves) == spec.needs_model
+    assert spec.needs_model or not evidence.curves

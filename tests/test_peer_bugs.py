@@ -7,12 +7,14 @@ version and what it gives. Where the peer is installed (extra ``reference``) a s
 from importlib import metadata
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from sibx import GradCAM
+from sibx import GradCAM, Results
 from sibx.attribution import GradCAMPlusPlus
 from sibx.datasets.baselines import make_baseline
+from sibx.evaluation.results import COLUMNS
 from sibx.metrics import METRICS, attribution_localization, deletion, insertion, pointing_game, sparseness
 from sibx.models import record
 from tests.references import cams
@@ -88,6 +90,15 @@ class TestPointingGame:
         heatmaps, masks = self.case()
         heatmaps[..., 0, 0], heatmaps[..., 3, 3], heatmaps[..., 0, 2] = 0, 0, 1
         assert [pointing_game(heatmaps, masks, tolerance=t).item() for t in (0, 1.9, 2)] == [0, 0, 1]
+
+    def test_the_class_mean_is_over_classes_with_a_score(self):
+        """TorchRay counts a class without an image as 0; Quantus has no class mean."""
+        rows = pd.DataFrame(dict.fromkeys(COLUMNS, ""), index=range(4))
+        rows = rows.assign(label=[0, 0, 0, 7], value=[1.0, 1.0, 0.0, 0.0])
+        broken = rows[:1].assign(label=3, value=np.nan)
+        (line,) = Results(pd.concat([rows, broken]), pd.DataFrame()).summary().to_dict("records")
+        assert (line["mean"], line["class_mean"]) == (0.5, pytest.approx((2 / 3 + 0) / 2))
+        assert (line["n"], line["undefined"]) == (4, 1)
 
     def test_a_broken_map_is_no_hit(self):
         """TorchRay counts a map of NaN as a hit (its issue 18)."""

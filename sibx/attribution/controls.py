@@ -1,6 +1,5 @@
 """Maps that never look at the model: what a localization score is worth without any explanation."""
 
-import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +10,7 @@ from captum.log import log_usage
 from torch import Tensor
 
 from sibx._checks import check_images
+from sibx._seeds import content_seed
 from sibx.attribution.base import Tensors
 
 CENTER_SIGMA = 0.25  # of the centered blob, in image sides
@@ -77,6 +77,6 @@ def random(images: Tensor) -> Tensor:
     """Independent uniform noise, seeded by the image's content so that it does not depend on the batch."""
     rows = []
     for image in images:
-        seed = zlib.crc32(image.float().cpu().contiguous().numpy().tobytes())
-        rows.append(torch.rand(1, *image.shape[1:], generator=torch.Generator().manual_seed(seed)))
+        generator = torch.Generator().manual_seed(content_seed(image))
+        rows.append(torch.rand(1, *image.shape[1:], generator=generator))
     return torch.stack(rows).to(images) if rows else images[:, :1]

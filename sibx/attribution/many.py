@@ -23,12 +23,18 @@ class Explainers:
     """
 
     def __init__(self, model: Any, specs: Sequence[MethodSpec], layer: nn.Module | str | None = None):
+        self._layer_name: str | None = None
         if isinstance(model, nn.Module) and any(s.needs_layer for s in specs):
             layer = resolve_layer(model, layer)  # once for all
+            self._layer_name = next((name for name, module in model.named_modules() if module is layer), None)
         self.specs = tuple(specs)
         self.methods: dict[str, Method] = {s.name: s.build(model, layer) for s in specs}
         self._kinds = {s.name: s.build for s in specs if isinstance(s.build, type) and issubclass(s.build, GradientCAM)}
         self._cams = SharedCAMs(model, layer, list(self._kinds.values())) if self._kinds else None
+
+    def rebuild(self, spec: MethodSpec, model: nn.Module) -> Method:
+        """Build a method again for a copy of the model, at the same layer."""
+        return spec.build(model, self._layer_name)
 
     def explain(self, images: Tensor, target: Any) -> Iterator[tuple[MethodSpec, Tensor]]:
         """Yield every method with its attributions, in order; all gradient CAMs are made when the first is due."""

@@ -42,16 +42,17 @@ def _named(name: str, method: str | MethodSpec | HeatmapFunction) -> MethodSpec:
         return replace(_spec(argument, method), name=name)
     require(callable(method), argument, "be a key, a MethodSpec, or a function (images, targets) -> heatmaps", method)
     # Signed, so that to_heatmap leaves a map that is at least 0 as it is.
-    return MethodSpec(name, name, lambda *_: _FromFunction(argument, method), "a function of the caller's", signed=True)
+    return MethodSpec(name, name, lambda *_: FromFunction(argument, method), "a function of the caller's", signed=True)
 
 
-class _FromFunction:
+class FromFunction:
     """A function that returns heatmaps, in the form of a method."""
 
     def __init__(self, argument: str, function: HeatmapFunction):
         self.argument, self.function = argument, function
 
     def attribute(self, inputs: Any, target: Any = None, **_: Any) -> Tensor:
+        """Return the function's heatmaps of the inputs, checked."""
         heatmaps = self.function(inputs, target)
         check_heatmaps(heatmaps, self.argument)
         shape = (len(inputs), 1, *inputs.shape[2:])

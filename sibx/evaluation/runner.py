@@ -21,7 +21,7 @@ from sibx.attribution import Explainers, Method, MethodSpec, to_heatmap
 from sibx.attribution.base import image_size
 from sibx.attribution.many import attribute
 from sibx.datasets.base import MaskedBatch, MaskedDataset, collate
-from sibx.evaluation.methods import HeatmapFunction, Methods, resolve_methods
+from sibx.evaluation.methods import FromFunction, HeatmapFunction, Methods, resolve_methods
 from sibx.evaluation.results import COLUMNS, CURVE_COLUMNS, Results
 from sibx.metrics import METRICS, Evidence, MetricSpec
 from sibx.models import eval_mode
@@ -120,6 +120,9 @@ class _Run:
         bound = [m.name for m in self.methods if m.needs_layer or m.needs_module]
         free = isinstance(self.model, nn.Module) or not bound
         require(free, "methods", "need no module for a model that is not a torch.nn.Module", bound)
+        bound = [m.name for m in self.metrics if m.needs_module]
+        free = isinstance(self.model, nn.Module) or not bound
+        require(free, "metrics", "need no module for a model that is not a torch.nn.Module", bound)
 
     def describe(self) -> dict[str, Any]:
         """Return what ``run.json`` says."""
@@ -143,17 +146,17 @@ class _Run:
         scores: Scores = {}
         curves: list[pd.DataFrame] = []
         for spec, attributions in explainers.explain(batch.images, targets):
-            explain = partial(heatmaps_of, spec, explainers.methods[spec.name])
-            evidence = self._evidence(spec, attributions, explain, batch, targets)
+            evidence = self._evidence(spec, attributions, explainers, batch, targets)
             for metric in self.metrics:
                 scores[spec.name, metric.name] = metric.score(evidence).cpu().numpy()
             curves.extend(_curve_points(images.assign(method=spec.name), evidence))
         return _rows(images, scores), _by_image(curves)
 
     def _evidence(
-        self, spec: MethodSpec, attributions: Tensor, explain: HeatmapFunction, batch: MaskedBatch, targets: Tensor
+        self, spec: MethodSpec, attributions: Tensor, explainers: Explainers, batch: MaskedBatch, targets: Tensor
     ) -> Evidence:
         size = image_size((batch.images,))
+        method = explainers.methods[spec.name]
         return Evidence(
             heatmaps=to_heatmap(attributions, size, spec.reduce),
             masks=batch.masks,
@@ -165,8 +168,14 @@ class _Run:
             batch_size=self.batch_size,
             seed=self.seed,
             attributions=to_heatmap(attributions, size, "sum") if spec.signed else None,
-            explain=explain,
+            explain=partial(heatmaps_of, spec, method),
+            # A function of the caller's may hold the model itself, and would explain that one instead of a copy.
+            explain_with=None if isinstance(method, FromFunction) else partial(_explain_with, explainers, spec),
         )
+
+
+def _explain_with(explainers: Explainers, spec: MethodSpec, model: nn.Module) -> HeatmapFunction:
+    return partial(heatmaps_of, spec, explainers.rebuild(spec, model))
 
 
 def _pick_device(model: Callable[[Tensor], Tensor], device: torch.device | str | None) -> torch.device:

@@ -4,7 +4,7 @@ To add a metric: one function in its family's file, and one line in METRICS.
 """
 
 from sibx.metrics.base import Evidence, MetricSpec
-from sibx.metrics.complexity import effective_complexity, entropy, sparseness
+from sibx.metrics.complexity import effective_complexity, entropy, histogram_entropy, sparseness
 from sibx.metrics.curve_metrics import CURVE_METRICS
 from sibx.metrics.curve_scores import aopc, insertion_minus_deletion, normalized_deletion, normalized_insertion, srg
 from sibx.metrics.localization import (
@@ -16,7 +16,17 @@ from sibx.metrics.localization import (
     pointing_game,
 )
 from sibx.metrics.perturbation import Curves, Perturbations, deletion, insertion, lerf
+from sibx.metrics.random_logit import random_logit
+from sibx.metrics.randomization import (
+    Randomization,
+    complexity_rise,
+    randomization,
+    smooth_randomization,
+    smoothed,
+)
 from sibx.metrics.ranking import average_precision, best_iou, iou, relevance_rank, roc_auc, topk_intersection
+from sibx.metrics.sanity_metrics import SANITY_METRICS
+from sibx.metrics.similarity import spearman, ssim
 
 __all__ = [
     "METRICS",
@@ -24,17 +34,20 @@ __all__ = [
     "Evidence",
     "MetricSpec",
     "Perturbations",
+    "Randomization",
     "aopc",
     "attribution_localization",
     "average_precision",
     "background_suppression",
     "best_iou",
+    "complexity_rise",
     "deletion",
     "effective_complexity",
     "entropy",
     "focus",
     "foreground_focus",
     "foreground_lift",
+    "histogram_entropy",
     "insertion",
     "insertion_minus_deletion",
     "iou",
@@ -42,10 +55,16 @@ __all__ = [
     "normalized_deletion",
     "normalized_insertion",
     "pointing_game",
+    "random_logit",
+    "randomization",
     "relevance_rank",
     "roc_auc",
+    "smooth_randomization",
+    "smoothed",
     "sparseness",
+    "spearman",
     "srg",
+    "ssim",
     "topk_intersection",
 ]
 
@@ -194,4 +213,5 @@ METRICS: dict[str, MetricSpec] = {
         needs_model=False,
         reference="Nguyen 2020, arXiv 2007.07584",
     ),
+    **SANITY_METRICS,
 }

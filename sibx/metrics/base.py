@@ -5,10 +5,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sibx.datasets.transforms import Normalization
 from sibx.metrics.perturbation import Perturbations
+
+Explain = Callable[[Tensor, Tensor], Tensor]  # (images (B, C, H, W), targets (B,)) -> heatmaps (B, 1, H, W), at least 0
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class Evidence:
         seed: of everything random.
         attributions: (B, 1, H, W), one value per pixel with its sign; None = the heatmaps, where a sign means nothing.
         explain: (images, targets) -> heatmaps, by the method that made these; for metrics that explain again.
+        explain_with: model -> function like ``explain``, by the same method for another model of the same architecture;
+            for metrics that change the model.
         curves: a metric may leave curves here: name -> (x (S,), y (B, S)); the runner keeps them.
     """
 
@@ -42,7 +46,8 @@ class Evidence:
     batch_size: int = 64
     seed: int = 0
     attributions: Tensor | None = None
-    explain: Callable[[Tensor, Tensor], Tensor] | None = None
+    explain: Explain | None = None
+    explain_with: Callable[[nn.Module], Explain] | None = None
     curves: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     @cached_property
@@ -78,6 +83,7 @@ class MetricSpec:
         needs_masks: whether it is undefined without masks.
         needs_model: whether it runs the model.
         reference: where it comes from.
+        needs_module: whether the model has to be a ``torch.nn.Module``, since its parameters change.
     """
 
     name: str
@@ -89,3 +95,4 @@ class MetricSpec:
     needs_masks: bool
     needs_model: bool
     reference: str
+    needs_module: bool = field(default=False, kw_only=True)

@@ -8,9 +8,10 @@ say how easily a map is read, not whether it is right.
 import torch
 from torch import Tensor
 
-from sibx._checks import check_heatmaps, require
+from sibx._checks import check_heatmaps, check_range, require
 
 TOLERANCE = 1e-5  # of the map's largest magnitude: what is below counts as zero
+BINS = 100
 
 
 def sparseness(heatmaps: Tensor) -> Tensor:
@@ -60,6 +61,24 @@ def effective_complexity(heatmaps: Tensor, tolerance: float = TOLERANCE) -> Tens
     a = _magnitudes(heatmaps)
     counts = (a > tolerance * a.amax(1, keepdim=True)).double().mean(1)
     return counts.where(a.isfinite().all(1), torch.nan)
+
+
+def histogram_entropy(heatmaps: Tensor, bins: int = BINS) -> Tensor:
+    """Entropy in nats of a map's values in ``bins`` equal bins from its smallest to its largest, (B,) float64.
+
+    Range [0, ln(bins)]; 0 for a constant map; NaN where the map is not finite.
+
+    Raises:
+        ValueError: a wrong shape or dtype, or fewer than 2 bins.
+    """
+    check_heatmaps(heatmaps)
+    check_range("bins", bins, 2)
+    a = heatmaps.detach().double().flatten(1)
+    low, high = a.amin(1, keepdim=True), a.amax(1, keepdim=True)
+    place = ((a - low) / (high - low) * bins).nan_to_num(0).long().clamp(0, bins - 1)
+    counts = a.new_zeros(len(a), bins).scatter_add_(1, place, torch.ones_like(a))
+    entropies = torch.special.entr(counts / a.shape[1]).sum(1)
+    return entropies.masked_fill(~a.isfinite().all(1), torch.nan)
 
 
 def _magnitudes(heatmaps: Tensor) -> Tensor:

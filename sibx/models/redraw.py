@@ -1,0 +1,79 @@
+"""The layers of a network in the order in which they run, and their parameters drawn again."""
+
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from sibx._checks import check_choice
+from sibx.models.layers import eval_mode
+
+
+def parameter_layers(model: nn.Module, images: Tensor) -> list[str]:
+    """Name the modules that hold parameters of their own, in the order in which they run; the head comes last.
+
+    A module that never runs itself (the output projection of an attention) stands beside the closest module around it
+    that does; parameters of the whole model (class token, position embedding) come first. The model is run once, in
+    eval mode, on the first image, so the order does not depend on how an architecture lists its parts.
+    """
+    started: dict[str, int] = {}
+
+    def note(name: str) -> Callable[[nn.Module, object], None]:
+        def hook(*_: object) -> None:
+            started.setdefault(name, len(started))
+
+        return hook
+
+    handles = [module.register_forward_pre_hook(note(name)) for name, module in model.named_modules()]
+    try:
+        with eval_mode(model), torch.no_grad():
+            model(images[:1])
+    finally:
+        for handle in handles:
+            handle.remove()
+    return sorted(layers_inside(model, ""), key=lambda name: next(started[n] for n in _around(name) if n in started))
+
+
+def layers_inside(model: nn.Module, layer: str) -> list[str]:
+    """Name the modules at and inside the named one that hold parameters of their own; "" is the whole model.
+
+    Raises:
+        ValueError: a name that is not a module of the model.
+    """
+    check_choice("layers", layer, tuple(name for name, _ in model.named_modules()))
+    holders = [name for name, module in model.named_modules() if any(True for _ in module.parameters(recurse=False))]
+    return [name for name in holders if layer in _around(name)]
+
+
+def redraw(model: nn.Module, layers: Iterable[str], seed: int = 0) -> None:
+    """Draw the parameters that the named modules hold themselves again, in place.
+
+    A module with ``reset_parameters`` starts anew from its own initialization (BatchNorm with its statistics); other
+    parameters are drawn from a normal distribution with the mean and the standard deviation of their values. What a
+    layer gets depends on the seed and on its name only. The global random state stays as it is.
+    """
+    for layer in layers:
+        module = model.get_submodule(layer)
+        devices = {p.device for p in module.parameters(recurse=False) if p.device.type == "cuda"}
+        with torch.random.fork_rng(devices), torch.no_grad():
+            torch.manual_seed(zlib.crc32(f"{seed} {layer}".encode()))
+            _redraw(module)
+
+
+def _redraw(module: nn.Module) -> None:
+    reset = getattr(module, "reset_parameters", None)
+    if callable(reset):
+        reset()
+        return
+    for parameter in module.parameters(recurse=False):
+        values = parameter.double()
+        parameter.copy_(torch.randn_like(parameter) * values.std(correction=0) + values.mean())
+
+
+def _around(name: str) -> Iterator[str]:
+    """The name itself and the names of the modules around it, the model ("") last."""
+    while name:
+        yield name
+        name = name.rpartition(".")[0]
+    yield ""
