@@ -7,6 +7,7 @@ flat map scores chance.
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -113,12 +114,25 @@ def roc_auc(heatmaps: Tensor, masks: Tensor, undefined: Tensor | None = None) ->
 def _share_of_first(a: Tensor, s: Tensor, defined: Tensor, count: Tensor) -> Tensor:
     """Expected share of object pixels among each row's ``count`` (B,) largest pixels."""
     size = count.clamp(min=1).unsqueeze(1)
-    ranked = a.masked_fill(~defined, -1).sort(dim=1, descending=True).values
-    last = ranked.gather(1, size - 1)
-    above, tied = (a > last) & defined, (a == last) & defined
+    values, on_object = _sort(a, s, defined)
+    last = values.gather(1, size - 1)
+    above, tied = values > last, values == last
     places = (size.squeeze(1) - above.sum(1)).double()
-    hits = (above & s).sum(1) + places * (tied & s).sum(1) / tied.sum(1)
+    hits = (above & on_object).sum(1) + places * (tied & on_object).sum(1) / tied.sum(1)
     return hits / size.squeeze(1)
+
+
+def _sort(a: Tensor, s: Tensor, defined: Tensor) -> tuple[Tensor, Tensor]:
+    """Values from the largest down, as integers that order like them, and whether each lies on the object; both (B, P).
+
+    Undefined pixels come last, as -1. The bits of numbers >= 0 order like them, and the lowest one makes room for the
+    mask, so that one array is sorted instead of values and places: with NumPy five times as fast as torch's sort.
+    Values that differ in the last bit of a float64 count as equal; those of a float32 all stay different.
+    """
+    keys = ((a.contiguous().view(torch.int64) & ~1) | s).masked_fill(~defined, -1)
+    ordered = torch.from_numpy(np.sort(keys.numpy(), axis=1)) if keys.device.type == "cpu" else keys.sort(dim=1).values
+    descending = ordered.flip(1)
+    return descending >> 1, (descending & 1).bool() & (descending >= 0)
 
 
 class _Ranking(NamedTuple):
@@ -135,8 +149,8 @@ class _Ranking(NamedTuple):
 
 
 def _rank(a: Tensor, s: Tensor, defined: Tensor) -> _Ranking:
-    values, order = a.masked_fill(~defined, -1).sort(dim=1, descending=True)  # undefined pixels come last
-    hits = s.gather(1, order).double().cumsum(1)
+    values, on_object = _sort(a, s, defined)
+    hits = on_object.cumsum(1, dtype=torch.float64)
     pixels = torch.arange(1, a.shape[1] + 1, device=a.device, dtype=torch.float64).expand_as(hits)
     following = torch.cat([values[:, 1:], torch.full_like(values[:, :1], -2)], 1)
     ends = (values != following) & (values >= 0)

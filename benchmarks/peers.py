@@ -1,0 +1,196 @@
+"""How fast the scores are, beside the peers that compute the same: same maps, same masks, same model, one process.
+
+Speed is processor time on one thread, the median of alternating rounds; an absolute figure depends on the machine, the
+ratio to the peer hardly does. Forward passes are counted. A peer that is not installed ends the script (extra
+``reference``); exit code 1 when a limit is missed.
+
+    python benchmarks/peers.py
+"""
+
+import statistics
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import numpy as np
+import quantus
+import torch
+import torch.nn.functional as F
+from jsonargparse import auto_cli
+from torch import Tensor, nn
+from torchcam.metrics import DeletionInsertionMetric
+
+from sibx import metrics
+from sibx.metrics import curve_scores
+from sibx.metrics.perturbation import STEPS, Perturbations
+
+SIDE, CLASSES = 224, 10
+MANY, FEW = 64, 8  # maps per round: ours, the peers'
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A localization score: ours on many maps, a peer's on a few, and the least maps per second."""
+
+    name: str
+    ours: Callable[[Tensor, Tensor], object]
+    peer: Callable[..., object] | None
+    limit: float
+
+
+RATES = (
+    Rate("foreground focus", metrics.foreground_focus, quantus.RelevanceMassAccuracy, 1500),
+    Rate("background suppression", metrics.background_suppression, None, 1500),
+    Rate("pointing game", metrics.pointing_game, quantus.PointingGame, 1500),
+    Rate("relevance rank", metrics.relevance_rank, quantus.RelevanceRankAccuracy, 250),
+    Rate("top-k intersection", metrics.topk_intersection, quantus.TopKIntersection, 250),
+    Rate("average precision", metrics.average_precision, None, 250),
+    Rate("ROC-AUC", metrics.roc_auc, quantus.AUC, 250),
+)
+
+
+class Counted(nn.Module):
+    """A model that counts the images it is given."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model, self.images = model, 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits of the model (B, K)."""
+        self.images += len(images)
+        logits: Tensor = self.model(images)
+        return logits
+
+
+class Free(nn.Module):
+    """A model that costs nothing."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Zeros (B, K)."""
+        return images.new_zeros(len(images), CLASSES)
+
+
+def main(rounds: int = 5) -> int:
+    """Print all tables.
+
+    Args:
+        rounds: timed rounds of every comparison.
+    """
+    warnings.simplefilter("ignore")  # of the peers
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    peers = ", ".join(f"{name} {version(name)}" for name in ("quantus", "torchcam", "grad-cam"))
+    print(f"{SIDE} px, one thread; {peers}")
+    return int(sum((localization(rounds), curves(rounds))) > 0)
+
+
+def localization(rounds: int) -> int:
+    """Maps per second of every localization score; returns the number of limits missed."""
+    maps, masks = draw_maps(MANY)
+    images, labels = np.zeros((FEW, 3, SIDE, SIDE), np.float32), np.zeros(FEW, int)
+    few = {"a_batch": maps[:FEW].numpy(), "s_batch": masks[:FEW].numpy(), "device": "cpu"}
+    print("\n| maps per second | sibx | limit | quantus | ratio |\n|---|---|---|---|---|")
+    missed = 0
+    for rate in RATES:
+        runs = [(lambda rate=rate: rate.ours(maps, masks), MANY)]
+        if rate.peer:
+            score = rate.peer(disable_warnings=True, display_progressbar=False)
+            runs.append((lambda score=score: score(Free(), images, labels, **few), FEW))
+        ours, *peer = [count / s for (_, count), s in zip(runs, medians([r for r, _ in runs], rounds), strict=True)]
+        missed += ours < rate.limit
+        theirs = f"{peer[0]:.0f} | {ours / peer[0]:.0f}" if peer else " | "
+        print(
+            f"| {rate.name} | {ours:.0f} | {rate.limit:.0f}{' MISSED' * (ours < rate.limit)} | {theirs} |", flush=True
+        )
+    return missed
+
+
+def curves(rounds: int) -> int:
+    """Forward passes and own cost of deletion and insertion; returns the number of limits missed."""
+    maps, _ = draw_maps(FEW)
+    images, targets = torch.randn(FEW, 3, SIDE, SIDE), torch.zeros(FEW, dtype=torch.long)
+
+    def deletion_and_insertion(model: nn.Module) -> object:
+        stream = Perturbations(model, images, maps, targets)
+        stream.measure(("deletion", "mean"), ("insertion", "blur"))
+        return stream.deletion(), stream.insertion()
+
+    def everything(model: nn.Module) -> object:
+        stream = Perturbations(model, images, maps, targets)
+        stream.measure(("deletion", "mean"), ("insertion", "blur"), ("insertion", "mean"))
+        deletion, insertion, lerf = stream.deletion(), stream.insertion(), stream.lerf()
+        normalized = curve_scores.normalized_insertion(insertion)
+        return curve_scores.srg(lerf, deletion), curve_scores.aopc(deletion), normalized
+
+    def torchcams(model: nn.Module) -> object:
+        metric = DeletionInsertionMetric(_Given(maps, model), lambda logits: logits.softmax(1), steps=STEPS)
+        metric.update(images, 0)
+        return metric.summary()
+
+    counted = {name: Counted(Free()) for name in ("deletion + insertion", "and SRG, AOPC, normalized", "torchcam's")}
+    runs = (deletion_and_insertion, everything, torchcams)
+    for run, model in zip(runs, counted.values(), strict=True):
+        run(model)
+    limits = (2 * STEPS + 1, 3 * STEPS, None)
+    print("\n| curves of one map | images through the model | limit | ms per image beside the model | limit |")
+    print("|---|---|---|---|---|")
+    missed = 0
+    seconds = medians([lambda run=run: run(Free()) for run in runs], rounds)
+    for (name, model), limit, second in zip(counted.items(), limits, seconds, strict=True):
+        passes, cost = model.images / FEW, 1000 * second / model.images
+        bad = (limit is not None and passes > limit, limit is not None and cost > 0.3)
+        missed += sum(bad)
+        cells = ("", "") if limit is None else (f"{limit}{' MISSED' * bad[0]}", f"0.3{' MISSED' * bad[1]}")
+        print(f"| {name} | {passes:.0f} | {cells[0]} | {cost:.2f} | {cells[1]} |", flush=True)
+    return missed
+
+
+class _Given:
+    """What torchcam's metric asks of a CAM extractor, answered with maps that are there already."""
+
+    def __init__(self, maps: Tensor, model: nn.Module):
+        self.maps, self.model = maps, model
+
+    def __enter__(self) -> "_Given":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def __call__(self, *_: object, **__: object) -> list[Tensor]:
+        return [self.maps.squeeze(1)]
+
+    def fuse_cams(self, maps: list[Tensor]) -> Tensor:
+        return maps[0]
+
+
+def draw_maps(count: int) -> tuple[Tensor, Tensor]:
+    """Smooth random maps (N, 1, H, W) with ties, as a CAM behind a ReLU has them, and masks of one ellipse each."""
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.rand(count, 1, 14, 14, generator=generator)
+    maps = (F.interpolate(coarse, (SIDE, SIDE), mode="bilinear") - 0.4).clamp(min=0)
+    axis = torch.linspace(-1, 1, SIDE)
+    center, radius = torch.rand(2, count, 1, 1, generator=generator) - 0.5, 0.2 + 0.4 * torch.rand(2, count, 1, 1)
+    inside = ((axis[:, None] - center[0]) / radius[0]) ** 2 + ((axis - center[1]) / radius[1]) ** 2 < 1
+    return maps, inside[:, None]
+
+
+def medians(runs: list[Callable[[], object]], rounds: int) -> list[float]:
+    """Median processor seconds of every run; they take turns, and the first turn only warms up."""
+    seconds = []
+    for _ in range(1 + rounds):
+        turn = []
+        for run in runs:
+            start = time.process_time()
+            run()
+            turn.append(time.process_time() - start)
+        seconds.append(turn)
+    return [statistics.median(column) for column in zip(*seconds[1:], strict=True)]
+
+
+if __name__ == "__main__":
+    sys.exit(auto_cli(main, as_positional=False))
