@@ -1,8 +1,10 @@
 """Scores of explanations, one per image: the METRICS table and every score as a plain function.
 
-To add a metric: one function in its family's file, and one line in METRICS.
+To add a metric: one function in its family's file, and one line in METRICS. ``background`` and ``robustness`` hold no
+scores of explanations but images that put a classifier to the test.
 """
 
+from sibx.metrics.background import BACKGROUNDS, BackgroundSpec
 from sibx.metrics.base import Evidence, MetricSpec
 from sibx.metrics.complexity import effective_complexity, entropy, histogram_entropy, sparseness
 from sibx.metrics.curve_metrics import CURVE_METRICS
@@ -25,11 +27,15 @@ from sibx.metrics.randomization import (
     smoothed,
 )
 from sibx.metrics.ranking import average_precision, best_iou, iou, relevance_rank, roc_auc, topk_intersection
+from sibx.metrics.robustness import CORRUPTIONS, corrupt, fgsm, pgd
 from sibx.metrics.sanity_metrics import SANITY_METRICS
 from sibx.metrics.similarity import spearman, ssim
 
 __all__ = [
+    "BACKGROUNDS",
+    "CORRUPTIONS",
     "METRICS",
+    "BackgroundSpec",
     "Curves",
     "Evidence",
     "MetricSpec",
@@ -41,9 +47,11 @@ __all__ = [
     "background_suppression",
     "best_iou",
     "complexity_rise",
+    "corrupt",
     "deletion",
     "effective_complexity",
     "entropy",
+    "fgsm",
     "focus",
     "foreground_focus",
     "foreground_lift",
@@ -54,6 +62,7 @@ __all__ = [
     "lerf",
     "normalized_deletion",
     "normalized_insertion",
+    "pgd",
     "pointing_game",
     "random_logit",
     "randomization",
