@@ -66,6 +66,23 @@ def test_cost(monkeypatch):
     assert cost.peak_memory(lambda: torch.ones(2**20).add(1).sum(), "cpu") == pytest.approx(8, abs=0.1)
 
 
+def test_peers(monkeypatch, capsys):
+    for name in ("quantus", "torchcam"):
+        pytest.importorskip(name, reason="needs the extra reference")
+    peers = script("peers", monkeypatch)
+    for name, value in {"SIDE": 40, "MANY": 4, "FEW": 2}.items():
+        monkeypatch.setattr(peers, name, value)
+    peers.main(rounds=1)
+    lines = [line.split(" | ") for line in capsys.readouterr().out.splitlines()]
+    rates = {cells[0][2:]: cells for cells in lines if len(cells) == 5}
+    assert {"foreground focus", "ROC-AUC", "average precision"} <= rates.keys()
+    assert rates["deletion + insertion"][1:3] == ["57", "57"]
+    maps, masks = peers.draw_maps(4)
+    assert maps.shape == masks.shape == (4, 1, 40, 40)
+    assert (maps == 0).any()
+    assert masks.flatten(1).any(1).all()
+
+
 @pytest.fixture
 def train_sib(monkeypatch):
     """The studies, of 48 images a split and one epoch."""

@@ -113,9 +113,9 @@ def background_suppression(heatmaps: Tensor, masks: Tensor, undefined: Tensor | 
     Arguments, undefined cases and errors as ``foreground_focus``. Source: sibx.
     """
     a, s, defined = prepare(heatmaps, masks, undefined)
-    outside = defined & ~s
-    inside_mean = (a * s).sum(1) / s.sum(1)
-    outside_mean = (a * outside).sum(1) / outside.sum(1)
+    inside, pixels = a * s, s.sum(1)
+    inside_mean = inside.sum(1) / pixels
+    outside_mean = (a - inside).sum(1) / (defined.sum(1) - pixels)
     return where_defined(inside_mean / (inside_mean + outside_mean), a, s, defined)
 
 
@@ -145,8 +145,7 @@ def pointing_game(
     side = max(heatmaps.shape[2:])
     reach = TOLERANCE * side / TOLERANCE_SIDE if tolerance is None else tolerance
     check_range("tolerance", reach, 0)
-    candidates = a.masked_fill(~defined, -1)
-    is_maximum = (candidates == candidates.amax(1, keepdim=True)) & defined
+    is_maximum = a == a.amax(1, keepdim=True)  # above 0 wherever the score is defined, so not at undefined pixels
     rows, pixels = is_maximum.nonzero(as_tuple=True)
     hits = _object_within(s.view(masks[:, 0].shape), rows, pixels, reach).double()
     score = a.new_zeros(len(a)).index_add_(0, rows, hits) / is_maximum.sum(1)
