@@ -182,7 +182,7 @@ def _gains(results: Results, tests: list[str]) -> pd.DataFrame:
     rows = results.rows[results.rows["method"].isin(ATTRIBUTION)]
     keys = ["dataset", "split", "image_id", "label", "model", "training", "seed", "metric"]
     means = rows.groupby(keys, as_index=False, sort=False)["value"].mean()
-    filler = {"predicted": -1, "confidence": 1.0, "group": -1, "method": "mean", "target": -1}
+    filler = {"predicted": -1, "confidence": 1.0, "group": -1, "area": float("nan"), "method": "mean", "target": -1}
     averaged = Results(means.assign(**filler), results.curves.iloc[:0])
     lines = {}
     for training, reference in CLAIMS:

@@ -68,18 +68,18 @@ def newest(folder):
     return max((int(path.stem.split("-")[1]) for path in Path(folder).glob("checkpoint-*.pt")), default=0)
 
 
-def kill_at_a_random_moment(folder, moment):
-    """Start or resume the run in a process of its own and kill it a moment after its next checkpoint.
+def kill_at_a_random_moment(work, progress, moment):
+    """Start the work in a process of its own and kill it a moment after its next progress, a number of what it wrote.
 
     Returns whether it was killed, not finished before.
     """
-    before = newest(folder)
+    before = progress()
     child = os.fork()
     if child == 0:
-        train(folder, resume=True, progress=False)
+        work()
         os._exit(0)
     done = 0
-    while newest(folder) == before and not done:
+    while progress() == before and not done:
         time.sleep(0.002)
         done, _ = os.waitpid(child, os.WNOHANG)
     if done:
@@ -89,10 +89,16 @@ def kill_at_a_random_moment(folder, moment):
     return os.waitpid(child, 0)[1] == signal.SIGKILL
 
 
+def kill_repeatedly(work, progress, times, longest):
+    """Kill the work as often as asked; print the progress after every kill, or that it finished."""
+    moments = random.Random(0)
+    for _ in range(times):
+        killed = kill_at_a_random_moment(work, progress, moments.uniform(0, longest))
+        print(progress() if killed else "finished", flush=True)
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     data("train", 1)  # what every child needs, once
-    moments = random.Random(0)
-    for _ in range(int(sys.argv[2])):
-        killed = kill_at_a_random_moment(sys.argv[1], moments.uniform(0, 0.3))
-        print(newest(sys.argv[1]) if killed else "finished", flush=True)
+    run, kills = sys.argv[1:]
+    kill_repeatedly(lambda: train(run, resume=True, progress=False), lambda: newest(run), int(kills), 0.3)

@@ -16,7 +16,8 @@ from PIL import Image
 
 from sibx import DATASETS, METHODS, METRICS, Results, TrainConfig
 from sibx.cli import _parse, main
-from sibx.cli.finetune import OBJECTIVES, build_objective, process_group
+from sibx.cli.finetune import OBJECTIVES, build_objective
+from sibx.cli.loading import process_group
 from sibx.cli.options import Parser, add_finetune
 from sibx.models import TinyCNN, build_model
 from sibx.models.checkpoint import load_checkpoint, save_checkpoint
@@ -246,11 +247,14 @@ def train_in_a_group(rank, port, folder):
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": f"{port}"}
     with (folder / f"{rank}.txt").open("w") as sys.stdout:
         assert run(*TRAIN, "--epochs", 1, "--optimizer", "sgd", "--out", folder / "group") == 0
+        checkpoint = folder / "group" / "model.pt"
+        options = ["--dataset", "synthetic", "--limit", 8, "--split", "test-id", "--batch-size", 2]
+        assert run("evaluate", "--checkpoint", checkpoint, *options, "--out", folder / "scores") == 0
     assert not dist.is_initialized()
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_finetune_in_two_processes(tmp_path):
+def test_two_processes(tmp_path):
     """As torchrun starts them; forked, because the imports take longest."""
     store = dist.TCPStore("127.0.0.1", 0, is_master=True)  # finds a free port
     port = store.port
@@ -260,6 +264,7 @@ def test_finetune_in_two_processes(tmp_path):
     models = [torch.load(tmp_path / name / "model.pt", weights_only=True)["state"] for name in ("group", "alone")]
     assert all(torch.allclose(models[0][k], models[1][k], atol=1e-5) for k in models[0])
     assert "model.pt after" in (tmp_path / "0.txt").read_text()
+    assert "results.csv.gz: 72 scores of 8 images" in (tmp_path / "0.txt").read_text()
     assert (tmp_path / "1.txt").read_text() == ""
 
 
@@ -285,6 +290,10 @@ def test_evaluate(trained, tmp_path, capsys):
     assert set(results.rows["training"]) == {"sib"}
     assert (results.info["model"], results.info["image_size"]) == ("tiny_cnn", 32)
     assert pd.notna(results.rows["value"]).all()
+    again = ["evaluate", "--checkpoint", trained / "model.pt", *options, "--metrics", "foreground_focus", "iou"]
+    assert "`out_dir` must hold no results of an earlier evaluation" in fail(capsys, *again)
+    assert run(*again, "--resume") == 0
+    assert capsys.readouterr().out == out
 
 
 # Bad input

@@ -11,7 +11,7 @@ from sibx import METHODS, METRICS, Results, evaluate
 from sibx.attribution import RISE, MethodSpec, Occlusion
 from sibx.datasets import InMemoryDataset
 from sibx.evaluation import bootstrap_difference, bootstrap_mean, mean_over_seeds
-from sibx.evaluation.results import COLUMNS, CURVE_COLUMNS
+from sibx.evaluation.tables import COLUMNS, CURVE_COLUMNS
 from sibx.metrics import MetricSpec, foreground_focus
 from sibx.models import TinyCNN
 

@@ -14,7 +14,7 @@ import torch
 from sibx import GradCAM, Results
 from sibx.attribution import GradCAMPlusPlus
 from sibx.datasets.baselines import make_baseline
-from sibx.evaluation.results import COLUMNS
+from sibx.evaluation.tables import COLUMNS
 from sibx.metrics import METRICS, attribution_localization, deletion, insertion, pointing_game, sparseness
 from sibx.models import record
 from tests.references import cams

@@ -1,7 +1,6 @@
-"""``sibx evaluate``: scores of a model's explanations on images with masks."""
+"""``sibx evaluate``: scores of a model's explanations on images with masks, in one process or under torchrun."""
 
 from argparse import Namespace
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,37 +8,41 @@ import pandas as pd
 
 from sibx._checks import look_up, require
 from sibx.attribution import METHODS
-from sibx.cli.loading import Classifier, load_classifier, load_data, pick_device
+from sibx.cli.loading import Classifier, load_classifier, load_data, process_group
 from sibx.datasets import MaskedDataset
 from sibx.evaluation import Results, bootstrap_mean, evaluate
 from sibx.metrics import METRICS
 from sibx.report import metric_table, to_markdown
+from sibx.train.distributed import rank
 
 
 def run(args: Namespace) -> int:
-    """Evaluate, write Results and print a line per method."""
+    """Evaluate; the first process prints a line per method."""
     for argument, table in (("methods", METHODS), ("metrics", METRICS)):
         for name in getattr(args, argument):
             look_up(argument, name, table)  # before the model and the data are loaded
-    device, classifier = pick_device(args.device), load_classifier(args)
-    data = load_data(args, args.split, args.image_size or classifier.notes.get("image_size"))
-    _check_classes(args, classifier, data)
-    results = evaluate(
-        classifier.model,
-        data,
-        methods=args.methods,
-        metrics=args.metrics,
-        target=args.target,
-        layer=args.layer,
-        batch_size=args.batch_size,
-        device=device,
-        seed=args.seed,
-        labels={"model": classifier.name, "training": args.training or classifier.notes.get("training", "")},
-    )
-    made_from = {"weights": args.checkpoint or args.weights, "image_size": data[0].image.shape[-1]}
-    folder = replace(results, info=results.info | made_from).save(args.out)
-    print(_summary(results, args.metrics))
-    print(f"{Path(folder) / 'results.csv.gz'}: {len(results.rows)} scores of {len(data)} images")
+    with process_group(args.device) as device:
+        classifier = load_classifier(args)
+        data = load_data(args, args.split, args.image_size or classifier.notes.get("image_size"))
+        _check_classes(args, classifier, data)
+        results = evaluate(
+            classifier.model,
+            data,
+            methods=args.methods,
+            metrics=args.metrics,
+            target=args.target,
+            layer=args.layer,
+            batch_size=args.batch_size,
+            device=device,
+            seed=args.seed,
+            labels={"model": classifier.name, "training": args.training or classifier.notes.get("training", "")},
+            out_dir=args.out,
+            resume=args.resume,
+            notes={"weights": args.checkpoint or args.weights, "image_size": data[0].image.shape[-1]},
+        )
+        if rank() == 0:
+            print(_summary(results, args.metrics))
+            print(f"{Path(args.out) / 'results.csv.gz'}: {len(results.rows)} scores of {len(data)} images")
     return 0
 
 

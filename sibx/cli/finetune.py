@@ -1,21 +1,18 @@
 """``sibx finetune``: fine_tune with its settings from options, in one process or under torchrun."""
 
 import json
-import os
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_args
 
 import torch
-import torch.distributed as dist
 from torch import nn
 
 from sibx._checks import check_choice, require
-from sibx.cli.loading import load_data, pick_device, write_notes
+from sibx.cli.loading import load_data, process_group, write_notes
 from sibx.cli.tables import aligned
 from sibx.datasets import MaskedDataset
 from sibx.models import build_model
@@ -73,23 +70,6 @@ def build_objective(name: str, options: Sequence[str]) -> Objective:
         return replace(preset, **changes)
     except (TypeError, AttributeError) as error:  # a word where a number is compared, say
         raise ValueError(f"`objective_options` must have values of the fields' types, but got {changes}.") from error
-
-
-@contextmanager
-def process_group(device_name: str | None) -> Iterator[torch.device]:
-    """Join the other processes that torchrun started, if it did; yields this process's device."""
-    device = pick_device(device_name)
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        yield device
-        return
-    if device.type == "cuda":
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-        torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    try:
-        yield device
-    finally:
-        dist.destroy_process_group()
 
 
 def _read_option(option: str) -> tuple[str, Any]:

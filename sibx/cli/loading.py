@@ -1,11 +1,15 @@
 """The model, the device and the data that a command's options name."""
 
 import json
+import os
 from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+import torch.distributed as dist
 from torch import nn
 
 from sibx._checks import look_up, require
@@ -39,6 +43,23 @@ def pick_device(name: str | None) -> torch.device:
         raise ValueError(f"`device` must be a device of torch, but got {name!r}: {error}") from error
     require(available or device.type != "cuda", "device", "be cpu where torch finds no GPU", name)
     return device
+
+
+@contextmanager
+def process_group(device_name: str | None) -> Iterator[torch.device]:
+    """Join the other processes that torchrun started, if it did; yields this process's device."""
+    device = pick_device(device_name)
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield device
+        return
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield device
+    finally:
+        dist.destroy_process_group()
 
 
 def load_classifier(args: Namespace) -> Classifier:

@@ -87,6 +87,7 @@ def add_evaluate(parser: Parser) -> None:
     parser.add_argument("--target", choices=choices, default="predicted", help="class explained; default %(default)s")
     parser.add_argument("--batch-size", type=int, default=32, help="images per forward pass; default %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="of everything random; default %(default)s")
+    parser.add_argument("--resume", action=BooleanOptionalAction, default=False, help="continue an interrupted run")
     parser.add_argument("--training", help="value of that column in the results; default the checkpoint's")
     _add_out(parser, "results.csv.gz, curves.csv.gz and run.json")
 

@@ -1,15 +1,28 @@
 """Running methods and metrics over a data set, and what comes out."""
 
-from sibx.evaluation.results import Results
-from sibx.evaluation.runner import evaluate, heatmaps_of
+from sibx.evaluation.agreement import rank_correlations
+from sibx.evaluation.ranking import Ranking, rank_methods
+from sibx.evaluation.results import CELL, Results
+from sibx.evaluation.runner import evaluate
+from sibx.evaluation.scoring import heatmaps_of
+from sibx.evaluation.significance import SignedRank, holm, wilcoxon_signed_rank
 from sibx.evaluation.statistics import Interval, bootstrap_difference, bootstrap_mean, mean_over_seeds
+from sibx.evaluation.strata import size_of
 
 __all__ = [
+    "CELL",
     "Interval",
+    "Ranking",
     "Results",
+    "SignedRank",
     "bootstrap_difference",
     "bootstrap_mean",
     "evaluate",
     "heatmaps_of",
+    "holm",
     "mean_over_seeds",
+    "rank_correlations",
+    "rank_methods",
+    "size_of",
+    "wilcoxon_signed_rank",
 ]

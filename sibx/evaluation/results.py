@@ -1,35 +1,33 @@
 """Tidy per-image results: one row per image, method and metric; everything else is a view of it."""
 
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from sibx._checks import check_choice, require
+from sibx.evaluation.agreement import correlate_metrics
+from sibx.evaluation.ranking import Ranking, rank_methods
+from sibx.evaluation.significance import holm, wilcoxon_signed_rank
 from sibx.evaluation.statistics import bootstrap_difference, bootstrap_mean
-
-COLUMNS = (
-    "dataset",
-    "split",
-    "image_id",
-    "label",
-    "predicted",
-    "confidence",
-    "group",
-    "model",
-    "training",
-    "seed",
-    "method",
-    "target",
-    "metric",
-    "value",
+from sibx.evaluation.strata import Sizes, size_of
+from sibx.evaluation.tables import (
+    COLUMNS,
+    CURVES_FILE,
+    INFO_FILE,
+    ROWS_FILE,
+    read_table,
+    to_csv,
+    write_table,
 )
-CURVE_COLUMNS = ("dataset", "split", "image_id", "model", "training", "seed", "method", "curve", "x", "y")
-ROWS_FILE, CURVES_FILE, INFO_FILE = "results.csv.gz", "curves.csv.gz", "run.json"
+from sibx.metrics import METRICS
+from sibx.models.checkpoint import write_atomically
+
 CELL = ("dataset", "split", "model", "training", "method", "metric")
 
 
@@ -38,7 +36,8 @@ class Results:
     """Scores of an evaluation.
 
     Attributes:
-        rows: one row per image, method and metric, with the columns of ``COLUMNS``; ``value`` is NaN where undefined.
+        rows: one row per image, method and metric, with the columns of ``COLUMNS``; ``value`` is NaN where undefined;
+            ``area`` is the share of the pixels on the object.
         curves: one row per image, method and curve point, with the columns of ``CURVE_COLUMNS``.
         info: what made them: settings, versions, device, seconds.
     """
@@ -74,7 +73,7 @@ class Results:
             ValueError: a name that is not a column.
         """
         for name in by:
-            check_choice("by", name, COLUMNS)
+            check_choice("by", name, tuple(self.rows.columns))
         lines = []
         for key, cell in self.rows.groupby(list(by), sort=False):
             interval = bootstrap_mean(cell["value"].to_numpy())
@@ -82,8 +81,44 @@ class Results:
             lines.append({**dict(zip(by, key, strict=True)), **interval._asdict(), "class_mean": class_mean})
         return pd.DataFrame(lines)
 
+    def where(self, **values: object) -> "Results":
+        """Return the rows and curves whose columns have these values: ``results.where(training="sib", size="small")``.
+
+        Raises:
+            ValueError: a name that is not a column, or a value that does not occur.
+        """
+        rows, curves = self.rows, self.curves
+        for name, value in values.items():
+            check_choice("values", name, tuple(self.rows.columns))
+            known = self.rows[name].unique().tolist()
+            require(value in known, name, f"be one of {known}", value)
+            rows = rows[rows[name] == value]
+            curves = curves[curves[name] == value] if name in curves else curves
+        kept = curves["image_id"].isin(rows["image_id"].unique())
+        return Results(rows.reset_index(drop=True), curves[kept].reset_index(drop=True), self.info)
+
+    def with_size(self, sizes: Sizes | tuple[float, float] = "tertiles") -> "Results":
+        """Return the results with one more column, ``size``: that of the image's object, see ``size_of``.
+
+        Tertiles are those of the images of one data set and split. Use it as
+        ``results.with_size().summary([*CELL, "size"])``.
+
+        Raises:
+            ValueError: an unknown name, or limits that are not two increasing numbers.
+        """
+        images = self.rows.drop_duplicates(["dataset", "split", "image_id"])
+        named = [
+            part[["dataset", "split", "image_id"]].assign(size=size_of(part["area"].to_numpy(), sizes))
+            for _, part in images.groupby(["dataset", "split"], sort=False)
+        ]
+        rows = self.rows.drop(columns="size", errors="ignore").merge(pd.concat(named), how="left")
+        return Results(rows, self.curves, self.info)
+
     def difference(self, training: str, reference: str) -> pd.DataFrame:
         """Return the paired difference between two trainings, image by image, one line per cell.
+
+        Beside the mean difference with its 95 % bootstrap interval: ``p_value`` of Wilcoxon's signed-rank test, and
+        ``p_holm``, the same corrected by Holm over all methods and metrics of a data set, split and model.
 
         Args:
             training: value of the ``training`` column whose gain is asked for.
@@ -101,21 +136,51 @@ class Results:
         wide = wanted.pivot(index=keys, columns="training", values="value")
         lines = []
         for key, pairs in wide.groupby(level=cell, sort=False):
-            interval = bootstrap_difference(pairs[training].to_numpy(), pairs[reference].to_numpy())
-            lines.append({**dict(zip(cell, key, strict=True)), **interval._asdict()})
-        return pd.DataFrame(lines)
+            values, others = pairs[training].to_numpy(), pairs[reference].to_numpy()
+            found = bootstrap_difference(values, others)._asdict()
+            p_value = wilcoxon_signed_rank(values, others).p_value
+            lines.append({**dict(zip(cell, key, strict=True)), **found, "p_value": p_value})
+        table = pd.DataFrame(lines)
+        family = [c for c in cell if c not in ("method", "metric")]
+        return table.assign(p_holm=table.groupby(family)["p_value"].transform(lambda p: holm(p.to_numpy())))
+
+    def ranking(self, metric: str, *, higher_is_better: bool | None = None, level: float = 0.05) -> Ranking:
+        """Rank the methods by a metric over images, see ``rank_methods``.
+
+        Args:
+            metric: which one.
+            higher_is_better: its direction; None = that of METRICS.
+            level: of the critical difference.
+
+        Raises:
+            ValueError: a metric that is not in the results, one of your own without a direction, fewer than two
+                methods, or results of several data sets, splits, models, trainings or seeds: pick one with ``where``.
+        """
+        check_choice("metric", metric, tuple(self.rows["metric"].unique()))
+        for name in ("dataset", "split", "model", "training", "seed"):
+            found = self.rows[name].unique().tolist()
+            require(len(found) == 1, "rows", f"be of one {name} (pick it with where)", found)
+        if higher_is_better is None:
+            require(metric in METRICS, "higher_is_better", f"be given for {metric}, which is not in METRICS", None)
+            higher_is_better = METRICS[metric].higher_is_better
+        of_metric = self.rows[self.rows["metric"] == metric]
+        wide = of_metric.pivot(index="image_id", columns="method", values="value")
+        methods = [str(m) for m in of_metric["method"].unique()]
+        return rank_methods(wide[methods].to_numpy(), methods, higher_is_better=higher_is_better, level=level)
+
+    def metric_correlation(self) -> pd.DataFrame:
+        """Return Spearman's correlation of every pair of metrics over images, within every method.
+
+        See ``correlate_metrics``.
+        """
+        return correlate_metrics(self.rows)
 
     def save(self, folder: str | Path) -> Path:
         """Write ``results.csv.gz``, ``curves.csv.gz`` and ``run.json``; each appears complete or not at all."""
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, frame in ((ROWS_FILE, self.rows), (CURVES_FILE, self.curves)):
-            draft = folder / f"{name}.{os.getpid()}.tmp"
-            frame.to_csv(draft, index=False, compression={"method": "gzip", "mtime": 1})
-            draft.replace(folder / name)
-        draft = folder / f"{INFO_FILE}.{os.getpid()}.tmp"
-        draft.write_text(json.dumps(self.info, indent=2, sort_keys=True, default=str) + "\n", encoding="utf-8")
-        draft.replace(folder / INFO_FILE)
+        write_table(folder / ROWS_FILE, self.rows.columns, [to_csv(self.rows)])
+        write_table(folder / CURVES_FILE, self.curves.columns, [to_csv(self.curves)])
+        write_info(folder, self.info)
         return folder
 
     @classmethod
@@ -125,12 +190,43 @@ class Results:
         Raises:
             ValueError: the folder does not hold the three files.
         """
-        folder = Path(folder)
+        opened = cls.open(folder)
+        return Results(opened.rows, opened.curves, opened.info)
+
+    @staticmethod
+    def open(folder: str | Path) -> "Results":
+        """Return what ``save`` wrote, with tables that are read when they are first asked for.
+
+        Raises:
+            ValueError: the folder does not hold the three files.
+        """
+        return _OnDisk(Path(folder))
+
+
+class _OnDisk(Results):
+    """Results in a folder."""
+
+    folder: Path
+
+    def __init__(self, folder: Path):
         missing = [n for n in (ROWS_FILE, CURVES_FILE, INFO_FILE) if not (folder / n).is_file()]
         require(not missing, "folder", f"hold {', '.join(missing)}", str(folder))
-        texts = dict.fromkeys(("dataset", "split", "image_id", "model", "training", "method", "metric", "curve"), str)
-        frames = [
-            pd.read_csv(folder / name, dtype=texts, keep_default_na=False, na_values={"value": [""], "y": [""]})
-            for name in (ROWS_FILE, CURVES_FILE)
-        ]
-        return cls(frames[0], frames[1], json.loads((folder / INFO_FILE).read_text(encoding="utf-8")))
+        info = json.loads((folder / INFO_FILE).read_text(encoding="utf-8"))
+        vars(self).update(folder=folder, info=info)  # past the frozen dataclass
+
+    @cached_property
+    def rows(self) -> pd.DataFrame:
+        table = read_table(self.folder / ROWS_FILE)
+        if "area" not in table:  # files of before there was one
+            table.insert(COLUMNS.index("area"), "area", np.nan)
+        return table
+
+    @cached_property
+    def curves(self) -> pd.DataFrame:
+        return read_table(self.folder / CURVES_FILE)
+
+
+def write_info(folder: Path, info: Mapping[str, Any]) -> None:
+    """Write ``run.json``."""
+    text = json.dumps(info, indent=2, sort_keys=True, default=str) + "\n"
+    write_atomically(folder / INFO_FILE, text.encode())

@@ -2,9 +2,11 @@
 
 import io
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import nn
@@ -39,10 +41,20 @@ def save_atomically(path: Path, content: Any) -> None:
 
 def write_atomically(path: Path, content: bytes | memoryview) -> None:
     """Write a file that appears complete or not at all, even if the machine stops; its folder is made if needed."""
+    with atomic_file(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a file to write; it appears when the block ends, and not at all if the block or the machine fails.
+
+    Its folder is made if needed.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     with draft.open("wb") as file:
-        file.write(content)
+        yield file
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)

@@ -63,7 +63,7 @@ class Checkpoints:
         for last in range(len(files), 0, -1):
             content = _read(files[last - 1])
             if content is not None:
-                self._check(content["identity"], files[last - 1])
+                check_identity(self.identity, content["identity"], f"the checkpoint {str(files[last - 1])!r}")
                 self._kept = files[:last]
                 state: dict[str, Any] = content["state"]
                 return state
@@ -71,17 +71,22 @@ class Checkpoints:
             raise ValueError(f"`out_dir` must hold a checkpoint that can be read, but got {[str(p) for p in files]}.")
         return None
 
-    def _check(self, theirs: Mapping[str, Any], path: Path) -> None:
-        there, here = dict(_flat(theirs)), dict(_flat(self.identity))
-        for key in {**there, **here}:
-            was, comes = (repr(side[key]) if key in side else "absent" for side in (there, here))
-            if was != comes:
-                argument, _, detail = key.partition(".")
-                name = detail or argument
-                raise ValueError(
-                    f"`{argument}` must be that of the checkpoint {str(path)!r}, with {name} = {was}, "
-                    f"but got {name} = {comes}."
-                )
+
+def check_identity(here: Mapping[str, Any], there: Mapping[str, Any], source: str) -> None:
+    """Raise ValueError unless what is on disk was made by the same run; the error names the first thing that differs.
+
+    Args:
+        here: nested mapping of plain values by argument: what makes this run this run.
+        there: the same of the run that wrote the files.
+        source: what they are, for the error.
+    """
+    ours, theirs = dict(_flat(here)), dict(_flat(there))
+    for key in {**theirs, **ours}:
+        was, comes = (repr(side[key]) if key in side else "absent" for side in (theirs, ours))
+        if was != comes:
+            argument, _, detail = key.partition(".")
+            name = detail or argument
+            raise ValueError(f"`{argument}` must be that of {source}, with {name} = {was}, but got {name} = {comes}.")
 
 
 def identify(
@@ -98,8 +103,8 @@ def identify(
     return {
         "config": settings,
         "model": shapes | ({"starting weights": digest(model.state_dict())} if own_masks else {}),
-        "train_data": _identify_data(train_data, device),
-        "val_data": None if val_data is None else _identify_data(val_data, device),
+        "train_data": identify_data(train_data, device),
+        "val_data": None if val_data is None else identify_data(val_data, device),
         "processes": world_size(),
     }
 
@@ -128,7 +133,8 @@ def _pieces(value: Any) -> Iterator[bytes]:
         yield f"{value!r};".encode()
 
 
-def _identify_data(data: MaskedDataset, device: torch.device) -> dict[str, Any]:
+def identify_data(data: MaskedDataset, device: torch.device) -> dict[str, Any]:
+    """Say which data set this is, in plain values; the random generators, the device's too, are left as they were."""
     before = rng_state(device)
     seed_rng(0)  # for samples that are random in themselves
     samples = [tuple(data[i]) for i in spread(len(data), SAMPLES)]

@@ -7,6 +7,7 @@ parameters ``N dL/drows_r drows_r/dtheta``. DistributedDataParallel averages tha
 is left over.
 """
 
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
@@ -34,6 +35,21 @@ def gather_objects(value: T) -> list[T]:
     if world_size() > 1:
         dist.all_gather_object(values, value)
     return values
+
+
+def on_first_rank(function: Callable[[], T]) -> T:
+    """Call a function on the first rank alone; every rank has to come here, and gets its result, or its exception."""
+    outcome: tuple[Any, Exception | None] = None, None
+    if rank() == 0:
+        try:
+            outcome = function(), None
+        except Exception as error:
+            outcome = None, error
+    result, failure = gather_objects(outcome)[0]
+    if failure is not None:
+        raise failure
+    value: T = result
+    return value
 
 
 def mean_over_ranks(values: dict[str, float]) -> dict[str, float]:

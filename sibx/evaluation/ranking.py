@@ -1,0 +1,135 @@
+"""Which of several methods rank differently over the same images: Friedman's test and Nemenyi's critical difference."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from string import ascii_lowercase
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.stats import chi2, rankdata, studentized_range
+
+from sibx._checks import check_range, require
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """Methods by their mean rank over images.
+
+    Attributes:
+        mean_ranks: method -> mean rank, 1 = always the best; best first.
+        critical_difference: two mean ranks that far apart, or farther, differ.
+        groups: the largest sets of methods of which no two differ, best first; a method that differs from all others is
+            a group of its own.
+        statistic: Friedman's chi squared, corrected for ties.
+        p_value: of the hypothesis that all methods rank alike.
+        n: images ranked.
+        undefined: images left out because a method has no score there.
+        undefined_by: method -> images without a score.
+        level: of the critical difference, the chance of any false difference.
+    """
+
+    mean_ranks: dict[str, float]
+    critical_difference: float
+    groups: tuple[tuple[str, ...], ...]
+    statistic: float
+    p_value: float
+    n: int
+    undefined: int
+    undefined_by: dict[str, int]
+    level: float
+
+    def table(self) -> pd.DataFrame:
+        """Return a line per method; methods that share a letter do not differ."""
+        letters = {
+            method: "".join(_letter(i) for i, group in enumerate(self.groups) if method in group)
+            for method in self.mean_ranks
+        }
+        lines = [
+            {"method": method, "mean_rank": rank, "groups": letters[method], "undefined": self.undefined_by[method]}
+            for method, rank in self.mean_ranks.items()
+        ]
+        return pd.DataFrame(lines)
+
+
+def rank_methods(scores: Array, methods: Sequence[str], *, higher_is_better: bool, level: float = 0.05) -> Ranking:
+    """Rank methods on every image, and say which mean ranks differ.
+
+    On an image the best of k methods has rank 1, equal ones their mean rank. Friedman's statistic over N images with
+    mean ranks R_j is ``12 N / (k (k + 1)) (sum R_j^2 - k (k + 1)^2 / 4)``, divided by the correction for ties
+    ``1 - sum (t^3 - t) / (N (k^3 - k))`` over groups of t equal scores of an image, and follows chi squared with k - 1
+    degrees of freedom. Nemenyi's critical difference is ``q sqrt(k (k + 1) / (6 N))`` with q the upper quantile of the
+    studentized range of k means (infinite degrees of freedom) divided by sqrt(2).
+
+    Args:
+        scores: (N, k), a row per image; NaN means undefined. An image that is undefined for any method cannot be
+            ranked: it is left out and counted.
+        methods: k names.
+        higher_is_better: direction of the score.
+        level: of the critical difference, in (0, 1).
+
+    Returns:
+        Ranking. Where all methods are equal on every image the statistic is 0 and p is 1; without a ranked image all is
+        NaN, and no two methods differ.
+
+    Raises:
+        ValueError: scores that are not (N, k) with k >= 2 names, or a level out of range.
+
+    Source: Demsar 2006, JMLR 7; the correction for ties: Conover 1999, section 5.8.
+    """
+    scores = np.asarray(scores, dtype=np.float64)
+    good = scores.ndim == 2 and scores.shape[1] == len(methods) >= 2
+    require(good, "scores", f"be (N, k) with a column for each of k >= 2 methods {list(methods)}", scores.shape)
+    check_range("level", level, 0, 1)
+    missing = np.isnan(scores)
+    complete = scores[~missing.any(1)]
+    (n, k), undefined = complete.shape, int(missing.any(1).sum())
+    ranks = rankdata(-complete if higher_is_better else complete, axis=1)
+    means = ranks.mean(0) if n else np.full(k, np.nan)
+    statistic = _friedman(ranks) if n else np.nan
+    reach = _critical_difference(n, k, level) if n else np.nan
+    order = np.argsort(means, kind="stable")
+    mean_ranks = {methods[i]: float(means[i]) for i in order}
+    return Ranking(
+        mean_ranks,
+        reach,
+        _groups(mean_ranks, reach),
+        statistic,
+        float(chi2.sf(statistic, k - 1)),
+        n,
+        undefined,
+        {methods[i]: int(missing[:, i].sum()) for i in order},
+        level,
+    )
+
+
+def _friedman(ranks: Array) -> float:
+    """Chi squared of ranks (N, k): their spread over methods, in units of what random orders of each row give."""
+    n, k = ranks.shape
+    spread = n * ((ranks.mean(0) - (k + 1) / 2) ** 2).sum()
+    expected = ((ranks - (k + 1) / 2) ** 2).sum() / (n * (k - 1))
+    return float(spread / expected) if expected else 0.0
+
+
+def _critical_difference(n: int, k: int, level: float) -> float:
+    quantile = float(studentized_range.ppf(1 - level, k, np.inf)) / 2**0.5
+    return float(quantile * (k * (k + 1) / (6 * n)) ** 0.5)
+
+
+def _groups(mean_ranks: dict[str, float], reach: float) -> tuple[tuple[str, ...], ...]:
+    """Runs of the ordered methods within the critical difference that no longer run contains."""
+    names, ranks = list(mean_ranks), np.array(list(mean_ranks.values()))
+    groups: list[tuple[str, ...]] = []
+    end = 0
+    for start in range(len(names)):
+        after = start + int((~(ranks[start:] - ranks[start] >= reach)).sum())
+        if after > end:
+            groups.append(tuple(names[start:after]))
+            end = after
+    return tuple(groups)
+
+
+def _letter(index: int) -> str:
+    return ascii_lowercase[index] if index < len(ascii_lowercase) else f"({index + 1})"

@@ -1,0 +1,104 @@
+"""What ``evaluate`` was asked for."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from sibx._checks import check_choice, check_range, require
+from sibx.attribution import MethodSpec
+from sibx.datasets.base import MaskedDataset
+from sibx.metrics import MetricSpec
+from sibx.train.checkpoints import digest, identify_data
+
+Target = Literal["predicted", "label"]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The arguments of ``evaluate``, resolved.
+
+    Attributes:
+        model: images -> logits (B, K).
+        dataset: images with masks.
+        methods: what explains them.
+        metrics: what scores the explanations.
+        target: the class explained.
+        layer: for CAM methods.
+        batch_size: images per forward pass.
+        device: where to compute.
+        seed: of everything random.
+        columns: those that hold one value: ``dataset``, ``split``, ``model``, ``training``.
+    """
+
+    model: Callable[[Tensor], Tensor]
+    dataset: MaskedDataset
+    methods: list[MethodSpec]
+    metrics: list[MetricSpec]
+    target: Target
+    layer: nn.Module | str | None
+    batch_size: int
+    device: torch.device
+    seed: int
+    columns: dict[str, str]
+
+    def check(self) -> None:
+        """Raise ValueError for what cannot be evaluated."""
+        check_choice("target", self.target, ("predicted", "label"))
+        check_range("batch_size", self.batch_size, 1)
+        require(len(self.dataset) > 0, "dataset", "hold at least one image", len(self.dataset))
+        names = [m.name for m in self.metrics]
+        require(len(set(names)) == len(names) > 0, "metrics", "name at least one and none twice", names)
+        methods = [m.name for m in self.methods if m.needs_layer or m.needs_module]
+        metrics = [m.name for m in self.metrics if m.needs_module]
+        for argument, bound in (("methods", methods), ("metrics", metrics)):
+            free = isinstance(self.model, nn.Module) or not bound
+            require(free, argument, "need no module for a model that is not a torch.nn.Module", bound)
+
+    def batches(self) -> list[range]:
+        """Return the images of every batch."""
+        total, size = len(self.dataset), self.batch_size
+        return [range(first, min(first + size, total)) for first in range(0, total, size)]
+
+    def describe(self) -> dict[str, Any]:
+        """Return what ``run.json`` says."""
+        return {
+            "methods": [s.name for s in self.methods],
+            "metrics": [s.name for s in self.metrics],
+            "target": self.target,
+            "align": "receptive_field",
+            "batch_size": self.batch_size,
+            "seed": self.seed,
+            "device": str(self.device),
+            "images": len(self.dataset),
+            **self.columns,
+            "versions": {name: version(name) for name in ("sibx", "torch", "torchvision", "captum")},
+        }
+
+    def identify(self) -> dict[str, Any]:
+        """Say which evaluation this is, in plain values by argument: whatever the scores depend on.
+
+        Specs and functions of the caller's are known by their names only.
+        """
+        described = self.describe()
+        same = ("methods", "metrics", "target", "batch_size", "seed", "versions")
+        return {
+            **{name: described[name] for name in same},
+            "dataset": identify_data(self.dataset, self.device),
+            "labels": {name: self.columns[name] for name in ("model", "training")},
+            "model": self._identify_model(),
+            "layer": _name_of(self.layer) if isinstance(self.layer, nn.Module) else self.layer,
+            "device": self.device.type,
+        }
+
+    def _identify_model(self) -> dict[str, str]:
+        if not isinstance(self.model, nn.Module):
+            return {"name": _name_of(self.model)}
+        return {"name": type(self.model).__qualname__, "weights": digest(self.model.state_dict())}
+
+
+def _name_of(thing: object) -> str:
+    return str(getattr(thing, "__qualname__", type(thing).__qualname__))

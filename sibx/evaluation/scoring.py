@@ -1,0 +1,121 @@
+"""The scores of one batch: what a metric gets to see, and the two tables that come of it."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from sibx._checks import check_logits
+from sibx.attribution import Explainers, Method, MethodSpec, to_heatmap
+from sibx.attribution.base import image_size
+from sibx.attribution.many import attribute
+from sibx.datasets.base import MaskedBatch
+from sibx.evaluation.methods import FromFunction, HeatmapFunction
+from sibx.evaluation.request import Request, Target
+from sibx.evaluation.tables import COLUMNS, CURVE_COLUMNS
+from sibx.metrics import Evidence
+
+Scores = dict[tuple[str, str], npt.NDArray[np.float64]]  # (method, metric) -> (B,)
+
+
+def heatmaps_of(spec: MethodSpec, method: Method, images: Tensor, targets: Tensor) -> Tensor:
+    """Explain images (B, C, H, W) and return heatmaps (B, 1, H, W) by the spec's reduction."""
+    return to_heatmap(attribute(spec, method, images, targets), image_size((images,)), spec.reduce)
+
+
+def score_batch(request: Request, explainers: Explainers, batch: MaskedBatch) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the rows and the curve points of one batch."""
+    images = _describe_images(request.model, batch, request.target).assign(seed=request.seed, **request.columns)
+    targets = torch.from_numpy(images["target"].to_numpy(copy=True)).to(request.device)
+    scores: Scores = {}
+    curves: list[pd.DataFrame] = []
+    for spec, attributions in explainers.explain(batch.images, targets):
+        evidence = _evidence(request, spec, attributions, explainers, batch, targets)
+        for metric in request.metrics:
+            scores[spec.name, metric.name] = metric.score(evidence).cpu().numpy()
+        curves.extend(_curve_points(images.assign(method=spec.name), evidence))
+    return _rows(images, scores), _by_image(curves)
+
+
+def _evidence(
+    request: Request,
+    spec: MethodSpec,
+    attributions: Tensor,
+    explainers: Explainers,
+    batch: MaskedBatch,
+    targets: Tensor,
+) -> Evidence:
+    size = image_size((batch.images,))
+    method = explainers.methods[spec.name]
+    return Evidence(
+        heatmaps=to_heatmap(attributions, size, spec.reduce),
+        masks=batch.masks,
+        undefined=batch.undefined,
+        images=batch.images,
+        targets=targets,
+        model=request.model,
+        normalization=request.dataset.normalization,
+        batch_size=request.batch_size,
+        seed=request.seed,
+        attributions=to_heatmap(attributions, size, "sum") if spec.signed else None,
+        explain=partial(heatmaps_of, spec, method),
+        # A function of the caller's may hold the model itself, and would explain that one instead of a copy.
+        explain_with=None if isinstance(method, FromFunction) else partial(_explain_with, explainers, spec),
+    )
+
+
+def _explain_with(explainers: Explainers, spec: MethodSpec, model: nn.Module) -> HeatmapFunction:
+    return partial(heatmaps_of, spec, explainers.rebuild(spec, model))
+
+
+def _describe_images(model: Callable[[Tensor], Tensor], batch: MaskedBatch, target: Target) -> pd.DataFrame:
+    """One line per image: what it is, and what the model makes of it."""
+    with torch.inference_mode():
+        logits = model(batch.images)
+        check_logits(logits, len(batch))
+        confidence, predicted = logits.double().softmax(1).max(1)
+    frame = pd.DataFrame(
+        {
+            "image_id": batch.ids,
+            "label": batch.labels.cpu().numpy(),
+            "predicted": predicted.cpu().numpy(),
+            "confidence": confidence.cpu().numpy(),
+            "group": batch.groups.cpu().numpy(),
+            "area": _area_shares(batch).cpu().numpy(),
+        }
+    )
+    return frame.assign(target=frame[target])
+
+
+def _area_shares(batch: MaskedBatch) -> Tensor:
+    """Share of the pixels on the object, (B,) float64; undefined pixels do not count."""
+    counted = ~batch.undefined
+    return (batch.masks & counted).double().sum((1, 2, 3)) / counted.double().sum((1, 2, 3))
+
+
+def _rows(images: pd.DataFrame, scores: Scores) -> pd.DataFrame:
+    """One row per image, method and metric, in this order, whatever the batch size."""
+    methods, metrics = zip(*scores, strict=True)
+    repeated = images.loc[images.index.repeat(len(scores))].reset_index(drop=True)
+    values = np.stack(list(scores.values()), axis=1).flatten()
+    names = {"method": np.tile(methods, len(images)), "metric": np.tile(metrics, len(images))}
+    return repeated.assign(**names, value=values)[list(COLUMNS)]
+
+
+def _curve_points(images: pd.DataFrame, evidence: Evidence) -> Iterator[pd.DataFrame]:
+    """One row per image and point, for every curve; the index is the image's."""
+    keys = [c for c in CURVE_COLUMNS if c not in ("curve", "x", "y")]
+    for name, (x, y) in evidence.curves.items():
+        points = images[keys].loc[images.index.repeat(len(x))]
+        yield points.assign(curve=name, x=x.repeat(len(y)).cpu().numpy(), y=y.flatten().cpu().numpy())
+
+
+def _by_image(curves: list[pd.DataFrame]) -> pd.DataFrame:
+    """Put the points in the order of image, method, curve, whatever the batch size."""
+    if not curves:
+        return pd.DataFrame(columns=list(CURVE_COLUMNS))
+    return pd.concat(curves).sort_index(kind="stable")[list(CURVE_COLUMNS)].reset_index(drop=True)

@@ -1,0 +1,150 @@
+"""Where the scores of an evaluation go, batch by batch: into memory, or into a folder that survives a kill."""
+
+import gzip
+import json
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import pandas as pd
+
+from sibx._checks import require
+from sibx.evaluation.results import Results, write_info
+from sibx.evaluation.tables import (
+    COLUMNS,
+    CURVE_COLUMNS,
+    CURVES_FILE,
+    INFO_FILE,
+    ROWS_FILE,
+    to_csv,
+    write_table,
+)
+from sibx.models.checkpoint import write_atomically
+from sibx.train.checkpoints import check_identity
+from sibx.train.distributed import gather_objects, on_first_rank
+
+FORMAT = "sibx-evaluation-1"
+
+
+class Storage(Protocol):
+    """Takes the batches of an evaluation, on every rank those that this rank computes.
+
+    All ranks have to call ``pending`` and ``finish`` together.
+    """
+
+    def pending(self) -> list[int]:
+        """Return the numbers of the batches that are still to be computed, by all ranks together."""
+
+    def add(self, number: int, rows: pd.DataFrame, curves: pd.DataFrame) -> None:
+        """Keep the tables of one batch."""
+
+    def finish(self, info: dict[str, Any]) -> Results:
+        """Return the same results on every rank; ``info`` of the first rank counts."""
+
+
+class InMemory:
+    """Keeps everything until the end.
+
+    Args:
+        batches: how many there are.
+    """
+
+    def __init__(self, batches: int):
+        self.batches = batches
+        self._parts: dict[int, tuple[pd.DataFrame, pd.DataFrame]] = {}
+
+    def pending(self) -> list[int]:
+        """Return all numbers."""
+        return list(range(self.batches))
+
+    def add(self, number: int, rows: pd.DataFrame, curves: pd.DataFrame) -> None:
+        """Keep the tables of one batch."""
+        self._parts[number] = rows, curves
+
+    def finish(self, info: dict[str, Any]) -> Results:
+        """Put the batches of all ranks together."""
+        parts = {number: tables for of_rank in gather_objects(self._parts) for number, tables in of_rank.items()}
+        ordered = (parts[number] for number in range(self.batches))
+        rows, curves = (pd.concat(tables, ignore_index=True) for tables in zip(*ordered, strict=True))
+        return Results(rows, curves, gather_objects(info)[0])
+
+
+class InFolder:
+    """Writes every batch into a file of its own, which appears complete or not at all, and in the end joins them.
+
+    While it runs the folder holds ``part-<number>.json.gz``, afterwards what ``Results.save`` writes.
+
+    Args:
+        folder: that all ranks share.
+        identity: nested mapping of plain values that says which evaluation this is, see ``check_identity``.
+        batches: how many there are.
+        resume: whether batches that are already there count.
+    """
+
+    def __init__(self, folder: Path, identity: dict[str, Any], batches: int, resume: bool):
+        self.folder, self.batches, self.resume = folder, batches, resume
+        self.identity: dict[str, Any] = json.loads(json.dumps(identity))  # as it will be read back
+
+    def pending(self) -> list[int]:
+        """Return the batches that are not there; warn of those that cannot be read.
+
+        Raises:
+            ValueError: there are results without ``resume``, or those of another evaluation; on every rank.
+        """
+        return on_first_rank(self._pending)
+
+    def add(self, number: int, rows: pd.DataFrame, curves: pd.DataFrame) -> None:
+        """Write one batch."""
+        content = {"format": FORMAT, "identity": self.identity, "rows": to_csv(rows), "curves": to_csv(curves)}
+        write_atomically(self._path(number), gzip.compress(json.dumps(content).encode(), mtime=0))
+
+    def finish(self, info: dict[str, Any]) -> Results:
+        """Join the batches, unless that was done before, and open the results; their tables are not read yet."""
+        gather_objects(None)  # here all ranks have written theirs
+        on_first_rank(lambda: self._join(info))
+        return Results.open(self.folder)
+
+    def _pending(self) -> list[int]:
+        finished = self.folder / INFO_FILE
+        there = finished.is_file() or any(self.folder.glob("part-*.json.gz"))
+        rule = "hold no results of an earlier evaluation (resume=True continues it)"
+        require(self.resume or not there, "out_dir", rule, str(self.folder))
+        if finished.is_file():
+            theirs = json.loads(finished.read_text(encoding="utf-8")).get("identity", {})
+            check_identity(self.identity, theirs, f"the results in {str(self.folder)!r}")
+            return []
+        return [number for number in range(self.batches) if not self._is_good(self._path(number))]
+
+    def _is_good(self, path: Path) -> bool:
+        if not path.is_file():
+            return False
+        try:
+            content = _read(path)
+        except Exception as error:  # whatever a damaged or foreign file makes of gzip and json
+            problem = f"{type(error).__name__}: {error}"
+            warnings.warn(f"{str(path)!r} cannot be read and is computed again ({problem})", stacklevel=6)
+            return False
+        check_identity(self.identity, content["identity"], f"the results in {str(path)!r}")
+        return True
+
+    def _join(self, info: dict[str, Any]) -> None:
+        if not (self.folder / INFO_FILE).is_file():
+            write_table(self.folder / ROWS_FILE, COLUMNS, self._blocks("rows"))
+            write_table(self.folder / CURVES_FILE, CURVE_COLUMNS, self._blocks("curves"))
+            write_info(self.folder, info | {"identity": self.identity})
+        for pattern in ("part-*", *(f"{name}.*.tmp" for name in (ROWS_FILE, CURVES_FILE, INFO_FILE))):
+            for leftover in self.folder.glob(pattern):
+                leftover.unlink()
+
+    def _blocks(self, table: str) -> Iterator[str]:
+        return (_read(self._path(number))[table] for number in range(self.batches))
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"part-{number:06d}.json.gz"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(gzip.decompress(path.read_bytes()))
+    require(content["format"] == FORMAT, "format", f"be {FORMAT}", content["format"])
+    return content
