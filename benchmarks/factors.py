@@ -117,7 +117,8 @@ def main(
     for seed in seeds:
         for design in designs:
             run_seed(design, seed, arms, out / design / f"seed-{seed}")
-    print(report(out))
+    load_cells(out).to_csv(out / "cells.csv", index=False, float_format="%.4f")
+    print(report(load_cells(out)))
 
 
 def run_seed(design: str, seed: int, arms: Sequence[str], folder: Path) -> None:
@@ -233,24 +234,28 @@ def load_cells(out: Path) -> pd.DataFrame:
     return pd.DataFrame([key | cell for key, cell in zip(keys, cells, strict=True)])
 
 
-def report(out: Path) -> str:
+def report(cells: pd.DataFrame) -> str:
     """Markdown: per design, levels of every arm and its paired differences to ce, base and its own control."""
-    cells = load_cells(out)
     chunks = []
     for design, table in cells.groupby("design"):
-        lines = {}
-        for name in (a for a in ARMS if a in set(table["arm"])):
-            rows = table[table["arm"] == name]
-            levels = {k: f"{rows[k].mean():.3f}" for k in ("ID", "decorrelated", "worst group", "focus")}
-            levels["mask precision"] = f"{rows['mask precision'].mean():.2f}"
-            gains = {
-                f"{k} - {other}": _difference(table, name, f"{name}-shuffled" if other == "control" else other, k)
-                for other in ("ce", "base", "control")
-                for k in ("decorrelated", "focus")
-            }
-            lines[name] = {"seeds": len(rows), **levels, **gains}
-        chunks += [f"\n### {design}\n", to_markdown(pd.DataFrame(lines).T, "arm")]
-    return "\n".join(chunks)
+        known = [a for a in ARMS if a in set(table["arm"])]
+        lines = pd.DataFrame({name: _line(table, name) for name in known}).T
+        chunks += [f"\n### {design}\n", to_markdown(lines, "arm")]
+    return "\n".join(chunks).strip()
+
+
+def _line(table: pd.DataFrame, arm: str) -> dict[str, str]:
+    rows = table[table["arm"] == arm]
+    precision = rows["mask precision"].mean()
+    line = {
+        "seeds": str(len(rows)),
+        **{k: f"{rows[k].mean():.3f}" for k in ("ID", "decorrelated", "worst group", "focus")},
+    }
+    line["mask precision"] = "" if np.isnan(precision) else f"{precision:.2f}"
+    for other, reference in (("ce", "ce"), ("base", "base"), ("control", f"{arm}-shuffled")):
+        for column in ("decorrelated", "focus"):
+            line[f"{column} - {other}"] = _difference(table, arm, reference, column)
+    return line
 
 
 def _difference(table: pd.DataFrame, arm: str, reference: str, column: str) -> str:
