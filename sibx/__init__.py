@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from sibx.datasets import build_dataset as build_dataset
     from sibx.evaluation import Results as Results
     from sibx.evaluation import evaluate as evaluate
+    from sibx.evaluation import evaluate_reliance as evaluate_reliance
+    from sibx.evaluation import evaluate_robustness as evaluate_robustness
     from sibx.metrics import METRICS as METRICS
     from sibx.models import MODELS as MODELS
     from sibx.models import build_model as build_model
@@ -49,6 +51,8 @@ _HOME = {
     "build_dataset": "datasets",
     "Results": "evaluation",
     "evaluate": "evaluation",
+    "evaluate_reliance": "evaluation",
+    "evaluate_robustness": "evaluation",
     "METRICS": "metrics",
     "MODELS": "models",
     "build_model": "models",

@@ -2,7 +2,9 @@
 
 from sibx.evaluation.agreement import rank_correlations
 from sibx.evaluation.ranking import Ranking, rank_methods
+from sibx.evaluation.reliance import evaluate_reliance, worst_group
 from sibx.evaluation.results import CELL, Results
+from sibx.evaluation.robustness import evaluate_robustness
 from sibx.evaluation.runner import evaluate
 from sibx.evaluation.scoring import heatmaps_of
 from sibx.evaluation.significance import SignedRank, holm, wilcoxon_signed_rank
@@ -18,6 +20,8 @@ __all__ = [
     "bootstrap_difference",
     "bootstrap_mean",
     "evaluate",
+    "evaluate_reliance",
+    "evaluate_robustness",
     "heatmaps_of",
     "holm",
     "mean_over_seeds",
@@ -25,4 +29,5 @@ __all__ = [
     "rank_methods",
     "size_of",
     "wilcoxon_signed_rank",
+    "worst_group",
 ]

@@ -100,5 +100,13 @@ class Request:
         return {"name": type(self.model).__qualname__, "weights": digest(self.model.state_dict())}
 
 
+def pick_device(model: Callable[[Tensor], Tensor], device: torch.device | str | None) -> torch.device:
+    """Return the device asked for; None = where the model is, for a function the CPU."""
+    if device is not None:
+        return torch.device(device)
+    weights = next(model.parameters(), None) if isinstance(model, nn.Module) else None
+    return torch.device("cpu") if weights is None else weights.device
+
+
 def _name_of(thing: object) -> str:
     return str(getattr(thing, "__qualname__", type(thing).__qualname__))

@@ -15,7 +15,7 @@ from sibx._checks import look_up, require
 from sibx.attribution import Explainers
 from sibx.datasets.base import MaskedDataset, collate
 from sibx.evaluation.methods import Methods, resolve_methods
-from sibx.evaluation.request import Request, Target
+from sibx.evaluation.request import Request, Target, pick_device
 from sibx.evaluation.results import Results
 from sibx.evaluation.scoring import score_batch
 from sibx.evaluation.storage import InFolder, InMemory, Storage
@@ -89,7 +89,7 @@ def evaluate(
         target,
         layer,
         batch_size,
-        _pick_device(model, device),
+        pick_device(model, device),
         seed,
         {"dataset": dataset.name, "split": dataset.split, "model": "", "training": "", **(labels or {})},
     )
@@ -122,10 +122,3 @@ def _fill(storage: Storage, request: Request, progress: bool) -> None:
     bar = tqdm(loader, desc=f"evaluate {request.dataset.split}", leave=False, disable=not progress)
     for number, batch in zip(own, bar, strict=True):
         storage.add(number, *score_batch(request, explainers, batch.to(request.device)))
-
-
-def _pick_device(model: Callable[[Tensor], Tensor], device: torch.device | str | None) -> torch.device:
-    if device is not None:
-        return torch.device(device)
-    weights = next(model.parameters(), None) if isinstance(model, nn.Module) else None
-    return torch.device("cpu") if weights is None else weights.device

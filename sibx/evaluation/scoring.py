@@ -29,7 +29,7 @@ def heatmaps_of(spec: MethodSpec, method: Method, images: Tensor, targets: Tenso
 
 def score_batch(request: Request, explainers: Explainers, batch: MaskedBatch) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the rows and the curve points of one batch."""
-    images = _describe_images(request.model, batch, request.target).assign(seed=request.seed, **request.columns)
+    images = describe_images(request.model, batch, request.target).assign(seed=request.seed, **request.columns)
     targets = torch.from_numpy(images["target"].to_numpy(copy=True)).to(request.device)
     scores: Scores = {}
     curves: list[pd.DataFrame] = []
@@ -38,7 +38,7 @@ def score_batch(request: Request, explainers: Explainers, batch: MaskedBatch) ->
         for metric in request.metrics:
             scores[spec.name, metric.name] = metric.score(evidence).cpu().numpy()
         curves.extend(_curve_points(images.assign(method=spec.name), evidence))
-    return _rows(images, scores), _by_image(curves)
+    return to_rows(images, scores), _by_image(curves)
 
 
 def _evidence(
@@ -72,7 +72,7 @@ def _explain_with(explainers: Explainers, spec: MethodSpec, model: nn.Module) ->
     return partial(heatmaps_of, spec, explainers.rebuild(spec, model))
 
 
-def _describe_images(model: Callable[[Tensor], Tensor], batch: MaskedBatch, target: Target) -> pd.DataFrame:
+def describe_images(model: Callable[[Tensor], Tensor], batch: MaskedBatch, target: Target) -> pd.DataFrame:
     """One line per image: what it is, and what the model makes of it."""
     with torch.inference_mode():
         logits = model(batch.images)
@@ -97,7 +97,7 @@ def _area_shares(batch: MaskedBatch) -> Tensor:
     return (batch.masks & counted).double().sum((1, 2, 3)) / counted.double().sum((1, 2, 3))
 
 
-def _rows(images: pd.DataFrame, scores: Scores) -> pd.DataFrame:
+def to_rows(images: pd.DataFrame, scores: Scores) -> pd.DataFrame:
     """One row per image, method and metric, in this order, whatever the batch size."""
     methods, metrics = zip(*scores, strict=True)
     repeated = images.loc[images.index.repeat(len(scores))].reset_index(drop=True)

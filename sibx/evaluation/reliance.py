@@ -1,0 +1,143 @@
+"""How much a classifier relies on the background, and how it does on its worst group."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from sibx._checks import check_choice, look_up, require
+from sibx.datasets.base import MaskedBatch, MaskedDataset, collate
+from sibx.evaluation.classifier import Model, Setting, hits, image_seeds
+from sibx.evaluation.results import CELL, Results
+from sibx.evaluation.statistics import bootstrap_mean
+from sibx.metrics.background import BACKGROUNDS, BackgroundSpec, Scenes, choose_donors, inpaint, take_apart, takes_part
+
+
+def evaluate_reliance(
+    model: Model,
+    dataset: MaskedDataset,
+    *,
+    backgrounds: Sequence[str | BackgroundSpec] = tuple(BACKGROUNDS),
+    batch_size: int = 32,
+    device: torch.device | str | None = None,
+    seed: int = 0,
+    labels: Mapping[str, str] | None = None,
+    progress: bool = True,
+) -> Results:
+    """Classify every image as it is and with its background changed; means are accuracies.
+
+    The conditions of Xiao 2020 (see ``sibx.metrics.background`` for exact definitions): ``original``; ``only_fg``;
+    ``no_fg``, ``only_bg_b``, ``only_bg_t``, ``only_bg_i`` (background alone: what is right there is right because of
+    it); ``mixed_same``, ``mixed_rand``, ``mixed_next`` (the object on another image's background). Where both are asked
+    for, ``bg_gap`` is mixed_same - mixed_rand, in [-1, 1]: how much a background of the right class helps; 0 for a
+    classifier that does not look at it.
+
+    Backgrounds come from images of the same data set, one per image and condition, drawn from seed and image name.
+    A module runs in eval mode and is left in the mode it was in; nothing depends on the batch size.
+
+    Args:
+        model: images -> logits (B, K), K the classes of the data set: a module, or any function.
+        dataset: images with masks; images with 3 channels.
+        backgrounds: keys of BACKGROUNDS, or specs of your own; default all.
+        batch_size: images per forward pass.
+        device: where to compute; None = where the model is, for a function the CPU.
+        seed: of the choice of backgrounds.
+        labels: values of the ``model`` and ``training`` columns (default empty).
+        progress: whether to show a progress bar on stderr.
+
+    Returns:
+        Results with one row per image and condition, method ``classifier``: the condition under ``metric``; ``value``
+        1 if the label is predicted there, else 0, NaN where the image takes no part or no background fits it.
+        ``predicted`` and ``confidence`` are those of the image as it is, ``target`` is the label.
+
+    Raises:
+        ValueError: unknown or repeated names, an empty data set, or a model whose output is not (B, K).
+
+    Source: Xiao, Engstrom, Ilyas, Madry, arXiv 2006.09994.
+    """
+    chosen = [b if isinstance(b, BackgroundSpec) else look_up("backgrounds", b, BACKGROUNDS) for b in backgrounds]
+    names = [spec.name for spec in chosen]
+    require(len(set(names)) == len(names), "backgrounds", "name none twice", names)
+    setting = Setting(model, dataset, batch_size, device, seed, labels, progress)
+    donors = _find_donors(dataset, chosen, seed, batch_size)
+
+    def score(batch: MaskedBatch, first: int) -> dict[str, Tensor]:
+        scenes = _take_apart(batch, dataset)
+        rows = slice(first, first + len(batch))
+        values = {}
+        for spec in chosen:
+            picked = donors[spec.donor][rows] if spec.donor else torch.zeros(len(batch), dtype=torch.int64)
+            good = takes_part(scenes, boxed=spec.boxed) & (picked >= 0).to(scenes.pixels.device)
+            values[spec.name] = torch.full((len(batch),), torch.nan, dtype=torch.float64, device=good.device)
+            if good.any():
+                part = Scenes(*(t[good] for t in scenes))
+                lent = _backgrounds(dataset, picked[good.cpu()]).to(part.pixels) if spec.donor else part.pixels
+                composed = dataset.normalization(spec.compose(part, lent))
+                values[spec.name][good] = hits(model, composed, batch.labels[good])
+        if {"mixed_same", "mixed_rand"} <= set(values):
+            values["bg_gap"] = values["mixed_same"] - values["mixed_rand"]
+        return values
+
+    results = setting.run(score, unchanged="original")
+    return replace(results, info=results.info | {"backgrounds": names})
+
+
+def worst_group(results: Results, by: Sequence[str] = CELL) -> pd.DataFrame:
+    """Return, for every cell, the group of images with the lowest mean: worst-group accuracy for a classifier's scores.
+
+    Args:
+        results: with groups, as of ``synthetic`` or of an index file; groups below 0 are none.
+        by: columns that make a cell.
+
+    Returns:
+        One line per cell: group, mean, 95 % bootstrap interval over that group's images, n, undefined images; group -1
+        and NaN where no image has a group and a value. The group is chosen on the same images, so that the mean of the
+        worst of many small groups is, by chance, below that of the group that is worst in truth.
+
+    Raises:
+        ValueError: a name that is not a column, or ``group``.
+
+    Source: Sagawa et al., arXiv 1911.08731 (ICLR 2020).
+    """
+    for name in by:
+        check_choice("by", name, tuple(c for c in results.rows.columns if c != "group"))
+    lines = []
+    for key, cell in results.rows.groupby(list(by), sort=False):
+        means = cell[cell["group"] >= 0].groupby("group")["value"].mean().dropna()
+        group = means.index.to_numpy()[means.argmin()] if len(means) else -1
+        values = cell["value"][(cell["group"] == group) & (group >= 0)]
+        interval = bootstrap_mean(values.to_numpy())
+        lines.append({**dict(zip(by, key, strict=True)), "group": group, **interval._asdict()})
+    return pd.DataFrame(lines)
+
+
+def _take_apart(batch: MaskedBatch, dataset: MaskedDataset) -> Scenes:
+    pixels = dataset.normalization.inverse(batch.images).clamp(0, 1)
+    return take_apart(pixels, batch.masks, batch.undefined)
+
+
+def _find_donors(
+    dataset: MaskedDataset, chosen: Sequence[BackgroundSpec], seed: int, batch_size: int
+) -> dict[str, Tensor]:
+    """For every kind of donor, the index of each image's, (N,): one pass over the data set where any is wanted."""
+    kinds = {spec.donor for spec in chosen if spec.donor is not None}
+    if not kinds:
+        return {}
+    labels, usable, ids = [], [], []
+    for batch in DataLoader(dataset, batch_size, collate_fn=collate):
+        labels.append(batch.labels)
+        usable.append(takes_part(_take_apart(batch, dataset)))
+        ids.extend(batch.ids)
+    pool = torch.cat(labels), torch.cat(usable)
+    return {
+        kind: choose_donors(*pool, kind, image_seeds(ids, seed, kind), len(dataset.classes)) for kind in sorted(kinds)
+    }
+
+
+def _backgrounds(dataset: MaskedDataset, indices: Tensor) -> Tensor:
+    """The images at the indices without their objects, (B, 3, H, W)."""
+    scenes = _take_apart(collate([dataset[i] for i in indices.tolist()]), dataset)
+    return inpaint(scenes.pixels, scenes.holes)

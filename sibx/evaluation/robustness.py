@@ -1,0 +1,118 @@
+"""How a classifier does on adversarial and on corrupted images."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from sibx._checks import check_choice, check_range, require
+from sibx.datasets.base import MaskedBatch, MaskedDataset
+from sibx.evaluation.classifier import Model, Setting, hits, image_seeds
+from sibx.evaluation.results import Results
+from sibx.metrics.robustness import CORRUPTIONS, SEVERITIES, STEPS, corrupt, fgsm, pgd
+
+Attack = Literal["fgsm", "pgd"]
+EPSILONS = (0.5 / 255, 1 / 255, 2 / 255)  # where networks that were not trained against attacks begin to fail
+
+
+def evaluate_robustness(
+    model: Model,
+    dataset: MaskedDataset,
+    *,
+    attacks: Sequence[Attack] = get_args(Attack),
+    epsilons: Sequence[float] = EPSILONS,
+    steps: int = STEPS,
+    corruptions: Sequence[str] = CORRUPTIONS,
+    severities: Sequence[int] = SEVERITIES,
+    batch_size: int = 32,
+    device: torch.device | str | None = None,
+    seed: int = 0,
+    labels: Mapping[str, str] | None = None,
+    progress: bool = True,
+) -> Results:
+    """Classify every image as it is, attacked and corrupted; means are accuracies, higher is better.
+
+    Conditions: ``clean``; ``fgsm_<e>`` and ``pgd_<e>`` for epsilon e / 255 (attacks on this very model, on the true
+    label); ``gaussian_noise_<s>``, ``defocus_blur_<s>``, ``contrast_<s>``, ``jpeg_compression_<s>`` for severity s; and
+    ``corruption_mean``, the mean over corruptions and severities, which unlike the mCE of Hendrycks & Dietterich is
+    not divided by AlexNet's. Definitions are in ``sibx.metrics.robustness``. Masks are not looked at.
+
+    A module runs in eval mode and is left in the mode it was in, its gradients untouched; starts and noise are drawn
+    from seed and image name, so that nothing depends on the batch size.
+
+    Args:
+        model: images -> logits (B, K), K at least 2, differentiable for the attacks: a module, or any function.
+        dataset: images with 3 channels and their normalization.
+        attacks: any of ``fgsm`` and ``pgd``.
+        epsilons: of the attacks, each in [0, 1], in units of pixel values.
+        steps: of PGD.
+        corruptions: any of ``sibx.metrics.robustness.CORRUPTIONS``.
+        severities: each 1 to 5.
+        batch_size: images per forward pass.
+        device: where to compute; None = where the model is, for a function the CPU.
+        seed: of everything random.
+        labels: values of the ``model`` and ``training`` columns (default empty).
+        progress: whether to show a progress bar on stderr.
+
+    Returns:
+        Results with one row per image and condition, method ``classifier``: the condition under ``metric``; ``value``
+        1 if the label is predicted there, else 0 (a share for ``corruption_mean``). ``predicted`` and ``confidence``
+        are those of the clean image, ``target`` is the label.
+
+    Raises:
+        ValueError: unknown or repeated names, numbers out of range, an empty data set, or a model whose output is not
+            (B, K).
+
+    Source: Goodfellow, arXiv 1412.6572; Madry, arXiv 1706.06083; Hendrycks & Dietterich, arXiv 1903.12261.
+    """
+    _check(attacks, epsilons, corruptions, severities)
+    attacked = {_name(a, 255 * epsilon): (a, epsilon) for a in attacks for epsilon in epsilons}
+    corrupted = {_name(c, severity): (c, severity) for c in corruptions for severity in severities}
+
+    def in_pixels(pixels: Tensor) -> Tensor:
+        return model(dataset.normalization(pixels))
+
+    def change(batch: MaskedBatch, pixels: Tensor) -> Iterator[tuple[str, Tensor]]:
+        for name, (attack, epsilon) in attacked.items():
+            if attack == "fgsm":
+                yield name, fgsm(in_pixels, pixels, batch.labels, epsilon)
+            else:
+                seeds = image_seeds(batch.ids, seed, name)
+                yield name, pgd(in_pixels, pixels, batch.labels, epsilon, seeds=seeds, steps=steps)
+        for name, (corruption, severity) in corrupted.items():
+            yield name, corrupt(pixels, corruption, severity, image_seeds(batch.ids, seed, name))
+
+    def score(batch: MaskedBatch, _: int) -> dict[str, Tensor]:
+        pixels = dataset.normalization.inverse(batch.images).clamp(0, 1)
+        values = {name: hits(in_pixels, changed, batch.labels) for name, changed in change(batch, pixels)}
+        if corrupted:
+            values["corruption_mean"] = torch.stack([values[name] for name in corrupted]).mean(0)
+        return values
+
+    setting = Setting(model, dataset, batch_size, device, seed, labels, progress)
+    results = setting.run(score, unchanged="clean")
+    settings = {"attacks": list(attacks), "epsilons": list(epsilons), "steps": steps}
+    settings |= {"corruptions": list(corruptions), "severities": list(severities)}
+    return replace(results, info=results.info | settings)
+
+
+def _name(kind: str, strength: float) -> str:
+    return f"{kind}_{strength:g}"
+
+
+def _check(
+    attacks: Sequence[str], epsilons: Sequence[float], corruptions: Sequence[str], severities: Sequence[int]
+) -> None:
+    for attack in attacks:
+        check_choice("attacks", attack, get_args(Attack))
+    for epsilon in epsilons:
+        check_range("epsilons", epsilon, 0, 1)
+    for corruption in corruptions:
+        check_choice("corruptions", corruption, CORRUPTIONS)
+    for severity in severities:
+        check_range("severities", severity, SEVERITIES[0], SEVERITIES[-1])
+    given = {"attacks": attacks, "epsilons": epsilons, "corruptions": corruptions, "severities": severities}
+    for argument, values in given.items():
+        require(len(set(values)) == len(values), argument, "name none twice", list(values))
