@@ -58,6 +58,7 @@ def test_extremes():
 def test_tolerance_is_relative_to_the_maximum():
     maps = torch.tensor([[[[1.0, 0.5, 0.125, 0.0]]]])
     assert [effective_complexity(maps, t).item() for t in (0, 0.125, 0.49, 0.5)] == [0.75, 0.5, 0.5, 0.25]
+    assert effective_complexity(maps).item() == 0.75
     for tolerance in (-0.1, 1):
         with pytest.raises(ValueError, match=r"`tolerance` must lie in \[0, 1\), but got"):
             effective_complexity(maps, tolerance)

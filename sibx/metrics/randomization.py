@@ -192,8 +192,8 @@ def complexity_rise(
     """Efficient MPRT: relative rise of the heatmap's complexity when all parameters are drawn again, ``(H' - H) / H``.
 
     H is the entropy of the histogram of the map's values (``histogram_entropy``). Range [-1, inf), higher is better:
-    an explanation of a random model should be less ordered; 0 is a map that does not see the parameters. One more
-    explanation per image. Arguments and errors as ``randomization``.
+    an explanation of a random model should be less ordered; 0 is a map that does not see the parameters, -1 one that
+    goes silent, as CAMs of random models often do. One more explanation per image. Errors as ``randomization``.
 
     Args:
         model: as for ``randomization``.
