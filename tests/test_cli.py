@@ -15,7 +15,7 @@ import torch.distributed as dist
 from PIL import Image
 
 from sibx import DATASETS, METHODS, METRICS, Results, TrainConfig
-from sibx.cli import _parse, main
+from sibx.cli import COMMANDS, _parse, main
 from sibx.cli.finetune import OBJECTIVES, build_objective
 from sibx.cli.loading import process_group
 from sibx.cli.options import Parser, add_finetune
@@ -73,8 +73,8 @@ def program(*words):
 def test_program_lists_its_commands_without_torch():
     done = program("--help")
     assert done.returncode == 0
-    for name in ("explain", "finetune", "evaluate", "methods", "metrics", "datasets"):
-        assert f"\n    {name} " in done.stdout
+    for name in COMMANDS:
+        assert f"\n    {name}" in done.stdout
     assert "report" not in done.stdout
     code = "import sys, sibx.cli\ntry: sibx.cli.main(['explain', '-h'])\nfinally: print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -95,7 +95,7 @@ def test_version(capsys):
     assert capsys.readouterr().out.startswith("sibx 0.")
 
 
-@pytest.mark.parametrize("command", ["explain", "finetune", "evaluate", "methods", "metrics", "datasets"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_of_every_command(command, capsys):
     with pytest.raises(SystemExit) as stop:
         run(command, "--help")
@@ -106,7 +106,7 @@ def test_help_of_every_command(command, capsys):
 def test_commands_in_readme_are_understood():
     readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
     lines = readme.partition("## Command line\n\n```\n")[2].partition("```")[0].splitlines()
-    assert [_parse(line.split()[1:]).command for line in lines] == ["explain", "finetune", "evaluate", "methods"]
+    assert [_parse(line.split()[1:]).command for line in lines] == list(COMMANDS)[:6]
 
 
 # Tables
@@ -296,6 +296,38 @@ def test_evaluate(trained, tmp_path, capsys):
     assert capsys.readouterr().out == out
 
 
+# reliance, robustness
+
+
+def test_reliance(trained, tmp_path, capsys):
+    command = ["reliance", "--checkpoint", trained / "model.pt", "--dataset", "synthetic", "--limit", 16]
+    chosen = ["--split", "test-decorrelated", "--backgrounds", "mixed_same", "mixed_rand", "--out", tmp_path]
+    assert run(*command, *chosen) == 0
+    out = capsys.readouterr().out
+    assert [line.split()[1] for line in out.splitlines()[2:6]] == ["original", "mixed_same", "mixed_rand", "bg_gap"]
+    assert "worst group of original: " in out
+    results = Results.load(tmp_path)
+    assert len(results.rows) == 16 * 4
+    assert set(results.rows["training"]) == {"sib"}
+    assert results.info["weights"] == str(trained / "model.pt")
+    assert "`out` must hold no results of an earlier evaluation" in fail(capsys, *command, *chosen)
+    assert "`backgrounds` must be one of only_fg, " in fail(
+        capsys, *command, "--backgrounds", "mixed", "--out", tmp_path / "other"
+    )
+    assert not (tmp_path / "other").exists()
+
+
+def test_robustness(trained, tmp_path, capsys):
+    command = ["robustness", "--checkpoint", trained / "model.pt", "--dataset", "synthetic", "--limit", 4]
+    attacks = ["--attacks", "fgsm", "pgd", "--epsilons", 0.5, "--steps", 1]
+    assert run(*command, *attacks, "--corruptions", "contrast", "--severities", 1, 5, "--out", tmp_path) == 0
+    conditions = ["clean", "fgsm_0.5", "pgd_0.5", "contrast_1", "contrast_5", "corruption_mean"]
+    assert [line.split()[1] for line in capsys.readouterr().out.splitlines()[2:8]] == conditions
+    assert Results.load(tmp_path).info["epsilons"] == [0.5 / 255]
+    assert run(*command, "--attacks", "--corruptions", "--out", tmp_path / "none") == 0
+    assert list(Results.load(tmp_path / "none").rows["metric"].unique()) == ["clean"]
+
+
 # Bad input
 
 
@@ -376,7 +408,7 @@ def test_bad_files_are_one_line(trained, pictures, tmp_path, monkeypatch, capsys
     refused = fail(capsys, *evaluate, "--checkpoint", "model.pt", "--model", "tiny_cnn")
     assert "`dataset` must have the checkpoint's classes" in refused
     weights = ("--model", "mobilenet_v2", "--weights", "weights.pt", "--num-classes", 5, "--target", "label")
-    assert "`num_classes` must be the data set's 8 for --target label" in fail(capsys, *evaluate, *weights)
+    assert "`num_classes` must be the data set's 8, whose labels are asked for" in fail(capsys, *evaluate, *weights)
     assert not Path("x").exists()
 
 

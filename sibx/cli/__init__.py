@@ -1,4 +1,4 @@
-"""The command line: ``sibx explain | finetune | evaluate | methods | metrics | datasets``.
+"""The command line: ``sibx explain | finetune | evaluate | reliance | robustness | methods | metrics | datasets``.
 
 To add a command: one line in COMMANDS, its options in ``options``, and a module with ``run(args) -> exit code``. Only
 the module of the command that was asked for is imported, because torch takes seconds.
@@ -32,6 +32,10 @@ COMMANDS = {
     "explain": Command("explain", "Draw what a classifier looks at over your images", options.add_explain),
     "finetune": Command("finetune", "Fine-tune a classifier with S-IB or a baseline", options.add_finetune, True),
     "evaluate": Command("evaluate", "Score explanations on images with object masks", options.add_evaluate, True),
+    "reliance": Command("classifier", "Score a classifier with the background changed", options.add_reliance, True),
+    "robustness": Command(
+        "classifier", "Score a classifier on attacked and corrupted images", options.add_robustness, True
+    ),
     "methods": Command("tables", "List the attribution methods", options.add_nothing),
     "metrics": Command("tables", "List the metrics", options.add_nothing),
     "datasets": Command("tables", "List the data sets", options.add_nothing),

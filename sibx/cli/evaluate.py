@@ -6,10 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sibx._checks import look_up, require
+from sibx._checks import look_up
 from sibx.attribution import METHODS
-from sibx.cli.loading import Classifier, load_classifier, load_data, process_group
-from sibx.datasets import MaskedDataset
+from sibx.cli.loading import check_classes, load_classifier, load_data, process_group
 from sibx.evaluation import Results, bootstrap_mean, evaluate
 from sibx.metrics import METRICS
 from sibx.report import metric_table, to_markdown
@@ -24,7 +23,7 @@ def run(args: Namespace) -> int:
     with process_group(args.device) as device:
         classifier = load_classifier(args)
         data = load_data(args, args.split, args.image_size or classifier.notes.get("image_size"))
-        _check_classes(args, classifier, data)
+        check_classes(classifier, data, args.num_classes if args.target == "label" else None)
         results = evaluate(
             classifier.model,
             data,
@@ -44,15 +43,6 @@ def run(args: Namespace) -> int:
             print(_summary(results, args.metrics))
             print(f"{Path(args.out) / 'results.csv.gz'}: {len(results.rows)} scores of {len(data)} images")
     return 0
-
-
-def _check_classes(args: Namespace, classifier: Classifier, data: MaskedDataset) -> None:
-    if classifier.classes is not None:
-        same = classifier.classes == data.classes
-        require(same, "dataset", "have the checkpoint's classes", list(data.classes))
-    elif args.target == "label":
-        rule = f"be the data set's {len(data.classes)} for --target label"
-        require(args.num_classes == len(data.classes), "num_classes", rule, args.num_classes)
 
 
 def _summary(results: Results, metrics: list[str]) -> str:

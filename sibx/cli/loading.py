@@ -96,6 +96,21 @@ def load_data(args: Namespace, split: str, image_size: int | None = None) -> Mas
     return InMemoryDataset.load(data, spread(len(data), args.limit))
 
 
+def check_classes(classifier: Classifier, data: MaskedDataset, num_classes: int | None) -> None:
+    """Refuse a classifier whose classes are not the data set's.
+
+    Args:
+        classifier: whose class names have to be the same, where they are known.
+        data: the data set.
+        num_classes: of weights without class names; None where the labels of the data set do not matter.
+    """
+    if classifier.classes is not None:
+        require(classifier.classes == data.classes, "dataset", "have the checkpoint's classes", list(data.classes))
+    elif num_classes is not None:
+        rule = f"be the data set's {len(data.classes)}, whose labels are asked for"
+        require(num_classes == len(data.classes), "num_classes", rule, num_classes)
+
+
 def write_notes(folder: Path, notes: dict[str, Any]) -> None:
     """Write finetune.json."""
     write_atomically(folder / NOTES, (json.dumps(notes, indent=2, default=str) + "\n").encode())

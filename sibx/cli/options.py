@@ -29,6 +29,7 @@ def add_explain(parser: Parser) -> None:
     """Add the options of ``sibx explain``."""
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="picture files")
     _add_trained_model(parser)
+    _add_layer(parser)
     _add_names(parser, "methods", "sib", "gradcam")
     parser.add_argument(
         "--target", default="predicted", help="class to explain: its number, its name, or %(default)s (the default)"
@@ -78,18 +79,33 @@ def add_finetune(parser: Parser) -> None:
 
 def add_evaluate(parser: Parser) -> None:
     """Add the options of ``sibx evaluate``."""
-    _add_trained_model(parser)
-    _add_data(parser, image_size=False)
-    parser.add_argument("--split", default="test", help="of the data set; default %(default)s")
+    _add_scoring(parser)
+    _add_layer(parser)
     _add_names(parser, "methods", "sib", "gradcam", "control_center")
     _add_names(parser, "metrics", "foreground_focus", "background_suppression", "pointing_game")
     choices = ("predicted", "label")
     parser.add_argument("--target", choices=choices, default="predicted", help="class explained; default %(default)s")
-    parser.add_argument("--batch-size", type=int, default=32, help="images per forward pass; default %(default)s")
-    parser.add_argument("--seed", type=int, default=0, help="of everything random; default %(default)s")
     parser.add_argument("--resume", action=BooleanOptionalAction, default=False, help="continue an interrupted run")
-    parser.add_argument("--training", help="value of that column in the results; default the checkpoint's")
-    _add_out(parser, "results.csv.gz, curves.csv.gz and run.json")
+
+
+def add_reliance(parser: Parser) -> None:
+    """Add the options of ``sibx reliance``; what is not given is left to evaluate_reliance."""
+    _add_scoring(parser)
+    parser.add_argument(
+        "--backgrounds", nargs="+", metavar="CONDITION", help="keys of sibx.metrics.BACKGROUNDS; default all"
+    )
+
+
+def add_robustness(parser: Parser) -> None:
+    """Add the options of ``sibx robustness``; what is not given is left to evaluate_robustness."""
+    _add_scoring(parser)
+    parser.add_argument("--attacks", nargs="*", metavar="ATTACK", help="of fgsm and pgd; default both")
+    parser.add_argument(
+        "--epsilons", nargs="+", type=float, help="of the attacks, in gray levels of 255; default 0.5 1 2"
+    )
+    parser.add_argument("--steps", type=int, help="of PGD; default 10")
+    parser.add_argument("--corruptions", nargs="*", metavar="NAME", help="of sibx.metrics.CORRUPTIONS; default all")
+    parser.add_argument("--severities", nargs="+", type=int, help="of the corruptions; default 1 2 3 4 5")
 
 
 def with_config(parser: Parser, words: Sequence[str]) -> list[str]:
@@ -143,8 +159,22 @@ def _add_trained_model(parser: Parser) -> None:
     )
     parser.add_argument("--num-classes", type=int, default=1000, help="of the weights; default %(default)s")
     _add_image_size(parser, "what the model was fine-tuned on, else the data set's, else 224")
-    parser.add_argument("--layer", help="for CAMs: dotted name; default the last feature map")
     _add_device(parser)
+
+
+def _add_layer(parser: Parser) -> None:
+    parser.add_argument("--layer", help="for CAMs: dotted name; default the last feature map")
+
+
+def _add_scoring(parser: Parser) -> None:
+    """What every command takes that scores a trained model on a data set."""
+    _add_trained_model(parser)
+    _add_data(parser, image_size=False)
+    parser.add_argument("--split", default="test", help="of the data set; default %(default)s")
+    parser.add_argument("--batch-size", type=int, default=32, help="images per forward pass; default %(default)s")
+    parser.add_argument("--seed", type=int, default=0, help="of everything random; default %(default)s")
+    parser.add_argument("--training", help="value of that column in the results; default the checkpoint's")
+    _add_out(parser, "results.csv.gz, curves.csv.gz and run.json")
 
 
 def _add_data(parser: Parser, image_size: bool = True) -> None:

@@ -1,0 +1,58 @@
+"""``sibx reliance`` and ``sibx robustness``: accuracy with the background changed, and under attack or corruption."""
+
+from argparse import Namespace
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from sibx._checks import require
+from sibx.cli.loading import check_classes, load_classifier, load_data, pick_device
+from sibx.evaluation import Results, evaluate_reliance, evaluate_robustness, worst_group
+from sibx.report import metric_table, to_markdown
+
+SETTINGS = {
+    "reliance": ("backgrounds",),
+    "robustness": ("attacks", "epsilons", "steps", "corruptions", "severities"),
+}
+
+
+def run(args: Namespace) -> int:
+    """Evaluate, write Results and print a line per condition."""
+    out = Path(args.out)
+    require(not (out / "run.json").exists(), "out", "hold no results of an earlier evaluation", args.out)
+    device, classifier = pick_device(args.device), load_classifier(args)
+    data = load_data(args, args.split, args.image_size or classifier.notes.get("image_size"))
+    check_classes(classifier, data, args.num_classes)
+    evaluate: Any = {"reliance": evaluate_reliance, "robustness": evaluate_robustness}[args.command]
+    results = evaluate(
+        classifier.model,
+        data,
+        **_given(args),
+        batch_size=args.batch_size,
+        device=device,
+        seed=args.seed,
+        labels={"model": classifier.name, "training": args.training or classifier.notes.get("training", "")},
+    )
+    made_from = {"weights": args.checkpoint or args.weights, "image_size": data[0].image.shape[-1]}
+    replace(results, info=results.info | made_from).save(out)
+    print(_summary(results))
+    print(f"{out / 'results.csv.gz'}: {len(results.rows)} scores of {len(data)} images")
+    return 0
+
+
+def _given(args: Namespace) -> dict[str, Any]:
+    """The command's own settings, as far as they were given; epsilons come in gray levels."""
+    given = {name: getattr(args, name) for name in SETTINGS[args.command] if getattr(args, name) is not None}
+    return given | ({"epsilons": [level / 255 for level in given["epsilons"]]} if "epsilons" in given else {})
+
+
+def _summary(results: Results) -> str:
+    """Accuracy under every condition, and that of the worst group on the images as they are."""
+    summary = results.summary()
+    lines = summary.assign(method=summary["metric"], metric="accuracy")
+    text = to_markdown(metric_table(lines, "accuracy", columns="split"), "condition")
+    worst = worst_group(results).iloc[0]
+    if worst["n"]:
+        interval = f"{worst['mean']:.3f} [{worst['low']:.3f}, {worst['high']:.3f}]"
+        text += f"\nworst group of {worst['metric']}: {worst['group']} with {interval} of {worst['n']} images"
+    return f"{text}\n(95 % intervals over images)"
