@@ -31,9 +31,9 @@ def evaluate_reliance(
 
     The conditions of Xiao 2020 (see ``sibx.metrics.background`` for exact definitions): ``original``; ``only_fg``;
     ``no_fg``, ``only_bg_b``, ``only_bg_t``, ``only_bg_i`` (background alone: what is right there beyond chance is right
-    because of it); ``mixed_same``, ``mixed_rand``, ``mixed_next`` (the object on another image's background). Where both
-    are asked for, ``bg_gap`` is mixed_same - mixed_rand, in [-1, 1]: how much a background of the right class helps; 0
-    for a classifier that does not look at it.
+    because of it); ``mixed_same``, ``mixed_rand``, ``mixed_next`` (the object on another image's background). With the
+    first two of these comes ``bg_gap``, mixed_same - mixed_rand, in [-1, 1]: how much a background of the right class
+    helps; 0 for a classifier that does not look at it.
 
     Backgrounds come from images of the same data set, one per image and condition, drawn from seed and image name.
     A module runs in eval mode and is left in the mode it was in; nothing depends on the batch size.
