@@ -177,6 +177,20 @@ class TestFolder:
         assert [s.group for s in (data[0], data[1])] == [3, -1]
         assert FolderDataset(str(tree), "train", image_size=40)[0].undefined.any()
 
+    def test_several_classes_in_an_image(self, tree):
+        rows = [("images/cat/1.jpg", "masks/cat/1.png", "cat", "test"), ("images/cat/1.jpg", "", "mat", "test")]
+        rows += [("images/dog/1.jpg", "masks/dog/1.png", "dog", "test")]
+        table = pd.DataFrame(rows, columns=["image", "mask", "label", "split"])
+        table.to_csv(tree / "index.csv", index=False)
+        data = FolderDataset(str(tree), "test", image_size=40)
+        assert [data[i].id for i in range(3)] == ["images/cat/1.jpg/cat", "images/cat/1.jpg/mat", "images/dog/1.jpg"]
+        assert [bool(data[i].mask.any()) for i in range(3)] == [True, False, True]
+        pd.concat([table, table[1:2]]).to_csv(tree / "index.csv", index=False)
+        with pytest.raises(
+            ValueError, match=r"`root` must list an image once for each label, but got .*1.jpg', 'mat'\)"
+        ):
+            FolderDataset(str(tree), "train")
+
     def test_color_mask(self, tree):
         picture = np.zeros((40, 50, 3), dtype=np.uint8)
         picture[:, :, 2] = 200
@@ -239,6 +253,16 @@ class TestPets:
         (tmp_path / "oxford-iiit-pet").mkdir()
         with pytest.raises(ValueError, match=r"`root` must be a folder laid out as .*trimaps"):
             PetsDataset(str(tmp_path))
+
+    def test_download_is_torchvisions(self, tmp_path, monkeypatch):
+        calls = []
+        monkeypatch.setattr(
+            "torchvision.datasets.oxford_iiit_pet.download_and_extract_archive",
+            lambda url, download_root, md5: calls.append((url.rpartition("/")[2], len(md5))),
+        )
+        with pytest.raises(RuntimeError, match="Dataset not found"):
+            PetsDataset(str(tmp_path / "new"), download=True)
+        assert calls == [("images.tar.gz", 32), ("annotations.tar.gz", 32)]
 
     def test_real(self, shared_data):
         data = build_dataset("oxford-pets", str(shared_data / "oxford-iiit-pet-3"), "test", 96)
@@ -319,7 +343,7 @@ class TestMSRC:
         assert len({s.id for s in samples}) == 389
         for data in splits.values():
             assert len(data.classes) == 13
-            assert {data.classes.index(label) for _, label in data.entries} == set(range(13))
+            assert {row.label for row in data.rows} == set(range(13))
         assert all(s.mask.any() and not (s.mask & s.undefined).any() for s in samples)
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sibx import METHODS, METRICS
+from sibx import DATASETS, METHODS, METRICS
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 
@@ -27,3 +27,9 @@ def test_methods_table():
 @pytest.mark.parametrize("name", METRICS)
 def test_every_metric_is_defined(name):
     assert f"| `{name}` |" in README
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_every_dataset_is_listed(name):
+    (line,) = (line for line in README.splitlines() if line.startswith(f"| `{name}` |"))
+    assert line.endswith(f" {', '.join(DATASETS[name].splits)} |")

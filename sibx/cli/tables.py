@@ -48,8 +48,11 @@ def _metrics() -> Sequence[Sequence[str]]:
 def _datasets() -> Sequence[Sequence[str]]:
     from sibx.datasets import DATASETS
 
-    head = ("name", "title", "pixels", "splits", "reference")
-    return [head] + [(s.name, s.title, str(s.image_size), ", ".join(s.splits), s.reference) for s in DATASETS.values()]
+    head = ("name", "title", "pixels", "splits", "masks", "reference", "licence")
+    return [head] + [
+        (s.name, s.title, str(s.image_size), ", ".join(s.splits), s.masks, s.reference, s.licence)
+        for s in DATASETS.values()
+    ]
 
 
 def _yes(flag: bool) -> str:

@@ -16,27 +16,41 @@ from sibx.datasets.base import (
     spread,
 )
 from sibx.datasets.boxes import draw_boxes
+from sibx.datasets.coco import COCODataset
+from sibx.datasets.cub import CUBDataset
+from sibx.datasets.dogs import StanfordDogsDataset
 from sibx.datasets.folder import FolderDataset
+from sibx.datasets.imagenet_s import ImageNetSDataset
+from sibx.datasets.magnetic_tile import MagneticTileDataset
 from sibx.datasets.mosaic import MosaicDataset
 from sibx.datasets.msrc import MSRCDataset
 from sibx.datasets.pets import PetsDataset
 from sibx.datasets.synthetic import SPLITS, SyntheticDataset
 from sibx.datasets.transforms import IMAGENET, Normalization, augment
+from sibx.datasets.voc import VOCDataset
+from sibx.datasets.waterbirds import WaterbirdsDataset
 
 __all__ = [
     "DATASETS",
     "IMAGENET",
+    "COCODataset",
+    "CUBDataset",
     "DatasetSpec",
     "FolderDataset",
+    "ImageNetSDataset",
     "InMemoryDataset",
     "MSRCDataset",
+    "MagneticTileDataset",
     "MaskedBatch",
     "MaskedDataset",
     "MaskedSample",
     "MosaicDataset",
     "Normalization",
     "PetsDataset",
+    "StanfordDogsDataset",
     "SyntheticDataset",
+    "VOCDataset",
+    "WaterbirdsDataset",
     "augment",
     "build_dataset",
     "collate",
@@ -56,7 +70,9 @@ DATASETS: dict[str, DatasetSpec] = {
         build=_build_synthetic,
         splits=SPLITS,
         image_size=64,
-        reference="generated; textures from the scikit-image wheel (see its data/README.txt)",
+        masks="exact, drawn with the shapes",
+        reference="generated",
+        licence="textures from the scikit-image wheel (see its data/README.txt)",
     ),
     "folder": DatasetSpec(
         name="folder",
@@ -64,7 +80,9 @@ DATASETS: dict[str, DatasetSpec] = {
         build=FolderDataset,
         splits=("train", "val", "test"),
         image_size=224,
+        masks="yours, non-zero = object",
         reference="the user's own",
+        licence="the user's own",
     ),
     "oxford-pets": DatasetSpec(
         name="oxford-pets",
@@ -72,7 +90,9 @@ DATASETS: dict[str, DatasetSpec] = {
         build=PetsDataset,
         splits=("train", "val", "test"),
         image_size=224,
-        reference="Parkhi et al., Cats and Dogs, CVPR 2012; CC BY-SA 4.0",
+        masks="trimaps",
+        reference="Parkhi et al., Cats and Dogs, CVPR 2012",
+        licence="CC BY-SA 4.0",
     ),
     "msrc-v2": DatasetSpec(
         name="msrc-v2",
@@ -80,7 +100,79 @@ DATASETS: dict[str, DatasetSpec] = {
         build=MSRCDataset,
         splits=("train", "val", "test"),
         image_size=224,
-        reference="Winn et al., ICCV 2005; masks: Malisiewicz and Efros, BMVC 2007; Microsoft's, for research use",
+        masks="pixel classes, cleaned by Malisiewicz and Efros",
+        reference="Winn et al., ICCV 2005; masks: Malisiewicz and Efros, BMVC 2007",
+        licence="Microsoft's, for research use",
+    ),
+    "cub200": DatasetSpec(
+        name="cub200",
+        title="CUB-200-2011",
+        build=CUBDataset,
+        splits=("train", "val", "test"),
+        image_size=224,
+        masks="outlines by five annotators, majority",
+        reference="Wah et al., CNS-TR-2011-001, Caltech 2011",
+        licence="photographs from Flickr, for non-commercial research and education",
+    ),
+    "voc2012": DatasetSpec(
+        name="voc2012",
+        title="Pascal VOC 2012",
+        build=VOCDataset,
+        splits=("train", "val", "test"),
+        image_size=224,
+        masks="pixel classes, void undefined; one row per image and class",
+        reference="Everingham et al., IJCV 111, 2015",
+        licence="photographs from Flickr, under its terms of use",
+    ),
+    "stanford-dogs": DatasetSpec(
+        name="stanford-dogs",
+        title="Stanford Dogs",
+        build=StanfordDogsDataset,
+        splits=("train", "val", "test"),
+        image_size=224,
+        masks="boxes, filled",
+        reference="Khosla et al., FGVC at CVPR 2011",
+        licence="ImageNet's, for non-commercial research and education",
+    ),
+    "imagenet-s": DatasetSpec(
+        name="imagenet-s",
+        title="ImageNet-S",
+        build=ImageNetSDataset,
+        splits=("train", "val", "test"),
+        image_size=224,
+        masks="pixel classes, ignored pixels undefined",
+        reference="Gao et al., TPAMI 45, 2023, arXiv 2106.03149",
+        licence="ImageNet's, for non-commercial research and education",
+    ),
+    "coco": DatasetSpec(
+        name="coco",
+        title="COCO 2017",
+        build=COCODataset,
+        splits=("train", "val", "test"),
+        image_size=224,
+        masks="union of a class's instances, crowds undefined; one row per image and class",
+        reference="Lin et al., ECCV 2014, arXiv 1405.0312",
+        licence="annotations CC BY 4.0, photographs from Flickr under their own licences",
+    ),
+    "magnetic-tile": DatasetSpec(
+        name="magnetic-tile",
+        title="Magnetic-tile defects",
+        build=MagneticTileDataset,
+        splits=("train", "val", "test"),
+        image_size=224,
+        masks="pixel masks of the defects; empty for tiles without one",
+        reference="Huang et al., The Visual Computer 36, 2020",
+        licence="none stated; use is welcome, citation asked for",
+    ),
+    "waterbirds": DatasetSpec(
+        name="waterbirds",
+        title="Waterbirds",
+        build=WaterbirdsDataset,
+        splits=("train", "val", "test"),
+        image_size=224,
+        masks="those of CUB-200-2011",
+        reference="Sagawa et al., ICLR 2020, arXiv 1911.08731",
+        licence="that of CUB-200-2011 and Places, for non-commercial research and education",
     ),
 }
 
@@ -99,8 +191,9 @@ def build_dataset(
         root: folder of the data; ignored by ``synthetic``.
         split: one of the spec's splits; ``test`` of ``synthetic`` is ``test-id``.
         image_size: side of the square images in pixels.
-        options: passed to the dataset's class (``rho`` of ``synthetic``, ``boundary`` of ``oxford-pets``, ``void`` of
-            ``msrc-v2``).
+        options: passed to the dataset's class: ``rho`` of ``synthetic``, ``boundary`` of ``oxford-pets``, ``void`` of
+            ``msrc-v2``, ``agreement`` of ``cub200`` and ``waterbirds``, ``min_area`` of ``voc2012`` and ``coco``,
+            ``count`` of ``imagenet-s``; ``download`` where torchvision has the data (``oxford-pets``, ``voc2012``).
 
     Raises:
         ValueError: unknown name or split, or missing data; the message lists the choices or the expected layout.

@@ -136,7 +136,9 @@ class DatasetSpec:
         build: ``(root, split, image_size, **options) -> MaskedDataset``.
         splits: names of the splits it has.
         image_size: default side of the square images in pixels.
-        reference: where the data comes from and under what licence.
+        masks: where the masks come from.
+        reference: what to cite.
+        licence: what the data may be used for.
     """
 
     name: str
@@ -144,7 +146,9 @@ class DatasetSpec:
     build: Callable[..., MaskedDataset]
     splits: tuple[str, ...]
     image_size: int
+    masks: str
     reference: str
+    licence: str
 
 
 def split_indices(split: str, total: int) -> list[int]:

@@ -1,6 +1,7 @@
 """The user's own images and masks, from a folder tree or from an index file."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +39,7 @@ class FolderDataset(MaskedDataset):
     Either ``root/images/<class>/<name>.<ext>`` with ``root/masks/<class>/<name>.png`` (non-zero = object), or
     ``root/index.csv`` with the columns ``image,mask,label`` and optionally ``split,group,undefined``; paths are
     relative to root, an empty ``mask`` cell means that no mask is known. An image without a mask gets an empty one,
-    for which mask scores are undefined.
+    for which mask scores are undefined. An image that shows several classes may be listed once for each.
 
     Args:
         root: the folder.
@@ -47,8 +48,8 @@ class FolderDataset(MaskedDataset):
         image_size: side of the central square in pixels.
 
     Raises:
-        ValueError: no such folder, unknown split, missing columns, a file that is named but absent, a mask whose
-            size is not the image's, or no image in the split.
+        ValueError: no such folder, unknown split, missing columns, a file that is named but absent, an image that is
+            listed twice with one label, a mask whose size is not the image's, or no image in the split.
     """
 
     name = "folder"
@@ -59,6 +60,7 @@ class FolderDataset(MaskedDataset):
         self.root = check_folder("root", root, LAYOUT)
         entries = list(_from_index(self.root) if (self.root / "index.csv").is_file() else _from_tree(self.root))
         self.classes = tuple(sorted({e.label for e in entries}))
+        self._ids = _unique_ids(self.root, entries)
         self.entries = [e for e in entries if split in ("all", e.split)]
         self.split, self.image_size = split, image_size
         require(bool(self.entries), "root", f"hold images of the split {split!r}, laid out as {LAYOUT}", str(root))
@@ -75,7 +77,7 @@ class FolderDataset(MaskedDataset):
             image=self.normalization(resize_and_center_crop(pixels, self.image_size)),
             mask=self._read_mask(entry.mask, pixels),
             label=self.classes.index(entry.label),
-            id=entry.image.relative_to(self.root).as_posix(),
+            id=self._ids[entry],
             group=entry.group,
             undefined=self._read_mask(entry.undefined, pixels),
         )
@@ -118,6 +120,15 @@ def _from_index(root: Path) -> Iterator[_Entry]:
             group=int(row.get("group") or -1),
             undefined=_existing(root, row["undefined"]) if row.get("undefined") else None,
         )
+
+
+def _unique_ids(root: Path, entries: list[_Entry]) -> dict[_Entry, str]:
+    """Return the id of every entry: its image's path, and the label where the image is listed with several."""
+    listed = Counter(entry.image for entry in entries)
+    twice = [pair for pair, count in Counter((e.image, e.label) for e in entries).items() if count > 1]
+    require(not twice, "root", "list an image once for each label", [(str(i), label) for i, label in twice[:3]])
+    names = {entry: entry.image.relative_to(root).as_posix() for entry in entries}
+    return {entry: name if listed[entry.image] == 1 else f"{name}/{entry.label}" for entry, name in names.items()}
 
 
 def _existing(root: Path, name: str) -> Path:

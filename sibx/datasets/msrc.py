@@ -12,12 +12,11 @@ from typing import Literal
 
 import pandas as pd
 import torch
-from PIL import Image
-from torchvision.transforms.v2 import functional as tv
+from torch import Tensor
 
-from sibx._checks import check_choice, check_folder, require
-from sibx.datasets.base import MaskedDataset, MaskedSample, split_indices
-from sibx.datasets.transforms import IMAGENET, resize_and_center_crop, to_pixels
+from sibx._checks import check_choice, check_folder
+from sibx.datasets.base import split_indices
+from sibx.datasets.pictures import PictureDataset, Row, Size, require_files
 
 VOID = 0  # mask value of pixels that nobody labeled
 TABLE, MASK_VALUES = "image_class_labels.csv", "classes.txt"
@@ -28,7 +27,7 @@ LAYOUT = (
 )
 
 
-class MSRCDataset(MaskedDataset):
+class MSRCDataset(PictureDataset):
     """One-label images of MSRC-v2; the mask is every pixel of the image's class.
 
     Args:
@@ -44,7 +43,6 @@ class MSRCDataset(MaskedDataset):
     """
 
     name = "msrc-v2"
-    normalization = IMAGENET
 
     def __init__(
         self,
@@ -57,38 +55,22 @@ class MSRCDataset(MaskedDataset):
         check_choice("split", split, ("train", "val", "test"))
         check_choice("void", void, ("undefined", "background"))
         self.root = check_folder("root", root, LAYOUT)
-        self._require_files(TABLE, MASK_VALUES)
+        require_files(self.root, [TABLE, MASK_VALUES], LAYOUT)
         table = pd.read_csv(self.root / TABLE)
         table = table[table["single_object_subset"] == 1]
+        self.classes = tuple(sorted(set(table["class"])))
         part = table[table["split"] == ("test" if split == "test" else "train")]
         part = part.iloc[split_indices(split, len(part))]
-        self.entries = list(zip(part["image"], part["class"], strict=True))
-        self._require_files(*(f"Images/{image}.jpg" for image, _ in self.entries))
-        self._require_files(*(f"SegmentationClass/{image}.png" for image, _ in self.entries))
+        self.rows = [
+            Row(f"Images/{image}.jpg", f"SegmentationClass/{image}.png", self.classes.index(label), image)
+            for image, label in zip(part["image"], part["class"], strict=True)
+        ]
         self.split, self.image_size, self.void = split, image_size, void
-        self.classes = tuple(sorted(set(table["class"])))
+        self._check_rows(LAYOUT)
         lines = (self.root / MASK_VALUES).read_text(encoding="utf-8").splitlines()
         self.mask_values = {name: int(value) for value, name in map(str.split, lines)}
 
-    def __len__(self) -> int:
-        return len(self.entries)
-
-    def __getitem__(self, index: int) -> MaskedSample:
-        self._check_index(index)
-        image, label = self.entries[index]
-        with Image.open(self.root / "Images" / f"{image}.jpg") as picture:
-            pixels = to_pixels(picture)
-        with Image.open(self.root / "SegmentationClass" / f"{image}.png") as picture:
-            values = resize_and_center_crop(tv.pil_to_tensor(picture), self.image_size, masks=True)
-        return MaskedSample(
-            image=self.normalization(resize_and_center_crop(pixels, self.image_size)),
-            mask=values == self.mask_values[label],
-            label=self.classes.index(label),
-            id=image,
-            group=-1,
-            undefined=values == VOID if self.void == "undefined" else torch.zeros_like(values, dtype=torch.bool),
-        )
-
-    def _require_files(self, *names: str) -> None:
-        for name in names:
-            require((self.root / name).is_file(), "root", f"hold {name}, laid out as {LAYOUT}", str(self.root))
+    def _read_masks(self, row: Row, size: Size) -> tuple[Tensor, Tensor]:
+        values = self._read_values(row.mask, "P", "L")
+        undefined = values == VOID if self.void == "undefined" else torch.zeros_like(values, dtype=torch.bool)
+        return values == self.mask_values[self.classes[row.label]], undefined

@@ -54,6 +54,20 @@ def resize_and_center_crop(pixels: Tensor, size: int, *, masks: bool = False) ->
     return cropped
 
 
+def central_square(pixels: Tensor) -> Tensor:
+    """Cut the largest square out of the middle of (C, H, W): what ``resize_and_center_crop`` keeps, at full size."""
+    side = min(pixels.shape[1:])
+    square: Tensor = tv.center_crop(pixels, [side, side])
+    return square
+
+
+def stretch(pixels: Tensor, size: int, *, masks: bool = False) -> Tensor:
+    """Bring (C, H, W) to (C, size, size), each side scaled on its own, so that nothing is cut off."""
+    mode = InterpolationMode.NEAREST_EXACT if masks else InterpolationMode.BILINEAR
+    resized: Tensor = tv.resize(pixels, [size, size], interpolation=mode, antialias=not masks)
+    return resized
+
+
 def augment(
     images: Tensor, masks: list[Tensor], mode: Augmentation, generator: torch.Generator
 ) -> tuple[Tensor, list[Tensor]]:
