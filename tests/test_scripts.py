@@ -112,6 +112,32 @@ def test_study_from_scratch(tmp_path, train_sib, capsys):
     assert not (tmp_path / "study-scratch" / "seed-0" / "start.pt").exists()
 
 
+def test_adaptive_curves(tmp_path, monkeypatch, capsys):
+    adaptive_curves = script("adaptive_curves", monkeypatch)
+    for name, value in {"SIDE": 32, "FINEST": 28, "FIXED": (14, 28), "TOLERANCES": (0.1, 1e-9)}.items():
+        monkeypatch.setattr(adaptive_curves, name, value)
+    monkeypatch.setattr(adaptive_curves, "build_model", lambda *_: TinyCNN(8))
+    torch.manual_seed(0)
+    for i in range(4):
+        noise = np.random.default_rng(i).integers(0, 255, (40, 50, 3))
+        Image.fromarray(noise.astype(np.uint8)).save(tmp_path / f"{i}.jpg")
+    adaptive_curves.main(tmp_path, "weights", images=4, tolerance=1e-3, out=tmp_path / "out")
+    printed = capsys.readouterr().out
+    curves = torch.load(tmp_path / "out" / "curves.pt")
+    assert [c.shape for c in curves.values()] == [(4, 29)] * 2
+    every, finest = (next(r for r in printed.splitlines() if key in r) for key in ("| 28 equal", "tolerance 1e-09"))
+    assert every.count("29.0, 100.0%") == finest.count("29.0, 100.0%") == 3
+    assert all(r.endswith("| 0.0000 | 0.0000 |") for r in (every, finest))
+    few, points = adaptive_curves.adaptive(curves["deletion"], 0.1)
+    assert (points < 29).all()
+    assert torch.allclose(few, torch.trapezoid(curves["deletion"], dx=1 / 28), atol=0.1)
+
+    # Curves that are there are not recorded again.
+    monkeypatch.setattr(adaptive_curves, "record", lambda *_: pytest.fail("recorded again"))
+    adaptive_curves.main(tmp_path, "weights", tolerance=1e-3, out=tmp_path / "out")
+    assert adaptive_curves.table(curves, 1e-3) in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_train_sib(tmp_path, train_sib, capsys):
     names = ["ce", "sib", "sib-given-shuffled", "sib-self", "sib-shuffled"]

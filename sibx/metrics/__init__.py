@@ -4,6 +4,7 @@ To add a metric: one function in its family's file, and one line in METRICS. ``b
 scores of explanations but images that put a classifier to the test.
 """
 
+from sibx.metrics.adaptive import AdaptiveCurves, adaptive_deletion, adaptive_insertion
 from sibx.metrics.background import BACKGROUNDS, BackgroundSpec
 from sibx.metrics.base import Evidence, MetricSpec
 from sibx.metrics.complexity import effective_complexity, entropy, histogram_entropy, sparseness
@@ -35,12 +36,15 @@ __all__ = [
     "BACKGROUNDS",
     "CORRUPTIONS",
     "METRICS",
+    "AdaptiveCurves",
     "BackgroundSpec",
     "Curves",
     "Evidence",
     "MetricSpec",
     "Perturbations",
     "Randomization",
+    "adaptive_deletion",
+    "adaptive_insertion",
     "aopc",
     "attribution_localization",
     "average_precision",

@@ -88,9 +88,8 @@ class Perturbations:
     def measure(self, *curves: tuple[Kind, Baseline]) -> None:
         """Run what these curves need and nobody asked for yet, in one stream."""
         ends: list[Key] = [CLEAN, *(("end", baseline) for _, baseline in curves)]
-        for _, baseline in curves:
-            if baseline not in self._sources:
-                self._sources[baseline] = make_baseline(self.images, baseline, self.normalization, self.seed)
+        for _, name in curves:
+            self.baseline(name)
         self._measure([*ends, *curves])
 
     def deletion(self, baseline: Baseline = "mean") -> Curves:
@@ -106,13 +105,35 @@ class Perturbations:
         kept = self.insertion(baseline)
         return Curves(1 - kept.fractions.flip(0), kept.probabilities.flip(1), kept.auc)
 
+    def baseline(self, name: Baseline) -> Tensor:
+        """Return the images without information, (B, C, H, W)."""
+        if name not in self._sources:
+            self._sources[name] = make_baseline(self.images, name, self.normalization, self.seed)
+        return self._sources[name]
+
+    @cached_property
+    def order(self) -> Tensor:
+        """Pixels from the most to the least relevant, (B, H W)."""
+        return relevance_order(self.heatmaps, self.seed)
+
+    @cached_property
+    def counts(self) -> list[int]:
+        """How many pixels are changed at every point of a curve, steps + 1 of them."""
+        pixels = self.heatmaps.shape[2:].numel()
+        counts: list[int] = torch.linspace(0, pixels, self.steps + 1, dtype=torch.float64).round().long().tolist()
+        return counts
+
+    @cached_property
+    def defined(self) -> Tensor:
+        """Whether the heatmap orders the pixels: finite, and not zero everywhere; (B,) bool."""
+        flat = self.heatmaps.flatten(1)
+        return (flat.isfinite().all(1) & (flat > 0).any(1)).cpu()
+
     def _curves(self, curve: tuple[Kind, Baseline], start: Key, end: Key) -> Curves:
         self.measure(curve)
         probabilities = torch.cat([self._measured[key] for key in (start, curve, end)], 1).cpu()
-        fractions = torch.tensor(self._counts, dtype=torch.float64) / self._counts[-1]
-        flat = self.heatmaps.flatten(1)
-        good = (flat.isfinite().all(1) & (flat > 0).any(1)).cpu()
-        auc = torch.trapezoid(probabilities, fractions).masked_fill(~good, torch.nan)
+        fractions = torch.tensor(self.counts, dtype=torch.float64) / self.counts[-1]
+        auc = torch.trapezoid(probabilities, fractions).masked_fill(~self.defined, torch.nan)
         return Curves(fractions, probabilities, auc)
 
     def _measure(self, keys: list[Key]) -> None:
@@ -135,18 +156,8 @@ class Perturbations:
             yield from source
         else:
             start, end = (self.images, source) if kind == "deletion" else (source, self.images)
-            for first, last, order in zip(start, end, self._order, strict=True):
-                yield from replace(first, last, order, self._counts[1:-1])
-
-    @cached_property
-    def _order(self) -> Tensor:
-        return relevance_order(self.heatmaps, self.seed)
-
-    @cached_property
-    def _counts(self) -> list[int]:
-        pixels = self.heatmaps.shape[2:].numel()
-        counts: list[int] = torch.linspace(0, pixels, self.steps + 1, dtype=torch.float64).round().long().tolist()
-        return counts
+            for first, last, order in zip(start, end, self.order, strict=True):
+                yield from replace(first, last, order, self.counts[1:-1])
 
 
 def deletion(

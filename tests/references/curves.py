@@ -1,5 +1,7 @@
 """Perturbation curves and their scores, pixel by pixel from their papers."""
 
+from itertools import pairwise
+
 import numpy as np
 
 
@@ -43,3 +45,32 @@ def aopc(probabilities):
     for p in probabilities:
         total += probabilities[0] - p
     return total / len(probabilities)
+
+
+def bridge_variance(roughness, length, steps):
+    """Variance of the area of a Brownian bridge that is measured at steps - 1 inner points, from its covariance."""
+    total = 0.0
+    for i in range(1, steps):
+        for j in range(1, steps):
+            s, t = min(i, j) / steps, max(i, j) / steps
+            total += roughness * length * s * (1 - t)
+    return total * (length / steps) ** 2
+
+
+def adaptive(probability, steps, tolerance):
+    """Halve the interval whose trapezoid is the least certain until the area is certain: positions and values."""
+    known = {round(steps * i / min(7, steps)): None for i in range(min(7, steps) + 1)}
+    while True:
+        known = {i: probability(i) if known[i] is None else known[i] for i in sorted(known)}
+        places = list(known)
+        lengths = [(b - a) / steps for a, b in pairwise(places)]
+        rough = [(known[b] - known[a]) ** 2 * steps / (b - a) for a, b in pairwise(places)]
+        variances = []
+        for i, h in enumerate(lengths):
+            left, right = rough[max(i - 1, 0)], rough[min(i + 1, len(rough) - 1)]
+            roughness = rough[i] + 0.3 * (left + right) / 2
+            variances.append(bridge_variance(roughness, h, places[i + 1] - places[i]))
+        if 1.96 * np.sqrt(sum(variances)) <= tolerance:
+            return places, list(known.values())
+        worst = int(np.argmax(variances))
+        known[(places[worst] + places[worst + 1]) // 2] = None
