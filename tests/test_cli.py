@@ -242,11 +242,13 @@ def test_objectives(name):
         assert changed.mask == objective.mask
 
 
-def train_in_a_group(rank, port, folder):
-    os.environ |= {"WORLD_SIZE": "2", "RANK": f"{rank}", "LOCAL_RANK": f"{rank}"}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": f"{port}"}
+def train_in_a_group(rank, ports, folder):
+    os.environ |= {"WORLD_SIZE": "2", "RANK": f"{rank}", "LOCAL_RANK": f"{rank}", "MASTER_ADDR": "127.0.0.1"}
     with (folder / f"{rank}.txt").open("w") as sys.stdout:
+        os.environ["MASTER_PORT"] = f"{ports[0]}"
         assert run(*TRAIN, "--epochs", 1, "--optimizer", "sgd", "--out", folder / "group") == 0
+        # Another port for the second group: a rank might still find the store of the first one, and wait for ever.
+        os.environ["MASTER_PORT"] = f"{ports[1]}"
         checkpoint = folder / "group" / "model.pt"
         options = ["--dataset", "synthetic", "--limit", 8, "--split", "test-id", "--batch-size", 2]
         assert run("evaluate", "--checkpoint", checkpoint, *options, "--out", folder / "scores") == 0
@@ -256,10 +258,10 @@ def train_in_a_group(rank, port, folder):
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_two_processes(tmp_path):
     """As torchrun starts them; forked, because the imports take longest."""
-    store = dist.TCPStore("127.0.0.1", 0, is_master=True)  # finds a free port
-    port = store.port
-    del store
-    torch.multiprocessing.start_processes(train_in_a_group, (port, tmp_path), nprocs=2, start_method="fork")
+    stores = [dist.TCPStore("127.0.0.1", 0, is_master=True) for _ in range(2)]  # find free ports
+    ports = [store.port for store in stores]
+    del stores
+    torch.multiprocessing.start_processes(train_in_a_group, (ports, tmp_path), nprocs=2, start_method="fork")
     assert run(*TRAIN, "--epochs", 1, "--optimizer", "sgd", "--out", tmp_path / "alone") == 0
     models = [torch.load(tmp_path / name / "model.pt", weights_only=True)["state"] for name in ("group", "alone")]
     assert all(torch.allclose(models[0][k], models[1][k], atol=1e-5) for k in models[0])
