@@ -30,7 +30,8 @@ class COCODataset(PictureDataset):
 
     A class is shown if one of its instances reaches into the central square: what lies outside is cut off. Crowds of
     the row's class, which nobody outlined one by one, are undefined where no instance lies over them; a class that is
-    there as a crowd only makes no row.
+    there as a crowd only makes no row. What has a few pixels only can vanish when the square is made smaller, and has
+    no scores then; ``min_area`` leaves it out.
 
     Args:
         root: folder that holds ``train2017``, ``val2017`` and ``annotations``.

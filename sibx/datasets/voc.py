@@ -32,6 +32,8 @@ class VOCDataset(PictureDataset):
     """One row per photograph and class that it shows; the mask is every pixel of that class, void is undefined.
 
     A class is shown if it has a pixel in the central square: what lies outside is cut off, and no model can see it.
+    What has a few pixels only can vanish when the square is made smaller, and has no scores then; ``min_area`` leaves
+    it out.
 
     Args:
         root: folder that holds ``VOCdevkit``, as torchvision lays it out.
