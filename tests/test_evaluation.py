@@ -104,6 +104,13 @@ class TestEvaluate:
         assert torch.equal(signed.attributions.clamp(min=0), signed.heatmaps)
         assert seen[True].heatmaps.shape == signed.attributions.shape
 
+    @pytest.mark.parametrize("score", [lambda e: e.masks.double(), lambda e: [0.5] * len(e.masks)])
+    def test_metrics_return_a_score_per_image(self, score, net, shapes):
+        metric = MetricSpec("odd", "Odd", score, True, (0, 1), "", True, False, "")
+        message = r"`metrics\['odd'\]` must return a tensor of shape \(2,\), one score per image, but got"
+        with pytest.raises(ValueError, match=message):
+            evaluate(net, InMemoryDataset.load(shapes, [0, 1]), methods=["saliency"], metrics=[metric])
+
     def test_functions_as_methods(self, net, shapes):
         few = InMemoryDataset.load(shapes, range(3))
         methods = {"mine": blob, "again": METHODS["sib"], "saliency": "saliency"}

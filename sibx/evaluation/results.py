@@ -118,7 +118,8 @@ class Results:
         """Return the paired difference between two trainings, image by image, one line per cell.
 
         Beside the mean difference with its 95 % bootstrap interval: ``p_value`` of Wilcoxon's signed-rank test, and
-        ``p_holm``, the same corrected by Holm over all methods and metrics of a data set, split and model.
+        ``p_holm``, the same corrected by Holm over all methods and metrics of a data set, split and model. With
+        several seeds every image counts once for each; what new seeds would give is asked by ``mean_over_seeds``.
 
         Args:
             training: value of the ``training`` column whose gain is asked for.

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from sibx._checks import check_logits
+from sibx._checks import check_logits, require
 from sibx.attribution import Explainers, Method, MethodSpec, to_heatmap
 from sibx.attribution.base import image_size
 from sibx.attribution.many import attribute
@@ -17,7 +17,7 @@ from sibx.datasets.base import MaskedBatch
 from sibx.evaluation.methods import FromFunction, HeatmapFunction
 from sibx.evaluation.request import Request, Target
 from sibx.evaluation.tables import COLUMNS, CURVE_COLUMNS
-from sibx.metrics import Evidence
+from sibx.metrics import Evidence, MetricSpec
 
 Scores = dict[tuple[str, str], npt.NDArray[np.float64]]  # (method, metric) -> (B,)
 
@@ -36,7 +36,7 @@ def score_batch(request: Request, explainers: Explainers, batch: MaskedBatch) ->
     for spec, attributions in explainers.explain(batch.images, targets):
         evidence = _evidence(request, spec, attributions, explainers, batch, targets)
         for metric in request.metrics:
-            scores[spec.name, metric.name] = metric.score(evidence).cpu().numpy()
+            scores[spec.name, metric.name] = _values(metric, evidence)
         curves.extend(_curve_points(images.assign(method=spec.name), evidence))
     return to_rows(images, scores), _by_image(curves)
 
@@ -70,6 +70,14 @@ def _evidence(
 
 def _explain_with(explainers: Explainers, spec: MethodSpec, model: nn.Module) -> HeatmapFunction:
     return partial(heatmaps_of, spec, explainers.rebuild(spec, model))
+
+
+def _values(metric: MetricSpec, evidence: Evidence) -> npt.NDArray[np.float64]:
+    scores = metric.score(evidence)
+    expected = (len(evidence.images),)
+    good = isinstance(scores, Tensor) and tuple(scores.shape) == expected
+    require(good, f"metrics[{metric.name!r}]", f"return a tensor of shape {expected}, one score per image", scores)
+    return scores.detach().cpu().double().numpy()
 
 
 def describe_images(model: Callable[[Tensor], Tensor], batch: MaskedBatch, target: Target) -> pd.DataFrame:

@@ -97,7 +97,7 @@ class InFolder:
     def add(self, number: int, rows: pd.DataFrame, curves: pd.DataFrame) -> None:
         """Write one batch."""
         content = {"format": FORMAT, "identity": self.identity, "rows": to_csv(rows), "curves": to_csv(curves)}
-        write_atomically(self._path(number), gzip.compress(json.dumps(content).encode(), mtime=0))
+        write_atomically(self._path(number), gzip.compress(json.dumps(content).encode(), compresslevel=1))
 
     def finish(self, info: dict[str, Any]) -> Results:
         """Join the batches, unless that was done before, and open the results; their tables are not read yet."""
@@ -123,7 +123,7 @@ class InFolder:
             content = _read(path)
         except Exception as error:  # whatever a damaged or foreign file makes of gzip and json
             problem = f"{type(error).__name__}: {error}"
-            warnings.warn(f"{str(path)!r} cannot be read and is computed again ({problem})", stacklevel=6)
+            warnings.warn(f"{str(path)!r} cannot be read and is computed again ({problem})", stacklevel=7)
             return False
         check_identity(self.identity, content["identity"], f"the results in {str(path)!r}")
         return True

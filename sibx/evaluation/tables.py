@@ -27,6 +27,7 @@ COLUMNS = (
 )
 CURVE_COLUMNS = ("dataset", "split", "image_id", "model", "training", "seed", "method", "curve", "x", "y")
 ROWS_FILE, CURVES_FILE, INFO_FILE = "results.csv.gz", "curves.csv.gz", "run.json"
+LEVEL = 6  # of the compression: half the time of level 9, seven percent more bytes
 TEXTS = ("dataset", "split", "image_id", "model", "training", "method", "metric", "curve")
 
 
@@ -40,7 +41,7 @@ def write_table(path: Path, columns: Iterable[str], blocks: Iterable[str]) -> No
 
     Nothing of the time, the process or the file's name gets into its bytes.
     """
-    with atomic_file(path) as file, gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed:
+    with atomic_file(path) as file, gzip.GzipFile("", "wb", LEVEL, file, mtime=0) as packed:
         packed.write((",".join(columns) + "\n").encode())
         for block in blocks:
             packed.write(block.encode())
