@@ -8,15 +8,24 @@ from sibx.evaluation.robustness import evaluate_robustness
 from sibx.evaluation.runner import evaluate
 from sibx.evaluation.scoring import heatmaps_of
 from sibx.evaluation.significance import SignedRank, holm, wilcoxon_signed_rank
-from sibx.evaluation.statistics import Interval, bootstrap_difference, bootstrap_mean, mean_over_seeds
+from sibx.evaluation.statistics import (
+    Band,
+    Interval,
+    bootstrap_band,
+    bootstrap_difference,
+    bootstrap_mean,
+    mean_over_seeds,
+)
 from sibx.evaluation.strata import size_of
 
 __all__ = [
     "CELL",
+    "Band",
     "Interval",
     "Ranking",
     "Results",
     "SignedRank",
+    "bootstrap_band",
     "bootstrap_difference",
     "bootstrap_mean",
     "evaluate",

@@ -7,11 +7,12 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import Normal, Stroke
 from torch import Tensor
 
 from sibx._checks import check_heatmaps, check_images, check_masks, check_same_batch, require
+from sibx.report.style import SEQUENTIAL
 
-COLORMAP = "inferno"
 CLIP = 0.995  # a map is drawn from 0 to this quantile of itself, so that one hot pixel does not blank the rest
 CELL_INCHES = 1.35
 
@@ -42,16 +43,11 @@ def montage(
     Raises:
         ValueError: a wrong shape or dtype.
     """
-    check_images(pixels, "pixels")
-    check_masks(masks, pixels)
-    for title, maps in heatmaps.items():
-        check_heatmaps(maps, f"heatmaps[{title!r}]")
-        check_same_batch(pixels, heatmaps=maps)
-    require(row_titles is None or len(row_titles) == len(pixels), "row_titles", "have one per image", row_titles)
+    check_cells(pixels, masks, "heatmaps", heatmaps, row_titles)
     columns = 1 + len(heatmaps)
     figure = Figure(figsize=(CELL_INCHES * columns, CELL_INCHES * len(pixels) + 0.5), layout="constrained")
     axes = figure.subplots(len(pixels), columns, squeeze=False)
-    for row, (picture, mask) in enumerate(zip(_to_numpy(pixels), masks[:, 0].cpu().numpy(), strict=True)):
+    for row, (picture, mask) in enumerate(zip(to_numpy(pixels), masks[:, 0].cpu().numpy(), strict=True)):
         draw_overlay(axes[row, 0], picture, mask)
         if row_titles is not None:
             axes[row, 0].set_ylabel(row_titles[row], fontsize=7)
@@ -72,18 +68,24 @@ def draw_overlay(
     opacity: float = 0.6,
 ) -> None:
     """Draw one picture (H, W, 3) in [0, 1] with a heatmap (H, W) over it and the contour of a mask (H, W) bool."""
-    axes.set_xticks([])
-    axes.set_yticks([])
+    hide_ticks(axes)
     shown = picture if heatmap is None else picture.mean(2, keepdims=True).repeat(3, 2)
     axes.imshow(shown, vmin=0, vmax=1)
     if heatmap is not None:
         top = np.quantile(heatmap, CLIP) if np.isfinite(heatmap).all() else 0.0
         if top > 0 or (np.isfinite(heatmap).all() and heatmap.max() > 0):
-            axes.imshow(heatmap, cmap=COLORMAP, vmin=0, vmax=top or heatmap.max(), alpha=opacity)
+            axes.imshow(heatmap, cmap=SEQUENTIAL, vmin=0, vmax=top or heatmap.max(), alpha=opacity)
         else:
             axes.text(0.5, 0.5, "undefined", ha="center", va="center", transform=axes.transAxes, fontsize=7)
+    draw_contours(axes, mask)
+
+
+def draw_contours(axes: Axes, mask: np.ndarray) -> None:
+    """Draw the outlines of a mask (H, W) bool: white on black, which is seen on every color."""
     for x, y in contours(mask):
-        axes.plot(x, y, color="cyan", linewidth=0.8)
+        axes.plot(
+            x, y, color="white", linewidth=0.8, path_effects=[Stroke(linewidth=1.8, foreground="black"), Normal()]
+        )
 
 
 def contours(mask: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -93,5 +95,26 @@ def contours(mask: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     return [(line[:, 0], line[:, 1]) for line in closed]
 
 
-def _to_numpy(pixels: Tensor) -> np.ndarray:
+def check_cells(
+    pixels: Tensor, masks: Tensor, argument: str, columns: Mapping[str, Tensor], row_titles: Sequence[str] | None
+) -> None:
+    """Require pixels, masks, columns of maps and titles that make a table of pictures."""
+    check_images(pixels, "pixels")
+    check_masks(masks, pixels)
+    for title, column in columns.items():
+        check_heatmaps(column, f"{argument}[{title!r}]")
+        check_same_batch(pixels, **{argument: column})
+    require(row_titles is None or len(row_titles) == len(pixels), "row_titles", "have one per image", row_titles)
+
+
+def hide_ticks(axes: Axes) -> None:
+    """Leave an image without ticks, grid and frame."""
+    axes.grid(False)
+    axes.spines[:].set_visible(False)
+    axes.set_xticks([])
+    axes.set_yticks([])
+
+
+def to_numpy(pixels: Tensor) -> np.ndarray:
+    """Return pixels (B, 3, H, W) as pictures (B, H, W, 3) in [0, 1]."""
     return pixels.detach().float().clamp(0, 1).permute(0, 2, 3, 1).contiguous().to(torch.device("cpu")).numpy()
