@@ -90,6 +90,15 @@ def check_explained(heatmaps: object, images: Tensor, argument: str = "explain")
     return heatmaps.detach()
 
 
+def check_case(images: Tensor, heatmaps: Tensor, targets: Tensor) -> None:
+    """Require images, and for each of them a heatmap of its size and a target."""
+    check_images(images)
+    check_heatmaps(heatmaps)
+    check_same_batch(images, heatmaps=heatmaps, targets=targets)
+    size = tuple(images.shape[2:])
+    require(tuple(heatmaps.shape[2:]) == size, "heatmaps", f"be of size {size}", heatmaps)
+
+
 def check_range(argument: str, value: float, low: float, high: float = float("inf")) -> None:
     """Require ``low <= value <= high``."""
     bound = f"lie in [{low:g}, {high:g}]" if high != float("inf") else f"be at least {low:g}"

@@ -4,6 +4,7 @@ The numbers B1, B2, ... are those of the list of bugs that the tests are about; 
 version and what it gives. Where the peer is installed (extra ``reference``) a second test shows its value.
 """
 
+from contextlib import nullcontext
 from importlib import metadata
 
 import numpy as np
@@ -15,7 +16,16 @@ from sibx import GradCAM, Results
 from sibx.attribution import GradCAMPlusPlus
 from sibx.datasets.baselines import make_baseline
 from sibx.evaluation.tables import COLUMNS
-from sibx.metrics import METRICS, attribution_localization, deletion, insertion, pointing_game, sparseness
+from sibx.metrics import (
+    METRICS,
+    attribution_localization,
+    average_drop,
+    confidence,
+    deletion,
+    insertion,
+    pointing_game,
+    sparseness,
+)
 from sibx.models import record
 from tests.references import cams
 
@@ -238,3 +248,43 @@ class TestPerturbation:
         image, frames, _ = self.frames(deletion, torch.ones(1, 1, 8, 8), 64)
         step = (frames == image).all(1).sum(0).flatten()
         assert abs(np.corrcoef(step, np.arange(64))[0, 1]) < 0.2
+
+
+class TestConfidence:
+    """An image of ones; the probability of class 0 is .2, and .1 when half of the image is masked."""
+
+    IMAGES, TARGETS = torch.ones(1, 3, 4, 4), torch.tensor([0])
+    HEATMAPS = torch.zeros(1, 1, 4, 4)
+    HEATMAPS[..., :2] = 1
+
+    class Sure(torch.nn.Module):
+        def forward(self, images):
+            p = torch.where(images.mean((1, 2, 3)) > 0.9, 0.2, 0.1)
+            return torch.stack([p, 1 - p], 1).log()
+
+    def test_a_drop_is_a_share_of_the_confidence(self):
+        """B12, grad-cam 1.5.7: DropInConfidence is not divided by the confidence, and gives .1."""
+        found = confidence(self.Sure(), self.IMAGES, self.HEATMAPS, self.TARGETS)
+        assert average_drop(found).item() == pytest.approx(0.5)
+        peer = installed("pytorch_grad_cam.metrics.cam_mult_image", "grad-cam", "1.5.7")
+        theirs = peer.DropInConfidence()(
+            self.IMAGES, self.HEATMAPS[:, 0].numpy(), [lambda y: y.softmax(0)[0]], self.Sure()
+        )
+        assert theirs.item() == pytest.approx(0.1)
+
+    def test_probabilities_not_logits(self):
+        """B16, torchcam 0.5.0: on logits, the default, a logit below 0 that falls further is a negative drop."""
+        found = confidence(self.Sure(), self.IMAGES, self.HEATMAPS, self.TARGETS)
+        assert average_drop(found).item() == pytest.approx(0.5)
+        peer = installed("torchcam.metrics", "torchcam", "0.5.0")
+
+        class Extractor:
+            model, fuse_cams, _hooks_off = self.Sure(), staticmethod(lambda cams: cams[0]), nullcontext
+
+            def __call__(extractor, *_):  # noqa: N805
+                return [self.HEATMAPS[:, 0]]
+
+        theirs = peer.ClassificationMetric(Extractor())
+        theirs.update(self.IMAGES, 0)
+        assert theirs.summary()["avg_drop"] == pytest.approx((np.log(0.2) - np.log(0.1)) / np.log(0.2))
+        assert theirs.summary()["avg_drop"] < 0

@@ -8,8 +8,19 @@ from sibx.metrics.adaptive import AdaptiveCurves, adaptive_deletion, adaptive_in
 from sibx.metrics.background import BACKGROUNDS, BackgroundSpec
 from sibx.metrics.base import Evidence, MetricSpec
 from sibx.metrics.complexity import effective_complexity, entropy, histogram_entropy, sparseness
+from sibx.metrics.confidence import (
+    Confidence,
+    adcc,
+    average_drop,
+    average_gain,
+    coherency,
+    confidence,
+    increase_in_confidence,
+    masked_probability,
+)
 from sibx.metrics.curve_metrics import CURVE_METRICS
 from sibx.metrics.curve_scores import aopc, insertion_minus_deletion, normalized_deletion, normalized_insertion, srg
+from sibx.metrics.faithfulness_metrics import FAITHFULNESS_METRICS
 from sibx.metrics.localization import (
     attribution_localization,
     background_suppression,
@@ -38,6 +49,7 @@ __all__ = [
     "METRICS",
     "AdaptiveCurves",
     "BackgroundSpec",
+    "Confidence",
     "Curves",
     "Evidence",
     "MetricSpec",
@@ -45,12 +57,17 @@ __all__ = [
     "Randomization",
     "adaptive_deletion",
     "adaptive_insertion",
+    "adcc",
     "aopc",
     "attribution_localization",
+    "average_drop",
+    "average_gain",
     "average_precision",
     "background_suppression",
     "best_iou",
+    "coherency",
     "complexity_rise",
+    "confidence",
     "corrupt",
     "deletion",
     "effective_complexity",
@@ -60,10 +77,12 @@ __all__ = [
     "foreground_focus",
     "foreground_lift",
     "histogram_entropy",
+    "increase_in_confidence",
     "insertion",
     "insertion_minus_deletion",
     "iou",
     "lerf",
+    "masked_probability",
     "normalized_deletion",
     "normalized_insertion",
     "pgd",
@@ -193,6 +212,7 @@ METRICS: dict[str, MetricSpec] = {
         reference="Fawcett 2006",
     ),
     **CURVE_METRICS,
+    **FAITHFULNESS_METRICS,
     "sparseness": MetricSpec(
         name="sparseness",
         title="Sparseness",

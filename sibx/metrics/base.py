@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sibx.datasets.transforms import Normalization
+from sibx.metrics.confidence import Confidence, masked_probability
 from sibx.metrics.perturbation import Perturbations
 
 Explain = Callable[[Tensor, Tensor], Tensor]  # (images (B, C, H, W), targets (B,)) -> heatmaps (B, 1, H, W), at least 0
@@ -67,6 +68,22 @@ class Evidence:
     def clean_probability(self) -> Tensor:
         """Probability of the target on the images as they are, (B,) float64; the end point of every curve."""
         return self.perturbations.clean_probability
+
+    @cached_property
+    def confidence(self) -> Confidence:
+        """The clean probability, and what is left of it when the images are seen through their heatmaps."""
+        seen = masked_probability(self.model, self.images, self.heatmaps, self.targets, batch_size=self.batch_size)
+        return Confidence(self.clean_probability, seen)
+
+    def explained_again(self) -> Explain:
+        """The function ``explain``.
+
+        Raises:
+            ValueError: it was not given.
+        """
+        if self.explain is None:
+            raise ValueError("`explain` must be given for a metric that explains again, but got None.")
+        return self.explain
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,12 @@ def relevance_order(heatmaps: Tensor, seed: int = 0) -> Tensor:
     return order
 
 
+def orders_pixels(heatmaps: Tensor) -> Tensor:
+    """Whether a heatmap says anything: finite, and not zero everywhere; (B,) bool."""
+    flat = heatmaps.detach().flatten(1)
+    return flat.isfinite().all(1) & (flat > 0).any(1)
+
+
 def replace(start: Tensor, end: Tensor, order: Tensor, counts: Sequence[int]) -> Iterator[Tensor]:
     """Replace pixels of one image by those of another, step by step.
 

@@ -9,10 +9,10 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from sibx._checks import check_heatmaps, check_images, check_range, check_same_batch, require
+from sibx._checks import check_case, check_range
 from sibx.datasets.baselines import Baseline, make_baseline
 from sibx.datasets.transforms import Normalization
-from sibx.metrics.frames import relevance_order, replace, run
+from sibx.metrics.frames import orders_pixels, relevance_order, replace, run
 
 STEPS = 28
 Kind = Literal["deletion", "insertion"]
@@ -70,12 +70,8 @@ class Perturbations:
     _sources: dict[Source, Tensor] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        check_images(self.images)
-        check_heatmaps(self.heatmaps)
-        check_same_batch(self.images, heatmaps=self.heatmaps, targets=self.targets)
-        size = self.images.shape[2:]
-        require(self.heatmaps.shape[2:] == size, "heatmaps", f"be of size {tuple(size)}", self.heatmaps)
-        check_range("steps", self.steps, 1, size.numel())
+        check_case(self.images, self.heatmaps, self.targets)
+        check_range("steps", self.steps, 1, self.images.shape[2:].numel())
         check_range("batch_size", self.batch_size, 1)
         self._sources["clean"] = self.images
 
@@ -125,9 +121,8 @@ class Perturbations:
 
     @cached_property
     def defined(self) -> Tensor:
-        """Whether the heatmap orders the pixels: finite, and not zero everywhere; (B,) bool."""
-        flat = self.heatmaps.flatten(1)
-        return (flat.isfinite().all(1) & (flat > 0).any(1)).cpu()
+        """Whether the heatmap orders the pixels, (B,) bool."""
+        return orders_pixels(self.heatmaps).cpu()
 
     def _curves(self, curve: tuple[Kind, Baseline], start: Key, end: Key) -> Curves:
         self.measure(curve)

@@ -7,10 +7,10 @@ from torch import Tensor
 
 from sibx._checks import check_labels, check_logits, check_range, check_same_batch
 
+Model = Callable[[Tensor], Tensor]  # images (B, C, H, W) -> logits (B, K)
 
-def probability(
-    model: Callable[[Tensor], Tensor], images: Tensor, targets: Tensor, batch_size: int | None = None
-) -> Tensor:
+
+def probability(model: Model, images: Tensor, targets: Tensor, batch_size: int | None = None) -> Tensor:
     """Softmax probability of the target, (B,) float64 on the device of the logits, without a gradient.
 
     Args:
@@ -30,7 +30,7 @@ def probability(
     return torch.cat(parts).clone()  # outside inference_mode: what users get are ordinary tensors
 
 
-def _of_pass(model: Callable[[Tensor], Tensor], images: Tensor, targets: Tensor) -> Tensor:
+def _of_pass(model: Model, images: Tensor, targets: Tensor) -> Tensor:
     logits = model(images)
     check_logits(logits, len(images))
     check_labels(targets, logits, "targets")

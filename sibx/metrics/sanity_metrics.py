@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from sibx._checks import require
 from sibx.metrics.base import Evidence, Explain, MetricSpec
 from sibx.metrics.random_logit import random_logit
 from sibx.metrics.randomization import complexity_rise, randomization
@@ -34,9 +33,7 @@ def _rebuildable(e: Evidence) -> tuple[nn.Module, Callable[[nn.Module], Explain]
 
 
 def _other_class(e: Evidence) -> Tensor:
-    require(e.explain is not None, "explain", "be given for a metric that explains another class", e.explain)
-    assert e.explain is not None
-    return random_logit(e.model, e.explain, e.images, e.heatmaps, e.targets, seed=e.seed)
+    return random_logit(e.model, e.explained_again(), e.images, e.heatmaps, e.targets, seed=e.seed)
 
 
 SANITY_METRICS: dict[str, MetricSpec] = {

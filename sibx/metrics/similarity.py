@@ -75,6 +75,19 @@ def ssim(heatmaps: Tensor, others: Tensor) -> Tensor:
     return (luminance * structure).mean((1, 2, 3)).masked_fill(~good, torch.nan)
 
 
+def pearson(first: Tensor, second: Tensor) -> Tensor:
+    """Pearson's correlation of the rows of two tensors (B, n), (B,) float64; NaN where a row is constant or not finite.
+
+    Range [-1, 1], whatever the scale and the level of either.
+    """
+    rows = [values.double() for values in (first, second)]
+    varies = [(row != row[:, :1]).any(1) for row in rows]  # rounding gives a constant row a spread
+    centered = [row - row.mean(1, keepdim=True) for row in rows]
+    a, b = (row / row.abs().amax(1, keepdim=True) for row in centered)
+    correlation = (a * b).sum(1) / (a.square().sum(1) * b.square().sum(1)).sqrt()
+    return correlation.clamp(-1, 1).masked_fill(~(varies[0] & varies[1]), torch.nan)
+
+
 SIMILARITIES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"spearman": spearman, "ssim": ssim}
 
 
