@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from sibx.models import build_model as build_model
     from sibx.models import find_cam_layer as find_cam_layer
     from sibx.report import montage as montage
+    from sibx.report import write_report as write_report
     from sibx.train import GuidanceConfig as GuidanceConfig
     from sibx.train import GuidanceLoss as GuidanceLoss
     from sibx.train import SIBConfig as SIBConfig
@@ -58,6 +59,7 @@ _HOME = {
     "build_model": "models",
     "find_cam_layer": "models",
     "montage": "report",
+    "write_report": "report",
     "GuidanceConfig": "train",
     "GuidanceLoss": "train",
     "SIBConfig": "train",

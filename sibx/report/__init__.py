@@ -1,12 +1,15 @@
-"""Pictures and tables of results."""
+"""Pictures and tables of results, and the report that holds them all."""
 
 from sibx.report.critical_difference import critical_difference
 from sibx.report.figures import curve_panel, heat_table, interval_bars, training_panel
+from sibx.report.gallery import GalleryItem, load_gallery, save_gallery
 from sibx.report.maps import compare_maps, relative
 from sibx.report.overlay import contours, draw_overlay, montage
 from sibx.report.tables import metric_table, to_markdown
+from sibx.report.write import write_report
 
 __all__ = [
+    "GalleryItem",
     "compare_maps",
     "contours",
     "critical_difference",
@@ -14,9 +17,12 @@ __all__ = [
     "draw_overlay",
     "heat_table",
     "interval_bars",
+    "load_gallery",
     "metric_table",
     "montage",
     "relative",
+    "save_gallery",
     "to_markdown",
     "training_panel",
+    "write_report",
 ]

@@ -1,0 +1,101 @@
+"""Cards of the data and of the models behind results: what they are, where they come from, what was run."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from sibx.datasets import DATASETS
+from sibx.evaluation import Interval, Results, bootstrap_mean
+from sibx.models import MODELS
+from sibx.report.claims import IMAGE
+from sibx.report.names import TRAININGS, interval
+
+
+class Card(NamedTuple):
+    """A name and what is known about it."""
+
+    title: str
+    facts: list[tuple[str, list[str]]]
+
+
+def data_cards(results: Results) -> list[Card]:
+    """Describe every data set of the rows: its source, and the images of each split that were scored."""
+    cards = []
+    for key, rows in results.rows.groupby("dataset", sort=False):
+        name, spec = str(key), DATASETS.get(str(key))
+        facts = [("key", [name])]
+        if spec:
+            facts += [("source", [spec.reference]), ("masks", [spec.masks]), ("licence", [spec.licence])]
+        facts += _found(results.info, "image_size", "image size", "{} px")
+        for split, part in rows.groupby("split", sort=False):
+            facts.append((f"split {split!s}" if split else "images", [_describe_images(part)]))
+        cards.append(Card(spec.title if spec else name, facts))
+    return cards
+
+
+def model_cards(results: Results) -> list[Card]:
+    """Describe every model of the rows: its source, its trainings, and how it classifies the images scored."""
+    cards = []
+    for key, rows in results.rows.groupby("model", sort=False):
+        name, spec = str(key), MODELS.get(str(key))
+        facts = [("key", [name])] if name else []
+        if spec:
+            facts.append(("source", [spec.reference]))
+        facts += _found(results.info, "weights", "starting weights", "{}")
+        for training, part in rows.groupby("training", sort=False):
+            about = [TRAININGS[str(training)]] if training in TRAININGS else []
+            lines = [*about, *_describe_hits(part, several=rows["split"].nunique() > 1)]
+            facts.append((f"training {training!s}" if training else "accuracy", lines))
+        cards.append(Card(spec.title if spec else name or "Model", facts))
+    return cards
+
+
+def accuracy_of(rows: pd.DataFrame) -> Interval:
+    """Return the share of the images of one scope and training that are classified right, the mean over seeds."""
+    runs = rows.drop_duplicates([*IMAGE, "seed"])
+    hits = runs.assign(hit=(runs["predicted"] == runs["label"]).astype(np.float64))
+    return bootstrap_mean(hits.groupby(list(IMAGE), sort=False)["hit"].mean().to_numpy())
+
+
+def find_versions(info: Mapping[str, Any]) -> dict[str, str]:
+    """Return the versions that are noted anywhere in ``run.json``; of several the last."""
+    noted = [value for key, value in _walk(info) if key == "versions" and isinstance(value, Mapping)]
+    return {str(package): str(version) for versions in noted for package, version in versions.items()}
+
+
+def _describe_images(rows: pd.DataFrame) -> str:
+    images = rows.drop_duplicates(["image_id", "label"])
+    words = [f"{len(images)} images", f"{images['label'].nunique()} classes"]
+    groups = images.loc[images["group"] >= 0, "group"].nunique()
+    if groups:
+        words.append(f"{groups} groups")
+    if "area" in images and images["area"].notna().any():
+        words.append(f"objects cover {images['area'].mean():.3f} of the image")
+    return ", ".join(words)
+
+
+def _describe_hits(rows: pd.DataFrame, *, several: bool) -> Iterator[str]:
+    """Accuracy and confidence by data set and split."""
+    for (dataset, split), part in rows.groupby(["dataset", "split"], sort=False):
+        place = f" on {split or dataset}" if several else ""
+        confidence = part.drop_duplicates([*IMAGE, "seed"])["confidence"].mean()
+        yield f"accuracy{place} {interval(accuracy_of(part))}, mean confidence {confidence:.3f}"
+
+
+def _found(info: Mapping[str, Any], key: str, title: str, form: str) -> list[tuple[str, list[str]]]:
+    """One fact of everything that is noted under a key, none where there is nothing."""
+    values = dict.fromkeys(str(v) for k, v in _walk(info) if k == key and v is not None)
+    return [(title, [form.format(v) for v in values])] if values else []
+
+
+def _walk(info: Any) -> Iterator[tuple[str, Any]]:
+    """Every key with its value, however deep."""
+    if isinstance(info, Mapping):
+        for key, value in info.items():
+            yield str(key), value
+            yield from _walk(value)
+    elif isinstance(info, list | tuple):
+        for value in info:
+            yield from _walk(value)

@@ -1,0 +1,215 @@
+"""What the scores show, claim by claim: paired differences whose interval lies on one side of 0, or honestly nothing.
+
+A claim is about one data set, split and model. "Focus rises" holds for a method if the 95 % bootstrap interval of the
+paired difference lies above 0, and for all methods only if it does so for each of them; so no correction for their
+number is needed. Accuracy holds if its interval stays above minus a margin that is named.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import pandas as pd
+
+from sibx._checks import check_choice, check_range
+from sibx.evaluation import Interval, Results, bootstrap_mean
+from sibx.metrics import METRICS
+
+Status = Literal["shown", "partly", "not shown", "opposite"]
+Column = tuple[str, str, str]  # training, method, metric
+IMAGE = ("image_id", "label")
+Comparison = tuple[str, str]  # two values of the training column: whose gain is asked for, and over which
+ACCURACY, CLASSIFIER, CONTROL = "accuracy", "classifier", "control_"
+HEADLINE = "foreground_focus"
+MARGIN = 0.02  # that accuracy may lose and still count as held
+LEAST_PAIRS = 6  # with five, not even a sign test can reject at 5 %: 2 / 2^5 > 0.05
+# Scores of a classifier, beside METRICS, whose direction is beyond doubt.
+RELIANCE_DIRECTIONS = {"bg_gap": False, "mixed_rand": True}
+# A training's own control: the same masks, but those of other images.
+SHUFFLED = {"sib": "sib-given-shuffled", "sib-self": "sib-shuffled", "sib-online": "sib-online-shuffled"}
+
+
+class Scope(NamedTuple):
+    """What a claim is about."""
+
+    dataset: str
+    split: str
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One paired difference and what it shows; ``name`` is the method's."""
+
+    name: str
+    difference: Interval
+    status: Status
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """That a training's scores are better than those ``against`` it.
+
+    Attributes:
+        scope: data set, split and model.
+        training: whose scores.
+        against: another training, or a model-free control of the same training.
+        metric: key of METRICS, or ``accuracy``, or a score of the classifier.
+        overall: the difference of the mean over methods, with its interval.
+        findings: one per method.
+    """
+
+    scope: Scope
+    training: str
+    against: str
+    metric: str
+    overall: Interval
+    findings: tuple[Finding, ...]
+
+    @property
+    def status(self) -> Status:
+        """What the findings show together."""
+        return combine([f.status for f in self.findings])
+
+
+def combine(statuses: Sequence[Status]) -> Status:
+    """Return ``shown`` if all are, ``partly`` if some are, ``opposite`` if none is and any is, else ``not shown``."""
+    if statuses and all(s == "shown" for s in statuses):
+        return "shown"
+    if any(s in ("shown", "partly") for s in statuses):
+        return "partly"
+    return "opposite" if "opposite" in statuses else "not shown"
+
+
+def judge(difference: Interval, higher_is_better: bool) -> Status:
+    """Say whether an interval of a difference lies on the better side of 0, on the worse one, or shows nothing.
+
+    It shows nothing if it touches 0, if there is none, and with fewer than six pairs.
+    """
+    if difference.n < LEAST_PAIRS:
+        return "not shown"
+    low, high = difference.low, difference.high
+    if not higher_is_better:
+        low, high = -high, -low
+    return "shown" if low > 0 else "opposite" if high < 0 else "not shown"
+
+
+def judge_held(difference: Interval, margin: float) -> Status:
+    """Say whether a loss beyond the margin is excluded; ``opposite`` if it is not and a loss is certain."""
+    if difference.n < LEAST_PAIRS:
+        return "not shown"
+    if difference.low >= -margin:
+        return "shown"
+    return "opposite" if difference.high < 0 else "not shown"
+
+
+def pick_headline(metrics: Sequence[str]) -> str:
+    """Return the metric that the summary speaks of: foreground focus, else the first of METRICS, else none ("")."""
+    return HEADLINE if HEADLINE in metrics else next((m for m in metrics if m in METRICS), "")
+
+
+def known_directions(own: Mapping[str, bool] | None = None) -> dict[str, bool]:
+    """Return metric -> whether higher is better: METRICS, the classifier's scores, and the caller's own."""
+    return {m: s.higher_is_better for m, s in METRICS.items()} | RELIANCE_DIRECTIONS | dict(own or {})
+
+
+def default_comparisons(trainings: Sequence[str]) -> list[Comparison]:
+    """Pair every training with ``ce`` (or the first one), and S-IB with its control, the shuffled masks, where there.
+
+    Shuffled trainings are controls: nothing is claimed for them.
+    """
+    reference = "ce" if "ce" in trainings else next(iter(trainings), "")
+    claimed = [t for t in trainings if t != reference and not t.endswith("shuffled")]
+    controls = [(t, SHUFFLED[t]) for t in claimed if SHUFFLED.get(t) in trainings]
+    return [(t, reference) for t in claimed] + controls
+
+
+def make_claims(
+    results: Results,
+    comparisons: Sequence[Comparison] | None = None,
+    *,
+    directions: Mapping[str, bool] | None = None,
+    margin: float = MARGIN,
+) -> list[Claim]:
+    """Return all claims that the rows can speak to.
+
+    Per data set, split and model: for every comparison, accuracy and every metric with a direction; and for every
+    training whose gain is asked for (without a comparison: every training), the headline metric against the model-free
+    controls. Differences are taken image by image, averaged over seeds, and bootstrapped over images.
+
+    Args:
+        results: of any number of data sets, models and trainings.
+        comparisons: pairs of trainings; default ``default_comparisons``.
+        directions: metric of your own -> whether higher is better.
+        margin: what accuracy may lose and still count as held.
+
+    Raises:
+        ValueError: a training that is not in the results, or a negative margin.
+    """
+    check_range("margin", margin, 0, 1)
+    trainings = tuple(results.rows["training"].unique())
+    comparisons = default_comparisons(trainings) if comparisons is None else comparisons
+    for name in (t for pair in comparisons for t in pair):
+        check_choice("comparisons", name, trainings)
+    known = known_directions(directions)
+    claims: list[Claim] = []
+    for key, rows in results.rows.groupby(list(Scope._fields), sort=False):
+        table = _Pairs(Scope(*map(str, key)), rows, known)
+        for training, reference in comparisons:
+            claims.extend(table.accuracy(training, reference, margin))
+            claims.extend(table.gains(training, reference))
+        for training in dict.fromkeys(t for t, _ in comparisons) or trainings:
+            claims.extend(table.controls(training, pick_headline(table.metrics)))
+    return claims
+
+
+class _Pairs:
+    """The rows of one scope, a line per image and seed, so that differences are paired."""
+
+    def __init__(self, scope: Scope, rows: pd.DataFrame, directions: Mapping[str, bool]):
+        image, keys = [*IMAGE, "seed"], ["training", "method", "metric"]
+        self.scope, self.directions = scope, directions
+        self.scores = rows.groupby([*image, *keys], sort=False)["value"].mean().unstack(keys)
+        # A score may be undefined (NaN), or the image not scored at all (no row).
+        self.scored = rows.groupby([*image, *keys], sort=False).size().unstack(keys).notna()
+        hits = rows.assign(hit=(rows["predicted"] == rows["label"]).astype(float))
+        self.hits = hits.groupby([*image, "training"], sort=False)["hit"].mean().unstack("training")
+        self.methods = list(dict.fromkeys(rows["method"]))
+        self.metrics = list(dict.fromkeys(rows["metric"]))
+
+    def accuracy(self, training: str, reference: str, margin: float) -> Iterator[Claim]:
+        if {training, reference} <= set(self.hits):
+            found = _interval((self.hits[training] - self.hits[reference]).dropna())
+            finding = Finding(CLASSIFIER, found, judge_held(found, margin))
+            yield Claim(self.scope, training, reference, ACCURACY, found, (finding,))
+
+    def gains(self, training: str, reference: str) -> Iterator[Claim]:
+        for metric in self.metrics:
+            pairs = {m: ((training, m, metric), (reference, m, metric)) for m in self.methods}
+            yield from self._claim(training, reference, metric, pairs)
+
+    def controls(self, training: str, metric: str) -> Iterator[Claim]:
+        for control in (m for m in self.methods if m.startswith(CONTROL)):
+            pairs = {m: ((training, m, metric), (training, control, metric)) for m in self.methods}
+            yield from self._claim(training, control, metric, pairs)
+
+    def _claim(
+        self, training: str, against: str, metric: str, pairs: Mapping[str, tuple[Column, Column]]
+    ) -> Iterator[Claim]:
+        """The claim over all methods, controls apart, that have both columns; none without one or a direction."""
+        differences = {
+            method: (self.scores[better] - self.scores[worse])[self.scored[better] & self.scored[worse]]
+            for method, (better, worse) in pairs.items()
+            if not method.startswith(CONTROL) and better in self.scores and worse in self.scores
+        }
+        if differences and metric in self.directions:
+            intervals = {method: _interval(values) for method, values in differences.items()}
+            higher = self.directions[metric]
+            findings = tuple(Finding(m, found, judge(found, higher)) for m, found in intervals.items())
+            overall = _interval(pd.DataFrame(differences).mean(axis=1))
+            yield Claim(self.scope, training, against, metric, overall, findings)
+
+
+def _interval(differences: pd.Series) -> Interval:
+    """The mean over images, where every image counts once, with the mean over its seeds."""
+    return bootstrap_mean(differences.groupby(level=list(IMAGE), sort=False).mean().to_numpy())

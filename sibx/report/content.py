@@ -1,0 +1,245 @@
+"""What a report says, as plain data: the same for HTML, Markdown and LaTeX."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from sibx._checks import require
+from sibx.datasets import DATASETS
+from sibx.evaluation import Band, Interval, Results, bootstrap_band
+from sibx.models import MODELS
+from sibx.report.cards import Card, accuracy_of, data_cards, find_versions, model_cards
+from sibx.report.claims import (
+    CLASSIFIER,
+    CONTROL,
+    IMAGE,
+    MARGIN,
+    Claim,
+    Comparison,
+    Scope,
+    known_directions,
+    make_claims,
+)
+from sibx.report.names import scope_names
+from sibx.report.summary import Verdict, summarize
+
+Array = npt.NDArray[np.float64]
+Histories = Mapping[str, Sequence[Mapping[str, float]]]
+SCOPE = list(Scope._fields)
+CURVES = ("deletion", "insertion")  # first, then others
+LOSSES = ("val_accuracy", "accuracy", "total", "cross_entropy", "foreground", "background")  # likewise
+
+
+class ScoreLine(NamedTuple):
+    """One method of one training with its scores by metric."""
+
+    training: str
+    method: str
+    scores: dict[str, Interval]
+
+
+class ScoreTable(NamedTuple):
+    """All scores of one scope."""
+
+    scope: str
+    metrics: list[str]
+    lines: list[ScoreLine]
+
+    @property
+    def trainings(self) -> list[str]:
+        """In the order of the lines."""
+        return list(dict.fromkeys(line.training for line in self.lines))
+
+    @property
+    def methods(self) -> list[str]:
+        """In the order of the lines."""
+        return list(dict.fromkeys(line.method for line in self.lines))
+
+    def means(self) -> pd.DataFrame:
+        """Return the means: a line per training and method, a column per metric."""
+        index = pd.MultiIndex.from_tuples([line[:2] for line in self.lines], names=["training", "method"])
+        rows = [[line.scores[m].mean if m in line.scores else np.nan for m in self.metrics] for line in self.lines]
+        return pd.DataFrame(rows, index, self.metrics, dtype=float)
+
+
+class CurveGroup(NamedTuple):
+    """One kind of curve in one scope: method -> training -> mean curve over x."""
+
+    scope: str
+    curve: str
+    x: Array
+    methods: dict[str, dict[str, Band]]
+
+
+@dataclass(frozen=True)
+class Content:
+    """Everything that a report says; an empty part is one without data.
+
+    Attributes:
+        title: of the report.
+        claims: see ``make_claims``.
+        verdicts: the claims that matter most, over all scopes.
+        accuracies: training -> scope -> share of the images that are classified right.
+        scores: of explanations, by scope.
+        classifier: scores of the classifier: accuracy with other backgrounds, attacked, corrupted; by scope.
+        curves: by scope and kind.
+        histories: training -> one line per epoch.
+        directions: metric -> whether higher is better.
+        data_cards: one per data set.
+        model_cards: one per model.
+        versions: package -> version.
+        scopes: their names.
+        results: whose report it is.
+    """
+
+    title: str
+    claims: list[Claim]
+    verdicts: list[Verdict]
+    accuracies: dict[str, dict[str, Interval]]
+    scores: list[ScoreTable]
+    classifier: list[ScoreTable]
+    curves: list[CurveGroup]
+    histories: dict[str, list[dict[str, float]]]
+    directions: dict[str, bool]
+    data_cards: list[Card]
+    model_cards: list[Card]
+    versions: dict[str, str]
+    scopes: dict[Scope, str]
+    results: Results
+
+    @property
+    def trainings(self) -> list[str]:
+        """In the order of the rows."""
+        return [str(t) for t in self.results.rows["training"].unique()]
+
+    @property
+    def counts(self) -> list[tuple[int, str]]:
+        """What there is how many of: images, methods, controls, metrics, trainings."""
+        images = self.results.rows.drop_duplicates(["dataset", "split", *IMAGE])
+        methods = {line.method for table in self.scores for line in table.lines}
+        controls = {m for m in methods if m.startswith(CONTROL)}
+        metrics = {metric for table in self.scores for metric in table.metrics}
+        numbers = {
+            "image": len(images),
+            "method": len(methods - controls),
+            "control": len(controls),
+            "metric": len(metrics),
+            "training": len(self.trainings),
+        }
+        return [(count, name if count == 1 else f"{name}s") for name, count in numbers.items() if count]
+
+    @property
+    def subjects(self) -> dict[str, list[Verdict]]:
+        """The verdicts by who is compared with whom."""
+        found: dict[str, list[Verdict]] = {}
+        for verdict in self.verdicts:
+            found.setdefault(verdict.subject, []).append(verdict)
+        return found
+
+    @property
+    def quantities(self) -> list[str]:
+        """What changes over the epochs of any training, most important first."""
+        found = dict.fromkeys(q for lines in self.histories.values() for line in lines for q in line)
+        shown = [q for q in found if q not in ("epoch", "seconds", "learning_rate")]
+        return sorted(shown, key=lambda q: LOSSES.index(q) if q in LOSSES else len(LOSSES))
+
+
+def gather(
+    results: Results,
+    *,
+    histories: Histories | None = None,
+    comparisons: Sequence[Comparison] | None = None,
+    directions: Mapping[str, bool] | None = None,
+    margin: float = MARGIN,
+    title: str = "",
+) -> Content:
+    """Compute everything that a report says; arguments and errors as of ``write_report``."""
+    _check_rows(results.rows)
+    claims = make_claims(results, comparisons, directions=directions, margin=margin)
+    found = [Scope(*map(str, key)) for key in results.rows[SCOPE].drop_duplicates().to_numpy()]
+    names = scope_names(found)
+    if histories is None:
+        histories = histories_of(results.info)
+    summary = results.summary()
+    is_classifier = summary["method"] == CLASSIFIER
+    return Content(
+        title=title or _title(found),
+        claims=claims,
+        verdicts=summarize(claims, names, margin),
+        accuracies=_accuracies(results.rows, names),
+        scores=list(_score_tables(summary[~is_classifier], names)),
+        classifier=list(_score_tables(summary[is_classifier], names)),
+        curves=list(_curve_groups(results.curves, names)),
+        histories={name: [dict(line) for line in lines] for name, lines in histories.items()},
+        directions=known_directions(directions),
+        data_cards=data_cards(results),
+        model_cards=model_cards(results),
+        versions=find_versions(results.info),
+        scopes=names,
+        results=results,
+    )
+
+
+def histories_of(info: Mapping[str, Any]) -> dict[str, list[dict[str, float]]]:
+    """Return the epochs that ``run.json`` holds under ``training_log``, {} where it does not."""
+    log = info.get("training_log", {})
+    entries = log.items() if isinstance(log, Mapping) else ()
+    return {str(name): entry["history"] for name, entry in entries if isinstance(entry, Mapping) and "history" in entry}
+
+
+def _check_rows(rows: pd.DataFrame) -> None:
+    """Without this, runs that nothing tells apart would be averaged as if they were seeds."""
+    require(len(rows) > 0, "results", "have at least one row", len(rows))
+    keys = [*SCOPE, *IMAGE, "training", "seed", "method", "metric"]
+    twice = rows[rows.duplicated(keys)]
+    rule = "have every score once; runs are told apart by the columns model, training and seed"
+    require(twice.empty, "results", rule, twice[keys].head(1).to_dict("records"))
+
+
+def _title(scopes: Sequence[Scope]) -> str:
+    names = [dict.fromkeys(DATASETS[d].title if d in DATASETS else d for d, _, _ in scopes)]
+    names.append(dict.fromkeys(MODELS[m].title if m in MODELS else m for _, _, m in scopes))
+    return " \N{MIDDLE DOT} ".join(", ".join(filter(None, part)) for part in names if any(part))
+
+
+def _accuracies(rows: pd.DataFrame, names: Mapping[Scope, str]) -> dict[str, dict[str, Interval]]:
+    found: dict[str, dict[str, Interval]] = {}
+    for (*key, training), part in rows.groupby([*SCOPE, "training"], sort=False):
+        found.setdefault(str(training), {})[names[Scope(*map(str, key))]] = accuracy_of(part)
+    return found
+
+
+def _score_tables(summary: pd.DataFrame, names: Mapping[Scope, str]) -> Iterator[ScoreTable]:
+    for key, part in summary.groupby(SCOPE, sort=False):
+        lines: dict[tuple[str, str], ScoreLine] = {}
+        for row in part.to_dict("records"):
+            place = str(row["training"]), str(row["method"])
+            line = lines.setdefault(place, ScoreLine(*place, {}))
+            line.scores[str(row["metric"])] = Interval(*(row[f] for f in Interval._fields))
+        metrics = [str(m) for m in part["metric"].unique()]
+        yield ScoreTable(names[Scope(*map(str, key))], metrics, list(lines.values()))
+
+
+def _curve_groups(curves: pd.DataFrame, names: Mapping[Scope, str]) -> Iterator[CurveGroup]:
+    kinds = sorted(curves["curve"].unique(), key=lambda c: CURVES.index(c) if c in CURVES else len(CURVES))
+    for key, of_scope in curves.groupby(SCOPE, sort=False):
+        for kind in kinds:
+            part = of_scope[of_scope["curve"] == kind]
+            x = np.unique(part["x"].to_numpy(dtype=np.float64))
+            methods: dict[str, dict[str, Band]] = {}
+            for (method, training), points in part.groupby(["method", "training"], sort=False):
+                methods.setdefault(str(method), {})[str(training)] = bootstrap_band(_over_images(points, x))
+            yield CurveGroup(names[Scope(*map(str, key))], str(kind), x, methods)
+
+
+def _over_images(points: pd.DataFrame, x: Array) -> Array:
+    """The curves over x, (images, S), the mean over seeds where an image has several."""
+    y, own = points["y"].to_numpy(dtype=np.float64), points["x"].to_numpy(dtype=np.float64)
+    starts = np.flatnonzero(np.r_[True, np.diff(own) <= 0])  # x increases within a curve
+    rows = [np.interp(x, *pair) for pair in zip(np.split(own, starts[1:]), np.split(y, starts[1:]), strict=True)]
+    by_image = pd.DataFrame(rows, index=points["image_id"].to_numpy()[starts])
+    return by_image.groupby(level=0, sort=False).mean().to_numpy()

@@ -1,0 +1,148 @@
+"""The gallery of a page: cards with pictures inside, their scores, and what one may choose."""
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import pandas as pd
+
+from sibx.report.claims import Scope, pick_headline
+from sibx.report.content import Content
+from sibx.report.gallery import GalleryItem, draw_maps, draw_picture, signed_methods
+from sibx.report.names import method_title, metric_title
+from sibx.report.style import DIVERGING
+
+MARKUP = 400  # characters of a picture's tags
+IMAGE = ["dataset", "split", "model", "image_id"]
+Scores = dict[str, dict[str, dict[str, float | None]]]  # method -> metric -> training -> score, None where undefined
+ORDERS = (("", "as they come"), ("worst", "worst first"), ("best", "best first"))
+GAIN_ORDERS = (("gain", "largest gain first"), ("loss", "largest loss first"))
+
+
+class Cell(NamedTuple):
+    """One map: its training, the picture as a data URI, what it is in words, and how the image was classified."""
+
+    training: str
+    source: str
+    alt: str
+    note: str
+
+
+class Row(NamedTuple):
+    """The maps of one method, and the ends and the colors of the scale that they share."""
+
+    method: str
+    title: str
+    cells: list[Cell]
+    low: str
+    high: str
+    colors: str
+
+
+class Card(NamedTuple):
+    """One image."""
+
+    id: str
+    class_name: str
+    scope: str
+    picture: str
+    rows: list[Row]
+    scores: Scores
+
+    @property
+    def size(self) -> int:
+        """About how many characters the card takes: its pictures and names, its scores with quotes escaped."""
+        cells = [cell for row in self.rows for cell in row.cells]
+        texts = len(self.picture) + sum(len(cell.source) + len(cell.alt) for cell in cells)
+        return texts + len(json.dumps(self.scores).replace('"', "&#34;")) + MARKUP * (1 + len(cells))
+
+
+class GalleryPage(NamedTuple):
+    """All cards, what one may choose (key, label, values with their texts), and how many cards did not fit."""
+
+    cards: list[Card]
+    choices: list[tuple[str, str, list[tuple[str, str]]]]
+    trainings: list[str]
+    several: bool  # scopes
+    left_out: int
+
+
+def lay_out(content: Content, items: Sequence[GalleryItem], budget: int) -> GalleryPage:
+    """Draw as many items, in their order, as fit into so many characters."""
+    signed = signed_methods(items)
+    rows = content.results.rows
+    by_image = dict(list(rows[rows["image_id"].isin([i.id for i in items])].groupby(IMAGE, sort=False)))
+    cards: list[Card] = []
+    for item in items:
+        scored = by_image.get((item.dataset, item.split, item.model, item.id), rows.iloc[:0])
+        card = _card(content, item, scored, signed)
+        budget -= card.size
+        if budget < 0:
+            break
+        cards.append(card)
+    scopes = list(dict.fromkeys(c.scope for c in cards))
+    trainings = list(dict.fromkeys(cell.training for c in cards for row in c.rows for cell in row.cells))
+    return GalleryPage(cards, _choices(cards, scopes, trainings), trainings, len(scopes) > 1, len(items) - len(cards))
+
+
+def _card(content: Content, item: GalleryItem, scored: pd.DataFrame, signed: set[str]) -> Card:
+    scope = content.scopes.get(Scope(item.dataset, item.split, item.model), item.split)
+    notes = _classified(scored)
+    rows = [_row(item, method, notes, signed=method in signed) for method in item.maps]
+    picture = _uri(draw_picture(item.picture, item.mask))
+    return Card(item.id, item.class_name, scope, picture, rows, _scores(scored, set(item.maps)))
+
+
+def _row(item: GalleryItem, method: str, notes: Mapping[str, str], *, signed: bool) -> Row:
+    drawing, title = draw_maps(item, method, signed=signed), method_title(method)
+    cells = []
+    for training, picture in drawing.pictures.items():
+        undefined = training in drawing.undefined
+        alt = f"{title} {training}".strip() + f" for {item.class_name} ({item.id})" + ", undefined" * undefined
+        note = ", ".join(filter(None, (notes.get(training, ""), "undefined" * undefined)))
+        cells.append(Cell(training, _uri(picture), alt, note))
+    scale = drawing.scale
+    colors = "diverging" if scale.colormap == DIVERGING else "sequential"
+    return Row(method, title, cells, f"{scale.low:.3g}".replace("-", "\N{MINUS SIGN}"), f"{scale.high:.3g}", colors)
+
+
+def _scores(scored: pd.DataFrame, methods: set[str]) -> Scores:
+    found: Scores = {}
+    keys = ["method", "metric", "training"]
+    means = scored[scored["method"].isin(methods)].groupby(keys, sort=False)["value"].mean().reset_index()
+    for method, metric, training, value in means.itertuples(index=False):
+        shown = None if pd.isna(value) else round(float(value), 6)
+        found.setdefault(method, {}).setdefault(metric, {})[training] = shown
+    return found
+
+
+def _classified(scored: pd.DataFrame) -> dict[str, str]:
+    """How each training classifies the image."""
+    first = scored.drop_duplicates("training")
+    right = first["predicted"] == first["label"]
+    words = zip(first["training"], right, first["confidence"], strict=True)
+    return {str(t): f"{'right' if r else 'wrong'}, p = {c:.2f}" for t, r, c in words}
+
+
+def _choices(
+    cards: Sequence[Card], scopes: Sequence[str], trainings: Sequence[str]
+) -> list[tuple[str, str, list[tuple[str, str]]]]:
+    """What one may choose; a choice of one is none."""
+    classes = sorted({c.class_name for c in cards})
+    methods = list(dict.fromkeys((row.method, row.title) for c in cards for row in c.rows))
+    metrics = list(dict.fromkeys(m for c in cards for scores in c.scores.values() for m in scores))
+    headline = pick_headline(metrics)
+    metrics.sort(key=lambda m: m != headline)
+    orders = [*ORDERS, *(GAIN_ORDERS if len(trainings) > 1 else ())]
+    return [
+        ("class", "Class", [("", "all"), *((c, c) for c in classes)]),
+        ("scope", "Images of", [("", "all"), *((s, s) for s in scopes)]),
+        ("method", "Method", methods),
+        ("metric", "Score", [(m, metric_title(m)) for m in metrics]),
+        ("order", "Order", orders if metrics else []),
+    ]
+
+
+def _uri(jpeg: bytes) -> str:
+    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"

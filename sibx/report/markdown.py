@@ -1,0 +1,73 @@
+"""The report as Markdown: verdicts, tables and cards, without pictures."""
+
+import re
+from collections.abc import Iterator
+
+import pandas as pd
+
+from sibx.report.content import Content
+from sibx.report.names import BADGES, interval
+from sibx.report.paper import Cell, PaperTable, accuracy_table, classifier_tables, score_tables
+from sibx.report.summary import EXPLANATION
+from sibx.report.tables import to_markdown
+
+SPECIAL = re.compile(r"[\\`*<>|~&$]|(?<!\w)_|_(?!\w)|(?<=\])\(")  # _ within a word and [ without ( mean nothing
+
+
+def to_report(content: Content) -> str:
+    """Return the report as GitHub Markdown; names are escaped."""
+    counts = ", ".join(f"{count} {name}" for count, name in content.counts)
+    chunks = [f"# {escape(content.title or 'Results')}", counts]
+    chunks += _summary(content)
+    chunks += ["## Accuracy", _table(accuracy_table(content))]
+    for title, tables in (("Scores", score_tables(content)), ("Classifier", classifier_tables(content))):
+        parts = [chunk for table in tables for chunk in (f"### {escape(table.title)}", _table(table))]
+        chunks += [f"## {title}", *parts] if parts else []
+    chunks += ["## Data and models", *_cards(content)]
+    if content.versions:
+        versions = pd.DataFrame({"version": {escape(p): escape(v) for p, v in content.versions.items()}})
+        chunks += ["## Versions", to_markdown(versions, "package")]
+    return "\n\n".join(chunks) + "\n"
+
+
+def escape(text: str) -> str:
+    """Return text that Markdown shows as it is, on one line."""
+    return SPECIAL.sub(r"\\\g<0>", " ".join(text.split()))
+
+
+def _summary(content: Content) -> Iterator[str]:
+    if content.verdicts:
+        yield "## Summary"
+    for subject, verdicts in content.subjects.items():
+        yield f"### {escape(subject)}"
+        lines = []
+        for verdict in verdicts:
+            lines.append(f"- **{BADGES[verdict.status]}**: {escape(verdict.claim)}")
+            lines += [f"  - {escape(p.scope)}: {BADGES[p.status]}, {escape(p.words)}" for p in verdict.parts]
+        yield "\n".join(lines)
+    if content.verdicts:
+        yield EXPLANATION
+
+
+def _table(table: PaperTable) -> str:
+    lines = [
+        [_cell(cell, (row, column) in table.best) for column, cell in enumerate(line[1])]
+        for row, line in enumerate(table.lines)
+    ]
+    names = [escape(name) for name, _ in table.lines]
+    return to_markdown(pd.DataFrame(lines, names, [escape(c) for c in table.columns]), table.corner)
+
+
+def _cell(cell: Cell, best: bool) -> str:
+    if cell is None or not cell.n:
+        return "undefined" if cell else ""
+    undefined = f" ({cell.undefined} undefined)" if cell.undefined else ""
+    text = interval(cell)
+    mean, _, rest = text.partition(" ")
+    return (f"**{mean}** {rest}" if best else text) + undefined
+
+
+def _cards(content: Content) -> Iterator[str]:
+    for card in content.data_cards + content.model_cards:
+        yield f"### {escape(card.title)}"
+        yield "\n".join(f"- {escape(name)}: {escape('; '.join(lines))}" for name, lines in card.facts)

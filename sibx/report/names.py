@@ -1,0 +1,75 @@
+"""How keys are called on a page."""
+
+from collections.abc import Mapping, Sequence
+
+from sibx.attribution import METHODS
+from sibx.evaluation import Interval
+from sibx.metrics import METRICS
+from sibx.report.claims import Scope, Status
+
+MINUS = "\N{MINUS SIGN}"
+METHOD_HEAD, TRAINING_HEAD = "Method", "Training"
+BADGES: Mapping[Status, str] = {
+    "shown": "shown",
+    "partly": "partly shown",
+    "not shown": "not shown",
+    "opposite": "opposite shown",
+}
+CLASSIFIER_TITLES = {
+    "accuracy": "Accuracy",
+    "original": "Accuracy as it is",
+    "bg_gap": "Background gap",
+    "only_fg": "Object only",
+    "no_fg": "Object blacked out",
+    "only_bg_b": "Box blacked out",
+    "only_bg_t": "Box tiled over",
+    "only_bg_i": "Object inpainted",
+    "mixed_same": "Background of the same class",
+    "mixed_rand": "Background of another class",
+    "mixed_next": "Background of the next class",
+}
+TRAININGS = {
+    "ce": "cross-entropy alone",
+    "sib": "S-IB with object masks from the data",
+    "sib-given-shuffled": "S-IB with object masks of other images, the control of sib",
+    "sib-self": "S-IB with the starting network's own masks",
+    "sib-shuffled": "S-IB with own masks of other images, the control of sib-self",
+    "sib-online": "S-IB with the masks of the network as it learns",
+    "sib-online-shuffled": "S-IB with such masks of other images, the control of sib-online",
+    "sib-published": "S-IB as published",
+    "sib-published-script": "S-IB as in the authors' script",
+}
+
+
+def method_title(method: str) -> str:
+    """Return a method's name for people; one of the user's own is its key."""
+    return METHODS[method].title if method in METHODS else method
+
+
+def metric_title(metric: str) -> str:
+    """Return the name for people of a metric, or of a score of the classifier."""
+    return METRICS[metric].title if metric in METRICS else CLASSIFIER_TITLES.get(metric, metric)
+
+
+def curve_title(curve: str) -> str:
+    """Return a curve's name for people, which is not that of the area under it."""
+    return metric_title(curve).removesuffix(" AUC")
+
+
+def scope_names(scopes: Sequence[Scope]) -> dict[Scope, str]:
+    """Name every scope by the parts in which they differ; a single one by its split."""
+    parts = [i for i in range(len(Scope._fields)) if len({s[i] for s in scopes}) > 1] or [1]
+    return {scope: ", ".join(scope[i] for i in parts if scope[i]) for scope in scopes}
+
+
+def number(value: float, digits: int = 3, *, sign: bool = False) -> str:
+    """Write a number with a real minus, so that columns line up; an undefined one is a dash."""
+    if value != value:
+        return "\N{EN DASH}"
+    return f"{value:{'+' if sign else ''}.{digits}f}".replace("-", MINUS)
+
+
+def interval(found: Interval, *, sign: bool = False) -> str:
+    """Write ``mean [low, high]``."""
+    mean, low, high = (number(v, sign=sign) for v in found[:3])
+    return f"{mean} [{low}, {high}]" if found.n else mean

@@ -1,0 +1,128 @@
+"""Charts of a page: small figures as SVG inside data URIs, each with its numbers in words."""
+
+import base64
+import io
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from sibx.evaluation import Band, Interval
+from sibx.report.content import Content, CurveGroup, ScoreTable
+from sibx.report.figures import curve_panel, interval_bars, training_panel
+from sibx.report.names import CLASSIFIER_TITLES, curve_title, interval, method_title, metric_title, number
+from sibx.report.style import FAINT, INK
+
+X_LABELS = {
+    "deletion": "share of pixels removed, most relevant first",
+    "insertion": "share of pixels shown, most relevant first",
+    "lerf": "share of pixels removed, least relevant first",
+}
+DARK_INK, DARK_FAINT = "#e5e8ec", "#39424d"
+THEME = (
+    f"<style>svg{{--ink:{INK};--faint:{FAINT}}}"
+    f"@media(prefers-color-scheme:dark){{svg{{--ink:{DARK_INK};--faint:{DARK_FAINT}}}}}</style>"
+)
+POINTS_TO_PIXELS = 4 / 3
+
+
+class Panel(NamedTuple):
+    """One chart: its title, the picture as a data URI, its size in pixels, and what it shows in words."""
+
+    title: str
+    source: str
+    width: int
+    height: int
+    alt: str
+
+
+class PanelGroup(NamedTuple):
+    """Charts under one title, and the number of those that did not fit."""
+
+    title: str
+    panels: list[Panel]
+    left_out: int
+
+
+def curve_panels(content: Content, budget: int) -> dict[str, list[PanelGroup]]:
+    """Draw the curves of every scope, a panel per method, as long as the data URIs fit into so many characters."""
+    groups: dict[str, list[PanelGroup]] = {}
+    for group in content.curves:
+        panels, left_out = [], 0
+        for method, bands in group.methods.items():
+            panel = _curve_panel(group, method, bands) if budget > 0 else None
+            budget -= len(panel.source) if panel else 0
+            if panel and budget > 0:
+                panels.append(panel)
+            else:
+                left_out += 1
+        groups.setdefault(group.scope, []).append(PanelGroup(curve_title(group.curve), panels, left_out))
+    return groups
+
+
+def bar_panels(table: ScoreTable) -> list[Panel]:
+    """Draw the classifier's scores of one scope: with other backgrounds, the background gap, attacked or corrupted."""
+    kinds = {
+        "With other backgrounds": [m for m in table.metrics if m in CLASSIFIER_TITLES and m != "bg_gap"],
+        "How much a background of the right class helps": [m for m in table.metrics if m == "bg_gap"],
+        "Attacked and corrupted": [m for m in table.metrics if m not in CLASSIFIER_TITLES],
+    }
+    panels = []
+    for title, metrics in kinds.items():
+        chosen = {
+            line.training: {metric_title(m): line.scores[m] for m in metrics if m in line.scores}
+            for line in table.lines
+        }
+        if metrics:
+            label = "difference of accuracies" if metrics == ["bg_gap"] else "accuracy"
+            figure = interval_bars(chosen, x_label=label, legend=False)
+            panels.append(to_panel(figure, title, _bars_in_words(chosen)))
+    return panels
+
+
+def training_panels(content: Content) -> list[Panel]:
+    """Draw every quantity that changes over the epochs."""
+    panels = []
+    for quantity in content.quantities:
+        figure = training_panel(content.histories, quantity, legend=False)
+        last = {t: [h[quantity] for h in lines if quantity in h][-1:] for t, lines in content.histories.items()}
+        words = ", ".join(f"{t} {number(values[0])}" for t, values in last.items() if values)
+        panels.append(to_panel(figure, quantity.replace("_", " "), f"{quantity} by epoch; at the end: {words}"))
+    return panels
+
+
+def to_panel(figure: Figure, title: str, alt: str) -> Panel:
+    """Return a figure as an SVG in a data URI; text and grid follow the viewer's light or dark colors."""
+    stream = io.StringIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "sibx"}):  # text stays text; the same bytes every time
+        figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
+    svg = stream.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"(\d\.\d\d)\d+", r"\1", svg)  # hundredths of a point are finer than any screen
+    svg = svg.replace("'DejaVu Sans'", "system-ui").replace(INK, "var(--ink)").replace(FAINT, "var(--faint)")
+    head, _, body = svg.partition(">")
+    source = base64.b64encode(f"{head}>{THEME}{body}".encode()).decode()
+    width, height = (round(72 * POINTS_TO_PIXELS * inches) for inches in figure.get_size_inches())
+    return Panel(title, f"data:image/svg+xml;base64,{source}", width, height, alt)
+
+
+def _curve_panel(group: CurveGroup, method: str, bands: Mapping[str, Band]) -> Panel:
+    figure = curve_panel(
+        group.x, bands, x_label=X_LABELS.get(group.curve, "share of pixels"), y_label="probability", legend=False
+    )
+    areas = {t: float(np.trapezoid(band.mean, group.x)) for t, band in bands.items() if band.n}
+    words = ", ".join(f"{t} {number(area)}".strip() for t, area in areas.items())
+    title = method_title(method)
+    return to_panel(figure, title, f"{curve_title(group.curve)} curves of {title}; areas under the means: {words}")
+
+
+def _bars_in_words(intervals: Mapping[str, Mapping[str, Interval]]) -> str:
+    series = (
+        f"{training}: ".lstrip(": ") + ", ".join(f"{name} {interval(found)}" for name, found in chosen.items())
+        for training, chosen in intervals.items()
+    )
+    return "; ".join(series)
