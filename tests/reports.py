@@ -54,7 +54,7 @@ def make_results(
     return Results(*tables, info or {})
 
 
-def make_gallery(
+def draw_gallery(
     *, images=4, trainings=("ce", "sib"), methods=("sib", "gradcam"), side=16, signed=(), name="tree-{:03d}"
 ):
     """Items of the first images of ``make_results``; the maps of the methods named in ``signed`` have signs."""

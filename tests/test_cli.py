@@ -75,7 +75,6 @@ def test_program_lists_its_commands_without_torch():
     assert done.returncode == 0
     for name in COMMANDS:
         assert f"\n    {name}" in done.stdout
-    assert "report" not in done.stdout
     code = "import sys, sibx.cli\ntry: sibx.cli.main(['explain', '-h'])\nfinally: print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "usage: sibx explain" in done.stdout
@@ -106,7 +105,7 @@ def test_help_of_every_command(command, capsys):
 def test_commands_in_readme_are_understood():
     readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
     lines = readme.partition("## Command line\n\n```\n")[2].partition("```")[0].splitlines()
-    assert [_parse(line.split()[1:]).command for line in lines] == list(COMMANDS)[:6]
+    assert [_parse(line.split()[1:]).command for line in lines] == list(COMMANDS)[:7]
 
 
 # Tables
@@ -296,6 +295,69 @@ def test_evaluate(trained, tmp_path, capsys):
     assert "`out_dir` must hold no results of an earlier evaluation" in fail(capsys, *again)
     assert run(*again, "--resume") == 0
     assert capsys.readouterr().out == out
+
+
+# report
+
+
+@pytest.fixture(scope="module")
+def scored(trained, tmp_path_factory):
+    """Folders of scores before and after a training, with the maps of two images, and of the classifier's own."""
+    folder = tmp_path_factory.mktemp("scored")
+    trained_options = ["--checkpoint", trained / "model.pt", "--dataset", "synthetic", "--limit", 8]
+    for training in ("ce", "sib"):
+        named = [*trained_options, "--training", training, "--out", folder / training]
+        assert run("evaluate", *named, "--methods", "sib", "--metrics", "foreground_focus", "--gallery", 2) == 0
+    assert run("reliance", *trained_options, "--backgrounds", "only_fg", "--out", folder / "reliance") == 0
+    return folder
+
+
+def test_report(scored, trained, tmp_path, capsys):
+    capsys.readouterr()
+    folders = [scored / name for name in ("ce", "sib", "reliance")]
+    options = ["--title", "Both", "--compare", "sib:ce", "--logs", f"sib={trained / 'log.csv'}", "--out", tmp_path]
+    assert run("report", *folders, *options) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'report.html'}\n"
+    assert {p.name for p in tmp_path.iterdir()} == {"report.html", "report.md", "tables.tex"}
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "<h1>Both</h1>" in page
+    assert "<h3>sib against ce</h3>" in page
+    assert page.count('<article class="card"') == 2
+    assert page.count("<h3>") >= 3
+    assert 'id="training"' in page
+    assert 'id="classifier"' in page
+
+
+def test_report_of_one_folder(scored, tmp_path):
+    assert run("report", scored / "ce", "--out", tmp_path) == 0
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert 'id="training"' not in page
+    assert "&#34;identity&#34;" in page  # what run.json says
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["ce", "ce"], "`runs` must name no folder twice"),
+        (["nowhere"], "`folder` must hold results.csv.gz"),
+        (["ce", "--compare", "sib"], "`compare` must be pairs TRAINING:REFERENCE, but got 'sib'"),
+        (["ce", "--compare", "sib:ce"], "`comparisons` must be one of ce, but got 'sib'"),
+        (["ce", "--logs", "log.csv"], "`logs` must be given as TRAINING=FILE, but got 'log.csv'"),
+        (["ce", "--logs", "sib=nowhere"], "`logs` must be files log.csv of sibx finetune, but got 'nowhere': "),
+        (["ce", "--margin", "2"], "`margin` must lie in [0, 1], but got 2.0"),
+    ],
+)
+def test_report_refuses(words, message, scored, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(scored)
+    assert message in fail(capsys, "report", *words, "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("content", ["a,b\n1,2\n", "epoch,total\n1,x\n", "epoch\n1,2\n", "\xff"])
+def test_report_refuses_other_logs(content, scored, tmp_path, capsys):
+    (tmp_path / "log.csv").write_text(content, encoding="latin-1")
+    words = ["report", scored / "ce", "--logs", f"sib={tmp_path / 'log.csv'}", "--out", tmp_path / "out"]
+    assert "`logs` must be files log.csv of sibx finetune" in fail(capsys, *words)
 
 
 # reliance, robustness

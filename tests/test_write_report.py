@@ -13,7 +13,7 @@ from sibx.report import html
 from sibx.report.latex import escape as escape_latex
 from sibx.report.markdown import escape as escape_markdown
 
-from .reports import HOSTILE, make_gallery, make_results
+from .reports import HOSTILE, draw_gallery, make_results
 
 
 class Page(HTMLParser):
@@ -61,7 +61,7 @@ def full(tmp_path_factory):
     lines = [{"epoch": e, "cross_entropy": 1 / e} for e in (1, 2)]
     reliance = make_results(methods=("classifier",), metrics=("original", "mixed_rand", "bg_gap"), curves=False)
     results = Results.concat([explained, reliance], explained.info | {"training_log": {"sib": {"history": lines}}})
-    return write_report(results, folder, gallery=make_gallery())
+    return write_report(results, folder, gallery=draw_gallery())
 
 
 class TestPage:
@@ -102,7 +102,7 @@ class TestPage:
         assert page.sections() == ["classifier", "cards"]
 
     def test_a_training_without_a_name(self, tmp_path):
-        page = render(tmp_path, make_results(trainings=("",)), gallery=make_gallery(trainings=("",)))
+        page = render(tmp_path, make_results(trainings=("",)), gallery=draw_gallery(trainings=("",)))
         assert "Methods against model-free controls" in page.text
 
     def test_undefined_scores(self, tmp_path):
@@ -115,7 +115,7 @@ class TestPage:
 
     def test_the_same_bytes_every_time(self, tmp_path):
         first, second = (
-            write_report(make_results(images=2), tmp_path / str(i), gallery=make_gallery(images=1)) for i in (0, 1)
+            write_report(make_results(images=2), tmp_path / str(i), gallery=draw_gallery(images=1)) for i in (0, 1)
         )
         for name in ("report.html", "report.md", "tables.tex"):
             assert (first.parent / name).read_bytes() == (second.parent / name).read_bytes()
@@ -134,7 +134,7 @@ class TestSize:
         limit = bare + 500_000
         monkeypatch.setattr(html, "LARGEST", limit)
         monkeypatch.setattr(html, "RESERVE", 10_000)
-        path = write_report(make_results(curves=False), tmp_path, gallery=make_gallery(images=12))
+        path = write_report(make_results(curves=False), tmp_path, gallery=draw_gallery(images=12))
         page = Page(path.read_text(encoding="utf-8"))
         cards = sum(attrs.get("class") == "card" for _, attrs in page.tags)
         assert 0 < cards < 12
@@ -156,7 +156,7 @@ def written(tmp_path_factory):
     images = HOSTILE.replace("{", "{{").replace("}", "}}") + "{:d}"
     results = make_results(**names, splits=("test", HOSTILE), name=images, model=HOSTILE, dataset=HOSTILE)
     results.info.update({HOSTILE: HOSTILE, "versions": {HOSTILE: HOSTILE}, "weights": HOSTILE})
-    (item,) = make_gallery(images=1, trainings=("ce", HOSTILE), methods=("sib", HOSTILE))
+    (item,) = draw_gallery(images=1, trainings=("ce", HOSTILE), methods=("sib", HOSTILE))
     item = replace(item, dataset=HOSTILE, model=HOSTILE, id=images.format(0), class_name=HOSTILE)
     histories = {HOSTILE: [{"epoch": 1, HOSTILE: 1}]}
     return write_report(results, tmp_path_factory.mktemp("hostile"), gallery=[item], title=HOSTILE, histories=histories)

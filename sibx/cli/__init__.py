@@ -1,4 +1,4 @@
-"""The command line: ``sibx explain | finetune | evaluate | reliance | robustness | methods | metrics | datasets``.
+"""The command line: ``sibx explain | finetune | evaluate | reliance | robustness | report`` and the tables.
 
 To add a command: one line in COMMANDS, its options in ``options``, and a module with ``run(args) -> exit code``. Only
 the module of the command that was asked for is imported, because torch takes seconds.
@@ -36,6 +36,7 @@ COMMANDS = {
     "robustness": Command(
         "classifier", "Score a classifier on attacked and corrupted images", options.add_robustness, True
     ),
+    "report": Command("report", "Write results as a page, as Markdown and as LaTeX tables", options.add_report),
     "methods": Command("tables", "List the attribution methods", options.add_nothing),
     "metrics": Command("tables", "List the metrics", options.add_nothing),
     "datasets": Command("tables", "List the data sets", options.add_nothing),

@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sibx._checks import look_up
+from sibx._checks import check_range, look_up
 from sibx.attribution import METHODS
-from sibx.cli.loading import check_classes, load_classifier, load_data, process_group
+from sibx.cli.loading import Classifier, check_classes, load_classifier, load_data, process_group
+from sibx.datasets import MaskedDataset
 from sibx.evaluation import Results, bootstrap_mean, evaluate
 from sibx.metrics import METRICS
-from sibx.report import metric_table, to_markdown
+from sibx.report import make_gallery, metric_table, save_gallery, to_markdown
 from sibx.train.distributed import rank
 
 
@@ -20,10 +21,12 @@ def run(args: Namespace) -> int:
     for argument, table in (("methods", METHODS), ("metrics", METRICS)):
         for name in getattr(args, argument):
             look_up(argument, name, table)  # before the model and the data are loaded
+    check_range("gallery", args.gallery, 0)
     with process_group(args.device) as device:
         classifier = load_classifier(args)
         data = load_data(args, args.split, args.image_size or classifier.notes.get("image_size"))
         check_classes(classifier, data, args.num_classes if args.target == "label" else None)
+        training = args.training or classifier.notes.get("training", "")
         results = evaluate(
             classifier.model,
             data,
@@ -34,15 +37,31 @@ def run(args: Namespace) -> int:
             batch_size=args.batch_size,
             device=device,
             seed=args.seed,
-            labels={"model": classifier.name, "training": args.training or classifier.notes.get("training", "")},
+            labels={"model": classifier.name, "training": training},
             out_dir=args.out,
             resume=args.resume,
             notes={"weights": args.checkpoint or args.weights, "image_size": data[0].image.shape[-1]},
         )
         if rank() == 0:
+            if args.gallery:
+                _keep_pictures(args, classifier, data, training)
             print(_summary(results, args.metrics))
             print(f"{Path(args.out) / 'results.csv.gz'}: {len(results.rows)} scores of {len(data)} images")
     return 0
+
+
+def _keep_pictures(args: Namespace, classifier: Classifier, data: MaskedDataset, training: str) -> None:
+    items = make_gallery(
+        {training: classifier.model},
+        data,
+        methods=args.methods,
+        images=args.gallery,
+        model=classifier.name,
+        target=args.target,
+        layer=args.layer,
+        batch_size=args.batch_size,
+    )
+    save_gallery(items, args.out)
 
 
 def _summary(results: Results, metrics: list[str]) -> str:

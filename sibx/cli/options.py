@@ -85,6 +85,8 @@ def add_evaluate(parser: Parser) -> None:
     _add_names(parser, "metrics", "foreground_focus", "background_suppression", "pointing_game")
     choices = ("predicted", "label")
     parser.add_argument("--target", choices=choices, default="predicted", help="class explained; default %(default)s")
+    note = "keep the maps of N images, spread over the split, for sibx report; default %(default)s"
+    parser.add_argument("--gallery", type=int, default=0, metavar="N", help=note)
     parser.add_argument("--resume", action=BooleanOptionalAction, default=False, help="continue an interrupted run")
 
 
@@ -106,6 +108,24 @@ def add_robustness(parser: Parser) -> None:
     parser.add_argument("--steps", type=int, help="of PGD; default 10")
     parser.add_argument("--corruptions", nargs="*", metavar="NAME", help="of sibx.metrics.CORRUPTIONS; default all")
     parser.add_argument("--severities", nargs="+", type=int, help="of the corruptions; default 1 2 3 4 5")
+
+
+def add_report(parser: Parser) -> None:
+    """Add the options of ``sibx report``."""
+    note = "folders of evaluate, reliance or robustness, put together"
+    parser.add_argument("runs", nargs="+", metavar="FOLDER", help=note)
+    pairs = "gains that are asked for; default every training against ce, or against the first"
+    parser.add_argument("--compare", nargs="+", metavar="TRAINING:REFERENCE", help=pairs)
+    parser.add_argument(
+        "--margin",
+        type=float,
+        default=0.02,
+        help="accuracy that may be lost and still count as held; default %(default)s",
+    )
+    logs = "log.csv of fine-tunings, for their curves"
+    parser.add_argument("--logs", nargs="+", metavar="TRAINING=FILE", help=logs)
+    parser.add_argument("--title", default="", help="of the page; default the data sets and models")
+    _add_out(parser, "report.html, report.md and tables.tex")
 
 
 def with_config(parser: Parser, words: Sequence[str]) -> list[str]:

@@ -1,8 +1,9 @@
 """Pictures and tables of results, and the report that holds them all."""
 
 from sibx.report.critical_difference import critical_difference
+from sibx.report.exhibits import make_gallery
 from sibx.report.figures import curve_panel, heat_table, interval_bars, training_panel
-from sibx.report.gallery import GalleryItem, load_gallery, save_gallery
+from sibx.report.gallery import GalleryItem, load_gallery, merge_galleries, save_gallery
 from sibx.report.maps import compare_maps, relative
 from sibx.report.overlay import contours, draw_overlay, montage
 from sibx.report.tables import metric_table, to_markdown
@@ -18,6 +19,8 @@ __all__ = [
     "heat_table",
     "interval_bars",
     "load_gallery",
+    "make_gallery",
+    "merge_galleries",
     "metric_table",
     "montage",
     "relative",

@@ -2,9 +2,8 @@
 
 import io
 import json
-import zipfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -124,11 +123,22 @@ def load_gallery(folder: str | Path) -> list[GalleryItem]:
     path = Path(folder) / GALLERY_FILE
     require(path.is_file(), "folder", f"hold {GALLERY_FILE}", str(folder))
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             notes = json.loads(str(arrays["notes"]))
             return [_load_item(arrays, number, *note) for number, note in enumerate(notes)]
-    except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+    except Exception as error:  # whatever a damaged or foreign file makes of zip, NumPy and JSON
         raise ValueError(f"`folder` must hold a {GALLERY_FILE} of sibx, but got {str(path)!r}: {error}") from error
+
+
+def merge_galleries(galleries: Iterable[Sequence[GalleryItem]]) -> list[GalleryItem]:
+    """Put the maps of the same image into one item; of a method's maps of the same training the last counts."""
+    merged: dict[tuple[str, ...], GalleryItem] = {}
+    for item in (item for gallery in galleries for item in gallery):
+        key = item.dataset, item.split, item.model, item.id
+        known = merged.get(key, item).maps
+        maps = {method: {**known.get(method, {}), **item.maps.get(method, {})} for method in {**known, **item.maps}}
+        merged[key] = replace(item, maps=maps)
+    return list(merged.values())
 
 
 def _load_item(arrays: Mapping[str, Any], number: int, *note: Any) -> GalleryItem:

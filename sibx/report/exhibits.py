@@ -1,0 +1,109 @@
+"""The items of a gallery: images of a data set, explained."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
+
+import torch
+from torch import Tensor, nn
+
+from sibx._checks import check_choice, check_logits, check_range, require
+from sibx.attribution import Explainers, MethodSpec, to_heatmap
+from sibx.datasets.base import MaskedBatch, MaskedDataset, collate, spread
+from sibx.evaluation.methods import Methods, resolve_methods
+from sibx.evaluation.request import Target, pick_device
+from sibx.models import eval_mode
+from sibx.report.gallery import GalleryItem
+from sibx.report.overlay import to_numpy
+
+
+def make_gallery(
+    models: Mapping[str, Callable[[Tensor], Tensor]],
+    dataset: MaskedDataset,
+    *,
+    methods: Methods,
+    images: int = 12,
+    model: str = "",
+    target: Target = "predicted",
+    layer: nn.Module | str | None = None,
+    batch_size: int = 32,
+    device: torch.device | str | None = None,
+    signed: bool = False,
+) -> list[GalleryItem]:
+    """Explain images by several trainings of a model, for ``write_report(gallery=)`` or ``save_gallery``.
+
+    Modules run in eval mode and are left in the mode they were in.
+
+    Args:
+        models: value of the ``training`` column -> model, as ``evaluate`` takes it.
+        dataset: whose images are shown.
+        methods: as ``evaluate`` takes them.
+        images: how many, spread over the data set.
+        model: value of the ``model`` column.
+        target: the class explained: the ``predicted`` one, which differs between models, or the ``label``.
+        layer: for CAM methods; None = ``find_cam_layer`` of each model.
+        batch_size: images per forward pass.
+        device: where to compute; None = where each model is, for a function the CPU.
+        signed: show the attributions of methods with signs as they are, instead of their positive part, which metrics
+            see.
+
+    Raises:
+        ValueError: no model, an empty data set, a number below 1, or what ``evaluate`` refuses in a model or a method.
+    """
+    require(bool(models), "models", "hold at least one", models)
+    require(len(dataset) > 0, "dataset", "hold at least one image", len(dataset))
+    check_choice("target", target, ("predicted", "label"))
+    check_range("images", images, 1)
+    check_range("batch_size", batch_size, 1)
+    specs = resolve_methods(methods)
+    chosen = spread(len(dataset), images)
+    items: list[GalleryItem] = []
+    for first in range(0, len(chosen), batch_size):
+        batch = collate([dataset[i] for i in chosen[first : first + batch_size]])
+        maps: list[dict[str, dict[str, Tensor]]] = [{s.name: {} for s in specs} for _ in range(len(batch))]
+        for training, network in models.items():
+            for spec, heatmaps in _explain(
+                network, batch.to(pick_device(network, device)), specs, target, layer, signed
+            ):
+                for of_image, heatmap in zip(maps, heatmaps.cpu(), strict=True):
+                    of_image[spec.name][training] = heatmap[0]
+        items.extend(_items(dataset, batch, maps, model))
+    return items
+
+
+def _explain(
+    network: Callable[[Tensor], Tensor],
+    batch: MaskedBatch,
+    specs: list[MethodSpec],
+    target: Target,
+    layer: nn.Module | str | None,
+    signed: bool,
+) -> Iterator[tuple[MethodSpec, Tensor]]:
+    """Yield every method with its maps (B, 1, H, W)."""
+    images = batch.images
+    with eval_mode(network.to(images.device)) if isinstance(network, nn.Module) else nullcontext():
+        with torch.inference_mode():
+            logits = network(images)
+            check_logits(logits, len(batch), "models")
+            predicted = logits.argmax(1)
+        targets = predicted.clone() if target == "predicted" else batch.labels
+        for spec, attributions in Explainers(network, specs, layer).explain(images, targets):
+            reduce = "sum" if signed and spec.signed else spec.reduce
+            size = images.shape[2], images.shape[3]
+            yield spec, to_heatmap(attributions, size, reduce).detach()
+
+
+def _items(
+    dataset: MaskedDataset, batch: MaskedBatch, maps: list[dict[str, dict[str, Tensor]]], model: str
+) -> Iterator[GalleryItem]:
+    pictures = to_numpy(dataset.normalization.inverse(batch.images))
+    for row, of_image in enumerate(maps):
+        yield GalleryItem(
+            dataset.name,
+            dataset.split,
+            model,
+            batch.ids[row],
+            dataset.classes[int(batch.labels[row])],
+            pictures[row],
+            batch.masks[row, 0].numpy(),
+            {method: {t: heatmap.numpy() for t, heatmap in found.items()} for method, found in of_image.items()},
+        )
