@@ -90,13 +90,13 @@ def check_explained(heatmaps: object, images: Tensor, argument: str = "explain")
     return heatmaps.detach()
 
 
-def check_case(images: Tensor, heatmaps: Tensor, targets: Tensor) -> None:
+def check_case(images: Tensor, heatmaps: Tensor, targets: Tensor, argument: str = "heatmaps") -> None:
     """Require images, and for each of them a heatmap of its size and a target."""
     check_images(images)
-    check_heatmaps(heatmaps)
-    check_same_batch(images, heatmaps=heatmaps, targets=targets)
+    check_heatmaps(heatmaps, argument)
+    check_same_batch(images, **{argument: heatmaps}, targets=targets)
     size = tuple(images.shape[2:])
-    require(tuple(heatmaps.shape[2:]) == size, "heatmaps", f"be of size {size}", heatmaps)
+    require(tuple(heatmaps.shape[2:]) == size, argument, f"be of size {size}", heatmaps)
 
 
 def check_range(argument: str, value: float, low: float, high: float = float("inf")) -> None:

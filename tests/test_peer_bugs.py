@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy import integrate
 
 from sibx import GradCAM, Results
 from sibx.attribution import GradCAMPlusPlus
@@ -18,13 +19,17 @@ from sibx.datasets.baselines import make_baseline
 from sibx.evaluation.tables import COLUMNS
 from sibx.metrics import (
     METRICS,
+    Perturbations,
     attribution_localization,
     average_drop,
     confidence,
     deletion,
     insertion,
+    irof,
     pointing_game,
+    sensitivity_n,
     sparseness,
+    srg,
 )
 from sibx.models import record
 from tests.references import cams
@@ -288,3 +293,82 @@ class TestConfidence:
         theirs.update(self.IMAGES, 0)
         assert theirs.summary()["avg_drop"] == pytest.approx((np.log(0.2) - np.log(0.1)) / np.log(0.2))
         assert theirs.summary()["avg_drop"] < 0
+
+
+class TestFaithfulness:
+    """Four images of three channels, and a classifier of their mean."""
+
+    class Mean(torch.nn.Module):
+        def forward(self, images):
+            mean = images.mean((1, 2, 3))
+            return torch.stack([mean, -mean], 1) * 8
+
+    @staticmethod
+    def case(channels=3):
+        images = torch.rand(4, channels, 16, 16, generator=torch.Generator().manual_seed(0)) + 0.5
+        return images, images.mean(1, keepdim=True), torch.tensor([0, 1, 0, 1])
+
+    @staticmethod
+    def arrays(images, maps, targets):
+        """What Quantus takes."""
+        arrays = {"x_batch": images.numpy(), "y_batch": targets.numpy(), "a_batch": maps.numpy()}
+        return {**arrays, "device": "cpu", "channel_first": True}
+
+    @pytest.mark.parametrize("batch_size", [1, 3, 64])
+    def test_every_image_counts(self, batch_size):
+        """B3, Quantus 0.6: SensitivityN forgets all internal batches but the first, and correlates over its images.
+
+        Here every image has a score of its own, over random sets of its pixels: 1 for what they are worth to the class.
+        """
+        images, maps, targets = self.case()
+        signs = torch.tensor([1.0, -1, 1, -1]).view(4, 1, 1, 1)
+        signs[3] = 1  # against its class
+        found = sensitivity_n(self.Mean(), images, maps * signs, targets, batch_size=batch_size).score
+        assert found.tolist() == pytest.approx([1, 1, 1, -1], abs=1e-6)
+
+    def test_every_image_counts_peer(self):
+        peer = installed("quantus", "quantus", "0.6.0")
+        images, maps, targets = self.case(channels=1)
+        broken = maps.clone()
+        broken[2:] *= -1
+        found = []
+        for a in (maps, broken):
+            score = peer.SensitivityN(
+                features_in_step=16, normalise=False, disable_warnings=True, return_aggregate=False
+            )
+            found.append(score(model=self.Mean().eval(), batch_size=2, **self.arrays(images, a, targets)))
+        assert np.array_equal(found[0], found[1])
+
+    @pytest.mark.parametrize("segments", [1, 4, 9])
+    def test_images_of_three_channels_and_any_number_of_segments(self, segments):
+        """B4, Quantus 0.6: IROF raises on three channels; a model that never changes scores 1 or less than that.
+
+        There the area is in units of segments, of one fewer than there are, and missing segments of an image are filled
+        up with zeros as if the probability had fallen to nothing: what a score is depends on the rest of the batch.
+        """
+        images, maps, targets = self.case()
+        labels = torch.arange(16).view(1, 1, 1, 16).expand(4, 1, 16, 16) % segments
+        labels = torch.where(torch.tensor([True, False, False, False]).view(4, 1, 1, 1), 0, labels)
+        assert irof(lambda x: torch.zeros(len(x), 2), images, maps, targets, labels).tolist() == pytest.approx([0] * 4)
+        found = irof(self.Mean(), images, maps, targets, labels)
+        alone = [
+            irof(self.Mean(), images[i : i + 1], maps[i : i + 1], targets[i : i + 1], labels[i : i + 1])
+            for i in range(4)
+        ]
+        assert torch.allclose(torch.cat(alone), found)
+        assert found[0] > 0 > found[1]
+
+    def test_images_of_three_channels_peer(self):
+        peer = installed("quantus", "quantus", "0.6.0")
+        images, maps, targets = self.case()
+        score = peer.IROF(disable_warnings=True, return_aggregate=False)
+        with pytest.raises(AssertionError):
+            score(model=self.Mean().eval(), **self.arrays(images, maps, targets))
+
+    def test_areas_need_no_function_that_scipy_dropped(self, monkeypatch, evidence):
+        """B15, the torchxai on GitHub: the area between MoRF and LeRF calls scipy.integrate.simps, which is gone."""
+        monkeypatch.delattr(integrate, "simps", raising=False)
+        runs = Perturbations(evidence.model, evidence.images, evidence.heatmaps, evidence.targets, steps=4)
+        between = runs.lerf().probabilities - runs.deletion().probabilities
+        expected = (between[:, :-1] + between[:, 1:]).sum(1) / 8
+        assert torch.allclose(srg(runs.lerf(), runs.deletion()), expected)

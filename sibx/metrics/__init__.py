@@ -21,6 +21,8 @@ from sibx.metrics.confidence import (
 from sibx.metrics.curve_metrics import CURVE_METRICS
 from sibx.metrics.curve_scores import aopc, insertion_minus_deletion, normalized_deletion, normalized_insertion, srg
 from sibx.metrics.faithfulness_metrics import FAITHFULNESS_METRICS
+from sibx.metrics.infidelity import infidelity
+from sibx.metrics.irof import irof, superpixels
 from sibx.metrics.localization import (
     attribution_localization,
     background_suppression,
@@ -29,6 +31,8 @@ from sibx.metrics.localization import (
     foreground_lift,
     pointing_game,
 )
+from sibx.metrics.localization_metrics import LOCALIZATION_METRICS
+from sibx.metrics.max_sensitivity import max_sensitivity
 from sibx.metrics.perturbation import Curves, Perturbations, deletion, insertion, lerf
 from sibx.metrics.random_logit import random_logit
 from sibx.metrics.randomization import (
@@ -41,6 +45,7 @@ from sibx.metrics.randomization import (
 from sibx.metrics.ranking import average_precision, best_iou, iou, relevance_rank, roc_auc, topk_intersection
 from sibx.metrics.robustness import CORRUPTIONS, corrupt, fgsm, pgd
 from sibx.metrics.sanity_metrics import SANITY_METRICS
+from sibx.metrics.sensitivity_n import SensitivityN, sensitivity_n
 from sibx.metrics.similarity import spearman, ssim
 
 __all__ = [
@@ -55,6 +60,7 @@ __all__ = [
     "MetricSpec",
     "Perturbations",
     "Randomization",
+    "SensitivityN",
     "adaptive_deletion",
     "adaptive_insertion",
     "adcc",
@@ -78,11 +84,14 @@ __all__ = [
     "foreground_lift",
     "histogram_entropy",
     "increase_in_confidence",
+    "infidelity",
     "insertion",
     "insertion_minus_deletion",
     "iou",
+    "irof",
     "lerf",
     "masked_probability",
+    "max_sensitivity",
     "normalized_deletion",
     "normalized_insertion",
     "pgd",
@@ -91,126 +100,19 @@ __all__ = [
     "randomization",
     "relevance_rank",
     "roc_auc",
+    "sensitivity_n",
     "smooth_randomization",
     "smoothed",
     "sparseness",
     "spearman",
     "srg",
     "ssim",
+    "superpixels",
     "topk_intersection",
 ]
 
 METRICS: dict[str, MetricSpec] = {
-    "foreground_focus": MetricSpec(
-        name="foreground_focus",
-        title="Foreground focus",
-        score=lambda e: foreground_focus(e.heatmaps, e.masks, e.undefined),
-        higher_is_better=True,
-        bounds=(0.0, 1.0),
-        chance="area share of the object",
-        needs_masks=True,
-        needs_model=False,
-        reference="Wang 2020, arXiv 1910.01279; Arras 2022, arXiv 2003.07258",
-    ),
-    "foreground_lift": MetricSpec(
-        name="foreground_lift",
-        title="Foreground lift",
-        score=lambda e: foreground_lift(e.heatmaps, e.masks, e.undefined),
-        higher_is_better=True,
-        bounds=(0.0, float("inf")),
-        chance="1",
-        needs_masks=True,
-        needs_model=False,
-        reference="foreground focus / area share; Kohlbrenner 2020, arXiv 1910.09840",
-    ),
-    "background_suppression": MetricSpec(
-        name="background_suppression",
-        title="Background suppression",
-        score=lambda e: background_suppression(e.heatmaps, e.masks, e.undefined),
-        higher_is_better=True,
-        bounds=(0.0, 1.0),
-        chance="0.5",
-        needs_masks=True,
-        needs_model=False,
-        reference="sibx",
-    ),
-    "pointing_game": MetricSpec(
-        name="pointing_game",
-        title="Pointing game",
-        score=lambda e: pointing_game(e.heatmaps, e.masks, undefined=e.undefined),
-        higher_is_better=True,
-        bounds=(0.0, 1.0),
-        chance="area share of the object grown by the tolerance",
-        needs_masks=True,
-        needs_model=False,
-        reference="Zhang 2018, arXiv 1608.00507",
-    ),
-    "relevance_rank": MetricSpec(
-        name="relevance_rank",
-        title="Relevance rank",
-        score=lambda e: relevance_rank(e.heatmaps, e.masks, e.undefined),
-        higher_is_better=True,
-        bounds=(0.0, 1.0),
-        chance="area share of the object",
-        needs_masks=True,
-        needs_model=False,
-        reference="Arras 2022, arXiv 2003.07258",
-    ),
-    "iou": MetricSpec(
-        name="iou",
-        title="IoU",
-        score=lambda e: iou(e.heatmaps, e.masks, e.undefined),
-        higher_is_better=True,
-        bounds=(0.0, 1.0),
-        chance="q / (2 - q), q the area share of the object",
-        needs_masks=True,
-        needs_model=False,
-        reference="relevance rank r as r / (2 - r)",
-    ),
-    "topk_intersection": MetricSpec(
-        name="topk_intersection",
-        title="Top-k intersection",
-        score=lambda e: topk_intersection(e.heatmaps, e.masks, undefined=e.undefined),
-        higher_is_better=True,
-        bounds=(0.0, 1.0),
-        chance="area share of the object",
-        needs_masks=True,
-        needs_model=False,
-        reference="Theiner 2022, WACV, with k = min(k, |s|)",
-    ),
-    "best_iou": MetricSpec(
-        name="best_iou",
-        title="Best IoU",
-        score=lambda e: best_iou(e.heatmaps, e.masks, undefined=e.undefined),
-        higher_is_better=True,
-        bounds=(0.0, 1.0),
-        chance="area share of the object",
-        needs_masks=True,
-        needs_model=False,
-        reference="IoU at the best threshold",
-    ),
-    "average_precision": MetricSpec(
-        name="average_precision",
-        title="Average precision",
-        score=lambda e: average_precision(e.heatmaps, e.masks, undefined=e.undefined),
-        higher_is_better=True,
-        bounds=(0.0, 1.0),
-        chance="area share of the object",
-        needs_masks=True,
-        needs_model=False,
-        reference="Manning 2008, chapter 8",
-    ),
-    "roc_auc": MetricSpec(
-        name="roc_auc",
-        title="ROC-AUC",
-        score=lambda e: roc_auc(e.heatmaps, e.masks, undefined=e.undefined),
-        higher_is_better=True,
-        bounds=(0.0, 1.0),
-        chance="0.5",
-        needs_masks=True,
-        needs_model=False,
-        reference="Fawcett 2006",
-    ),
+    **LOCALIZATION_METRICS,
     **CURVE_METRICS,
     **FAITHFULNESS_METRICS,
     "sparseness": MetricSpec(

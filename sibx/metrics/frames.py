@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from sibx.metrics.probability import probability
+from sibx.metrics.probability import Model, probability
 
 
 def relevance_order(heatmaps: Tensor, seed: int = 0) -> Tensor:
@@ -53,7 +53,12 @@ def replace(start: Tensor, end: Tensor, order: Tensor, counts: Sequence[int]) ->
 
 
 def run(
-    model: Callable[[Tensor], Tensor], frames: Iterable[Tensor], targets: Tensor, like: Tensor, batch_size: int
+    model: Model,
+    frames: Iterable[Tensor],
+    targets: Tensor,
+    like: Tensor,
+    batch_size: int,
+    score: Callable[[Model, Tensor, Tensor], Tensor] = probability,
 ) -> Tensor:
     """Probability of the target on every frame, (N,) float64, in full passes but for the last.
 
@@ -63,6 +68,7 @@ def run(
         targets: (N,).
         like: images (B, C, H, W) of the shape, type and device of the frames.
         batch_size: frames per pass.
+        score: ``probability`` or ``logit``.
     """
     remaining = iter(frames)
     parts = []
@@ -72,5 +78,5 @@ def run(
             batch = buffer[: len(wanted)]
             for slot, frame in zip(batch, remaining, strict=False):
                 slot.copy_(frame)
-            parts.append(probability(model, batch, wanted))
+            parts.append(score(model, batch, wanted))
     return torch.cat(parts).clone()  # outside inference_mode: what users get are ordinary tensors

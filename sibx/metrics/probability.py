@@ -1,4 +1,4 @@
-"""The probability of the class explained, which every score that runs the model starts from."""
+"""The score of the class explained, its probability or its logit, which all that runs the model starts from."""
 
 from collections.abc import Callable
 
@@ -22,16 +22,32 @@ def probability(model: Model, images: Tensor, targets: Tensor, batch_size: int |
     Raises:
         ValueError: targets that are not B classes of the model, or a model whose output is not (B, K).
     """
+    return _in_passes(model, images, targets, batch_size, lambda logits: logits.softmax(1))
+
+
+def logit(model: Model, images: Tensor, targets: Tensor, batch_size: int | None = None) -> Tensor:
+    """Logit of the target: what methods explain, and what their attributions add up to. As ``probability``."""
+    return _in_passes(model, images, targets, batch_size, lambda logits: logits)
+
+
+def _in_passes(
+    model: Model, images: Tensor, targets: Tensor, batch_size: int | None, scores: Callable[[Tensor], Tensor]
+) -> Tensor:
     check_same_batch(images, targets=targets)
     size = max(1, len(images)) if batch_size is None else batch_size
     check_range("batch_size", size, 1)
     with torch.inference_mode():
-        parts = [_of_pass(model, x, t) for x, t in zip(images.split(size), targets.split(size), strict=True)]
+        passes = zip(images.split(size), targets.split(size), strict=True)
+        parts = [_pick(scores(_logits(model, x, t)), t) for x, t in passes]
     return torch.cat(parts).clone()  # outside inference_mode: what users get are ordinary tensors
 
 
-def _of_pass(model: Model, images: Tensor, targets: Tensor) -> Tensor:
+def _logits(model: Model, images: Tensor, targets: Tensor) -> Tensor:
     logits = model(images)
     check_logits(logits, len(images))
     check_labels(targets, logits, "targets")
-    return logits.double().softmax(1).gather(1, targets.to(logits.device).unsqueeze(1)).squeeze(1)
+    return logits.double()
+
+
+def _pick(scores: Tensor, targets: Tensor) -> Tensor:
+    return scores.gather(1, targets.to(scores.device).unsqueeze(1)).squeeze(1)

@@ -1,0 +1,57 @@
+"""Faithfulness and stability from their papers, pixel by pixel; ``output`` is a function of one image (C, H, W)."""
+
+import math
+
+import numpy as np
+
+
+def without(image, baseline, pixels):
+    """The image with these pixels (y, x) of all channels taken from the baseline."""
+    changed = image.copy()
+    for y, x in pixels:
+        changed[:, y, x] = baseline[:, y, x]
+    return changed
+
+
+def correlation(a, b):
+    mean_a, mean_b = sum(a) / len(a), sum(b) / len(b)
+    covariance = sum((p - mean_a) * (q - mean_b) for p, q in zip(a, b, strict=True))
+    return covariance / math.sqrt(sum((p - mean_a) ** 2 for p in a) * sum((q - mean_b) ** 2 for q in b))
+
+
+def irof(output, image, heatmap, segments, baseline):
+    """Rieger and Hansen 2020 for maps without ties: remove whole segments, the most relevant on average first."""
+    members = {}
+    for place in np.ndindex(segments.shape):
+        members.setdefault(segments[place], []).append(place)
+    relevance = {label: sum(heatmap[p] for p in places) / len(places) for label, places in members.items()}
+    curve, gone = [1.0], []
+    for label in sorted(members, key=lambda s: -relevance[s]):
+        gone += members[label]
+        curve.append(output(without(image, baseline, gone)) / output(image))
+    steps = len(curve) - 1
+    return 1 - sum((curve[k] + curve[k + 1]) / 2 / steps for k in range(steps))
+
+
+def sensitivity_n(output, image, attributions, baseline, sets):
+    """Ancona 2018, for sets of n pixels (y, x): Pearson's correlation of sum R_i with S(x) - S(x without them)."""
+    sums = [sum(attributions[p] for p in pixels) for pixels in sets]
+    falls = [output(image) - output(without(image, baseline, pixels)) for pixels in sets]
+    return correlation(sums, falls)
+
+
+def infidelity(output, image, attributions, baseline, squares):
+    """Yeh 2019, definition 2.1 with I = the pixels of a square, and the scaling that minimizes it."""
+    products = [sum(attributions[p] for p in square) for square in squares]
+    falls = [output(image) - output(without(image, baseline, square)) for square in squares]
+    beta = sum(p * f for p, f in zip(products, falls, strict=True)) / sum(p * p for p in products)
+    return sum((beta * p - f) ** 2 for p, f in zip(products, falls, strict=True)) / len(squares)
+
+
+def max_sensitivity(explain, heatmap, neighbors):
+    """Yeh 2019, definition 3.1 over these images, divided by the norm of the heatmap."""
+
+    def norm(values):
+        return math.sqrt(sum(v * v for v in values.flatten()))
+
+    return max(norm(explain(y) - heatmap) for y in neighbors) / norm(heatmap)
