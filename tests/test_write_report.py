@@ -192,7 +192,8 @@ class TestMarkdown:
     def test_says_what_is_shown(self, full):
         text = (full.parent / "report.md").read_text(encoding="utf-8")
         assert "# Shapes on textures · TinyCNN\n\n8 images, 2 methods, 1 control, 2 metrics, 2 trainings\n" in text
-        assert "### sib against ce\n\n- **shown**: Foreground focus improves for every method\n  - test: shown" in text
+        about = "sib: S-IB with object masks from the data; ce: cross-entropy alone"
+        assert f"### sib against ce\n\n{about}\n\n- **shown**: Foreground focus improves for every method\n" in text
         assert "| package | version |" in text
 
     def test_best_of_every_line_is_bold(self, full):

@@ -1,6 +1,6 @@
 """What a report says, as plain data: the same for HTML, Markdown and LaTeX."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -174,7 +174,7 @@ def gather(
         scores=list(_score_tables(summary[~is_classifier], names)),
         classifier=list(_score_tables(summary[is_classifier], names)),
         curves=list(_curve_groups(results.curves, names)),
-        histories={name: [dict(line) for line in lines] for name, lines in histories.items()},
+        histories=_in_order(histories, results.rows["training"].unique()),
         directions=known_directions(directions),
         data_cards=data_cards(results),
         model_cards=model_cards(results),
@@ -189,6 +189,12 @@ def histories_of(info: Mapping[str, Any]) -> dict[str, list[dict[str, float]]]:
     log = info.get("training_log", {})
     entries = log.items() if isinstance(log, Mapping) else ()
     return {str(name): entry["history"] for name, entry in entries if isinstance(entry, Mapping) and "history" in entry}
+
+
+def _in_order(histories: Histories, trainings: Iterable[str]) -> dict[str, list[dict[str, float]]]:
+    """The trainings of the rows first and in their order, so that each looks the same in all charts."""
+    names = [*(t for t in trainings if t in histories), *histories]
+    return {name: [dict(line) for line in histories[name]] for name in dict.fromkeys(names)}
 
 
 def _check_rows(rows: pd.DataFrame) -> None:

@@ -40,6 +40,8 @@ def _summary(content: Content) -> Iterator[str]:
         yield "## Summary"
     for subject, verdicts in content.subjects.items():
         yield f"### {escape(subject)}"
+        if verdicts[0].about:
+            yield escape(verdicts[0].about)
         lines = []
         for verdict in verdicts:
             lines.append(f"- **{BADGES[verdict.status]}**: {escape(verdict.claim)}")

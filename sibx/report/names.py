@@ -13,7 +13,7 @@ BADGES: Mapping[Status, str] = {
     "shown": "shown",
     "partly": "partly shown",
     "not shown": "not shown",
-    "opposite": "opposite shown",
+    "opposite": "opposite",
 }
 CLASSIFIER_TITLES = {
     "accuracy": "Accuracy",

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sibx.report.claims import ACCURACY, CONTROL, LEAST_PAIRS, MARGIN, Claim, Scope, Status, combine, pick_headline
-from sibx.report.names import interval, method_title, metric_title
+from sibx.report.names import TRAININGS, interval, method_title, metric_title
 
 SUMMARIZED = (ACCURACY, "bg_gap")  # beside the headline metric
 EXPLANATION = (
@@ -27,9 +27,10 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A claim over all scopes: who against whom, what is claimed, what is shown, and scope by scope."""
+    """A claim over all scopes: who against whom, who they are, what is claimed, what is shown, and scope by scope."""
 
     subject: str
+    about: str
     claim: str
     status: Status
     parts: tuple[Part, ...]
@@ -45,7 +46,8 @@ def summarize(claims: Sequence[Claim], names: Mapping[Scope, str], margin: float
             if same:
                 parts = tuple(Part(names[c.scope], c.status, in_words(c)) for c in same)
                 status = combine([p.status for p in parts])
-                verdicts.append(Verdict(_subject(training, against), claim_text(same[0], margin), status, parts))
+                who = _subject(training, against), _about(training, against)
+                verdicts.append(Verdict(*who, claim_text(same[0], margin), status, parts))
     return verdicts
 
 
@@ -76,6 +78,10 @@ def in_words(claim: Claim) -> str:
         if found:
             words += f"; {verb} {'all others' if len(found) == total - shown > 2 else ', '.join(found)}"
     return words
+
+
+def _about(*trainings: str) -> str:
+    return "; ".join(f"{t}: {TRAININGS[t]}" for t in trainings if t in TRAININGS)
 
 
 def _subject(training: str, against: str) -> str:
