@@ -38,7 +38,7 @@ class TestEvaluate:
 
     def test_curves(self, results):
         assert tuple(results.curves.columns) == CURVE_COLUMNS
-        assert len(results.curves) == 24 * 3 * (3 * 29 + 10 + 3)  # deletion, insertion, lerf; the cascade's 9 layers; n
+        assert len(results.curves) == 24 * 3 * (3 * 29 + 10 + 3 + 18)  # deletion, insertion, lerf; 9 layers; n; ROAD
         which = "image_id == 'test-id-0-000005' and method == 'gradcam'"
         curve = results.curves.query(f"curve == 'deletion' and {which}")
         row = results.rows.query(f"metric == 'deletion' and {which}")

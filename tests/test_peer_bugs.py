@@ -27,6 +27,8 @@ from sibx.metrics import (
     insertion,
     irof,
     pointing_game,
+    removal,
+    road,
     sensitivity_n,
     sparseness,
     srg,
@@ -372,3 +374,77 @@ class TestFaithfulness:
         between = runs.lerf().probabilities - runs.deletion().probabilities
         expected = (between[:, :-1] + between[:, 1:]).sum(1) / 8
         assert torch.allclose(srg(runs.lerf(), runs.deletion()), expected)
+
+
+class TestRoad:
+    """An image of 8 x 8 with the values 1 to 64, and a map of which 60 % are zero."""
+
+    IMAGES = (torch.arange(64.0) + 1).view(1, 1, 8, 8)
+    HEATMAPS = torch.zeros(1, 1, 8, 8)
+    HEATMAPS.view(-1)[torch.randperm(64, generator=torch.Generator().manual_seed(1))[:25]] = torch.linspace(1, 2, 25)
+
+    @classmethod
+    def shown(cls, share, **options):
+        """Images with the most and with the least relevant pixels imputed, and which pixels these are."""
+        seen = []
+
+        def model(x):
+            seen.append(x)
+            return torch.zeros(len(x), 2)
+
+        removal(model, cls.IMAGES, cls.HEATMAPS, torch.tensor([0]), shares=(share,), **options)
+        return seen[0], (seen[0] != cls.IMAGES).squeeze(1)
+
+    @pytest.mark.parametrize("channels", [1, 3])
+    def test_color_images(self, channels):
+        """B2, Quantus 0.6: an IndexError on every image of three channels."""
+        images, heatmaps = self.IMAGES.repeat(2, channels, 1, 1), self.HEATMAPS.repeat(2, 1, 1, 1)
+        case = (lambda x: x.mean((2, 3)) @ torch.ones(channels, 2), images, heatmaps, torch.tensor([0, 1]))
+        assert road(removal(*case)).isfinite().all()
+        peer = installed("quantus", "quantus", "0.6.0")
+        score = peer.ROAD(percentages=[50], disable_warnings=True)
+        with pytest.raises(IndexError) if channels == 3 else nullcontext():
+            score(self.Sure().eval(), images.numpy(), np.zeros(2, int), heatmaps.repeat(1, channels, 1, 1).numpy())
+
+    class Sure(torch.nn.Module):
+        """Class 0 where the image is bright, else class 1."""
+
+        def forward(self, images):
+            bright = (images.mean((1, 2, 3)) > 10).float()
+            return torch.stack([bright, 1 - bright], 1)
+
+    def test_every_image_counts(self):
+        """B3, Quantus 0.6: only the first internal batch counts, here four images of eight."""
+        images = torch.cat([self.IMAGES + 1000] * 4 + [self.IMAGES - 1000] * 4)
+        heatmaps, targets = self.HEATMAPS.repeat(8, 1, 1, 1), torch.zeros(8, dtype=torch.int64)
+        for size in (1, 4, 64):
+            found = removal(self.Sure(), images, heatmaps, targets, shares=(0.5,), batch_size=size)
+            assert (found.morf > 0.5).flatten().tolist() == [True] * 4 + [False] * 4
+        peer = installed("quantus", "quantus", "0.6.0").ROAD(percentages=[50], disable_warnings=True)
+        batch = (self.Sure().eval(), images.numpy(), targets.numpy(), heatmaps.numpy())
+        assert peer(*batch, batch_size=8) == {50: 0.5}
+        assert peer(*batch, batch_size=4) == {50: 1.0}
+
+    def test_ties_do_not_change_how_much_goes(self):
+        """B10, grad-cam 1.5.7: a threshold on a map of 60 % zeros keeps no pixel at all where 10 % are asked for."""
+        for share in (0.1, 0.5, 0.9):
+            assert self.shown(share)[1].sum((1, 2)).tolist() == [round(64 * share)] * 2
+        peer = installed("pytorch_grad_cam.metrics.perturbation_confidence", "grad-cam", "1.5.7")
+        kept = peer.RemoveMostRelevantFirst(10, lambda _, mask: mask)(None, self.HEATMAPS[0, 0])
+        assert not kept.any()
+
+    def test_the_most_relevant_pixels_go(self):
+        """B11, grad-cam 1.5.7: with its threshold by Otsu, 'auto', the most relevant pixels stay and the others go."""
+        relevant = self.HEATMAPS[:, 0] > 0
+        morf, lerf = self.shown(25 / 64)[1]
+        assert torch.equal(morf, relevant[0])
+        assert not (lerf & relevant).any()
+        peer = installed("pytorch_grad_cam.metrics.perturbation_confidence", "grad-cam", "1.5.7")
+        kept = peer.RemoveMostRelevantFirst("auto", lambda _, mask: mask)(None, relevant[0].float())
+        assert torch.equal(kept > 0, relevant[0])
+
+    def test_noise_is_seeded(self):
+        """B13, grad-cam 1.5.7: two calls give two scores."""
+        first, again, other = (self.shown(0.5, seed=seed)[0] for seed in (0, 0, 1))
+        assert torch.equal(first, again)
+        assert not torch.equal(first, other)

@@ -43,6 +43,7 @@ from sibx.metrics.randomization import (
     smoothed,
 )
 from sibx.metrics.ranking import average_precision, best_iou, iou, relevance_rank, roc_auc, topk_intersection
+from sibx.metrics.road import Removal, removal, road, road_lerf, road_morf
 from sibx.metrics.robustness import CORRUPTIONS, corrupt, fgsm, pgd
 from sibx.metrics.sanity_metrics import SANITY_METRICS
 from sibx.metrics.sensitivity_n import SensitivityN, sensitivity_n
@@ -60,6 +61,7 @@ __all__ = [
     "MetricSpec",
     "Perturbations",
     "Randomization",
+    "Removal",
     "SensitivityN",
     "adaptive_deletion",
     "adaptive_insertion",
@@ -99,6 +101,10 @@ __all__ = [
     "random_logit",
     "randomization",
     "relevance_rank",
+    "removal",
+    "road",
+    "road_lerf",
+    "road_morf",
     "roc_auc",
     "sensitivity_n",
     "smooth_randomization",

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from sibx.datasets.transforms import Normalization
 from sibx.metrics.confidence import Confidence, masked_probability
 from sibx.metrics.perturbation import Perturbations
+from sibx.metrics.road import Removal, removal
 
 Explain = Callable[[Tensor, Tensor], Tensor]  # (images (B, C, H, W), targets (B,)) -> heatmaps (B, 1, H, W), at least 0
 
@@ -74,6 +75,19 @@ class Evidence:
         """The clean probability, and what is left of it when the images are seen through their heatmaps."""
         seen = masked_probability(self.model, self.images, self.heatmaps, self.targets, batch_size=self.batch_size)
         return Confidence(self.clean_probability, seen)
+
+    @cached_property
+    def removal(self) -> Removal:
+        """The clean images with shares of their pixels imputed, most and least relevant first."""
+        return removal(
+            self.model,
+            self.images,
+            self.heatmaps,
+            self.targets,
+            normalization=self.normalization,
+            batch_size=self.batch_size,
+            seed=self.seed,
+        )
 
     def explained_again(self) -> Explain:
         """The function ``explain``.

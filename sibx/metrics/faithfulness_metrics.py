@@ -8,12 +8,20 @@ from sibx.metrics.curve_metrics import RANDOM_MAP
 from sibx.metrics.infidelity import infidelity
 from sibx.metrics.irof import irof, superpixels
 from sibx.metrics.max_sensitivity import max_sensitivity
+from sibx.metrics.road import Removal, road, road_lerf, road_morf
 from sibx.metrics.sensitivity_n import sensitivity_n
 
 
 def _adcc(e: Evidence) -> Tensor:
     explain = e.explained_again()
     return adcc(e.confidence, explain, e.images, e.heatmaps, e.targets, batch_size=e.batch_size)
+
+
+def _removal(e: Evidence) -> Removal:
+    """Return what all ROAD scores are read from, leave both curves in the evidence."""
+    r = e.removal
+    e.curves["road_morf"], e.curves["road_lerf"] = (r.shares, r.morf), (r.shares, r.lerf)
+    return r
 
 
 def _irof(e: Evidence) -> Tensor:
@@ -85,6 +93,39 @@ FAITHFULNESS_METRICS: dict[str, MetricSpec] = {
         needs_masks=False,
         needs_model=True,
         reference="Poppi 2021, arXiv 2104.10252",
+    ),
+    "road": MetricSpec(
+        name="road",
+        title="ROAD",
+        score=lambda e: road(_removal(e)),
+        higher_is_better=True,
+        bounds=(-1.0, 1.0),
+        chance="0",
+        needs_masks=False,
+        needs_model=True,
+        reference="Rong 2022, arXiv 2202.00449",
+    ),
+    "road_morf": MetricSpec(
+        name="road_morf",
+        title="ROAD, MoRF",
+        score=lambda e: road_morf(_removal(e)),
+        higher_is_better=False,
+        bounds=(0.0, 1.0),
+        chance=RANDOM_MAP,
+        needs_masks=False,
+        needs_model=True,
+        reference="Rong 2022, arXiv 2202.00449",
+    ),
+    "road_lerf": MetricSpec(
+        name="road_lerf",
+        title="ROAD, LeRF",
+        score=lambda e: road_lerf(_removal(e)),
+        higher_is_better=True,
+        bounds=(0.0, 1.0),
+        chance=RANDOM_MAP,
+        needs_masks=False,
+        needs_model=True,
+        reference="Rong 2022, arXiv 2202.00449",
     ),
     "irof": MetricSpec(
         name="irof",
