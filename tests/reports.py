@@ -9,7 +9,7 @@ from sibx import Results
 from sibx.evaluation.tables import COLUMNS, CURVE_COLUMNS
 from sibx.report import GalleryItem
 
-HOSTILE = "<script>alert('x')</script>\"'&`|_*[a](b)\\{{ 1 }}{% x %}%$#~^é\n-> </style> onerror=1"
+HOSTILE = "<script>alert('x')</script>\"'&`|_*[a](b)\\{{ 1 }}{% x %}%#$\\frac{$~^é\n-> </style> onerror=1"
 GAINS = {"foreground_focus": 0.2, "deletion": -0.1}  # of sib over ce, both for the better
 
 

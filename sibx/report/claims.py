@@ -55,7 +55,7 @@ class Claim:
         training: whose scores.
         against: another training, or a model-free control of the same training.
         metric: key of METRICS, or ``accuracy``, or a score of the classifier.
-        overall: the difference of the mean over methods, with its interval.
+        overall: the difference of the mean over methods (an image's: over those defined for it), with its interval.
         findings: one per method.
     """
 

@@ -31,6 +31,7 @@ Array = npt.NDArray[np.float64]
 Histories = Mapping[str, Sequence[Mapping[str, float]]]
 SCOPE = list(Scope._fields)
 CURVES = ("deletion", "insertion")  # first, then others
+MOST_POINTS = 201  # of a curve; adaptive ones have points of their own for every image
 LOSSES = ("val_accuracy", "accuracy", "total", "cross_entropy", "foreground", "background")  # likewise
 
 
@@ -236,6 +237,7 @@ def _curve_groups(curves: pd.DataFrame, names: Mapping[Scope, str]) -> Iterator[
         for kind in kinds:
             part = of_scope[of_scope["curve"] == kind]
             x = np.unique(part["x"].to_numpy(dtype=np.float64))
+            x = x if len(x) <= MOST_POINTS else np.linspace(x[0], x[-1], MOST_POINTS)
             methods: dict[str, dict[str, Band]] = {}
             for (method, training), points in part.groupby(["method", "training"], sort=False):
                 methods.setdefault(str(method), {})[str(training)] = bootstrap_band(_over_images(points, x))

@@ -90,7 +90,8 @@ def training_panels(content: Content) -> list[Panel]:
         figure = training_panel(content.histories, quantity, legend=False)
         last = {t: [h[quantity] for h in lines if quantity in h][-1:] for t, lines in content.histories.items()}
         words = ", ".join(f"{t} {number(values[0])}" for t, values in last.items() if values)
-        panels.append(to_panel(figure, quantity.replace("_", " "), f"{quantity} by epoch; at the end: {words}"))
+        title = quantity.replace("_", " ")
+        panels.append(to_panel(figure, title, f"{title} by epoch; at the end: {words}"))
     return panels
 
 

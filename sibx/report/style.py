@@ -30,6 +30,7 @@ RC: Mapping[str, Any] = {
     "xtick.major.width": 0.6,
     "ytick.major.width": 0.6,
     "text.color": INK,
+    "text.parse_math": False,  # a name between dollars is a name
     "lines.linewidth": 1.5,
 }
 
