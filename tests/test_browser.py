@@ -369,4 +369,6 @@ class TestPrint:
         page.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print", "features": features})
         assert page.run("return getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
         assert page.seen("nav, .controls") == []
+        page.unfold()
+        assert page.run("return document.documentElement.scrollWidth") <= DESK[0]
         page.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})

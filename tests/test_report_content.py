@@ -76,6 +76,15 @@ class TestTables:
             )
             assert found.scores[line["metric"]] == tuple(line[f] for f in Interval._fields)
 
+    def test_an_image_of_two_seeds_counts_once(self):
+        random = np.random.default_rng(0)
+        results = make_results(seeds=(0, 1), score=lambda *_: random.choice([0.0, 0.5, 1.0, np.nan]), curves=False)
+        content = gather(results)
+        for line in content.scores[0].lines:
+            rows = results.where(training=line.training, method=line.method, metric="deletion").rows
+            expected = bootstrap_mean(rows.groupby("image_id", sort=False)["value"].mean().to_numpy())
+            assert line.scores["deletion"] == pytest.approx(expected)
+
     def test_means(self):
         table = gather(make_results(curves=False)).scores[0]
         means = table.means()

@@ -10,7 +10,7 @@ import pandas as pd
 
 from sibx._checks import require
 from sibx.datasets import DATASETS
-from sibx.evaluation import Band, Interval, Results, bootstrap_band
+from sibx.evaluation import CELL, Band, Interval, Results, bootstrap_band
 from sibx.models import MODELS
 from sibx.report.cards import Card, accuracy_of, data_cards, find_versions, model_cards
 from sibx.report.claims import (
@@ -165,7 +165,7 @@ def gather(
     names = scope_names(found)
     if histories is None:
         histories = histories_of(results.info)
-    summary = results.summary()
+    summary = _over_seeds(results).summary()
     is_classifier = summary["method"] == CLASSIFIER
     return Content(
         title=title or _title(found),
@@ -205,6 +205,13 @@ def _check_rows(rows: pd.DataFrame) -> None:
     twice = rows[rows.duplicated(keys)]
     rule = "have every score once; runs are told apart by the columns model, training and seed"
     require(twice.empty, "results", rule, twice[keys].head(1).to_dict("records"))
+
+
+def _over_seeds(results: Results) -> Results:
+    """Every score once per image, the mean over seeds: rows of the same image say less than rows of other images."""
+    keys = [*CELL, *IMAGE]
+    means = results.rows.groupby(keys, sort=False)["value"].transform("mean")
+    return Results(results.rows.assign(value=means).drop_duplicates(keys), results.curves)
 
 
 def _title(scopes: Sequence[Scope]) -> str:

@@ -12,7 +12,7 @@ EXPLANATION = (
     "method, if that holds for each of them. Partly shown: for some; which ones is not corrected for their number. The "
     "opposite is shown: the interval lies on the worse side, for at least one method and on the better side for none. "
     f"Not shown: the interval includes 0, or there are fewer than {LEAST_PAIRS} pairs. Intervals speak of other images "
-    "of this kind, not of other training runs, unless there are several seeds."
+    "of this kind, not of other training runs; several seeds are averaged first."
 )
 
 
