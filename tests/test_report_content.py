@@ -11,7 +11,8 @@ from sibx import Results
 from sibx.evaluation import Interval, bootstrap_band, bootstrap_mean
 from sibx.report.cards import accuracy_of, data_cards, find_versions, model_cards
 from sibx.report.claims import Scope
-from sibx.report.content import MOST_POINTS, gather
+from sibx.report.content import gather
+from sibx.report.curves import MOST_POINTS
 from sibx.report.names import curve_title, interval, method_title, metric_title, number, scope_names
 from sibx.report.panels import bar_panels, curve_panels, training_panels
 from sibx.report.paper import accuracy_table, classifier_tables, score_tables
@@ -174,6 +175,11 @@ class TestCurves:
         (group,) = gather(Results(results.rows, points)).curves
         assert len(group.x) == MOST_POINTS
         assert np.allclose(group.methods["sib"][""].mean, group.x)
+
+    def test_a_scope_has_its_own_kinds(self):
+        results = make_results(splits=("a", "b"), methods=("sib",))
+        results.curves.loc[results.curves["split"] == "b", "curve"] = "lerf"
+        assert [(g.scope, g.curve) for g in gather(results).curves] == [("a", "deletion"), ("b", "lerf")]
 
     def test_deletion_and_insertion_come_first(self):
         results = make_results()

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from sibx._checks import require
 from sibx.datasets import DATASETS
-from sibx.evaluation import CELL, Band, Interval, Results, bootstrap_band
+from sibx.evaluation import CELL, Interval, Results
 from sibx.models import MODELS
 from sibx.report.cards import Card, accuracy_of, data_cards, find_versions, model_cards
 from sibx.report.claims import (
@@ -24,15 +23,13 @@ from sibx.report.claims import (
     known_directions,
     make_claims,
 )
+from sibx.report.curves import CurveGroup, curve_groups
 from sibx.report.names import scope_names
 from sibx.report.summary import Verdict, summarize
 
-Array = npt.NDArray[np.float64]
 Histories = Mapping[str, Sequence[Mapping[str, float]]]
 SCOPE = list(Scope._fields)
-CURVES = ("deletion", "insertion")  # first, then others
-MOST_POINTS = 201  # of a curve; adaptive ones have points of their own for every image
-LOSSES = ("val_accuracy", "accuracy", "total", "cross_entropy", "foreground", "background")  # likewise
+LOSSES = ("val_accuracy", "accuracy", "total", "cross_entropy", "foreground", "background")  # first, then others
 
 
 class ScoreLine(NamedTuple):
@@ -65,15 +62,6 @@ class ScoreTable(NamedTuple):
         index = pd.MultiIndex.from_tuples([line[:2] for line in self.lines], names=["training", "method"])
         rows = [[line.scores[m].mean if m in line.scores else np.nan for m in self.metrics] for line in self.lines]
         return pd.DataFrame(rows, index, self.metrics, dtype=float)
-
-
-class CurveGroup(NamedTuple):
-    """One kind of curve in one scope: method -> training -> mean curve over x."""
-
-    scope: str
-    curve: str
-    x: Array
-    methods: dict[str, dict[str, Band]]
 
 
 @dataclass(frozen=True)
@@ -174,7 +162,7 @@ def gather(
         accuracies=_accuracies(results.rows, names),
         scores=list(_score_tables(summary[~is_classifier], names)),
         classifier=list(_score_tables(summary[is_classifier], names)),
-        curves=list(_curve_groups(results.curves, names)),
+        curves=list(curve_groups(results.curves, names)),
         histories=_in_order(histories, results.rows["training"].unique()),
         directions=known_directions(directions),
         data_cards=data_cards(results),
@@ -236,25 +224,3 @@ def _score_tables(summary: pd.DataFrame, names: Mapping[Scope, str]) -> Iterator
             line.scores[str(row["metric"])] = Interval(*(row[f] for f in Interval._fields))
         metrics = [str(m) for m in part["metric"].unique()]
         yield ScoreTable(names[Scope(*map(str, key))], metrics, list(lines.values()))
-
-
-def _curve_groups(curves: pd.DataFrame, names: Mapping[Scope, str]) -> Iterator[CurveGroup]:
-    kinds = sorted(curves["curve"].unique(), key=lambda c: CURVES.index(c) if c in CURVES else len(CURVES))
-    for key, of_scope in curves.groupby(SCOPE, sort=False):
-        for kind in kinds:
-            part = of_scope[of_scope["curve"] == kind]
-            x = np.unique(part["x"].to_numpy(dtype=np.float64))
-            x = x if len(x) <= MOST_POINTS else np.linspace(x[0], x[-1], MOST_POINTS)
-            methods: dict[str, dict[str, Band]] = {}
-            for (method, training), points in part.groupby(["method", "training"], sort=False):
-                methods.setdefault(str(method), {})[str(training)] = bootstrap_band(_over_images(points, x))
-            yield CurveGroup(names[Scope(*map(str, key))], str(kind), x, methods)
-
-
-def _over_images(points: pd.DataFrame, x: Array) -> Array:
-    """The curves over x, (images, S), the mean over seeds where an image has several."""
-    y, own = points["y"].to_numpy(dtype=np.float64), points["x"].to_numpy(dtype=np.float64)
-    starts = np.flatnonzero(np.r_[True, np.diff(own) <= 0])  # x increases within a curve
-    rows = [np.interp(x, *pair) for pair in zip(np.split(own, starts[1:]), np.split(y, starts[1:]), strict=True)]
-    by_image = pd.DataFrame(rows, index=points["image_id"].to_numpy()[starts])
-    return by_image.groupby(level=0, sort=False).mean().to_numpy()

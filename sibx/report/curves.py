@@ -1,0 +1,47 @@
+"""The curves of a report: deletion, insertion and others, with bands over images."""
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from sibx.evaluation import Band, bootstrap_band
+from sibx.report.claims import Scope
+
+Array = npt.NDArray[np.float64]
+CURVES = ("deletion", "insertion")  # first, then others
+MOST_POINTS = 201  # of a curve; adaptive ones have points of their own for every image
+
+
+class CurveGroup(NamedTuple):
+    """One kind of curve in one scope: method -> training -> mean curve over x."""
+
+    scope: str
+    curve: str
+    x: Array
+    methods: dict[str, dict[str, Band]]
+
+
+def curve_groups(curves: pd.DataFrame, names: Mapping[Scope, str]) -> Iterator[CurveGroup]:
+    """Put the curves of every scope together by kind, with their bands over images."""
+    for key, of_scope in curves.groupby(list(Scope._fields), sort=False):
+        kinds = of_scope["curve"].unique()
+        for kind in sorted(kinds, key=lambda c: CURVES.index(c) if c in CURVES else len(CURVES)):
+            part = of_scope[of_scope["curve"] == kind]
+            x = np.unique(part["x"].to_numpy(dtype=np.float64))
+            x = x if len(x) <= MOST_POINTS else np.linspace(x[0], x[-1], MOST_POINTS)
+            methods: dict[str, dict[str, Band]] = {}
+            for (method, training), points in part.groupby(["method", "training"], sort=False):
+                methods.setdefault(str(method), {})[str(training)] = bootstrap_band(_over_images(points, x))
+            yield CurveGroup(names[Scope(*map(str, key))], str(kind), x, methods)
+
+
+def _over_images(points: pd.DataFrame, x: Array) -> Array:
+    """The curves over x, (images, S), the mean over seeds where an image has several."""
+    y, own = points["y"].to_numpy(dtype=np.float64), points["x"].to_numpy(dtype=np.float64)
+    starts = np.flatnonzero(np.r_[True, np.diff(own) <= 0])  # x increases within a curve
+    rows = [np.interp(x, *pair) for pair in zip(np.split(own, starts[1:]), np.split(y, starts[1:]), strict=True)]
+    by_image = pd.DataFrame(rows, index=points["image_id"].to_numpy()[starts])
+    return by_image.groupby(level=0, sort=False).mean().to_numpy()
