@@ -1,4 +1,4 @@
-"""How fast the scores are, beside the peers that compute the same: same maps, same masks, same model, one process.
+"""What the scores cost, beside the peers that compute the same: same maps, same masks, same model, one process.
 
 Speed is processor time on one thread, the median of alternating rounds; an absolute figure depends on the machine, the
 ratio to the peer hardly does. Forward passes are counted. A peer that is not installed ends the script (extra
@@ -8,7 +8,9 @@ ratio to the peer hardly does. Forward passes are counted. A peer that is not in
 """
 
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Callable
@@ -16,6 +18,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,15 +26,20 @@ import quantus
 import torch
 import torch.nn.functional as F
 from jsonargparse import auto_cli
+from pytorch_grad_cam.metrics.road import ROADCombined
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputSoftmaxTarget
 from torch import Tensor, nn
 from torchcam.metrics import DeletionInsertionMetric
+from torchvision.models import resnet18
 
 from sibx import metrics
 from sibx.metrics import curve_scores
 from sibx.metrics.perturbation import STEPS, Perturbations
+from sibx.metrics.road import SHARES
 
 SIDE, CLASSES = 224, 10
 MANY, FEW = 64, 8  # maps per round: ours, the peers'
+IMAGES = 256, 2048  # that evaluate scores
 
 
 @dataclass(frozen=True)
@@ -88,7 +96,7 @@ def main(rounds: int = 5) -> int:
     torch.manual_seed(0)
     peers = ", ".join(f"{name} {version(name)}" for name in ("quantus", "torchcam", "grad-cam"))
     print(f"{SIDE} px, one thread; {peers}")
-    return int(sum((localization(rounds), curves(rounds))) > 0)
+    return int(sum((localization(rounds), curves(rounds), removal(rounds), memory())) > 0)
 
 
 def localization(rounds: int) -> int:
@@ -153,6 +161,49 @@ def curves(rounds: int) -> int:
         cells = ("", "") if limit is None else (f"{limit}{' MISSED' * bad[0]}", f"0.3{' MISSED' * bad[1]}")
         print(f"| {name} | {passes:.0f} | {cells[0]} | {cost:.2f} | {cells[1]} |", flush=True)
     return missed
+
+
+def removal(rounds: int) -> int:
+    """Cost of ROAD in units of the forward passes it needs; returns the number of limits missed."""
+    maps, _ = draw_maps(1)
+    images, targets = torch.randn(1, 3, SIDE, SIDE), torch.zeros(1, dtype=torch.long)
+    model, frames = resnet18(num_classes=CLASSES).eval(), images.repeat(2 * len(SHARES), 1, 1, 1)
+
+    def ours() -> object:
+        return metrics.road(metrics.removal(model, images, maps, targets))
+
+    def grad_cams() -> object:
+        return ROADCombined()(images, maps.squeeze(1).numpy(), [ClassifierOutputSoftmaxTarget(0)], model)
+
+    with torch.inference_mode():
+        forwards, *seconds = medians([lambda: model(frames), ours, grad_cams], rounds)
+    print(f"\n| ROAD of one map in units of its {len(frames)} forwards of resnet18 | ratio | limit |\n|---|---|---|")
+    missed = 0
+    for name, limit, second in zip(("sibx", "grad-cam"), (1.3, None), seconds, strict=True):
+        bad = limit is not None and second > limit * forwards
+        missed += bad
+        print(f"| {name} | {second / forwards:.2f} | {limit or ''}{' MISSED' * bad} |", flush=True)
+    return missed
+
+
+def memory() -> int:
+    """Peak of a process that evaluates few and many images; 1 if it grows by more than the noise, else 0."""
+    few, many = IMAGES
+    with tempfile.TemporaryDirectory() as folder:
+        first, second = peak_memory(few, f"{folder}/few"), peak_memory(many, f"{folder}/many")
+    kept, limit = peak_memory(many, None), 1.01 * first
+    print("\n| peak memory of evaluate, MiB of the process | images | MiB | limit |\n|---|---|---|---|")
+    print(f"| results written batch by batch | {few} | {first} | |")
+    print(f"| results written batch by batch | {many} | {second} | {limit:.0f}{' MISSED' * (second > limit)} |")
+    print(f"| results kept in memory | {many} | {kept} | |", flush=True)
+    return int(second > limit)
+
+
+def peak_memory(images: int, out_dir: str | None) -> int:
+    """What memory.py prints."""
+    command = [sys.executable, str(Path(__file__).with_name("memory.py")), "--images", str(images)]
+    folder = [] if out_dir is None else ["--out_dir", out_dir]
+    return int(subprocess.run([*command, *folder], stdout=subprocess.PIPE, text=True, check=True).stdout)
 
 
 class _Given:

@@ -67,20 +67,34 @@ def test_cost(monkeypatch):
 
 
 def test_peers(monkeypatch, capsys):
-    for name in ("quantus", "torchcam"):
+    for name in ("quantus", "torchcam", "pytorch_grad_cam"):
         pytest.importorskip(name, reason="needs the extra reference")
     peers = script("peers", monkeypatch)
     for name, value in {"SIDE": 40, "MANY": 4, "FEW": 2}.items():
         monkeypatch.setattr(peers, name, value)
+    peaks = {(256, True): 500, (2048, True): 506, (2048, False): 520}
+    monkeypatch.setattr(peers, "peak_memory", lambda images, out_dir: peaks[images, out_dir is not None])
+    assert peers.memory() == 1
+    peaks[2048, True] = 505
+    assert peers.memory() == 0
     peers.main(rounds=1)
     lines = [line.split(" | ") for line in capsys.readouterr().out.splitlines()]
     rates = {cells[0][2:]: cells for cells in lines if len(cells) == 5}
     assert {"foreground focus", "ROC-AUC", "average precision"} <= rates.keys()
     assert rates["deletion + insertion"][1:3] == ["57", "57"]
+    ratios = {cells[0]: float(cells[1]) for cells in lines if cells[0] in ("| sibx", "| grad-cam")}
+    assert 0.5 < ratios["| sibx"] < ratios["| grad-cam"]
     maps, masks = peers.draw_maps(4)
     assert maps.shape == masks.shape == (4, 1, 40, 40)
     assert (maps == 0).any()
     assert masks.flatten(1).any(1).all()
+
+
+def test_memory(tmp_path, monkeypatch, capsys):
+    memory = script("memory", monkeypatch)
+    memory.main(images=3, out_dir=tmp_path / "out")
+    assert 100 < int(capsys.readouterr().out) < 100_000
+    assert (tmp_path / "out" / "results.csv.gz").is_file()
 
 
 @pytest.fixture
