@@ -13,6 +13,7 @@ Criterion for a factor, fixed before the runs: over seeds, paired, Student's 95 
 (or to the arm's own control) without 0, in decorrelated accuracy and in foreground focus (mean of six methods).
 
     python benchmarks/factors.py --out results/factors
+    python benchmarks/factors.py --out results/factors --network thin_convnext --arms '["ce", "base", "base-shuffled"]'
 
 Every finished cell is a file and not repeated; several processes may share the work (``--seeds 0,2,4``).
 """
@@ -29,10 +30,11 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from jsonargparse import auto_cli
+from networks import NETWORKS, Network
 from torch import Tensor, nn
 from trainings import FROM_SCRATCH, hits_of, subset, worst_group
 
-from sibx import SIBConfig, SIBLoss, build_model, evaluate, fine_tune
+from sibx import SIBConfig, SIBLoss, evaluate, fine_tune
 from sibx.attribution.soft_mask import DensityMask, TopShare
 from sibx.datasets import InMemoryDataset, MaskedBatch, collate
 from sibx.datasets.synthetic import SyntheticDataset
@@ -101,6 +103,7 @@ def main(
     seeds: list[int] = [0, 1, 2, 3, 4],  # noqa: B006 (read only)
     designs: list[str] = list(DESIGNS),  # noqa: B006
     arms: list[str] = list(ARMS),  # noqa: B006
+    network: str = "tiny_cnn",
     threads: int = 1,
     out: Path = Path("results/factors"),
 ) -> None:
@@ -110,18 +113,20 @@ def main(
         seeds: of data, weights and order.
         designs: keys of the synthetic data set's designs.
         arms: keys of ARMS.
+        network: key of NETWORKS; another one than TinyCNN makes a table of its own, ``<design> <network>``.
         threads: of torch.
         out: folder for the cells.
     """
     torch.set_num_threads(threads)
     for seed in seeds:
         for design in designs:
-            run_seed(design, seed, arms, out / design / f"seed-{seed}")
+            table = design if network == "tiny_cnn" else f"{design} {network}"
+            run_seed(design, seed, arms, NETWORKS[network], out / table / f"seed-{seed}")
     load_cells(out).to_csv(out / "cells.csv", index=False, float_format="%.4f")
     print(report(load_cells(out)))
 
 
-def run_seed(design: str, seed: int, arms: Sequence[str], folder: Path) -> None:
+def run_seed(design: str, seed: int, arms: Sequence[str], network: Network, folder: Path) -> None:
     """Run the missing arms of one seed and design."""
     missing = [name for name in arms if not (folder / f"{name}.json").is_file()]
     if not missing:
@@ -135,7 +140,7 @@ def run_seed(design: str, seed: int, arms: Sequence[str], folder: Path) -> None:
         "adversarial": _load("val", JUDGED, design, seed, rho=0.0),
     }
     torch.manual_seed(seed)
-    start = build_model("tiny_cnn", len(data["train"].classes))
+    start = network(len(data["train"].classes))
     if (folder / "start.pt").is_file():
         start.load_state_dict(torch.load(folder / "start.pt"))
     else:

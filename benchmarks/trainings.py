@@ -23,6 +23,7 @@ class Recipe:
         start: cross-entropy training of the starting checkpoint.
         tune: fine-tuning, the same for all trainings but for the objective.
         layers: where S-IB takes its VJPs.
+        background_layers: the same for the background term alone; None = ``layers``.
         test_images: images per test split that are explained.
         perturbed_images: how many of those also get deletion and insertion.
     """
@@ -30,6 +31,7 @@ class Recipe:
     start: TrainConfig
     tune: TrainConfig
     layers: Mapping[str, float] | None = None
+    background_layers: Mapping[str, float] | None = None
     test_images: int = 64
     perturbed_images: int = 24
 
@@ -72,17 +74,22 @@ Plan = tuple[InMemoryDataset, SIBConfig | GuidanceConfig | None]  # images with 
 def plan_trainings(start: nn.Module, train: InMemoryDataset, recipe: Recipe, seed: int) -> dict[str, Plan]:
     """Return what every training learns from: cross-entropy; S-IB with object masks, S-IB with the checkpoint's own.
 
-    Both kinds of masks come shuffled over images as well, as the control of that kind.
+    ``sib-background`` is the background term alone, with object masks: no foreground term, no swap. All masks come
+    shuffled over images as well, as the control of that training.
     """
     given = SIBConfig.recommended("given", layers=recipe.layers or "auto")
+    alone = recipe.background_layers or given.layers
+    background = replace(given, foreground_weight=0.0, background_swap=0.0, layers=alone)
     own = SIBConfig.recommended("self", layers=recipe.layers or "auto")
     masks, order = self_masks(start, train, config=own), shuffled_order(train.labels, seed)
     as_given = replace(own, masks="given")  # the self masks are at hand; do not compute them again
-    truth = collate(train.samples).masks
+    others = train.with_masks(collate(train.samples).masks[order])
     return {
         "ce": (train, None),
         "sib": (train, given),
-        "sib-given-shuffled": (train.with_masks(truth[order]), given),
+        "sib-given-shuffled": (others, given),
+        "sib-background": (train, background),
+        "sib-background-shuffled": (others, background),
         "sib-self": (train.with_masks(masks), as_given),
         "sib-shuffled": (train.with_masks(masks[order]), as_given),
     }
