@@ -79,7 +79,8 @@ def test_large_images_take_few_steps(draw, monkeypatch):
 
 def test_known_pixels_stay_and_constants_are_continued():
     images, removed = random_case(2, (17, 9), 0.6)
-    filled = linear_imputation(images, removed)
+    filled = linear_imputation(images.requires_grad_(), removed)
+    assert not filled.requires_grad
     assert torch.equal(filled.masked_fill(removed, 0), images.masked_fill(removed, 0))
     flat = torch.full_like(images, 1.7)
     assert torch.allclose(linear_imputation(flat, removed, FINE), flat)

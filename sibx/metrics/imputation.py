@@ -39,7 +39,7 @@ def linear_imputation(images: Tensor, removed: Tensor, tolerance: float = TOLERA
             the errors is about half of ROAD's noise at most, and a tenth of it in the mean.
 
     Returns:
-        (B, C, H, W), of the type of the images; half precision is solved in float32.
+        (B, C, H, W) without a gradient, of the type of the images; half precision is solved in float32.
 
     Raises:
         ValueError: a wrong shape, dtype or range.
@@ -52,7 +52,7 @@ def linear_imputation(images: Tensor, removed: Tensor, tolerance: float = TOLERA
     check_range("tolerance", tolerance, torch.finfo(working).eps ** 0.5, 1)
     hole = removed & ~removed.flatten(1).all(1).view(-1, 1, 1, 1)
     size = max(1, CACHE // max(1, images[:1].numel())) if images.device.type == "cpu" else max(1, len(images))
-    filled = images.masked_fill(removed, 0)
+    filled = images.detach().masked_fill(removed, 0)
     for part, unknown in zip(filled.split(size), hole.split(size), strict=True):
         known = part.to(working)
         part.add_(_fill(known, unknown.to(working), tolerance))

@@ -78,13 +78,13 @@ def removal(
     pixels = images.shape[2:].numel()
     counts = torch.tensor([round(share * pixels) for share in shares], device=images.device)
     ranks = _ranks(relevance_order(heatmaps, seed))
-    draw, clean = _noise(images, noise, normalization, seed), images.detach()
+    draw = _noise(images, noise, normalization, seed)
     size = (len(images), 2, len(shares))
     values = []
     for part in torch.arange(size[0] * size[1] * size[2], device=images.device).split(batch_size):
         row, order, share = torch.unravel_index(part, size)
         removed = (ranks[row, order] < counts[share].unsqueeze(1)).view(-1, 1, *images.shape[2:])
-        imputed = linear_imputation(clean[row], removed).add_(draw * removed)
+        imputed = linear_imputation(images[row], removed).add_(draw * removed)
         values.append(probability(model, imputed, targets[row]))
     p = torch.cat(values).cpu().view(size).masked_fill(~orders_pixels(heatmaps).cpu().view(-1, 1, 1), torch.nan)
     return Removal(counts.cpu().double() / pixels, p[:, 0], p[:, 1])
