@@ -2,216 +2,209 @@
 
 Trains a classifier with cross-entropy, fine-tunes copies of it with cross-entropy alone (``ce``, the control) and with
 S-IB (``sib``: object masks from the data; ``sib-self``: its own masks; ``sib-shuffled``: those masks permuted over the
-images, the control of ``sib-self``), explains the test images with every method, and scores the explanations.
-Without arguments: the embedded synthetic benchmark, no download. Nothing is chosen on test data.
+images, the control of ``sib-self``), explains the test images with every method, and scores the explanations and the
+classifier. Nothing is chosen on test data. Without arguments: the embedded synthetic benchmark, no download.
 
     python benchmarks/run_all.py
-    python benchmarks/run_all.py --dataset oxford-pets --root DATA --model mobilenet_v2 --weights FILE --image-size 160
+    python benchmarks/run_all.py --config configs/pets_mobilenet.yaml --root DATA --weights FILE
+    python benchmarks/run_all.py --config configs/full_gpu.yaml --root DATA --dry-run
+    torchrun --nproc-per-node 8 benchmarks/run_all.py --config configs/full_gpu.yaml --root DATA
+
+Settings are those of the configuration (default ``configs/default.yaml``) with those of the command line over them. An
+interrupted run goes on with ``--resume``, on a CPU to the same bytes. A training that fails is recorded, the others go
+on, and the exit code is 1.
 """
 
-import dataclasses
+import json
 import re
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
-from jsonargparse import auto_cli
-from torch import nn
-from tqdm import tqdm
-from trainings import FROM_SCRATCH, MIDDLE_LAYERS, PRE_TRAINED, hits_of, load_splits, subset, train_all, worst_group
+from cells import sweep
+from driver import Ranks, failure, run_jobs
+from estimate import Cost, count_images, estimate
+from jobs import Workbench, is_done
+from jsonargparse import ActionConfigFile, ArgumentParser  # type: ignore[attr-defined]  # exported, but not by name
+from pictures import draw_gallery
+from study import START, Job, Place, Study, differences
+from summary import summarize
 
-from sibx import (
-    METHODS,
-    METRICS,
-    Results,
-    build_model,
-    evaluate,
-)
-from sibx.attribution import build_method
-from sibx.datasets import DATASETS, InMemoryDataset, collate
-from sibx.evaluation import bootstrap_mean, heatmaps_of
-from sibx.report import metric_table, montage, to_markdown
+from sibx import Results
+from sibx.report import save_gallery, to_markdown, write_report
 
-ATTRIBUTION = ("sib", "vjp", "saliency", "input_x_gradient", "smoothgrad", "integrated_gradients", "gradcam")
-CONTROLS = ("control_abs_input", "control_input_contrast", "control_center", "control_random")
-LOCALIZATION = ("foreground_focus", "foreground_lift", "background_suppression", "pointing_game")
-FAITHFULNESS = ("deletion", "insertion")
-TRAININGS = ("ce", "sib", "sib-self", "sib-shuffled")
-# The gains that the report prints, each with the control it has to beat.
-CLAIMS = (("sib", "ce"), ("sib-self", "ce"), ("sib-self", "sib-shuffled"))
-MONTAGE_METHODS = ("sib", "vjp", "smoothgrad", "integrated_gradients", "input_x_gradient", "gradcam")
+HERE = Path(__file__).parent
+DEFAULT = "configs/default.yaml"
+SWITCHES = ("--resume", "--dry_run")
 
 
-def main(
-    dataset: str = "synthetic",
-    root: str | None = None,
-    model: str = "tiny_cnn",
-    weights: str | None = None,
-    image_size: int | None = None,
-    train_images: int | None = None,
-    test_images: int | None = None,
-    perturbed_images: int | None = None,
-    epochs: int | None = None,
-    seed: int = 0,
-    threads: int | None = None,
-    out: Path = Path("results"),
-) -> None:
-    """Run the benchmark and write everything under ``out/<dataset>-<model>/``.
-
-    Args:
-        dataset: key of DATASETS.
-        root: folder of the data; not needed for ``synthetic``.
-        model: key of MODELS.
-        weights: None = train from scratch, "default" = torchvision's, or the path of a state dict.
-        image_size: side of the images in pixels; default the data set's.
-        train_images: at most so many training images, spread over the set; default all.
-        test_images: images per test split that are explained, spread over the split; default 64 (40 for photographs).
-        perturbed_images: how many of those also get deletion and insertion (57 forward passes each); default 24 (12).
-        epochs: of the starting training and of the fine-tuning; default each recipe's own.
-        seed: of weights, order, augmentation and shuffling.
-        threads: of torch; default its own choice.
-        out: folder for the results.
-    """
+def main(words: list[str]) -> int:
+    """Run the study that the words ask for; return the exit code."""
+    study, place = read(words)
+    study.check()
+    if place.threads is not None:
+        torch.set_num_threads(place.threads)
+    folder = place.out / study.title
+    if place.dry_run:
+        print(preview(study, place, folder))
+        return 0
+    ranks = Ranks()
+    device = pick_device(place.device, ranks.number)
+    left = [job for job in study.jobs() if not is_done(job, folder)]  # the same on all ranks: none has begun
+    if ranks.number == 0:
+        open_folder(study, folder, place.resume)
+    ranks.wait("the folder")
     start = time.perf_counter()
-    if threads is not None:
-        torch.set_num_threads(threads)
-    torch.manual_seed(seed)
-    size = image_size or (DATASETS[dataset].image_size if dataset in DATASETS else 224)
-    splits = load_splits(dataset, root, size)
-    tests = [s for s in splits if s.startswith("test")]
-    recipe = PRE_TRAINED if weights else FROM_SCRATCH
-    recipe = replace(recipe, layers=MIDDLE_LAYERS.get(model) if weights else None)
-    recipe = replace(
-        recipe,
-        test_images=test_images or recipe.test_images,
-        perturbed_images=perturbed_images or recipe.perturbed_images,
-    )
-    if train_images is not None:
-        splits["train"] = subset(splits["train"], train_images)
-    if epochs is not None:
-        start_config, tune_config = (replace(c, epochs=epochs) for c in (recipe.start, recipe.tune))
-        recipe = replace(recipe, start=start_config, tune=tune_config)
-    network = build_model(model, len(splits["train"].classes), weights)
-    trained, log = train_all(network, splits, recipe, seed, TRAININGS)
-    accuracies = to_markdown(_accuracy_table(trained, splits, tests), "training")
-    print(f"\nAccuracy [95 % interval over images]\n{accuracies}")
-
-    parts = []
-    jobs = [(training, split) for split in tests for training in TRAININGS]
-    for training, split in tqdm(jobs, desc="explain and score"):
-        images = subset(splits[split], recipe.test_images)
-        names = {"model": model, "training": training}
-        methods = (*ATTRIBUTION, *CONTROLS)
-        parts.append(evaluate(trained[training], images, methods=methods, metrics=LOCALIZATION, labels=names))
-        few = subset(images, recipe.perturbed_images)
-        parts.append(evaluate(trained[training], few, methods=methods, metrics=FAITHFULNESS, labels=names))
-    info = {
-        "command": {
-            "dataset": dataset,
-            "model": model,
-            "weights": weights and Path(weights).name,
-            "image_size": size,
-        },
-        "recipe": dataclasses.asdict(recipe),
-        "training_log": log,
-        "seed": seed,
-        "evaluation": parts[0].info,
+    seconds = time_jobs(study, place, device) if left and ranks.number == 0 else {}
+    stages = {
+        "checkpoints": [j for j in left if j.training == START],
+        "trainings": [j for j in left if j.training != START],
     }
-    folder = out / f"{dataset}-{model}"
-    results = Results.concat(parts, info | {"seconds": round(time.perf_counter() - start, 1)})
-    results.save(folder)
-    text = _report(results, accuracies, splits, tests)
-    print(text)
-    (folder / "summary.md").write_text(text + "\n", encoding="utf-8")
-    for split in tests:
-        _draw_montage(trained, subset(splits[split], 6), folder / f"montage-{split}.png")
-    for name, net in trained.items():
-        torch.save(net.state_dict(), folder / f"{name}.pt")
-    print(f"\nWritten to {folder}/ after {time.perf_counter() - start:.0f} s: {', '.join(sorted(_names(folder)))}")
+    workbench = Workbench(study, place, folder, device)
+    run_jobs(stages, workbench.do, folder, ranks, seconds)
+    return finish(study, place, folder, time.perf_counter() - start) if ranks.number == 0 else 0
 
 
-def _names(folder: Path) -> list[str]:
-    return [p.name for p in folder.iterdir()]
+def read(words: list[str]) -> tuple[Study, Place]:
+    """Read the command line and the configuration it names."""
+    parser = ArgumentParser(prog="run_all.py", description=__doc__)
+    parser.add_argument("--config", action=ActionConfigFile, help=f"YAML with any of these settings; default {DEFAULT}")
+    parser.add_class_arguments(Study)
+    parser.add_class_arguments(Place)
+    given = parser.parse_args(_arguments(words))
+    own = {name: set(kind.__dataclass_fields__) for name, kind in (("study", Study), ("place", Place))}
+    settings = vars(given)
+    study, place = ({k: v for k, v in settings.items() if k in names} for names in own.values())
+    return Study(**study), Place(**place)
 
 
-def _accuracy_table(
-    trained: Mapping[str, nn.Module], splits: Mapping[str, InMemoryDataset], tests: list[str]
-) -> pd.DataFrame:
-    """Accuracy per test split, and of the worst group of the split where backgrounds and classes are independent."""
-    lines = {}
-    for name, network in trained.items():
-        hits = {split: hits_of(network, splits[split]) for split in tests}
-        lines[name] = {split: _interval(values) for split, values in hits.items()}
-        if "test-decorrelated" in hits:
-            worst = worst_group(hits["test-decorrelated"], splits["test-decorrelated"])
-            lines[name]["worst group"] = f"{_interval(worst)} n={len(worst)}"
-    return pd.DataFrame(lines).T
+def _arguments(words: list[str]) -> list[str]:
+    """Dashes in options are underscores, switches need no value, configurations beside this file are found."""
+    words = [re.sub(r"(?<=\w)-(?=[\w-]*(=|$))", "_", w) if w.startswith("--") else w for w in words]
+    words = [f"{w}=true" if w in SWITCHES else w for w in words]
+    named = [i for i, w in enumerate(words) if w == "--config" or w.startswith("--config=")]
+    if not named:
+        return ["--config", str(HERE / DEFAULT), *words]
+    for i in named:
+        place, prefix = (i + 1, "") if words[i] == "--config" else (i, "--config=")
+        path = words[place].removeprefix(prefix) if place < len(words) else ""
+        if path and not Path(path).is_file() and (HERE / path).is_file():
+            words[place] = f"{prefix}{HERE / path}"
+    return words
 
 
-def _interval(values: Any) -> str:
-    interval = bootstrap_mean(values)
-    return f"{interval.mean:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
+def pick_device(name: str | None, number: int) -> torch.device:
+    """Return the device asked for; default this rank's GPU, the CPU where there is none."""
+    if name is not None:
+        return torch.device(name)
+    gpus = torch.cuda.device_count()
+    return torch.device("cuda", number % gpus) if gpus else torch.device("cpu")
 
 
-def _report(results: Results, accuracies: str, splits: Mapping[str, InMemoryDataset], tests: list[str]) -> str:
-    """All tables as Markdown."""
-    chunks = ["# Accuracy\n", accuracies]
-    summary = results.summary()
-    for split in tests:
-        part = summary[summary["split"] == split]
-        area = float(collate(splits[split].samples).masks.double().mean())
-        chunks.append(f"\n# {split} (objects cover {area:.3f} of the image)")
-        for metric in (*LOCALIZATION, *FAITHFULNESS):
-            spec = METRICS[metric]
-            better = "higher" if spec.higher_is_better else "lower"
-            count = int(part[part["metric"] == metric][["n", "undefined"]].sum(axis=1).max())
-            chunks.append(f"\n## {spec.title} ({better} is better; chance: {spec.chance}; {count} images)\n")
-            chunks.append(to_markdown(metric_table(part, metric, order=TRAININGS), "method"))
-    chunks.append("\n# Gains, paired over images [95 % interval]; mean over the seven methods\n")
-    chunks.append(to_markdown(_gains(results, tests), "claim"))
-    return "\n".join(chunks)
+def open_folder(study: Study, folder: Path, resume: bool) -> None:
+    """Note whose folder it is.
+
+    Raises:
+        ValueError: there are results of an earlier run without ``resume``, or those of another study with it.
+    """
+    path, ours = folder / "study.json", study.identify()
+    if path.is_file():
+        if not resume:
+            raise ValueError(f"`out` must hold no earlier run (--resume continues it), but got {str(folder)!r}.")
+        changed = list(differences(ours, json.loads(path.read_text(encoding="utf-8"))))
+        if changed:
+            raise ValueError(f"`out` must hold a run of the same study, but got {str(folder)!r} with {changed}.")
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(ours, indent=2) + "\n", encoding="utf-8")
 
 
-def _gains(results: Results, tests: list[str]) -> pd.DataFrame:
-    """Per image the mean over methods, then the paired difference between two trainings."""
-    rows = results.rows[results.rows["method"].isin(ATTRIBUTION)]
-    keys = ["dataset", "split", "image_id", "label", "model", "training", "seed", "metric"]
-    means = rows.groupby(keys, as_index=False, sort=False)["value"].mean()
-    filler = {"predicted": -1, "confidence": 1.0, "group": -1, "area": float("nan"), "method": "mean", "target": -1}
-    averaged = Results(means.assign(**filler), results.curves.iloc[:0])
-    lines = {}
-    for training, reference in CLAIMS:
-        table = averaged.difference(training, reference)
-        for split in tests:
-            cells = table[table["split"] == split].to_dict("records")
-            lines[f"{training} - {reference}, {split}"] = {
-                c["metric"]: f"{c['mean']:+.3f} [{c['low']:+.3f}, {c['high']:+.3f}]" for c in cells
-            }
-    return pd.DataFrame(lines).T
+def time_jobs(study: Study, place: Place, device: torch.device) -> dict[Job, float]:
+    """Return what every job takes, roughly; nothing if that cannot be found out, which stops no job."""
+    try:
+        return {job: cost.seconds for job, cost in estimate(study, place, device).items()}
+    except Exception as error:
+        print(f"The time that is left is counted in jobs: {type(error).__name__}: {error}", file=sys.stderr)
+        return {}
 
 
-def _draw_montage(trained: Mapping[str, nn.Module], images: InMemoryDataset, path: Path) -> None:
-    """Rows = images; columns = image with its mask, then every method before (ce) and after S-IB (sib)."""
-    batch = collate(images.samples)
-    columns = {}
-    for method in MONTAGE_METHODS:
-        for training in ("ce", "sib"):
-            network = trained[training]
-            with torch.no_grad():
-                targets = network(batch.images).argmax(1)
-            spec = METHODS[method]
-            columns[f"{spec.title}\n{training}"] = heatmaps_of(spec, build_method(spec, network), batch.images, targets)
-    titles = [images.classes[label] for label in batch.labels.tolist()]
-    figure = montage(images.normalization.inverse(batch.images), batch.masks, columns, titles)
-    figure.savefig(path, dpi=110)
+def preview(study: Study, place: Place, folder: Path) -> str:
+    """Say what would run, in how many passes, and how long that takes."""
+    costs = estimate(study, place, pick_device(place.device, 0))
+    groups: dict[tuple[str, str], list[Job]] = {}
+    for job in costs:
+        groups.setdefault((job.dataset, job.model), []).append(job)
+    lines = {f"{dataset}, {model}": _line(jobs, costs, folder) for (dataset, model), jobs in groups.items()}
+    lines["all"] = _line(list(costs), costs, folder)
+    head = f"{study.title} would write to {folder}/; seeds {study.seeds}, trainings {', '.join(study.trainings)}."
+    notes = [
+        "Jobs are trainings with their scores, and the checkpoints they start from. Time: of the passes, one process."
+    ]
+    absent = [dataset for dataset in study.datasets if count_images(study, place, dataset) is None]
+    notes += [f"Not at hand, so counted by the configuration's `images`: {', '.join(absent)}."] if absent else []
+    return "\n\n".join([head, to_markdown(pd.DataFrame(lines).T, "data set, model"), *notes])
+
+
+def _line(jobs: list[Job], costs: dict[Job, Cost], folder: Path) -> dict[str, str]:
+    left = [costs[job] for job in jobs if not is_done(job, folder)]
+    forward, backward = (sum(getattr(c.passes, way) for c in left) for way in ("forward", "backward"))
+    return {
+        "jobs": str(len(jobs)),
+        "done": str(len(jobs) - len(left)),
+        "images forward": f"{forward:,.0f}",
+        "images backward": f"{backward:,.0f}",
+        "time": _duration(sum(c.seconds for c in left)),
+    }
+
+
+def _duration(seconds: float) -> str:
+    for length, unit in ((3600, "h"), (60, "min")):
+        if seconds >= 100 * length / 60:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def finish(study: Study, place: Place, folder: Path, seconds: float) -> int:
+    """Put all that was done together, say what failed, and return the exit code."""
+    jobs = study.jobs()
+    done = [job for job in jobs if is_done(job, folder)]
+    failed = {str(job): failure(job, folder) for job in jobs if job not in done}
+    cells = {job: Results.load(folder / job.folder / job.training) for job in done if job.training != START}
+    if cells:
+        sweep(folder / job.folder / job.training for job in cells)
+        info = describe(study, cells, folder, failed) | {"seconds": round(seconds, 1)}
+        results = Results.concat(cells.values(), info)
+        results.save(folder)
+        text = summarize(results, study)
+        (folder / "summary.md").write_text(text + "\n", encoding="utf-8")
+        print(text)
+        gallery = list(draw_gallery(study, place, folder, list(cells)))
+        save_gallery(gallery, folder)
+        one_group = len({job.group for job in cells}) == 1
+        page = write_report(results, folder, gallery=gallery, histories=None if one_group else {})
+        print(f"\nWritten to {folder}/ after {seconds:.0f} s; open {page}")
+    if failed:
+        print(f"\nFAILED, {len(failed)} of {len(jobs)} (--resume tries again):", file=sys.stderr)
+        for name, error in failed.items():
+            print(f"- {name}: {(error or 'not done').strip().splitlines()[-1]}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def describe(study: Study, cells: dict[Job, Results], folder: Path, failed: dict[str, str | None]) -> dict[str, Any]:
+    """Return what run.json says."""
+    several = len({job.group for job in cells}) > 1
+    log: dict[str, Any] = {}
+    for job, results in cells.items():
+        entry = {k: v for k, v in results.info.items() if k != "evaluation"}
+        log[str(job) if several else job.training] = entry
+    for group in {job.group: None for job in cells}:
+        start = json.loads((folder / group.folder / "start.json").read_text(encoding="utf-8"))
+        log[str(group) if several else START] = start
+    evaluation = next(iter(cells.values())).info["evaluation"]
+    return {"study": study.identify(), "training_log": log, "evaluation": evaluation, "failed": failed}
 
 
 if __name__ == "__main__":
-    # Options may be spelled with dashes as well as with underscores.
-    words = [re.sub(r"(?<=\w)-(?=[\w-]*(=|$))", "_", w) if w.startswith("--") else w for w in sys.argv[1:]]
-    auto_cli(main, args=words, as_positional=False)
+    sys.exit(main(sys.argv[1:]))

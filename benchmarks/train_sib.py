@@ -21,20 +21,24 @@ A finished training is kept in its own folder and not repeated.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from cells import finish_cell, is_whole, start_checkpoint
 from jsonargparse import auto_cli
 from matplotlib.figure import Figure
 from torch import nn
 from tqdm import tqdm
 from trainings import (
+    BASELINES,
     FROM_SCRATCH,
     MIDDLE_LAYERS,
     PRE_TRAINED,
+    Plan,
     Recipe,
     hits_of,
     load_splits,
@@ -45,20 +49,16 @@ from trainings import (
     worst_group,
 )
 
-from sibx import METHODS, Results, TrainConfig, build_model, evaluate, fine_tune
+from sibx import METHODS, Results, build_model, evaluate
 from sibx.datasets import InMemoryDataset
 from sibx.evaluation import Interval, bootstrap_mean, mean_over_seeds
 from sibx.report import to_markdown
-from sibx.train import GuidanceConfig
+from sibx.train import FineTuneResult
 
 ATTRIBUTION = ("sib", "vjp", "saliency", "input_x_gradient", "smoothgrad", "integrated_gradients", "gradcam")
 CONTROLS = ("control_center", "control_input_contrast", "control_random")
 METRICS = ("foreground_focus", "background_suppression", "pointing_game")
 Splits = Mapping[str, InMemoryDataset]
-BASELINES = {
-    "energy-cam": GuidanceConfig("energy-cam", weight=1.0),
-    "background-swap": GuidanceConfig("background-swap", weight=1.0),
-}
 CLAIMS = (
     ("sib", "ce"),
     ("sib", "sib-given-shuffled"),
@@ -144,7 +144,7 @@ def run_seed(
     plan: Study, splits: Splits, weights: str | None, seed: int, folder: Path, trainings: Sequence[str]
 ) -> None:
     """Train, explain and score what is missing of one seed; all cells start from one checkpoint."""
-    missing = [name for name in trainings if not (folder / name / "run.json").is_file()]
+    missing = [name for name in trainings if not is_whole(folder / name)]
     if not missing:
         return
     torch.manual_seed(seed)
@@ -152,35 +152,20 @@ def run_seed(
     if plan.trainings == FROM_NOTHING:
         plans, recipe = plan_from_scratch(splits["train"], seed), plan.recipe.start
     else:
-        network = _start(network, splits, replace(plan.recipe.start, seed=seed), folder / "start.pt")
+        network = start_checkpoint(network, splits["train"], replace(plan.recipe.start, seed=seed), folder)
         plans, recipe = plan_trainings(network, splits["train"], plan.recipe, seed), plan.recipe.tune
-        plans |= {name: (splits["train"], baseline) for name, baseline in BASELINES.items()}
     for name in tqdm(missing, desc=f"{folder}"):
-        data, objective = plans[name]
-        config = replace(recipe, objective=objective, seed=seed)
-        result = fine_tune(network, data, config=config, val_data=splits["val"])
-        _save(result.model, folder / name / "model.pt")
-        info = result.history[-1] | {"seconds": result.seconds, "accuracy": _score(result.model, splits)}
-        if objective is not None:
-            info["mask_precision"] = precision(data, splits["train"])
-        _explain(plan, result.model, splits, name, seed, info).save(folder / name)  # run.json last: the cell is whole
+        score = partial(_describe, plan, splits, plans[name], name, seed)
+        finish_cell(folder / name, network, plans[name], replace(recipe, seed=seed), splits["val"], score)
 
 
-def _start(network: nn.Module, splits: Splits, config: TrainConfig, path: Path) -> nn.Module:
-    """The checkpoint that a seed's trainings share."""
-    if path.is_file():
-        network.load_state_dict(torch.load(path))
-        return network
-    network = fine_tune(network, splits["train"], config=config).model
-    _save(network, path)
-    return network
-
-
-def _save(model: nn.Module, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".tmp")
-    torch.save(model.state_dict(), draft)
-    draft.replace(path)
+def _describe(plan: Study, splits: Splits, learned: Plan, training: str, seed: int, result: FineTuneResult) -> Results:
+    """What a cell says of its trained model."""
+    info = result.history[-1] | {"seconds": result.seconds, "accuracy": _score(result.model, splits)}
+    data, objective = learned
+    if objective is not None:
+        info["mask_precision"] = precision(data, splits["train"])
+    return _explain(plan, result.model, splits, training, seed, info)
 
 
 def _score(model: nn.Module, splits: Splits) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """What the studies share: recipes, data, the trainings that are compared, and their accuracies."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from sibx import SIBConfig, TrainConfig, build_dataset, fine_tune
-from sibx.datasets import DATASETS, InMemoryDataset, collate, spread
+from sibx import SIBConfig, TrainConfig, build_dataset
+from sibx.datasets import DATASETS, InMemoryDataset, spread
 from sibx.train import GuidanceConfig, predict, self_masks
 
 
@@ -53,7 +53,7 @@ PRE_TRAINED = Recipe(start=replace(_PHOTOS, epochs=2), tune=_PHOTOS, test_images
 MIDDLE_LAYERS = {"mobilenet_v2": {"features.13": 1.0, "features.18": 1.0}}
 
 
-def load_splits(dataset: str, root: str | None, size: int, **options: Any) -> dict[str, InMemoryDataset]:
+def load_splits(dataset: str, root: str | None, size: int, /, **options: Any) -> dict[str, InMemoryDataset]:
     """Decode every split of a data set once."""
     names = DATASETS[dataset].splits if dataset in DATASETS else ("train", "val", "test")
     built = {split: build_dataset(dataset, root, split, size, **options) for split in names}
@@ -69,6 +69,10 @@ def subset(data: InMemoryDataset, count: int) -> InMemoryDataset:
 
 
 Plan = tuple[InMemoryDataset, SIBConfig | GuidanceConfig | None]  # images with the masks to use, and the objective
+BASELINES = {
+    "energy-cam": GuidanceConfig("energy-cam", weight=1.0),
+    "background-swap": GuidanceConfig("background-swap", weight=1.0),
+}
 
 
 def plan_trainings(start: nn.Module, train: InMemoryDataset, recipe: Recipe, seed: int) -> dict[str, Plan]:
@@ -76,6 +80,7 @@ def plan_trainings(start: nn.Module, train: InMemoryDataset, recipe: Recipe, see
 
     ``sib-background`` is the background term alone, with object masks: no foreground term, no swap. All masks come
     shuffled over images as well, as the control of that training.
+    Beside them: the published objective, and what a user would try first (BASELINES; weight 1, not tuned).
     """
     given = SIBConfig.recommended("given", layers=recipe.layers or "auto")
     alone = recipe.background_layers or given.layers
@@ -83,7 +88,7 @@ def plan_trainings(start: nn.Module, train: InMemoryDataset, recipe: Recipe, see
     own = SIBConfig.recommended("self", layers=recipe.layers or "auto")
     masks, order = self_masks(start, train, config=own), shuffled_order(train.labels, seed)
     as_given = replace(own, masks="given")  # the self masks are at hand; do not compute them again
-    others = train.with_masks(collate(train.samples).masks[order])
+    others = train.with_masks(masks_of(train)[order])
     return {
         "ce": (train, None),
         "sib": (train, given),
@@ -92,6 +97,8 @@ def plan_trainings(start: nn.Module, train: InMemoryDataset, recipe: Recipe, see
         "sib-background-shuffled": (others, background),
         "sib-self": (train.with_masks(masks), as_given),
         "sib-shuffled": (train.with_masks(masks[order]), as_given),
+        "sib-published": (train, SIBConfig.published()),
+        **{name: (train, baseline) for name, baseline in BASELINES.items()},
     }
 
 
@@ -102,7 +109,7 @@ def plan_from_scratch(train: InMemoryDataset, seed: int) -> dict[str, Plan]:
     """
     given, published = SIBConfig.recommended("given"), SIBConfig.published()
     online = replace(SIBConfig.recommended("self"), masks="self-online", background_swap=0.0)
-    shuffled = collate(train.samples).masks[shuffled_order(train.labels, seed)]
+    shuffled = masks_of(train)[shuffled_order(train.labels, seed)]
     return {
         "ce": (train, None),
         "sib-published": (train, published),
@@ -113,32 +120,14 @@ def plan_from_scratch(train: InMemoryDataset, seed: int) -> dict[str, Plan]:
     }
 
 
-def train_all(
-    network: nn.Module, splits: Mapping[str, InMemoryDataset], recipe: Recipe, seed: int, names: Sequence[str]
-) -> tuple[dict[str, nn.Module], dict[str, Any]]:
-    """Return the fine-tuned models of these names, and the last line of each training's history.
-
-    All of them start from one checkpoint and train equally long.
-    """
-    train, val = splits["train"], splits["val"]
-    start = fine_tune(network, train, config=replace(recipe.start, seed=seed), val_data=val)
-    plans = plan_trainings(start.model, train, recipe, seed)
-    log: dict[str, Any] = {
-        "start": start.history[-1] | {"seconds": start.seconds},
-        "self_mask_precision": precision(plans["sib-self"][0], train),
-        "object_area_share": float(collate(train.samples).masks.double().mean()),
-    }
-    trained = {}
-    for name in tqdm(names, desc="fine-tune"):
-        data, objective = plans[name]
-        result = fine_tune(start.model, data, config=replace(recipe.tune, objective=objective, seed=seed), val_data=val)
-        trained[name], log[name] = result.model, result.history[-1] | {"seconds": result.seconds}
-    return trained, log
+def masks_of(data: InMemoryDataset) -> torch.Tensor:
+    """All masks, (N, 1, H, W) bool, without a second copy of the images."""
+    return torch.stack([sample.mask for sample in data.samples])
 
 
 def precision(masked: InMemoryDataset, truth: InMemoryDataset) -> float:
     """Share of the masks' pixels that lie on objects."""
-    masks, objects = (collate(data.samples).masks for data in (masked, truth))
+    masks, objects = masks_of(masked), masks_of(truth)
     return float((masks & objects).sum() / masks.sum())
 
 
@@ -162,6 +151,6 @@ def hits_of(network: nn.Module, data: InMemoryDataset) -> np.ndarray:
 
 def worst_group(hits: np.ndarray, data: InMemoryDataset) -> np.ndarray:
     """The hits of the group (class and background) with the lowest accuracy."""
-    groups = collate(data.samples).groups.numpy()
+    groups = np.array([sample.group for sample in data.samples])
     worst = pd.Series(hits).groupby(groups).mean().idxmin()
     return hits[groups == worst]

@@ -1,0 +1,208 @@
+"""What a study would cost: passes through the network, counted in small, times a short measurement of one.
+
+Counted are images that go forward through the first layer of a network, and gradients that come back to it, while a few
+small images are trained on, explained and scored as the study asks. Methods and metrics that need no layer are counted
+on TinyCNN, for speed: their passes do not depend on the network. What is not a whole pass (to a layer in the middle, or
+drawing, sorting, inpainting) is not counted, so the time is a lower bound, and a loose one for small networks.
+"""
+
+import copy
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from jobs import data_root
+from study import START, Job, Place, Study
+from torch import Tensor, nn
+from trainings import plan_trainings
+
+from sibx import METHODS, SIBConfig, build_dataset, build_model, evaluate, fine_tune
+from sibx.datasets import DATASETS, InMemoryDataset
+from sibx.metrics import BACKGROUNDS
+from sibx.models import TinyCNN
+from sibx.train import self_masks
+
+CLASSES = 8  # of the images that are counted with
+MEASURED = 4  # images in the passes that are timed
+COUNTED_SIDE, TINY_SIDE = 64, 32  # pixels of the images that are counted with: passes do not depend on it
+REPEATS = 2
+
+
+@dataclass(frozen=True)
+class Passes:
+    """Images through the forward pass, and through the backward pass."""
+
+    forward: float = 0.0
+    backward: float = 0.0
+
+    def __add__(self, other: "Passes") -> "Passes":
+        return Passes(self.forward + other.forward, self.backward + other.backward)
+
+    def __sub__(self, other: "Passes") -> "Passes":
+        return Passes(self.forward - other.forward, self.backward - other.backward)
+
+    def __mul__(self, times: float) -> "Passes":
+        return Passes(self.forward * times, self.backward * times)
+
+
+@dataclass(frozen=True)
+class Gauge:
+    """What one image costs with one model at one size.
+
+    Attributes:
+        explain: to explain and to localize.
+        perturb: what faithfulness takes on top.
+        masks: to get the model's own mask.
+        step: training -> to be learned from once.
+        seconds: of one image's forward pass, and of its backward pass.
+    """
+
+    explain: Passes
+    perturb: Passes
+    masks: Passes
+    step: Mapping[str, Passes]
+    seconds: Passes
+
+    def time(self, passes: Passes) -> float:
+        """Return how many seconds passes take."""
+        return passes.forward * self.seconds.forward + passes.backward * self.seconds.backward
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one job."""
+
+    passes: Passes
+    seconds: float
+
+
+def estimate(study: Study, place: Place, device: torch.device) -> dict[Job, Cost]:
+    """Return what every job of a study costs; the data need not be at hand if the study says how much there is."""
+    counts = {d: count_images(study, place, d) or study.images.get(d, {}) for d in study.datasets}
+    gauges: dict[tuple[str, int], Gauge] = {}
+    costs = {}
+    for job in study.jobs():
+        key = job.model, study.size_of(job.dataset)
+        if key not in gauges:
+            gauges[key] = measure(study, *key, device)
+        passes = _passes_of(study, job, counts[job.dataset], gauges[key])
+        costs[job] = Cost(passes, gauges[key].time(passes))
+    return costs
+
+
+def count_images(study: Study, place: Place, dataset: str) -> dict[str, int] | None:
+    """Return the number of images per split, None if the data is not at hand."""
+    options, size = study.options.get(dataset, {}), study.size_of(dataset)
+    try:
+        root = data_root(study, place, dataset)
+        return {s: len(build_dataset(dataset, root, s, size, **options)) for s in DATASETS[dataset].splits}
+    except ValueError:
+        return None
+
+
+def measure(study: Study, model: str, size: int, device: torch.device) -> Gauge:
+    """Count and time what one image costs."""
+    recipe = study.recipe_for(model)
+    side = size if model.startswith("timm/") else COUNTED_SIDE  # timm's transformers have a size of their own
+    images, small = (
+        InMemoryDataset.load(build_dataset("synthetic", None, "train", s), range(4)) for s in (side, TINY_SIDE)
+    )
+    network = build_model(model, CLASSES).to(device)
+    tiny = TinyCNN(CLASSES).to(device)
+    step = {}
+    plans = plan_trainings(network, images, recipe, 0)
+    for name in study.trainings:
+        config = replace(recipe.tune, objective=plans[name][1], epochs=1, batch_size=2, accumulate=1, warm_up=0.0)
+        step[name] = _count(network, images, partial(fine_tune, network, config=config, progress=False))
+    own = SIBConfig.recommended("self", layers=recipe.layers or "auto")
+    masks = _count(network, images, partial(self_masks, network, config=own, progress=False))
+    methods = [*study.methods, *study.controls]
+    layered = [m for m in methods if METHODS[m].needs_layer]
+    free = [m for m in methods if m not in layered]
+    scored = _scoring(tiny, small, methods, study.localization)
+    perturb = _scoring(tiny, small, methods, [*study.localization, *study.faithfulness]) - scored
+    explain = _scoring(network, images, layered, study.localization) + _scoring(tiny, small, free, study.localization)
+    return Gauge(explain, perturb, masks, step, _time_passes(network, size, device))
+
+
+@contextmanager
+def counted(network: nn.Module) -> Iterator[list[int]]:
+    """Within the block, count images at the first layer: [forward, backward]; copies made of the network count too."""
+    passes = [0, 0]
+
+    def went_back(gradient: Tensor) -> None:
+        passes[1] += len(gradient)
+
+    def went_forward(_: nn.Module, __: object, features: Tensor) -> None:
+        passes[0] += len(features)
+        if features.requires_grad:
+            features.register_hook(went_back)
+
+    first = next(module for module in network.modules() if not list(module.children()))
+    handle = first.register_forward_hook(went_forward)
+    try:
+        yield passes
+    finally:
+        handle.remove()
+
+
+def _count(network: nn.Module, images: InMemoryDataset, work: Callable[[InMemoryDataset], object]) -> Passes:
+    """What one image more costs; what a call does once does not count."""
+    totals = []
+    for number in (2, 4):  # a training step takes two
+        with counted(network) as passes:
+            work(InMemoryDataset.load(images, range(number)))
+        totals.append(Passes(*passes))
+    return (totals[1] - totals[0]) * 0.5
+
+
+def _scoring(network: nn.Module, images: InMemoryDataset, methods: list[str], metrics: list[str]) -> Passes:
+    if not methods or not metrics:
+        return Passes()
+    run = partial(evaluate, network, methods=methods, metrics=metrics, progress=False)
+    run(InMemoryDataset.load(images, range(1)))  # what is looked up once per network
+    return _count(network, images, run) - Passes(1)  # the pass that says what is predicted
+
+
+def _time_passes(network: nn.Module, size: int, device: torch.device) -> Passes:
+    """Seconds of one image's forward and backward pass: the quickest of a few batches."""
+    batch = torch.rand(MEASURED, 3, size, size, device=device)
+    labels = torch.zeros(MEASURED, dtype=torch.int64, device=device)
+    learning = copy.deepcopy(network).train()
+    forward, both = [], []
+    for _ in range(REPEATS):
+        with torch.inference_mode():
+            forward.append(_clock(lambda: learning(batch), device))
+        both.append(_clock(lambda: F.cross_entropy(learning(batch), labels).backward(), device))
+    quickest = min(forward) / MEASURED
+    return Passes(quickest, max(0.0, min(both) / MEASURED - quickest))
+
+
+def _clock(work: Callable[[], object], device: torch.device) -> float:
+    start = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start
+
+
+def _passes_of(study: Study, job: Job, images: Mapping[str, int], gauge: Gauge) -> Passes:
+    recipe = study.recipe_for(job.model)
+    train, val = images.get("train", 0), images.get("val", 0)
+    train = min(train, study.train_images or train)
+    if job.training == START:
+        epoch = Passes(train, train) + Passes(val)
+        return epoch * recipe.start.epochs
+    passes = (gauge.step[job.training] * train + Passes(val)) * recipe.tune.epochs
+    if job.training == study.trainings[0]:  # its process makes the masks of all
+        passes += gauge.masks * train
+    for split, count in images.items():
+        if split.startswith("test"):
+            explained, changed = min(count, recipe.test_images), min(count, study.reliance_images)
+            passes += gauge.explain * explained + gauge.perturb * min(explained, recipe.perturbed_images)
+            passes += Passes(explained + count + len(BACKGROUNDS) * changed)  # what is predicted
+    return passes

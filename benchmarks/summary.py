@@ -1,0 +1,73 @@
+"""What a study found, in short: accuracy, also of the worst group, and gains with the controls they have to beat."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+from study import Study
+
+from sibx import Results
+from sibx.evaluation import bootstrap_mean, worst_group
+from sibx.report import to_markdown
+
+# Every gain with the control it has to beat.
+CLAIMS = (
+    ("sib", "ce"),
+    ("sib", "sib-given-shuffled"),
+    ("sib-background", "ce"),
+    ("sib-background", "sib-background-shuffled"),
+    ("sib-self", "ce"),
+    ("sib-self", "sib-shuffled"),
+    ("sib-published", "ce"),
+    ("energy-cam", "ce"),
+    ("background-swap", "ce"),
+)
+SCOPE = ["dataset", "model"]
+
+
+def summarize(results: Results, study: Study) -> str:
+    """Return accuracies and gains, data set by data set and model by model."""
+    scopes = results.rows[SCOPE].drop_duplicates().to_dict("records")
+    return "\n\n".join(
+        f"# {scope['dataset']}, {scope['model']}\n\n"
+        f"## Accuracy [95 % interval over images]\n\n{to_markdown(accuracies(part), 'training')}\n\n"
+        f"## Gains, paired over images [95 % interval]; mean over the {len(study.methods)} methods\n\n"
+        f"{to_markdown(gains(part, study), 'claim')}"
+        for scope in scopes
+        for part in [results.where(**{str(name): value for name, value in scope.items()})]
+    )
+
+
+def accuracies(results: Results) -> pd.DataFrame:
+    """One row per training, one column per test split, and the worst group where background and class are independent.
+
+    ``original`` is the image as it is: 1 if the model is right.
+    """
+    hits = results.where(metric="original")
+    lines: dict[str, dict[str, str]] = {}
+    for cell in hits.summary(["training", "split"]).to_dict("records"):
+        lines.setdefault(cell["training"], {})[cell["split"]] = _interval(cell)
+    if "test-decorrelated" in set(hits.rows["split"]):
+        for cell in worst_group(hits.where(split="test-decorrelated"), ["training"]).to_dict("records"):
+            lines[cell["training"]]["worst group"] = f"{_interval(cell)} n={cell['n']}"
+    return pd.DataFrame(lines).T
+
+
+def _interval(cell: Mapping[Any, Any]) -> str:
+    return f"{cell['mean']:.3f} [{cell['low']:.3f}, {cell['high']:.3f}]"
+
+
+def gains(results: Results, study: Study) -> pd.DataFrame:
+    """Per image the mean over methods and seeds, then the paired difference between two trainings."""
+    rows = results.rows[results.rows["method"].isin(study.methods)]
+    means = rows.groupby(["split", "metric", "training", "image_id", "label"], sort=False)["value"].mean()
+    wide = means.unstack("training")
+    lines = {}
+    for training, reference in (claim for claim in CLAIMS if set(claim) <= set(wide.columns)):
+        differences = wide[training] - wide[reference]
+        for split in results.rows["split"].unique():
+            cells = {m: bootstrap_mean(v.to_numpy()) for m, v in differences[split].groupby("metric", sort=False)}
+            lines[f"{training} - {reference}, {split}"] = {
+                metric: f"{i.mean:+.3f} [{i.low:+.3f}, {i.high:+.3f}]" for metric, i in cells.items()
+            }
+    return pd.DataFrame(lines).T
