@@ -258,7 +258,7 @@ def difference(table: pd.DataFrame, training: str, reference: str, what: str) ->
 
 
 def _text(interval: Interval) -> str:
-    mark = " *" if interval.low > 0 else ""
+    mark = " *" if interval.low > 0 or interval.high < 0 else ""
     return f"{interval.mean:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]{mark}"
 
 
