@@ -1,9 +1,9 @@
 """What a study would cost: passes through the network, counted in small, times a short measurement of one.
 
 Counted are images that go forward through the first layer of a network, and gradients that come back to it, while a few
-small images are trained on, explained and scored as the study asks. Methods and metrics that need no layer are counted
-on TinyCNN, for speed: their passes do not depend on the network. What is not a whole pass (to a layer in the middle, or
-drawing, sorting, inpainting) is not counted, so the time is a lower bound, and a loose one for small networks.
+small images are trained on, explained and scored as the study asks: on TinyCNN, for speed, where their number does not
+depend on the network; on the network itself for methods that need a layer. What is not a whole pass (to a layer in the
+middle, or drawing, sorting, inpainting) is not counted: the time is a lower bound, and a loose one for small networks.
 """
 
 import copy
@@ -114,12 +114,13 @@ def measure(study: Study, model: str, size: int, device: torch.device) -> Gauge:
     network = build_model(model, CLASSES).to(device)
     tiny = TinyCNN(CLASSES).to(device)
     step = {}
-    plans = plan_trainings(network, images, recipe, 0)
+    # Which layers in the middle those are makes no difference to whole passes; the input does.
+    layers = {"input": 1.0, "features": 1.0} if "input" in (recipe.layers or {}) else None
+    plans = plan_trainings(tiny, small, replace(recipe, layers=layers, background_layers=None), 0)
     for name in study.trainings:
         config = replace(recipe.tune, objective=plans[name][1], epochs=1, batch_size=2, accumulate=1, warm_up=0.0)
-        step[name] = _count(network, images, partial(fine_tune, network, config=config, progress=False))
-    own = SIBConfig.recommended("self", layers=recipe.layers or "auto")
-    masks = _count(network, images, partial(self_masks, network, config=own, progress=False))
+        step[name] = _count(tiny, small, partial(fine_tune, tiny, config=config, progress=False))
+    masks = _count(tiny, small, partial(self_masks, tiny, config=SIBConfig.recommended("self"), progress=False))
     methods = [*study.methods, *study.controls]
     layered = [m for m in methods if METHODS[m].needs_layer]
     free = [m for m in methods if m not in layered]

@@ -207,4 +207,9 @@ def test_passes_are_counted(driver):
         "sib-published": (1, 2),  # R in input space
         "background-swap": (2, 2),
     }
+    into_input = importlib.import_module("study").Study(
+        trainings=["sib"], layers={"tiny_cnn": {"input": 1, "features.12": 1}}, methods=["vjp"], faithfulness=[]
+    )
+    step = estimate.measure(into_input, "tiny_cnn", 32, torch.device("cpu")).step["sib"]
+    assert (step.forward, step.backward) == (1, 2)
     assert gauge.time(estimate.Passes(2, 0)) == pytest.approx(2 * gauge.seconds.forward)
