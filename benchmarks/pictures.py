@@ -12,7 +12,7 @@ from sibx import build_dataset, build_model
 from sibx.datasets import DATASETS
 from sibx.report import GalleryItem, make_gallery
 
-SHOWN = 36  # images, spread over data sets, models and splits
+SHOWN = 18  # images, spread over data sets, models and splits
 
 
 def draw_gallery(study: Study, place: Place, folder: Path, cells: Sequence[Job]) -> Iterator[GalleryItem]:
