@@ -110,6 +110,7 @@ class TestComparisons:
             (["a", "b"], [("b", "a")]),
             (["ce", "sib-self", "sib-shuffled"], [("sib-self", "ce"), ("sib-self", "sib-shuffled")]),
             (["ce", "sib", "sib-given-shuffled"], [("sib", "ce"), ("sib", "sib-given-shuffled")]),
+            (["ce", *(b := ["sib-background", "sib-background-shuffled"])], [(b[0], "ce"), (b[0], b[1])]),
             ([], []),
         ],
     )

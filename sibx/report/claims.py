@@ -26,7 +26,12 @@ LEAST_PAIRS = 6  # with five, not even a sign test can reject at 5 %: 2 / 2^5 > 
 # Scores of a classifier, beside METRICS, whose direction is beyond doubt.
 RELIANCE_DIRECTIONS = {"bg_gap": False, "mixed_rand": True}
 # A training's own control: the same masks, but those of other images.
-SHUFFLED = {"sib": "sib-given-shuffled", "sib-self": "sib-shuffled", "sib-online": "sib-online-shuffled"}
+SHUFFLED = {
+    "sib": "sib-given-shuffled",
+    "sib-background": "sib-background-shuffled",
+    "sib-self": "sib-shuffled",
+    "sib-online": "sib-online-shuffled",
+}
 
 
 class Scope(NamedTuple):

@@ -32,6 +32,8 @@ TRAININGS = {
     "ce": "cross-entropy alone",
     "sib": "S-IB with object masks from the data",
     "sib-given-shuffled": "S-IB with object masks of other images, the control of sib",
+    "sib-background": "S-IB's background term alone, with object masks from the data",
+    "sib-background-shuffled": "the same with object masks of other images, the control of sib-background",
     "sib-self": "S-IB with the starting network's own masks",
     "sib-shuffled": "S-IB with own masks of other images, the control of sib-self",
     "sib-online": "S-IB with the masks of the network as it learns",
