@@ -99,7 +99,8 @@ def test_killed_and_run_again_gives_the_same_bytes(tmp_path):
     done = run("-m", "tests.interrupted_study", str(tmp_path), cwd=ROOT)
     assert done.returncode == 0, done.stderr[-2000:]
     kills = [line for line in done.stdout.splitlines() if line.isdigit()]
-    assert len(set(kills)) == len(kills) >= 4  # every kill came at another stage
+    assert len(kills) >= 4
+    assert len(set(kills)) >= 3  # at different stages; a kill may throw a study back to one that it had left
     undisturbed, killed = (tmp_path / name / "synthetic-tiny_cnn" for name in ("undisturbed", "killed"))
     for name in ("results.csv.gz", "curves.csv.gz", "summary.md"):
         assert (undisturbed / name).read_bytes() == (killed / name).read_bytes()
