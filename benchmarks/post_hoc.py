@@ -33,7 +33,7 @@ METRICS = ("foreground_focus", "background_suppression", "pointing_game", "iou")
 L2 = DensityMask(reduce="l2")
 OURS = "our own measurement"
 PLAIN = ("smoothgrad", "integrated_gradients", "saliency", "input_x_gradient")
-CONTROLS = ("control_center", "control_abs_input", "control_input_contrast", "control_random")
+CONTROLS = ("control_center", "control_abs_input", "control_input_contrast", "control_edges", "control_random")
 
 
 class CenterTimesMask:

@@ -16,7 +16,7 @@ from sibx.models import MODELS
 from sibx.train import TrainConfig
 
 ATTRIBUTION = ["sib", "vjp", "saliency", "input_x_gradient", "smoothgrad", "integrated_gradients", "gradcam"]
-CONTROLS = ["control_abs_input", "control_input_contrast", "control_center", "control_random"]
+CONTROLS = ["control_abs_input", "control_input_contrast", "control_edges", "control_center", "control_random"]
 LOCALIZATION = ["foreground_focus", "foreground_lift", "background_suppression", "pointing_game"]
 FAITHFULNESS = ["deletion", "insertion"]
 BACKGROUND = ("sib-background", "sib-background-shuffled")
