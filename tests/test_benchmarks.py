@@ -61,7 +61,7 @@ def test_default_run_in_small(tmp_path):
     assert "left, 5 jobs here" in done.stderr  # progress
     folder = tmp_path / "results" / "synthetic-tiny_cnn"
     results = Results.load(folder)
-    scores = 11 * 6 + 2 + len(BACKGROUNDS)  # of the maps; of the classifier: as it is, gap, and all backgrounds
+    scores = 12 * 6 + 2 + len(BACKGROUNDS)  # of the maps; of the classifier: as it is, gap, and all backgrounds
     assert results.rows.groupby(list(CELL)).ngroups == 3 * 4 * scores
     original = results.where(metric="original", training="sib-self", split="test-id").rows
     assert original["image_id"].nunique() == len(original) == 64
