@@ -285,11 +285,13 @@ class TestConfidence:
         assert average_drop(found).item() == pytest.approx(0.5)
         peer = installed("torchcam.metrics", "torchcam", "0.5.0")
 
-        class Extractor:
-            model, fuse_cams, _hooks_off = self.Sure(), staticmethod(lambda cams: cams[0]), nullcontext
+        maps, sure = [self.HEATMAPS[:, 0]], self.Sure()
 
-            def __call__(extractor, *_):  # noqa: N805
-                return [self.HEATMAPS[:, 0]]
+        class Extractor:
+            model, fuse_cams, _hooks_off = sure, staticmethod(lambda cams: cams[0]), nullcontext
+
+            def __call__(self, *_):
+                return maps
 
         theirs = peer.ClassificationMetric(Extractor())
         theirs.update(self.IMAGES, 0)
