@@ -40,7 +40,7 @@ from sibx.datasets import InMemoryDataset, MaskedBatch, collate
 from sibx.datasets.synthetic import SyntheticDataset
 from sibx.evaluation import mean_over_seeds
 from sibx.report import to_markdown
-from sibx.train import SufficientShare, evidence_masks, self_masks
+from sibx.train import GrabCut, SufficientShare, evidence_masks, self_masks
 
 DESIGNS = ("centered", "faint", "ramp")
 METHODS = ("sib", "vjp", "saliency", "input_x_gradient", "gradcam", "layercam")
@@ -87,6 +87,8 @@ ARMS = {
     # how it is cut: the density mask instead of a share; the share that the network itself finds sufficient
     "density": Arm(BASE, reading=replace(SELF, mask=DensityMask())),
     **with_control("sufficient", Arm(BASE, reading=replace(SELF, mask=SufficientShare()))),
+    # the share's outline and size from the image's own edges
+    **with_control("cut", Arm(BASE, reading=replace(SELF, mask=GrabCut()))),
     "share-10": Arm(BASE, reading=replace(SELF, mask=TopShare(0.1))),
     "share-30": Arm(BASE, reading=replace(SELF, mask=TopShare(0.3))),
     # whose mask: that of the network as it learns, of its moving average, of the network that base ended with

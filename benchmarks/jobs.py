@@ -9,7 +9,7 @@ import torch
 from cells import finish_cell, start_checkpoint
 from study import START, Job, Place, Study
 from torch import nn
-from trainings import Plan, load_splits, plan_trainings, precision, subset
+from trainings import Plan, Plans, load_splits, plan_trainings, precision, subset
 
 from sibx import Results, build_model, evaluate
 from sibx.datasets import InMemoryDataset, spread
@@ -34,7 +34,7 @@ class Workbench:
         self._dataset = ""
         self._splits: Splits = {}
         self._group: Job | None = None
-        self._plans: dict[str, Plan] = {}
+        self._plans: Plans = {}
 
     def do(self, job: Job) -> None:
         """Do a job, or what is left of it.
@@ -52,7 +52,7 @@ class Workbench:
         start = start_checkpoint(network, splits["train"], replace(recipe.start, seed=job.seed), folder, splits["val"])
         if job.training == START:
             return
-        plan = self.plans(job, start, splits)[job.training]
+        plan = self.plans(job, start, splits)[job.training]()
         torch.manual_seed(job.seed)
         score = partial(self.score, job, splits, plan)
         config = replace(recipe.tune, seed=job.seed)
@@ -71,7 +71,7 @@ class Workbench:
             self._dataset, self._splits = dataset, splits
         return self._splits
 
-    def plans(self, job: Job, start: nn.Module, splits: Splits) -> dict[str, Plan]:
+    def plans(self, job: Job, start: nn.Module, splits: Splits) -> Plans:
         """Return what the trainings of a job's group learn from."""
         if job.group != self._group:
             self._plans = {}

@@ -18,6 +18,8 @@ CLAIMS = (
     ("sib-background", "sib-background-shuffled"),
     ("sib-self", "ce"),
     ("sib-self", "sib-shuffled"),
+    ("sib-self-background", "ce"),
+    ("sib-self-background", "sib-self-background-shuffled"),
     ("sib-published", "ce"),
     ("energy-cam", "ce"),
     ("background-swap", "ce"),

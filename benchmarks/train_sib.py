@@ -66,6 +66,8 @@ CLAIMS = (
     ("sib-background", "sib-background-shuffled"),
     ("sib-self", "ce"),
     ("sib-self", "sib-shuffled"),
+    ("sib-self-background", "ce"),
+    ("sib-self-background", "sib-self-background-shuffled"),
     ("energy-cam", "ce"),
     ("background-swap", "ce"),
     ("sib", "background-swap"),
@@ -74,7 +76,12 @@ CLAIMS = (
     ("sib-online", "sib-online-shuffled"),
 )
 TUNED = ("ce", "sib", "sib-given-shuffled", "sib-self", "sib-shuffled", *BASELINES)
-PHOTOGRAPHS = ("sib-background", "sib-background-shuffled")
+PHOTOGRAPHS = (
+    "sib-background",
+    "sib-background-shuffled",
+    "sib-self-background",
+    "sib-self-background-shuffled",
+)
 FROM_NOTHING = ("ce", "sib-published", "sib", "sib-given-shuffled", "sib-online", "sib-online-shuffled")
 TRAININGS = tuple(dict.fromkeys(TUNED + PHOTOGRAPHS + FROM_NOTHING))
 
@@ -155,8 +162,9 @@ def run_seed(
         network = start_checkpoint(network, splits["train"], replace(plan.recipe.start, seed=seed), folder)
         plans, recipe = plan_trainings(network, splits["train"], plan.recipe, seed), plan.recipe.tune
     for name in tqdm(missing, desc=f"{folder}"):
-        score = partial(_describe, plan, splits, plans[name], name, seed)
-        finish_cell(folder / name, network, plans[name], replace(recipe, seed=seed), splits["val"], score)
+        learned = plans[name]()
+        score = partial(_describe, plan, splits, learned, name, seed)
+        finish_cell(folder / name, network, learned, replace(recipe, seed=seed), splits["val"], score)
 
 
 def _describe(plan: Study, splits: Splits, learned: Plan, training: str, seed: int, result: FineTuneResult) -> Results:

@@ -1,8 +1,9 @@
 """What the studies share: recipes, data, the trainings that are compared, and their accuracies."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import cache, partial
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from tqdm import tqdm
 
 from sibx import SIBConfig, TrainConfig, build_dataset
 from sibx.datasets import DATASETS, InMemoryDataset, spread
-from sibx.train import GuidanceConfig, predict, self_masks
+from sibx.train import GrabCut, GuidanceConfig, predict, self_masks
 
 
 @dataclass(frozen=True)
@@ -69,54 +70,73 @@ def subset(data: InMemoryDataset, count: int) -> InMemoryDataset:
 
 
 Plan = tuple[InMemoryDataset, SIBConfig | GuidanceConfig | None]  # images with the masks to use, and the objective
+Plans = Mapping[str, Callable[[], Plan]]  # made when asked for: masks take time, and not every study has every training
 BASELINES = {
     "energy-cam": GuidanceConfig("energy-cam", weight=1.0),
     "background-swap": GuidanceConfig("background-swap", weight=1.0),
 }
 
 
-def plan_trainings(start: nn.Module, train: InMemoryDataset, recipe: Recipe, seed: int) -> dict[str, Plan]:
+def plan_trainings(start: nn.Module, train: InMemoryDataset, recipe: Recipe, seed: int) -> Plans:
     """Return what every training learns from: cross-entropy; S-IB with object masks, S-IB with the checkpoint's own.
 
-    ``sib-background`` is the background term alone, with object masks: no foreground term, no swap. All masks come
-    shuffled over images as well, as the control of that training.
+    ``sib-background`` is the background term alone, with object masks: no foreground term, no swap.
+    ``sib-self-background`` is the same with the checkpoint's own masks, read off the finest layer and cut along edges.
+    All masks come shuffled over images as well, as the control of that training.
     Beside them: the published objective, and what a user would try first (BASELINES; weight 1, not tuned).
     """
     given = SIBConfig.recommended("given", layers=recipe.layers or "auto")
     alone = recipe.background_layers or given.layers
     background = replace(given, foreground_weight=0.0, background_swap=0.0, layers=alone)
     own = SIBConfig.recommended("self", layers=recipe.layers or "auto")
-    masks, order = self_masks(start, train, config=own), shuffled_order(train.labels, seed)
-    as_given = replace(own, masks="given")  # the self masks are at hand; do not compute them again
-    others = train.with_masks(masks_of(train)[order])
+    cut = replace(own, layers=_finest(alone), mask=GrabCut())
+    order = shuffled_order(train.labels, seed)
+
+    @cache
+    def read(reading: Literal["own", "cut"]) -> torch.Tensor:
+        return self_masks(start, train, config={"own": own, "cut": cut}[reading])
+
+    def learn(objective: SIBConfig, masks: Callable[[], torch.Tensor], shuffled: bool = False) -> Callable[[], Plan]:
+        # the self masks are at hand; do not compute them again
+        objective = replace(objective, masks="given")
+        return lambda: (train.with_masks(masks()[order] if shuffled else masks()), objective)
+
+    given_masks, own_masks, cut_masks = partial(masks_of, train), partial(read, "own"), partial(read, "cut")
     return {
-        "ce": (train, None),
-        "sib": (train, given),
-        "sib-given-shuffled": (others, given),
-        "sib-background": (train, background),
-        "sib-background-shuffled": (others, background),
-        "sib-self": (train.with_masks(masks), as_given),
-        "sib-shuffled": (train.with_masks(masks[order]), as_given),
-        "sib-published": (train, SIBConfig.published()),
-        **{name: (train, baseline) for name, baseline in BASELINES.items()},
+        "ce": lambda: (train, None),
+        "sib": lambda: (train, given),
+        "sib-given-shuffled": learn(given, given_masks, shuffled=True),
+        "sib-background": lambda: (train, background),
+        "sib-background-shuffled": learn(background, given_masks, shuffled=True),
+        "sib-self": learn(own, own_masks),
+        "sib-shuffled": learn(own, own_masks, shuffled=True),
+        "sib-self-background": learn(background, cut_masks),
+        "sib-self-background-shuffled": learn(background, cut_masks, shuffled=True),
+        "sib-published": lambda: (train, SIBConfig.published()),
+        "energy-cam": lambda: (train, BASELINES["energy-cam"]),
+        "background-swap": lambda: (train, BASELINES["background-swap"]),
     }
 
 
-def plan_from_scratch(train: InMemoryDataset, seed: int) -> dict[str, Plan]:
+def _finest(layers: Mapping[str, float] | Literal["auto"]) -> Mapping[str, float] | Literal["auto"]:
+    """The first feature layer named, alone."""
+    return "auto" if isinstance(layers, str) else {next(k for k in layers if k != "input"): 1.0}
+
+
+def plan_from_scratch(train: InMemoryDataset, seed: int) -> Plans:
     """Return what trainings without a checkpoint learn from: as the paper trains, and as we recommend.
 
     Self masks are those of the network as it learns (``sib-online``), since there is none to begin with.
     """
     given, published = SIBConfig.recommended("given"), SIBConfig.published()
     online = replace(SIBConfig.recommended("self"), masks="self-online", background_swap=0.0)
-    shuffled = masks_of(train)[shuffled_order(train.labels, seed)]
     return {
-        "ce": (train, None),
-        "sib-published": (train, published),
-        "sib": (train, given),
-        "sib-given-shuffled": (train.with_masks(shuffled), given),
-        "sib-online": (train, online),
-        "sib-online-shuffled": (train, replace(online, shuffle_masks=True)),
+        "ce": lambda: (train, None),
+        "sib-published": lambda: (train, published),
+        "sib": lambda: (train, given),
+        "sib-given-shuffled": lambda: (train.with_masks(masks_of(train)[shuffled_order(train.labels, seed)]), given),
+        "sib-online": lambda: (train, online),
+        "sib-online-shuffled": lambda: (train, replace(online, shuffle_masks=True)),
     }
 
 

@@ -13,9 +13,10 @@ from torchvision.models import SwinTransformer, VisionTransformer
 
 from sibx.attribution import DensityMask, TopShare
 from sibx.models import TinyCNN, receptive_field, record
-from sibx.train import SIBConfig, SIBLoss, SufficientShare, cka, evidence_masks, self_masks
+from sibx.train import GrabCut, SIBConfig, SIBLoss, SufficientShare, cka, evidence_masks, self_masks
 from sibx.train.alignment import Alignment
 from sibx.train.balance import GradientBalance, gradient_norm
+from sibx.train.grab_cut import cut_masks
 from sibx.train.hsic import unit_rows
 from sibx.train.sign_flip import SignFlipGuard
 from sibx.train.sufficient import sufficient_masks
@@ -454,3 +455,83 @@ class TestSufficientShare:
     def test_not_online(self):
         with pytest.raises(ValueError, match=r"masks.*SufficientShare"):
             SIBConfig(mask=SufficientShare(), detach_mask=True)
+
+
+class TestGrabCut:
+    """Masks that end where the colors do."""
+
+    @staticmethod
+    def scenes(count=3):
+        """A bright square of 12 pixels at different places on a dark ground, and evidence that is a blob inside it."""
+        images, evidence = torch.zeros(count, 3, 32, 32), torch.zeros(count, 1, 32, 32)
+        noise = torch.rand(count, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+        truth = torch.zeros(count, 1, 32, 32, dtype=torch.bool)
+        rows = torch.arange(32.0)
+        for i in range(count):
+            top, left = 4 + 6 * i, 14 - 4 * i
+            truth[i, :, top : top + 12, left : left + 12] = True
+            distance = (rows[:, None] - top - 4).square() + (rows[None] - left - 7).square()
+            evidence[i] = (-distance / 60).exp()  # not centered in the square
+        images = torch.where(truth, 0.8, 0.2) + 0.05 * noise
+        return images, evidence, truth
+
+    def test_finds_the_edges(self):
+        images, evidence, truth = self.scenes()
+        masks = cut_masks(images, evidence, GrabCut(0.02, 0.2, 0.3))
+        assert masks.dtype == torch.bool
+        assert torch.equal(masks, truth)
+        assert not torch.equal(TopShare(144 / 1024)(evidence) > 0.5, truth)  # the evidence alone does not
+
+    @pytest.mark.parametrize("channels", [1, 3])
+    def test_any_normalization(self, channels):
+        images, evidence, truth = self.scenes()
+        masks = cut_masks((images[:, :channels] - 0.5) / 0.2, evidence, GrabCut(0.02, 0.2, 0.3))
+        assert torch.equal(masks, truth)
+
+    def test_a_row_does_not_depend_on_its_batch(self):
+        noise = torch.rand(4, 3, 24, 24, generator=torch.Generator().manual_seed(0))
+        evidence = torch.rand(4, 1, 24, 24, generator=torch.Generator().manual_seed(1))
+        together = cut_masks(noise, evidence, GrabCut())
+        one_by_one = [cut_masks(x[None], e[None], GrabCut()) for x, e in zip(noise, evidence, strict=True)]
+        assert torch.equal(together, torch.cat(one_by_one))
+
+    def test_seeds_hold(self):
+        images, evidence, _ = self.scenes()
+        order = evidence.flatten(1).argsort(dim=1, descending=True, stable=True)
+        masks = cut_masks(images, evidence, GrabCut(0.05, 0.3, 0.4)).flatten(1)
+        assert masks.gather(1, order[:, :51]).all()
+        assert not masks.gather(1, order[:, -410:]).any()
+
+    def test_constant_images_and_evidence(self):
+        masks = cut_masks(torch.full((1, 3, 16, 16), 0.5), torch.zeros(1, 1, 16, 16), GrabCut())
+        assert 26 <= masks.sum() <= 205  # what is sure to be the object at least, what is sure to be background not
+
+    def test_of_a_network(self, shapes):
+        config = replace(SIBConfig.recommended("self"), mask=GrabCut())
+        net = TinyCNN(8, width=8).eval()
+        masks = self_masks(net, shapes, config=config)
+        images = torch.stack([shapes[i].image for i in range(4)])
+        assert torch.equal(evidence_masks(net, images, config), masks[:4])
+
+    def test_five_channels(self):
+        with pytest.raises(ValueError, match=r"images.*1 or 3 channels"):
+            cut_masks(torch.rand(1, 5, 8, 8), torch.rand(1, 1, 8, 8), GrabCut())
+
+    @pytest.mark.parametrize(
+        ("fields", "name"),
+        [
+            ({"sure": 0.0}, "sure"),
+            ({"sure": 0.5}, "sure"),
+            ({"likely": 1.0}, "likely"),
+            ({"background": 0.0}, "background"),
+            ({"background": 0.7}, "background"),
+            ({"rounds": 0}, "rounds"),
+        ],
+    )
+    def test_wrong_fields(self, fields, name):
+        with pytest.raises(ValueError, match=name):
+            GrabCut(**fields)
+
+    def test_not_online(self):
+        with pytest.raises(ValueError, match=r"masks.*GrabCut"):
+            SIBConfig(mask=GrabCut(), detach_mask=True)

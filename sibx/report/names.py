@@ -36,6 +36,8 @@ TRAININGS = {
     "sib-background-shuffled": "the same with object masks of other images, the control of sib-background",
     "sib-self": "S-IB with the starting network's own masks",
     "sib-shuffled": "S-IB with own masks of other images, the control of sib-self",
+    "sib-self-background": "S-IB's background term alone, with the starting network's own masks, cut along edges",
+    "sib-self-background-shuffled": "the same with own masks of other images, the control of sib-self-background",
     "sib-online": "S-IB with the masks of the network as it learns",
     "sib-online-shuffled": "S-IB with such masks of other images, the control of sib-online",
     "sib-published": "S-IB as published",

@@ -3,6 +3,7 @@
 from sibx.train.config import SIBConfig, TrainConfig
 from sibx.train.distributed import gather_rows
 from sibx.train.evidence import class_evidence, contribution, evidence_masks, self_masks
+from sibx.train.grab_cut import GrabCut
 from sibx.train.guidance import GuidanceConfig, GuidanceLoss, GuidanceTerms
 from sibx.train.hsic import cka, hsic
 from sibx.train.loop import FineTuneResult, fine_tune
@@ -13,6 +14,7 @@ from sibx.train.terms import LossTerms
 
 __all__ = [
     "FineTuneResult",
+    "GrabCut",
     "GuidanceConfig",
     "GuidanceLoss",
     "GuidanceTerms",

@@ -8,6 +8,7 @@ from sibx._checks import check_choice, check_range, require
 from sibx.attribution.soft_mask import DensityMask, TopShare
 from sibx.datasets.transforms import Augmentation
 from sibx.train.alignment import Alignment
+from sibx.train.grab_cut import GrabCut
 from sibx.train.guidance import GuidanceConfig
 from sibx.train.hsic import Estimator, Kernel
 from sibx.train.sufficient import SufficientShare
@@ -44,7 +45,7 @@ class SIBConfig:
             the label, ``ones``.
         background_swap: weight of the cross-entropy with the background features of another image (not in the paper).
         mask: turns R or the evidence into M: ``DensityMask`` (the paper), ``TopShare``, or for ``self-frozen`` masks
-            ``SufficientShare``.
+            ``SufficientShare`` or ``GrabCut``.
         shuffle_masks: every image gets the mask of the one before it in the batch: the control for masks that are made
             during training. Where it does as well, the place of the mask does not matter.
         align: how masks and images reach a feature layer's grid, and self masks the image: ``receptive_field``, by
@@ -78,7 +79,7 @@ class SIBConfig:
     projection: int | None = None
     cotangent: Literal["probability", "log_probability", "logit", "centered_logit", "ones"] = "probability"
     background_swap: float = 0.0
-    mask: DensityMask | TopShare | SufficientShare = field(default_factory=DensityMask)
+    mask: DensityMask | TopShare | SufficientShare | GrabCut = field(default_factory=DensityMask)
     shuffle_masks: bool = False
     align: Alignment = "receptive_field"
     balance: Literal["none", "gradnorm"] = "none"
@@ -103,8 +104,9 @@ class SIBConfig:
         check_range("balance_every", self.balance_every, 1)
         hard_online = self.masks == "self-online" and isinstance(self.mask, TopShare) and not self.detach_mask
         require(not hard_online, "mask", "be differentiable unless detach_mask=True", self.mask)
-        chooses = isinstance(self.mask, SufficientShare) and self.masks == "self-online"
-        require(not chooses, "masks", "be 'given' or 'self-frozen' for SufficientShare", self.masks)
+        looks = isinstance(self.mask, SufficientShare | GrabCut) and self.masks == "self-online"
+        rule = f"be 'given' or 'self-frozen' for {type(self.mask).__name__}"
+        require(not looks, "masks", rule, self.masks)
         swap_online = self.background_swap > 0 and self.masks == "self-online"
         require(not swap_online, "masks", "be 'given' or 'self-frozen' for background_swap", self.masks)
         if isinstance(self.layers, str):

@@ -14,6 +14,7 @@ from sibx.datasets.base import MaskedDataset, collate
 from sibx.models.layers import eval_mode, find_cam_layer, record, resolve_layer, to_grid
 from sibx.train.alignment import draw, layer_field
 from sibx.train.config import SIBConfig
+from sibx.train.grab_cut import GrabCut, cut_masks
 from sibx.train.sufficient import SufficientShare, sufficient_masks
 
 SHIFT = 1 / 16  # of a side: half a cell of a stride-8 net at 64 px; averages out the grid's phase
@@ -83,7 +84,7 @@ def self_masks(
 
     The evidence at the layer (class evidence, or the strength of the VJP, by ``config.mask_source``) is drawn at the
     image's size (by ``config.align``), averaged over four copies of it (mirrored or not, shifted by 1/16 of a side or
-    not, each moved back), and turned into a mask by ``config.mask``, which is then cut at 1/2.
+    not, each moved back), and turned into a mask by ``config.mask`` (a soft one is cut at 1/2).
 
     Args:
         model: the starting model; evaluated in eval mode and left in the mode it was in.
@@ -120,6 +121,8 @@ def evidence_masks(model: nn.Module, images: Tensor, config: SIBConfig) -> Tenso
         evidence = _averaged_evidence(model, layer, images, config)
         if isinstance(config.mask, SufficientShare):
             return sufficient_masks(model, layer, images, evidence, config.mask, config.align)
+        if isinstance(config.mask, GrabCut):
+            return cut_masks(images, evidence, config.mask)
         return config.mask(evidence) > 0.5
 
 

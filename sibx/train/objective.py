@@ -7,7 +7,7 @@ Where this departs from the paper (``SIBConfig.published()`` departs nowhere at 
   around the points where its units look (``align``).
 - The window of the density mask is 31 pixels at 224 and in proportion elsewhere.
 - Masks may come from the data or from the starting model (averaged over moved copies of the image), may be read from
-  the evidence for all classes, may be hard, and may be detached.
+  the evidence for all classes, may be hard, may be cut along the image's edges, and may be detached.
 - ``fraction`` and ``cka`` are the two terms without their scale; ``log_probability`` and the centered logit are
   cotangents that neither saturate nor reward flipping the sign of the contributions (a plain logit does: a warning says
   so when it happens).
@@ -38,6 +38,7 @@ from sibx.train.balance import GradientBalance, gradient_norm
 from sibx.train.config import SIBConfig
 from sibx.train.distributed import gather_rows, previous_rows, world_size
 from sibx.train.evidence import class_evidence, contribution, layer_weights
+from sibx.train.grab_cut import GrabCut
 from sibx.train.hsic import MINIMUM_ROWS, RandomProjection, cka, hsic, unit_rows
 from sibx.train.sign_flip import SignFlipGuard
 from sibx.train.sufficient import SufficientShare
@@ -212,7 +213,7 @@ class SIBLoss(nn.Module):
         if self.config.masks != "self-online":
             assert batch.masks is not None
             return pool(batch.masks.to(vjp_map.dtype), _grid(vjp_map), point.field)
-        assert not isinstance(self.config.mask, SufficientShare)
+        assert not isinstance(self.config.mask, SufficientShare | GrabCut)
         if self.config.mask_source == "class-evidence":
             read = class_evidence(logits, point.tensor, batch.size, self.config.evidence_cotangents)
         else:
