@@ -7,6 +7,7 @@ import torch
 from jobs import data_root
 from study import Job, Place, Study
 from torch import nn
+from trainings import subset
 
 from sibx import build_dataset, build_model
 from sibx.datasets import DATASETS
@@ -24,7 +25,8 @@ def draw_gallery(study: Study, place: Place, folder: Path, cells: Sequence[Job])
         jobs = [j for j in cells if (j.dataset, j.model, j.seed) == (dataset, model, seed)]
         root, size = data_root(study, place, dataset), study.size_of(dataset)
         for split in splits[dataset]:
-            data = build_dataset(dataset, root, split, size, **study.options.get(dataset, {}))
+            every = build_dataset(dataset, root, split, size, **study.options.get(dataset, {}))
+            data = subset(every, study.recipe_for(model).test_images)  # pictures of images that have scores
             trained = {j.training: load_model(j, folder, len(data.classes)) for j in jobs}
             yield from make_gallery(trained, data, methods=study.methods, images=images, model=model)
 
