@@ -5,14 +5,19 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from sibx import Results
+from sibx.datasets import InMemoryDataset
+from sibx.datasets.synthetic import SyntheticDataset
 from sibx.evaluation import CELL
 from sibx.metrics import BACKGROUNDS
+from sibx.models import TinyCNN
+from sibx.report.claims import SHUFFLED
 
 ROOT = Path(__file__).parent.parent
 BENCHMARKS = ROOT / "benchmarks"
@@ -191,6 +196,25 @@ def test_every_configuration_can_be_planned(driver, config, monkeypatch, capsys,
     counted = not study.weights or study.images  # photographs that are not at hand count as none
     assert (int(total[4].replace(",", "")) > 100) == bool(counted)
     assert not list(tmp_path.iterdir())
+
+
+def test_every_training_has_a_plan_and_its_own_control(driver):
+    trainings = importlib.import_module("trainings")
+    torch.manual_seed(0)
+    data = InMemoryDataset.load(SyntheticDataset("train", 32, size=16))
+    plans = trainings.plan_trainings(TinyCNN(8, width=4), data, trainings.FROM_SCRATCH, seed=0)
+    assert set(plans) == set(importlib.import_module("study").TRAININGS)
+    order = trainings.shuffled_order(data.labels, 0)
+    for training, control in SHUFFLED.items():
+        if training in plans:
+            (learned, objective), (others, same) = plans[training](), plans[control]()
+            masks = trainings.masks_of(learned)
+            assert torch.equal(trainings.masks_of(others), masks[order])
+            assert replace(objective, masks="given") == same
+    share = trainings.masks_of(plans["sib-self"]()[0]).double().mean()
+    cut = trainings.masks_of(plans["sib-self-background"]()[0])
+    assert share == pytest.approx(0.2, abs=1e-3)
+    assert len(set(cut.flatten(1).sum(1).tolist())) > 8  # a size of its own for every image
 
 
 def test_passes_are_counted(driver):
