@@ -5,25 +5,12 @@ from typing import Any
 
 import pandas as pd
 from study import Study
+from trainings import CLAIMS
 
 from sibx import Results
 from sibx.evaluation import bootstrap_mean, worst_group
 from sibx.report import to_markdown
 
-# Every gain with the control it has to beat.
-CLAIMS = (
-    ("sib", "ce"),
-    ("sib", "sib-given-shuffled"),
-    ("sib-background", "ce"),
-    ("sib-background", "sib-background-shuffled"),
-    ("sib-self", "ce"),
-    ("sib-self", "sib-shuffled"),
-    ("sib-self-background", "ce"),
-    ("sib-self-background", "sib-self-background-shuffled"),
-    ("sib-published", "ce"),
-    ("energy-cam", "ce"),
-    ("background-swap", "ce"),
-)
 SCOPE = ["dataset", "model"]
 
 

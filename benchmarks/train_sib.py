@@ -35,6 +35,7 @@ from torch import nn
 from tqdm import tqdm
 from trainings import (
     BASELINES,
+    CLAIMS,
     FROM_SCRATCH,
     MIDDLE_LAYERS,
     PRE_TRAINED,
@@ -59,22 +60,6 @@ ATTRIBUTION = ("sib", "vjp", "saliency", "input_x_gradient", "smoothgrad", "inte
 CONTROLS = ("control_center", "control_input_contrast", "control_random")
 METRICS = ("foreground_focus", "background_suppression", "pointing_game")
 Splits = Mapping[str, InMemoryDataset]
-CLAIMS = (
-    ("sib", "ce"),
-    ("sib", "sib-given-shuffled"),
-    ("sib-background", "ce"),
-    ("sib-background", "sib-background-shuffled"),
-    ("sib-self", "ce"),
-    ("sib-self", "sib-shuffled"),
-    ("sib-self-background", "ce"),
-    ("sib-self-background", "sib-self-background-shuffled"),
-    ("energy-cam", "ce"),
-    ("background-swap", "ce"),
-    ("sib", "background-swap"),
-    ("sib-published", "ce"),
-    ("sib-online", "ce"),
-    ("sib-online", "sib-online-shuffled"),
-)
 TUNED = ("ce", "sib", "sib-given-shuffled", "sib-self", "sib-shuffled", *BASELINES)
 PHOTOGRAPHS = (
     "sib-background",
@@ -227,7 +212,7 @@ METRICS_TITLES = {
 def levels(table: pd.DataFrame) -> pd.DataFrame:
     """One row per training, one column per split or method."""
     cells = table.groupby(["training", "what"], sort=False)["value"].agg(["mean", "std"])
-    texts = cells.apply(lambda c: f"{c['mean']:.3f} ± {c['std']:.3f}", axis=1).unstack()
+    texts = cells.apply(lambda c: f"{c['mean']:.3f} ± {c['std']:.3f}".removesuffix(" ± nan"), axis=1).unstack()
     return texts.reindex(index=[t for t in TRAININGS if t in texts.index], columns=table["what"].unique()).fillna("")
 
 

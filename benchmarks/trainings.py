@@ -54,6 +54,25 @@ PRE_TRAINED = Recipe(start=replace(_PHOTOS, epochs=2), tune=_PHOTOS, test_images
 MIDDLE_LAYERS = {"mobilenet_v2": {"features.13": 1.0, "features.18": 1.0}}
 
 
+# Every gain that is asked for, and over what: cross-entropy, the same masks shuffled, or the plain augmentation.
+CLAIMS = (
+    ("sib", "ce"),
+    ("sib", "sib-given-shuffled"),
+    ("sib-background", "ce"),
+    ("sib-background", "sib-background-shuffled"),
+    ("sib-self", "ce"),
+    ("sib-self", "sib-shuffled"),
+    ("sib-self-background", "ce"),
+    ("sib-self-background", "sib-self-background-shuffled"),
+    ("energy-cam", "ce"),
+    ("background-swap", "ce"),
+    ("sib", "background-swap"),
+    ("sib-published", "ce"),
+    ("sib-online", "ce"),
+    ("sib-online", "sib-online-shuffled"),
+)
+
+
 def load_splits(dataset: str, root: str | None, size: int, /, **options: Any) -> dict[str, InMemoryDataset]:
     """Decode every split of a data set once."""
     names = DATASETS[dataset].splits if dataset in DATASETS else ("train", "val", "test")

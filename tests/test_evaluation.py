@@ -289,6 +289,34 @@ class TestResults:
         with pytest.raises(ValueError, match="`reference` must be one of ce, sib"):
             both.difference("sib", "none")
 
+    def test_an_image_counts_once(self, results):
+        """However many seeds and methods there are: intervals are of images."""
+        again = Results(results.rows.assign(seed=1), results.curves)
+        twice = Results.concat([results, again])
+        pd.testing.assert_frame_equal(twice.summary(), results.summary())
+        other = results.rows.assign(seed=1, value=results.rows["value"] + 0.5)
+        other.loc[other["image_id"] == results.rows["image_id"].iloc[0], "value"] = np.nan
+        pooled = Results.concat([results, Results(other, results.curves)]).summary(["method", "metric"])
+        for line in pooled.query("metric == 'foreground_focus'").to_dict("records"):
+            values = results.where(method=line["method"], metric="foreground_focus").rows["value"].to_numpy()
+            expected = np.array([values[0], *(values[1:] + 0.25)])
+            assert (line["mean"], line["n"]) == (pytest.approx(expected.mean()), 24)
+        assert results.summary(["metric"])["n"].max() == 24
+
+    def test_difference_over_seeds(self, results):
+        def add(rows, amount, seed):
+            return rows.assign(training="sib", value=rows["value"] + amount, seed=seed)
+
+        second = results.rows.assign(seed=1)
+        sib = [add(results.rows, 0.25, 0), add(second, 0.75, 1)]
+        missing = sib[1]["image_id"] == results.rows["image_id"].iloc[0]
+        sib[1].loc[missing, "value"] = np.nan
+        parts = [results, *(Results(rows, results.curves) for rows in (second, *sib))]
+        table = Results.concat(parts).difference("sib", "ce")
+        line = table.query("method == 'sib' and metric == 'foreground_focus'").iloc[0]
+        assert (line["n"], line["undefined"]) == (24, 0)
+        assert line["mean"] == pytest.approx((0.25 + 23 * 0.5) / 24)  # one image has a pair in one seed only
+
     def test_save_and_load(self, results, tmp_path):
         undefined = Results(results.rows.assign(value=np.nan), results.curves, results.info)
         for original in (results, undefined):

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from sibx._checks import check_choice, look_up, require
 from sibx.datasets.base import MaskedBatch, MaskedDataset, collate
 from sibx.evaluation.classifier import Model, Setting, hits, image_seeds
-from sibx.evaluation.results import CELL, Results
+from sibx.evaluation.results import CELL, Results, per_image
 from sibx.evaluation.statistics import bootstrap_mean
 from sibx.metrics.background import BACKGROUNDS, BackgroundSpec, Scenes, choose_donors, inpaint, take_apart, takes_part
 
@@ -108,7 +108,7 @@ def worst_group(results: Results, by: Sequence[str] = CELL) -> pd.DataFrame:
     for key, cell in results.rows.groupby(list(by), sort=False):
         means = cell[cell["group"] >= 0].groupby("group")["value"].mean().dropna()
         group = means.index.to_numpy()[means.argmin()] if len(means) else -1
-        values = cell["value"][(cell["group"] == group) & (group >= 0)]
+        values = per_image(cell[(cell["group"] == group) & (group >= 0)])
         interval = bootstrap_mean(values.to_numpy())
         lines.append({**dict(zip(by, key, strict=True)), "group": group, **interval._asdict()})
     return pd.DataFrame(lines)

@@ -29,6 +29,7 @@ from sibx.metrics import METRICS
 from sibx.models.checkpoint import write_atomically
 
 CELL = ("dataset", "split", "model", "training", "method", "metric")
+IMAGE = ("dataset", "split", "image_id", "label")
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,9 @@ class Results:
     def summary(self, by: Sequence[str] = CELL) -> pd.DataFrame:
         """Return one line per cell: mean, 95 % bootstrap interval over images, class mean, n, undefined images.
 
+        An image counts once: where a cell has several values of it (of several seeds, or of several methods because
+        ``by`` does not tell them apart) their mean is its value, undefined ones left out.
+
         Args:
             by: columns that make a cell.
 
@@ -76,8 +80,9 @@ class Results:
             check_choice("by", name, tuple(self.rows.columns))
         lines = []
         for key, cell in self.rows.groupby(list(by), sort=False):
-            interval = bootstrap_mean(cell["value"].to_numpy())
-            class_mean = float(cell.groupby("label")["value"].mean().mean())
+            values = per_image(cell)
+            interval = bootstrap_mean(values.to_numpy())
+            class_mean = float(values.groupby("label").mean().mean())
             lines.append({**dict(zip(by, key, strict=True)), **interval._asdict(), "class_mean": class_mean})
         return pd.DataFrame(lines)
 
@@ -119,7 +124,8 @@ class Results:
 
         Beside the mean difference with its 95 % bootstrap interval: ``p_value`` of Wilcoxon's signed-rank test, and
         ``p_holm``, the same corrected by Holm over all methods and metrics of a data set, split and model. With
-        several seeds every image counts once for each; what new seeds would give is asked by ``mean_over_seeds``.
+        several seeds an image's values are their means over the seeds that have both; what new seeds would give is
+        asked by ``mean_over_seeds``.
 
         Args:
             training: value of the ``training`` column whose gain is asked for.
@@ -135,6 +141,8 @@ class Results:
         keys = [*cell, "seed", "image_id"]
         wanted = self.rows[self.rows["training"].isin([training, reference])]
         wide = wanted.pivot(index=keys, columns="training", values="value")
+        both = wide.notna().all(axis=1)
+        wide = wide.where(both).groupby(level=[*cell, "image_id"], sort=False).mean()
         lines = []
         for key, pairs in wide.groupby(level=cell, sort=False):
             values, others = pairs[training].to_numpy(), pairs[reference].to_numpy()
@@ -202,6 +210,11 @@ class Results:
             ValueError: the folder does not hold the three files.
         """
         return _OnDisk(Path(folder))
+
+
+def per_image(rows: pd.DataFrame) -> pd.Series:
+    """Return the mean of every image's defined values, in order of first appearance; NaN for one that has none."""
+    return rows.groupby(list(IMAGE), sort=False)["value"].mean()
 
 
 class _OnDisk(Results):
