@@ -64,8 +64,8 @@ TUNED = ("ce", "sib", "sib-given-shuffled", "sib-self", "sib-shuffled", *BASELIN
 PHOTOGRAPHS = (
     "sib-background",
     "sib-background-shuffled",
-    "sib-self-background",
-    "sib-self-background-shuffled",
+    "sib-self-cut",
+    "sib-self-cut-shuffled",
 )
 FROM_NOTHING = ("ce", "sib-published", "sib", "sib-given-shuffled", "sib-online", "sib-online-shuffled")
 TRAININGS = tuple(dict.fromkeys(TUNED + PHOTOGRAPHS + FROM_NOTHING))

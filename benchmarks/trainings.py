@@ -62,8 +62,8 @@ CLAIMS = (
     ("sib-background", "sib-background-shuffled"),
     ("sib-self", "ce"),
     ("sib-self", "sib-shuffled"),
-    ("sib-self-background", "ce"),
-    ("sib-self-background", "sib-self-background-shuffled"),
+    ("sib-self-cut", "ce"),
+    ("sib-self-cut", "sib-self-cut-shuffled"),
     ("energy-cam", "ce"),
     ("background-swap", "ce"),
     ("sib", "background-swap"),
@@ -100,7 +100,7 @@ def plan_trainings(start: nn.Module, train: InMemoryDataset, recipe: Recipe, see
     """Return what every training learns from: cross-entropy; S-IB with object masks, S-IB with the checkpoint's own.
 
     ``sib-background`` is the background term alone, with object masks: no foreground term, no swap.
-    ``sib-self-background`` is the same with the checkpoint's own masks, read off the finest layer and cut along edges.
+    ``sib-self-cut`` learns as ``sib-self`` does, its own masks read off the finest layer and cut along edges.
     All masks come shuffled over images as well, as the control of that training.
     Beside them: the published objective, and what a user would try first (BASELINES; weight 1, not tuned).
     """
@@ -108,7 +108,7 @@ def plan_trainings(start: nn.Module, train: InMemoryDataset, recipe: Recipe, see
     alone = recipe.background_layers or given.layers
     background = replace(given, foreground_weight=0.0, background_swap=0.0, layers=alone)
     own = SIBConfig.recommended("self", layers=recipe.layers or "auto")
-    cut = replace(own, layers=_finest(alone), mask=GrabCut())
+    cut = replace(own, layers=_finest(own.layers), mask=GrabCut())
     order = shuffled_order(train.labels, seed)
 
     @cache
@@ -129,8 +129,8 @@ def plan_trainings(start: nn.Module, train: InMemoryDataset, recipe: Recipe, see
         "sib-background-shuffled": learn(background, given_masks, shuffled=True),
         "sib-self": learn(own, own_masks),
         "sib-shuffled": learn(own, own_masks, shuffled=True),
-        "sib-self-background": learn(background, cut_masks),
-        "sib-self-background-shuffled": learn(background, cut_masks, shuffled=True),
+        "sib-self-cut": learn(own, cut_masks),
+        "sib-self-cut-shuffled": learn(own, cut_masks, shuffled=True),
         "sib-published": lambda: (train, SIBConfig.published()),
         "energy-cam": lambda: (train, BASELINES["energy-cam"]),
         "background-swap": lambda: (train, BASELINES["background-swap"]),

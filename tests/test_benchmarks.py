@@ -212,7 +212,7 @@ def test_every_training_has_a_plan_and_its_own_control(driver):
             assert torch.equal(trainings.masks_of(others), masks[order])
             assert replace(objective, masks="given") == same
     share = trainings.masks_of(plans["sib-self"]()[0]).double().mean()
-    cut = trainings.masks_of(plans["sib-self-background"]()[0])
+    cut = trainings.masks_of(plans["sib-self-cut"]()[0])
     assert share == pytest.approx(0.2, abs=1e-3)
     assert len(set(cut.flatten(1).sum(1).tolist())) > 8  # a size of its own for every image
 

@@ -30,7 +30,7 @@ SHUFFLED = {
     "sib": "sib-given-shuffled",
     "sib-background": "sib-background-shuffled",
     "sib-self": "sib-shuffled",
-    "sib-self-background": "sib-self-background-shuffled",
+    "sib-self-cut": "sib-self-cut-shuffled",
     "sib-online": "sib-online-shuffled",
 }
 
