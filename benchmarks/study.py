@@ -20,7 +20,7 @@ CONTROLS = ["control_abs_input", "control_input_contrast", "control_edges", "con
 LOCALIZATION = ["foreground_focus", "foreground_lift", "background_suppression", "pointing_game"]
 FAITHFULNESS = ["deletion", "insertion"]
 BACKGROUND = ("sib-background", "sib-background-shuffled")
-CUT = ("sib-self-cut", "sib-self-cut-shuffled")
+CUT = ("sib-self-cut", "sib-self-cut-shuffled", "sib-self-background", "sib-self-background-shuffled")
 TRAININGS = (
     *("ce", "sib", "sib-given-shuffled", "sib-self", "sib-shuffled"),
     *BACKGROUND,
@@ -72,7 +72,7 @@ class Study:
         epochs: of both.
         layers: model: {layer: weight}, where S-IB takes its VJPs; default the last feature map, for MobileNetV2 with
             weights a middle layer too.
-        background_layers: the same for sib-background, the background term alone; default as ``layers``.
+        background_layers: the same for the background term alone (...-background); default as ``layers``.
         options: data set: {option: value}, passed to build_dataset.
         folders: data set: its folder below the root.
         images: data set: {split: number}, for a dry run where the data is not at hand.

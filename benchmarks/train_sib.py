@@ -66,6 +66,8 @@ PHOTOGRAPHS = (
     "sib-background-shuffled",
     "sib-self-cut",
     "sib-self-cut-shuffled",
+    "sib-self-background",
+    "sib-self-background-shuffled",
 )
 FROM_NOTHING = ("ce", "sib-published", "sib", "sib-given-shuffled", "sib-online", "sib-online-shuffled")
 TRAININGS = tuple(dict.fromkeys(TUNED + PHOTOGRAPHS + FROM_NOTHING))

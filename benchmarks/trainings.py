@@ -64,6 +64,8 @@ CLAIMS = (
     ("sib-self", "sib-shuffled"),
     ("sib-self-cut", "ce"),
     ("sib-self-cut", "sib-self-cut-shuffled"),
+    ("sib-self-background", "ce"),
+    ("sib-self-background", "sib-self-background-shuffled"),
     ("energy-cam", "ce"),
     ("background-swap", "ce"),
     ("sib", "background-swap"),
@@ -100,7 +102,8 @@ def plan_trainings(start: nn.Module, train: InMemoryDataset, recipe: Recipe, see
     """Return what every training learns from: cross-entropy; S-IB with object masks, S-IB with the checkpoint's own.
 
     ``sib-background`` is the background term alone, with object masks: no foreground term, no swap.
-    ``sib-self-cut`` learns as ``sib-self`` does, its own masks read off the finest layer and cut along edges.
+    ``sib-self-cut`` learns as ``sib-self`` does, its own masks read off the finest layer and cut along edges, and
+    ``sib-self-background`` from these as ``sib-background`` does.
     All masks come shuffled over images as well, as the control of that training.
     Beside them: the published objective, and what a user would try first (BASELINES; weight 1, not tuned).
     """
@@ -131,6 +134,8 @@ def plan_trainings(start: nn.Module, train: InMemoryDataset, recipe: Recipe, see
         "sib-shuffled": learn(own, own_masks, shuffled=True),
         "sib-self-cut": learn(own, cut_masks),
         "sib-self-cut-shuffled": learn(own, cut_masks, shuffled=True),
+        "sib-self-background": learn(background, cut_masks),
+        "sib-self-background-shuffled": learn(background, cut_masks, shuffled=True),
         "sib-published": lambda: (train, SIBConfig.published()),
         "energy-cam": lambda: (train, BASELINES["energy-cam"]),
         "background-swap": lambda: (train, BASELINES["background-swap"]),

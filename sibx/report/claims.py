@@ -31,6 +31,7 @@ SHUFFLED = {
     "sib-background": "sib-background-shuffled",
     "sib-self": "sib-shuffled",
     "sib-self-cut": "sib-self-cut-shuffled",
+    "sib-self-background": "sib-self-background-shuffled",
     "sib-online": "sib-online-shuffled",
 }
 

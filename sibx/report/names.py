@@ -38,6 +38,8 @@ TRAININGS = {
     "sib-shuffled": "S-IB with own masks of other images, the control of sib-self",
     "sib-self-cut": "S-IB with the starting network's own masks, cut along the image's edges",
     "sib-self-cut-shuffled": "the same with such masks of other images, the control of sib-self-cut",
+    "sib-self-background": "S-IB's background term alone, with the starting network's own masks, cut along edges",
+    "sib-self-background-shuffled": "the same with own masks of other images, the control of sib-self-background",
     "sib-online": "S-IB with the masks of the network as it learns",
     "sib-online-shuffled": "S-IB with such masks of other images, the control of sib-online",
     "sib-published": "S-IB as published",
