@@ -4,7 +4,9 @@ Every seed trains a starting checkpoint with cross-entropy and fine-tunes copies
 of all), ``sib`` (object masks), ``sib-self`` (the checkpoint's own masks), ``sib-given-shuffled`` and ``sib-shuffled``
 (those masks permuted over images, the controls of the two), ``energy-cam`` and ``background-swap`` (what a user would
 try first; object masks, weight 1, not tuned). On photographs also ``sib-background``, the background term alone, and
-its control; that was added after ``sib`` had been read on the pets' test images, by its focus on validation images.
+its control; that was added after ``sib`` had been read on the pets' test images, by its focus on validation images. And
+``sib-self-cut`` and ``sib-self-background``: the two objectives with the checkpoint's own masks cut along edges, added
+after ``sib-self`` had failed on test images, by the overlap of these masks with the objects of validation images.
 The study ``scratch`` trains from random weights instead, as the paper does, with its published objective among others.
 
 Criterion, written before the runs: over seeds, paired, with Student's 95 % interval above 0, (1) ``sib`` and
