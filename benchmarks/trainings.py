@@ -12,7 +12,7 @@ from torch import nn
 from tqdm import tqdm
 
 from sibx import SIBConfig, TrainConfig, build_dataset
-from sibx.datasets import DATASETS, InMemoryDataset, spread
+from sibx.datasets import DATASETS, InMemoryDataset, MaskedDataset, spread
 from sibx.train import GrabCut, GuidanceConfig, predict, self_masks
 
 
@@ -85,7 +85,7 @@ def load_splits(dataset: str, root: str | None, size: int, /, **options: Any) ->
     }
 
 
-def subset(data: InMemoryDataset, count: int) -> InMemoryDataset:
+def subset(data: MaskedDataset, count: int) -> InMemoryDataset:
     """At most so many images, spread over the set."""
     return InMemoryDataset.load(data, spread(len(data), count))
 

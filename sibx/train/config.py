@@ -150,8 +150,8 @@ class SIBConfig:
                 moves the input-space methods too (for MobileNetV2 ``{"features.13": 1, "features.18": 1}``).
 
         On photographs the background term alone (``foreground_weight=0, background_swap=0``) at 5 and 2 times these
-        weights moved the maps further. There ``self`` did not pass its control, but own masks by ``GrabCut``, read off a
-        middle layer, did as well as object masks (README, Fine-tune and Results).
+        weights moved the maps further. There ``self`` did not pass its control, but own masks by ``GrabCut``, read off
+        a middle layer, did as well as object masks (README, Fine-tune and Results).
         """
         return cls(
             foreground_weight=0.1,
