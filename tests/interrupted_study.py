@@ -33,8 +33,8 @@ def study(out, *words):
 
 
 def milestones(out):
-    """How many checkpoints, models and scored cells are on disk."""
-    return sum(len(list(Path(out).rglob(name))) for name in ("start.pt", "model.pt", "run.json"))
+    """How many checkpoints, models and scored cells are on disk; folders may vanish meanwhile, which stops a glob."""
+    return sum(name in files for _, _, files in os.walk(out) for name in ("start.pt", "model.pt", "run.json"))
 
 
 def in_a_process(work):
