@@ -36,9 +36,11 @@ def start_checkpoint(
         result = fine_tune(network, train, config=config, val_data=val, out_dir=folder / "start-training", resume=True)
         log = {"history": result.history, "seconds": result.seconds}
         (folder / "start.json").write_text(json.dumps(log, indent=2), encoding="utf-8")
-        _save(result.model, path)
+        save_weights(result.model, path)
     shutil.rmtree(folder / "start-training", ignore_errors=True)
-    network.load_state_dict(torch.load(path, map_location="cpu"))  # it may have been trained on another GPU
+    network.load_state_dict(
+        torch.load(path, map_location="cpu", weights_only=True)
+    )  # it may have been trained on another GPU
     return network
 
 
@@ -64,7 +66,7 @@ def finish_cell(
         data, objective = plan
         config = replace(config, objective=objective)
         result = fine_tune(start, data, config=config, val_data=val, out_dir=folder / "training", resume=True)
-        _save(result.model, folder / "model.pt")
+        save_weights(result.model, folder / "model.pt")
         score(result).save(folder)
     sweep([folder])
 
@@ -75,7 +77,8 @@ def sweep(folders: Iterable[Path]) -> None:
         shutil.rmtree(folder / "training", ignore_errors=True)
 
 
-def _save(model: nn.Module, path: Path) -> None:
+def save_weights(model: nn.Module, path: Path) -> None:
+    """Write a state dict; the file appears complete or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(".tmp")
     torch.save(model.state_dict(), draft)

@@ -10,7 +10,8 @@ class's own (adversarial); test images are not touched. What is read off here de
 ``train_sib.py`` then reads the test images once.
 
 Criterion for a factor, fixed before the runs: over seeds, paired, Student's 95 % interval of the difference to ``base``
-(or to the arm's own control) without 0, in decorrelated accuracy and in foreground focus (mean of six methods).
+(or to the arm's own control) without 0, in decorrelated accuracy and in foreground focus (mean of six methods). The
+worst group's accuracy is printed beside; it is that of the worst dozen images, and noisy.
 
     python benchmarks/factors.py --out results/factors
     python benchmarks/factors.py --out results/factors --network thin_convnext --arms '["ce", "base", "base-shuffled"]'
@@ -21,84 +22,32 @@ Every finished cell is a file and not repeated; several processes may share the 
 import copy
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
+from arms import ARMS, Arm
+from cells import save_weights
 from jsonargparse import auto_cli
 from networks import NETWORKS, Network
 from torch import Tensor, nn
 from trainings import FROM_SCRATCH, hits_of, subset, worst_group
 
-from sibx import SIBConfig, SIBLoss, evaluate, fine_tune
-from sibx.attribution.soft_mask import DensityMask, TopShare
+from sibx import SIBLoss, evaluate, fine_tune
 from sibx.datasets import InMemoryDataset, MaskedBatch, collate
 from sibx.datasets.synthetic import SyntheticDataset
 from sibx.evaluation import mean_over_seeds
 from sibx.report import to_markdown
-from sibx.train import GrabCut, SufficientShare, evidence_masks, self_masks
+from sibx.train import evidence_masks, self_masks
 
 DESIGNS = ("centered", "faint", "ramp")
 METHODS = ("sib", "vjp", "saliency", "input_x_gradient", "gradcam", "layercam")
 START, TRAIN, JUDGED, EXPLAINED = 4000, 2000, 800, 48  # images: of the checkpoint, of the arms, judged, explained
 AGREEMENT = 0.8  # of background and class, in training
 AVERAGING = 0.99  # of the teacher, per step: about half a fine-tuning
-MaskSource = Literal["frozen", "second round", "online", "teacher", "truth", "inside the loss"]
-
-SELF = SIBConfig.recommended("self")
-BASE = replace(SELF, masks="given")
-TERM, SWAP = replace(BASE, background_swap=0.0), replace(BASE, foreground_weight=0.0, background_weight=0.0)
-# The paper's mask, in input space: behind a head that averages, R at the last feature map is the same everywhere.
-SOFT = replace(TERM, layers={"input": 1.0}, masks="self-online", mask_source="vjp", mask=DensityMask())
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One way of fine-tuning: the loss (None: cross-entropy), whose masks, and how they are read off a network."""
-
-    loss: SIBConfig | None
-    masks: MaskSource = "frozen"
-    reading: SIBConfig = SELF
-
-
-def with_control(name: str, arm: Arm) -> dict[str, Arm]:
-    """The arm and its shuffled twin."""
-    assert arm.loss is not None
-    return {name: arm, f"{name}-shuffled": replace(arm, loss=replace(arm.loss, shuffle_masks=True))}
-
-
-ARMS = {
-    "ce": Arm(None),
-    **with_control("base", Arm(BASE)),
-    # term or swap alone
-    **with_control("term", Arm(TERM)),
-    **with_control("swap", Arm(SWAP)),
-    # the bound: the same losses with the objects' masks
-    "truth": Arm(BASE, "truth"),
-    "truth-term": Arm(TERM, "truth"),
-    "truth-swap": Arm(SWAP, "truth"),
-    # what the mask is read from: p's VJP, the contrast of classes, instead of all classes' evidence
-    "from-p": Arm(BASE, reading=replace(SELF, mask_source="vjp", cotangent="probability")),
-    "from-contrast": Arm(BASE, reading=replace(SELF, mask_source="vjp", cotangent="centered_logit")),
-    # how it is cut: the density mask instead of a share; the share that the network itself finds sufficient
-    "density": Arm(BASE, reading=replace(SELF, mask=DensityMask())),
-    **with_control("sufficient", Arm(BASE, reading=replace(SELF, mask=SufficientShare()))),
-    # the share's outline and size from the image's own edges
-    **with_control("cut", Arm(BASE, reading=replace(SELF, mask=GrabCut()))),
-    "share-10": Arm(BASE, reading=replace(SELF, mask=TopShare(0.1))),
-    "share-30": Arm(BASE, reading=replace(SELF, mask=TopShare(0.3))),
-    # whose mask: that of the network as it learns, of its moving average, of the network that base ended with
-    **with_control("online", Arm(BASE, "online")),
-    "teacher": Arm(BASE, "teacher"),
-    **with_control("second-round", Arm(BASE, "second round")),
-    # gradient through the mask or not, on both sides: the paper's soft masks, S-IB term only
-    **with_control("soft-detached", Arm(SOFT, "inside the loss")),
-    **with_control("soft-attached", Arm(replace(SOFT, detach_mask=False), "inside the loss")),
-}
 
 
 def main(
@@ -144,15 +93,15 @@ def run_seed(design: str, seed: int, arms: Sequence[str], network: Network, fold
     torch.manual_seed(seed)
     start = network(len(data["train"].classes))
     if (folder / "start.pt").is_file():
-        start.load_state_dict(torch.load(folder / "start.pt"))
+        start.load_state_dict(torch.load(folder / "start.pt", weights_only=True))
     else:
         start = fine_tune(start, data["start"], config=replace(FROM_SCRATCH.start, seed=seed), progress=False).model
-        torch.save(start.state_dict(), folder / "start.pt")
+        save_weights(start, folder / "start.pt")
     for name in missing:
         arm = ARMS[name]
         masks = frozen_masks(arm, start, data["train"], folder)
         model = learn(start, collate(data["train"].samples), arm, masks, seed)
-        torch.save(model.state_dict(), folder / f"{name}.pt")
+        save_weights(model, folder / f"{name}.pt")
         line = judge(model, data) | {"mask precision": _precision(masks, data["train"])}
         draft = folder / f"{name}.tmp"
         draft.write_text(json.dumps(line), encoding="utf-8")
@@ -172,7 +121,7 @@ def frozen_masks(arm: Arm, start: nn.Module, train: InMemoryDataset, folder: Pat
         return collate(train.samples).masks
     teacher = copy.deepcopy(start)
     if arm.masks == "second round":
-        teacher.load_state_dict(torch.load(folder / "base.pt"))
+        teacher.load_state_dict(torch.load(folder / "base.pt", weights_only=True))
     return self_masks(teacher.eval(), train, config=arm.reading, progress=False)
 
 
@@ -260,7 +209,7 @@ def _line(table: pd.DataFrame, arm: str) -> dict[str, str]:
     }
     line["mask precision"] = "" if np.isnan(precision) else f"{precision:.2f}"
     for other, reference in (("ce", "ce"), ("base", "base"), ("control", f"{arm}-shuffled")):
-        for column in ("decorrelated", "focus"):
+        for column in ("decorrelated", "worst group", "focus"):
             line[f"{column} - {other}"] = _difference(table, arm, reference, column)
     return line
 

@@ -34,5 +34,7 @@ def draw_gallery(study: Study, place: Place, folder: Path, cells: Sequence[Job])
 def load_model(job: Job, folder: Path, classes: int) -> nn.Module:
     """Return the model that a job trained, on the CPU."""
     network = build_model(job.model, classes)
-    network.load_state_dict(torch.load(folder / job.folder / job.training / "model.pt", map_location="cpu"))
+    network.load_state_dict(
+        torch.load(folder / job.folder / job.training / "model.pt", map_location="cpu", weights_only=True)
+    )
     return network.eval()

@@ -47,13 +47,14 @@ def _interval(cell: Mapping[Any, Any]) -> str:
 
 
 def gains(results: Results, study: Study) -> pd.DataFrame:
-    """Per image the mean over methods and seeds, then the paired difference between two trainings."""
+    """The paired difference between two trainings map by map; per image the mean over methods and seeds."""
     rows = results.rows[results.rows["method"].isin(study.methods)]
-    means = rows.groupby(["split", "metric", "training", "image_id", "label"], sort=False)["value"].mean()
-    wide = means.unstack("training")
+    maps = ["split", "metric", "image_id", "label", "method", "seed", "dataset", "model"]
+    wide = rows.set_index([*maps, "training"])["value"].unstack("training")
     lines = {}
     for training, reference in (claim for claim in CLAIMS if set(claim) <= set(wide.columns)):
-        differences = wide[training] - wide[reference]
+        of_maps = wide[training] - wide[reference]
+        differences = of_maps.groupby(["split", "metric", "image_id", "label"], sort=False).mean()
         for split in results.rows["split"].unique():
             cells = {m: bootstrap_mean(v.to_numpy()) for m, v in differences[split].groupby("metric", sort=False)}
             lines[f"{training} - {reference}, {split}"] = {

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from difflib import get_close_matches
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TypeVar
 
@@ -101,8 +102,17 @@ def check_case(images: Tensor, heatmaps: Tensor, targets: Tensor, argument: str 
 
 def check_range(argument: str, value: float, low: float, high: float = float("inf")) -> None:
     """Require ``low <= value <= high``."""
+    require(isinstance(value, Real), argument, "be a number", value)
     bound = f"lie in [{low:g}, {high:g}]" if high != float("inf") else f"be at least {low:g}"
     require(low <= value <= high, argument, bound, value)
+
+
+def check_integer(argument: str, value: object, low: int) -> None:
+    """Require a whole number of at least ``low``; True and False are none."""
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    require(whole, argument, "be a whole number", value)
+    assert isinstance(value, Integral)
+    check_range(argument, int(value), low)
 
 
 def check_choice(argument: str, value: object, choices: tuple[str, ...]) -> None:

@@ -79,6 +79,8 @@ def check_gather(rank: int) -> None:
     assert torch.equal(gather_rows(rows), everything)
     assert torch.equal(gather_rows(rows.detach().long()), everything.long())
     assert torch.equal(previous_rows(rows), everything.roll(1, 0)[3 * rank : 3 * rank + 3])
+    last_of_first = torch.tensor([False, False, rank == 0])
+    assert torch.equal(previous_rows(rows, last_of_first), everything[2].expand(3, -1))
     weights = torch.arange(12.0).view(6, 2)
     ((rank + 1) * weights * gather_rows(rows.T.contiguous().T)).sum().backward()
     assert torch.equal(rows.grad, 3 * weights[3 * rank : 3 * rank + 3])  # summed over the ranks' losses: 1 + 2
@@ -121,3 +123,10 @@ def test_alone_it_is_the_identity():
     rows = torch.randn(3, 2)
     assert gather_rows(rows) is rows
     assert torch.equal(previous_rows(rows), rows.roll(1, 0))
+
+
+def test_previous_rows_among_some():
+    rows = torch.arange(6.0)
+    for among, expected in (("011010", [4, 4, 1, 2, 2, 4]), ("000100", [3] * 6), ("000000", [5, 0, 1, 2, 3, 4])):
+        marked = torch.tensor([c == "1" for c in among])
+        assert previous_rows(rows, marked).tolist() == expected

@@ -7,6 +7,7 @@ import sys
 import types
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
@@ -202,6 +203,27 @@ class TestSteps:
         assert torch.equal(full, later)
         assert (full - ce).norm() > 1e-2 * ce.norm()
 
+    def test_gradient_norms_are_logged(self, data, tmp_path):
+        """Once per epoch, as SIBLoss measures them, without a trace in the training."""
+        options = {"objective": GIVEN, "batch_norm": "train", "augmentation": "none", "epochs": 2}
+        logged, silent = (
+            tune(data, None, network("batch"), log_gradient_norms=on, out_dir=tmp_path / str(on), **options)
+            for on in (True, False)
+        )
+        assert torch.equal(weights(logged), weights(silent))
+        names = {"norm_cross_entropy", "norm_foreground", "norm_background", "norm_background_swap"}
+        for line, other in zip(logged.history, silent.history, strict=True):
+            assert names == line.keys() - other.keys()
+            assert all(line[name] > 0 for name in names)
+        table = pd.read_csv(tmp_path / "True" / "log.csv")
+        assert table["norm_background"].tolist() == [line["norm_background"] for line in logged.history]
+        config = TrainConfig(objective=GIVEN, epochs=2, batch_size=8, augmentation="none")
+        (batch,) = next(load(data, next(epoch_plans(config, len(data))), config))
+        net = network("batch").train()
+        expected = SIBLoss(GIVEN).gradient_norms(net, batch.images, batch.labels, batch.masks)
+        assert logged.history[0]["norm_foreground"] == pytest.approx(expected["foreground"])
+        assert not any(k.startswith("norm") for k in tune(data, epochs=1).history[0])
+
     @pytest.mark.parametrize("objective", [None, GuidanceConfig("energy", 1.0), GuidanceConfig("background-swap", 1.0)])
     def test_whole_warm_up_from_zero(self, objective, data):
         """Over a single step the ramp is 0, so the step is one of cross-entropy."""
@@ -307,6 +329,9 @@ class TestErrors:
             ({"accumulate": 0}, "`accumulate` must be at least 1, but got 0"),
             ({"clip_norm": -1.0}, "`clip_norm` must be at least 0"),
             ({"patience": 0}, "`patience` must be at least 1"),
+            ({"epochs": 1.5}, "`epochs` must be a whole number, but got 1.5"),
+            ({"batch_size": True}, "`batch_size` must be a whole number, but got True"),
+            ({"learning_rate": None}, "`learning_rate` must be a number, but got None"),
             ({"workers": -1}, "`workers` must be at least 0"),
         ],
     )

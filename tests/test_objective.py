@@ -20,6 +20,7 @@ from sibx.train.grab_cut import cut_masks
 from sibx.train.hsic import unit_rows
 from sibx.train.sign_flip import SignFlipGuard
 from sibx.train.sufficient import sufficient_masks
+from sibx.train.terms import BackgroundSwap
 
 CONFIGS = {"published": SIBConfig.published(), "given": SIBConfig.recommended("given")}
 ALIGNMENTS = get_args(Alignment)
@@ -145,6 +146,46 @@ class TestTransformers:
         assert torch.isclose(terms.background_swap, F.cross_entropy(logits, labels))
         assert torch.allclose(terms.logits, vit(images))
 
+    def test_swap_takes_the_backgrounds_of_known_objects_only(self, batch, vit, net):
+        """Of an image without a mask the object would come along."""
+        images, labels, masks = batch
+        masks[[1, 4]] = False
+        masks[2] = True  # no background at all
+        config = SIBConfig.recommended("given")
+        for model in (vit, net):
+            terms = SIBLoss(config)(model, images, labels, masks)
+            others = images.clone()
+            others[[1, 4]] += torch.randn_like(others[[1, 4]])
+            changed = SIBLoss(config)(model, others, labels, masks)
+            assert torch.isclose(changed.background_swap, terms.background_swap)
+
+    def test_swap_of_a_thin_margin(self):
+        """The mean of a background of less than one cell is a mean all the same."""
+        masks = torch.ones(2, 1, 8, 8, dtype=torch.bool)
+        masks[:, :, 0, 0] = False  # a sixteenth of a cell
+        swap = BackgroundSwap(masks, {"layer": nn.Identity()}, None)
+        features = torch.tensor([7.0, -3.0]).view(2, 1, 1, 1).expand(2, 5, 2, 2)
+        mixed = swap._mix(features)
+        assert torch.allclose(mixed[0, :, 0, 0], torch.tensor(7 * 15 / 16 - 3 / 16))
+        assert torch.allclose(mixed[1, :, 0, 0], torch.tensor(-3 * 15 / 16 + 7 / 16))
+        assert torch.equal(mixed[:, :, 1], features[:, :, 1])
+
+    @pytest.mark.parametrize("layers", ["auto", {"input": 1.0, LAYERS[1]: 1.0}])
+    def test_ramp(self, batch, vit, layers):
+        """All but the cross-entropy of the clean images counts by the ramp, its gradient too."""
+        loss, found = SIBLoss(SIBConfig.recommended("given", layers)), {}
+        for ramp in (0.0, 0.25, 1.0):
+            terms = loss(vit, *batch, ramp=ramp)
+            found[ramp] = terms.total, torch.autograd.grad(terms.total, vit.heads.head.weight)[0]
+        clean = F.cross_entropy(vit(batch[0]), batch[1])
+        (slope,) = torch.autograd.grad(clean, vit.heads.head.weight)
+        assert torch.isclose(found[0.0][0], clean)
+        assert torch.allclose(found[0.0][1], slope)
+        for quarter, full, none in zip(found[0.25], found[1.0], found[0.0], strict=True):
+            assert torch.allclose(quarter, 0.75 * none + 0.25 * full)
+        with pytest.raises(ValueError, match=r"`ramp` must lie in \[0, 1\], but got 2"):
+            loss(vit, *batch, ramp=2)
+
     def test_online_class_evidence(self, batch, vit):
         config = SIBConfig(layers="auto", mask_source="class-evidence", detach_mask=True, mask=TopShare(0.25))
         terms = SIBLoss(config)(vit, *batch[:2])
@@ -164,7 +205,7 @@ class TestTransformers:
 
     def test_self_masks_of_tokens(self, vit, shapes):
         for config in (
-            SIBConfig.recommended("self"),
+            replace(SIBConfig.recommended("self"), mask=TopShare()),
             SIBConfig(layers="auto", cotangent="log_probability", mask=TopShare(), detach_mask=True),
         ):
             masks = self_masks(vit.float(), shapes, config=config, progress=False)
@@ -205,7 +246,7 @@ class TestAlignment:
 
     def test_self_masks_are_drawn_where_the_units_look(self, shapes):
         net = TinyCNN(8, width=8, norm="group")
-        config = SIBConfig.recommended("self")
+        config = replace(SIBConfig.recommended("self"), mask=TopShare())
         a, b = (self_masks(net, shapes, config=replace(config, align=align), progress=False) for align in ALIGNMENTS)
         rows = torch.arange(32.0)  # along columns the mirrored copies take the shift out
         centers = [(m.sum((1, 3)) * rows).sum(1) / m.sum((1, 2, 3)) for m in (a, b)]
@@ -363,6 +404,19 @@ class TestSignFlip:
         guard(torch.tensor(0.4), "log_probability")  # 0.4 + 0.6 * 0.9^18 = 0.49
         assert str(recwarn.pop().message).endswith("Lower background_weight.")
 
+    def test_an_early_fall_is_one(self):
+        guard = SignFlipGuard()
+        for share in [0.98, 0.98] + [0.07] * 7:
+            guard(torch.tensor(share), "logit")
+        with pytest.warns(UserWarning, match=r"only 18% of .* after 98%"):
+            guard(torch.tensor(0.07), "logit")
+
+    def test_noise_of_the_first_steps_is_no_fall(self, recwarn):
+        guard = SignFlipGuard()
+        for share in [0.7] * 3 + [0.45] * 40:
+            guard(torch.tensor(share), "logit")
+        assert not recwarn
+
     def test_low_from_the_start_is_no_fall(self, recwarn):
         guard = SignFlipGuard()
         for _ in range(50):
@@ -495,6 +549,18 @@ class TestGrabCut:
         one_by_one = [cut_masks(x[None], e[None], GrabCut()) for x, e in zip(noise, evidence, strict=True)]
         assert torch.equal(together, torch.cat(one_by_one))
 
+    def test_threads_cut_the_same(self):
+        images, evidence, _ = self.scenes(8)
+        images += 0.2 * torch.rand(images.shape, generator=torch.Generator().manual_seed(2))
+        threads = torch.get_num_threads()
+        try:
+            torch.set_num_threads(1)
+            alone = cut_masks(images, evidence, GrabCut())
+            torch.set_num_threads(4)
+            assert torch.equal(cut_masks(images, evidence, GrabCut()), alone)
+        finally:
+            torch.set_num_threads(threads)
+
     def test_seeds_hold(self):
         images, evidence, _ = self.scenes()
         order = evidence.flatten(1).argsort(dim=1, descending=True, stable=True)
@@ -507,7 +573,8 @@ class TestGrabCut:
         assert 26 <= masks.sum() <= 205  # what is sure to be the object at least, what is sure to be background not
 
     def test_of_a_network(self, shapes):
-        config = replace(SIBConfig.recommended("self"), mask=GrabCut())
+        config = SIBConfig.recommended("self", layers={"features.3": 1.0, "features.12": 1.0})
+        assert (config.mask, config.mask_layer) == (GrabCut(), "features.3")
         net = TinyCNN(8, width=8).eval()
         masks = self_masks(net, shapes, config=config)
         images = torch.stack([shapes[i].image for i in range(4)])

@@ -25,13 +25,17 @@ RUNS = {
 }
 
 
+# BatchNorm sees a rank's images alone, so these are other steps than one process takes.
+ALONE = dataclasses.replace(PLAIN, epochs=1, batch_norm="train", ema=0.5, keep="best")
+
+
 def data(split, size):
     return InMemoryDataset.load(SyntheticDataset(split, 32, size=size))
 
 
-def tune(config, **options):
+def tune(config, norm="group", **options):
     torch.manual_seed(dist.get_rank() if dist.is_initialized() else 0)  # the first rank's weights count
-    net = TinyCNN(8, width=8, norm="group")
+    net = TinyCNN(8, width=8, norm=norm)
     return fine_tune(net, data("train", 20), val_data=data("val", 21), config=config, progress=False, **options)
 
 
@@ -52,6 +56,8 @@ def train_on_a_share(rank, folder):
     assert accuracy(again.model, data("val", 1)) in (0, 1)  # the second rank has no image
     with pytest.raises(ValueError, match="`batch_size` must be divisible by accumulate x processes = 6, but got 9"):
         tune(dataclasses.replace(PLAIN, batch_size=9, accumulate=3))
+    results["alone"] = tune(ALONE, norm="batch")
+    assert accuracy(results["alone"].model, data("val", 21)) == results["alone"].history[0]["val_accuracy"]
     saved = {name: {"weights": r.model.state_dict(), "history": r.history} for name, r in results.items()}
     torch.save(saved, folder / f"{rank}.pt")
     dist.destroy_process_group()
@@ -78,6 +84,19 @@ def test_two_processes_equal_one(name, results):
     names = {p.name for p in (folder / name).iterdir()}
     assert {"log.csv", "model.pt"} < names
     assert len(names) == 4
+
+
+@pytest.mark.slow
+def test_ranks_return_one_model_whatever_their_batches_statistics(results):
+    _, of_ranks = results
+    first, second = (of_rank["alone"]["weights"] for of_rank in of_ranks)
+    assert all(torch.equal(second[key], tensor) for key, tensor in first.items())
+
+
+def test_batch_norm_is_not_synchronized_on_a_cpu():
+    config = TrainConfig(sync_batch_norm=True, batch_norm="train", batch_size=8)
+    with pytest.raises(ValueError, match="`sync_batch_norm` must be False on a CPU"):
+        tune(config)
 
 
 def test_synchronized_batch_norm_needs_train_mode():

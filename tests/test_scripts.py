@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -168,17 +169,32 @@ def test_train_sib(tmp_path, train_sib, capsys):
     for text in ("worst group", "sib-self - sib-shuffled", "Foreground focus: paired", "over images", "±"):
         assert text in printed
     assert "background-swap" not in printed
-    assert (folder / "focus.png").stat().st_size > 10_000
+    assert all((folder / f"{name}.png").stat().st_size > 10_000 for name in ("focus", "accuracy"))
 
     cells = {(name, s): train_sib.Results.load(folder / f"seed-{s}" / name) for s in (0, 1) for name in ("ce", "sib")}
     assert {c.info["accuracy"].keys() >= {"test-id", "worst group"} for c in cells.values()} == {True}
-    table = train_sib.pd.concat([train_sib._means(results, seed) for (_, seed), results in cells.items()])
-    table = table[table["metric"] == "foreground_focus"]
-    picked = table[table["what"] == "gradcam"].set_index(["seed", "training"])["value"]
-    expected = np.mean([picked[s, "sib"] - picked[s, "ce"] for s in (0, 1)])
-    assert train_sib.difference(table, "sib", "ce", "gradcam").mean == pytest.approx(expected)
-    over_images = train_sib.gains_over_images(train_sib.Results.concat(cells.values()))
-    assert over_images.loc["sib - ce", "gradcam"].startswith(f"{expected:+.3f}")
+    focus = {k: c.where(metric="foreground_focus", method="gradcam").rows["value"].mean() for k, c in cells.items()}
+    expected = np.mean([focus["sib", s] - focus["ce", s] for s in (0, 1)])
+    _, over_seeds = printed.split("Foreground focus: paired difference over seeds")
+    _, over_images = over_seeds.split("paired difference over images")
+    for part in (over_seeds, over_images):
+        header, line = (next(row for row in part.splitlines() if row.startswith(w)) for w in ("| claim", "| sib - ce"))
+        column = [cell.strip() for cell in header.split("|")].index("gradcam")
+        assert float(line.split("|")[column].split()[0]) == pytest.approx(expected, abs=6e-4)
+
+
+def test_pairs_without_a_value_are_left_out(monkeypatch):
+    paired = script("paired", monkeypatch)
+    values = {("ce", 0): [0.1, 0.2, 0.3], ("ce", 1): [0.1, np.nan, 0.3], ("sib", 0): [0.4, 0.4, 0.4]}
+    values["sib", 1] = [np.nan, 0.9, 0.5]
+    rows = [(t, s, "vjp", i, v) for (t, s), column in values.items() for i, v in enumerate(column)]
+    table = pd.DataFrame(rows, columns=["training", "seed", "what", "image_id", "value"])
+    pairs = paired.paired(table, "sib", "ce", "vjp")
+    assert pairs.to_numpy() == pytest.approx([0.3, 0.2, 0.1, 0.2])
+    assert paired.difference(table, "sib", "ce", "vjp").mean == pytest.approx((0.2 + 0.2) / 2)
+    assert paired.gains_over_images(table).loc["sib - ce", "vjp"].startswith("+0.217")  # of .3, .2 and .15
+    assert paired.undefined(table)["vjp"].to_dict() == {"ce": "1", "sib": "1"}
+    assert "without focus, of 3 images and 2 seeds" in paired.report(table, {"Focus": table}, 2)
 
 
 @pytest.mark.slow

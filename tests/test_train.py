@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 from torch import nn
 
 from sibx.attribution import TopShare
+from sibx.attribution.soft_mask import HardDensityMask
 from sibx.datasets import InMemoryDataset, SyntheticDataset, collate
 from sibx.models import TinyCNN, record
 from sibx.models.checkpoint import load_checkpoint
 from sibx.train import (
     SIBConfig,
     SIBLoss,
+    SufficientShare,
     TrainConfig,
     accuracy,
     cka,
@@ -29,6 +31,7 @@ from sibx.train import (
 from sibx.train.hsic import RandomProjection, unit_rows
 from tests.references import sib as reference
 
+SHARE = dataclasses.replace(SIBConfig.recommended("self"), mask=TopShare(0.2))
 WINDOW = 5  # of the paper's 31 at 224 px, for 32 px: odd(31 / 224 * 32)
 
 
@@ -161,6 +164,28 @@ class TestTerms:
         ]
         assert torch.isclose(parts[0] + parts[1], parts[2])
 
+    @pytest.mark.parametrize(
+        ("cotangent", "scalar"),
+        [
+            ("probability", lambda z, y: (z.softmax(1).detach() * z.softmax(1)).sum()),
+            ("log_probability", lambda z, y: z.log_softmax(1).gather(1, y[:, None]).sum()),
+            ("logit", lambda z, y: z.gather(1, y[:, None]).sum()),
+            ("centered_logit", lambda z, y: (z.gather(1, y[:, None]) - z.mean(1, keepdim=True)).sum()),
+            ("ones", lambda z, y: z.sum()),
+        ],
+    )
+    def test_cotangents(self, batch, net, cotangent, scalar):
+        images, labels, _ = batch
+        terms = SIBLoss(SIBConfig(cotangent=cotangent))(net, images, labels)
+        leaf = images.requires_grad_()
+        (expected,) = torch.autograd.grad(scalar(net(leaf), labels), leaf)
+        assert torch.allclose(terms.vjp, expected, atol=1e-12)
+
+    def test_class_evidence_of_a_single_class(self):
+        point = torch.ones(2, 3, 4, 4, requires_grad=True)
+        with pytest.raises(ValueError, match="`logits` must have at least 2 classes"):
+            class_evidence(point.flatten(1).sum(1, keepdim=True), point)
+
     def test_images_without_an_object_take_no_part(self, batch, net):
         images, labels, masks = batch
         config = SIBConfig.recommended("given")
@@ -169,6 +194,7 @@ class TestTerms:
         few = SIBLoss(config)(net, images[:4], labels[:4], masks[:4])
         assert torch.isclose(some.background, few.background)
         assert torch.isclose(some.foreground, few.foreground)
+        assert torch.isclose(some.background_swap, few.background_swap)  # nor is its background lent to others
         masks[1:] = False
         none = SIBLoss(config)(net, images, labels, masks)
         assert none.background == none.foreground == 0
@@ -279,6 +305,20 @@ class TestErrors:
             ({"estimator": "unbiase"}, "`estimator` must be one of .*did you mean 'unbiased'"),
             ({"projection": 0}, "`projection` must be at least 1, but got 0"),
             ({"mask": TopShare()}, "`mask` must be differentiable unless detach_mask=True"),
+            ({"mask": "density"}, "`mask` must be one of DensityMask, .* GrabCut, but got 'density'"),
+            ({"mask": HardDensityMask()}, "`mask` must be differentiable unless detach_mask=True"),
+            (
+                {"masks": "self-frozen", "mask": SufficientShare()},
+                "`layers` must name a feature layer last .* SufficientShare",
+            ),
+            ({"projection": 1.5}, "`projection` must be a whole number, but got 1.5"),
+            ({"background_weight": None}, "`background_weight` must be a number, but got None"),
+            ({"mask_layer": 3}, "`mask_layer` must be a layer's name or None, but got 3"),
+            ({"mask_layer": "features"}, "`mask_layer` must be None for masks='self-online'"),
+            (
+                {"masks": "self-frozen", "mask_source": "class-evidence", "mask_layer": "input"},
+                "`mask_layer` must name a feature layer for mask_source='class-evidence' .* but got 'input'",
+            ),
         ],
     )
     def test_bad_configs(self, fields, message):
@@ -305,6 +345,19 @@ class TestHSIC:
         x = torch.randn(8, 5, dtype=torch.float64)
         assert torch.isclose(cka(x, 3 * x + 2), torch.tensor(1.0, dtype=torch.float64))
         assert cka(torch.ones(8, 5), torch.randn(8, 5)) == 0
+        assert cka(torch.zeros(8, 5), torch.randn(8, 5)) == 0
+
+    @pytest.mark.parametrize("scale", [1e-2, 1.0, 1e3])
+    def test_cka_of_similar_rows(self, scale):
+        """Rows that differ from a common one by a thousandth are not taken for equal ones."""
+        generator = torch.Generator().manual_seed(0)
+        rows = scale * (1 + 1e-3 * torch.randn(64, 200, generator=generator))
+        assert cka(rows, rows) == pytest.approx(1, abs=1e-3)
+        rows = (scale * torch.randn(200, generator=generator)).expand(64, -1).clone().requires_grad_()
+        similarity = cka(rows, torch.randn(64, 200, generator=generator))
+        similarity.backward()
+        assert similarity.abs() < 0.05
+        assert rows.grad.isfinite().all()
 
     @pytest.mark.parametrize(("a", "b"), [((1, 3), (1, 3)), ((2, 3), (3, 3)), ((2, 3, 1), (2, 3)), ((2, 3), (2,))])
     def test_errors(self, a, b):
@@ -344,8 +397,8 @@ class TestEvidence:
     @pytest.mark.parametrize(
         "config",
         [
-            SIBConfig.recommended("self"),
-            dataclasses.replace(SIBConfig.recommended("self"), mask_source="vjp", cotangent="logit"),
+            SHARE,
+            dataclasses.replace(SHARE, mask_source="vjp", cotangent="logit"),
             SIBConfig(masks="self-frozen", detach_mask=True, mask=TopShare(0.2)),
         ],
         ids=["class-evidence", "feature-vjp", "input-vjp"],
@@ -359,6 +412,16 @@ class TestEvidence:
         assert net.training
         alone = self_masks(net, InMemoryDataset.load(shapes, [5]), config=config)
         assert (alone[0] == masks[5]).double().mean() > 0.98
+
+    def test_self_masks_of_another_layer(self, shapes):
+        net = TinyCNN(8, width=8).eval()
+        fine, both = {"features.3": 1.0}, {"features.3": 1.0, "features.12": 1.0}
+        at_fine, at_last, named = (
+            self_masks(net, shapes, config=dataclasses.replace(SHARE, layers=layers, mask_layer=layer))
+            for layers, layer in ((fine, None), (both, None), (both, "features.3"))
+        )
+        assert torch.equal(named, at_fine)
+        assert not torch.equal(named, at_last)
 
 
 class TestFineTune:

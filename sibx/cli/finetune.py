@@ -27,7 +27,7 @@ Objective = SIBConfig | GuidanceConfig | None
 OBJECTIVES: dict[str, tuple[Objective, str]] = {
     "ce": (None, "ce"),
     "recommended-given": (SIBConfig.recommended("given"), "sib"),
-    "recommended-self": (SIBConfig.recommended("self"), "sib-self"),
+    "recommended-self": (SIBConfig.recommended("self"), "sib-self-cut"),
     "published": (SIBConfig.published(), "sib-published"),
     "published-script": (SIBConfig.published_script(), "sib-published-script"),
     **{method: (GuidanceConfig(method, weight=1.0), method) for method in get_args(Method)},

@@ -1,6 +1,6 @@
 """S-IB fine-tuning: the loss, guidance losses to compare it with, their settings, and a plain training loop."""
 
-from sibx.train.config import SIBConfig, TrainConfig
+from sibx.train.config import SIBConfig
 from sibx.train.distributed import gather_rows
 from sibx.train.evidence import class_evidence, contribution, evidence_masks, self_masks
 from sibx.train.grab_cut import GrabCut
@@ -11,6 +11,7 @@ from sibx.train.objective import SIBLoss
 from sibx.train.scoring import accuracy, predict
 from sibx.train.sufficient import SufficientShare
 from sibx.train.terms import LossTerms
+from sibx.train.train_config import TrainConfig
 
 __all__ = [
     "FineTuneResult",

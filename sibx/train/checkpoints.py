@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from sibx.datasets.base import MaskedDataset, spread
 from sibx.models.checkpoint import save_atomically
-from sibx.train.config import TrainConfig
 from sibx.train.distributed import world_size
 from sibx.train.rng import restore_rng, rng_state, seed_rng
+from sibx.train.train_config import TrainConfig
 
 FORMAT = "sibx-training-1"
 KEPT = 2  # the newest, and the one before it should the newest turn out to be torn

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 from sibx._checks import require
 
@@ -58,6 +58,12 @@ def mean_over_ranks(values: dict[str, float]) -> dict[str, float]:
     return {k: sum(of_rank[k] for of_rank in gathered) / len(gathered) for k in values}
 
 
+def share_buffers(model: nn.Module) -> None:
+    """Give all ranks the first one's buffers (BatchNorm's statistics), as its checkpoints have; every rank calls it."""
+    for buffer in model.buffers() if world_size() > 1 else ():
+        dist.broadcast(buffer, 0)
+
+
 def gather_rows(rows: Tensor) -> Tensor:
     """Concatenate the rows of all ranks in rank order, differentiably.
 
@@ -80,10 +86,20 @@ def gather_rows(rows: Tensor) -> Tensor:
     return gathered
 
 
-def previous_rows(rows: Tensor) -> Tensor:
-    """Return, for each of this rank's rows, the one before it in the global batch (before the first: the last)."""
-    start = dist.get_rank() * len(rows) if world_size() > 1 else 0
-    return gather_rows(rows).roll(1, 0)[start : start + len(rows)]
+def previous_rows(rows: Tensor, among: Tensor | None = None) -> Tensor:
+    """Return, for each of this rank's rows, the one before it in the global batch (before the first: the last).
+
+    Args:
+        rows: (B, ...).
+        among: (B,) bool, the rows that may be returned: the nearest such one before. None = any; none at all = any.
+    """
+    everyone = gather_rows(rows)
+    own = torch.arange(len(rows), device=rows.device) + rank() * len(rows)
+    if among is None:
+        return everyone[own - 1]
+    marked = gather_rows(among.long()) > 0
+    (choice,) = (marked if marked.any() else torch.ones_like(marked)).nonzero(as_tuple=True)
+    return everyone[choice[torch.searchsorted(choice, own) - 1]]
 
 
 def _check_same_shape(rows: Tensor) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from sibx._checks import require
 from sibx.attribution.vjp import differentiate, potential
 from sibx.datasets.base import MaskedDataset, collate
 from sibx.models.layers import eval_mode, find_cam_layer, record, resolve_layer, to_grid
@@ -52,7 +53,11 @@ def class_evidence(
         cotangents: how many at most, at least 1; None = K - 1, exact.
 
     The result is detached.
+
+    Raises:
+        ValueError: logits of fewer than two classes.
     """
+    require(logits.shape[1] >= 2, "logits", "have at least 2 classes, which the evidence sets apart", logits)
     features = activations.detach().to(logits.dtype)
     squares = []
     for cotangent in _contrasts(logits.shape[1])[:cotangents].to(logits):
@@ -89,7 +94,7 @@ def self_masks(
     Args:
         model: the starting model; evaluated in eval mode and left in the mode it was in.
         dataset: images; their masks are not looked at.
-        config: ``layers`` (the last one counts), ``mask_source``, ``cotangent``, ``align`` and ``mask``.
+        config: ``mask_layer`` (None = the last of ``layers``), ``mask_source``, ``cotangent``, ``align`` and ``mask``.
         batch_size: images per pass.
         device: where to compute; None = the model's.
         progress: whether to show a progress bar on stderr.
@@ -116,7 +121,7 @@ def evidence_masks(model: nn.Module, images: Tensor, config: SIBConfig) -> Tenso
     For masks that follow the model while it learns, or those of a teacher; arguments and errors as ``self_masks``,
     images (B, C, H, W) on the model's device.
     """
-    layer = list(layer_weights(model, config))[-1]
+    layer = config.mask_layer or list(layer_weights(model, config))[-1]
     with eval_mode(model):
         evidence = _averaged_evidence(model, layer, images, config)
         if isinstance(config.mask, SufficientShare):

@@ -1,6 +1,8 @@
 """A self mask with the image's own edges: the model says roughly where, the colors say how far."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
@@ -61,7 +63,8 @@ def cut_masks(images: Tensor, evidence: Tensor, choice: GrabCut) -> Tensor:
     """
     require(images.shape[1] in (1, 3), "images", "have 1 or 3 channels for GrabCut", images)
     pictures, seeds = _pictures(images), _seeds(evidence, choice)
-    cuts = [_cut(picture, seed, choice.rounds) for picture, seed in zip(pictures, seeds, strict=True)]
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # OpenCV cuts one image on one core
+        cuts = list(pool.map(partial(_cut, rounds=choice.rounds), pictures, seeds))
     return torch.from_numpy(np.stack(cuts)).to(evidence.device)[:, None]
 
 
@@ -87,7 +90,7 @@ def _seeds(evidence: Tensor, choice: GrabCut) -> np.ndarray:
 
 
 def _cut(picture: np.ndarray, seed: np.ndarray, rounds: int) -> np.ndarray:
-    cv2.setRNGSeed(0)  # the mixtures start from randomly chosen colors
+    cv2.setRNGSeed(0)  # the mixtures start from randomly chosen colors; every thread has its own state
     object_colors, background_colors = np.zeros(_NO_MODEL), np.zeros(_NO_MODEL)
     cv2.grabCut(picture, seed, _NO_BOX, background_colors, object_colors, rounds, cv2.GC_INIT_WITH_MASK)
     return (seed == cv2.GC_FGD) | (seed == cv2.GC_PR_FGD)

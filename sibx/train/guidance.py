@@ -127,7 +127,9 @@ class GuidanceLoss(nn.Module):
         super().__init__()
         self.config = config
 
-    def forward(self, model: nn.Module, images: Tensor, labels: Tensor, masks: Tensor | None = None) -> GuidanceTerms:
+    def forward(
+        self, model: nn.Module, images: Tensor, labels: Tensor, masks: Tensor | None = None, *, ramp: float = 1.0
+    ) -> GuidanceTerms:
         """Compute the loss of one batch.
 
         Args:
@@ -136,6 +138,7 @@ class GuidanceLoss(nn.Module):
             labels: (B,) class indices.
             masks: (B, 1, H, W) bool, True on the object. An image whose mask is empty takes no part in the term (it
                 lends no background either). ``gradient-penalty`` looks at no mask: every image takes part.
+            ramp: share in [0, 1] of the weighted term that enters the total, for a warm-up.
 
         Raises:
             ValueError: a wrong shape or dtype, labels outside the model's classes, missing masks, B = 1 for
@@ -143,12 +146,13 @@ class GuidanceLoss(nn.Module):
                 not (B, K).
         """
         self._check(images, labels, masks)
+        check_range("ramp", ramp, 0, 1)
         if masks is None or self.config.method == "gradient-penalty":
             masks = torch.ones_like(images[:, :1], dtype=torch.bool)
         compute = self._swapped if self.config.method == "background-swap" else self._explained
         logits, guidance = compute(model, images.detach(), labels, masks)
         cross_entropy = F.cross_entropy(logits, labels)
-        total = cross_entropy + self.config.weight * guidance
+        total = cross_entropy + ramp * self.config.weight * guidance
         return GuidanceTerms(total, cross_entropy.detach(), guidance.detach(), logits.detach())
 
     def _explained(self, model: nn.Module, images: Tensor, labels: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:

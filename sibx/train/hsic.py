@@ -1,5 +1,6 @@
 """HSIC and CKA: how much two sets of rows share over a batch."""
 
+import math
 from typing import Literal
 
 import torch
@@ -12,7 +13,7 @@ Kernel = Literal["linear", "gaussian"]
 Estimator = Literal["biased", "unbiased"]
 
 MINIMUM_ROWS: dict[Estimator, int] = {"biased": 2, "unbiased": 4}
-EPSILON = 1e-12  # keeps CKA finite for constant rows; far below the HSIC of unit rows, 1 / B at least
+EPSILON = 1e-12  # of the Gaussian kernel's bandwidth: equal rows alone have a smaller one
 # With more than half of the pairs equal their median distance is zero or rounding; the bandwidth then is this share of
 # the mean, so small that the kernel only tells equal rows from others, and far above rounding in float32.
 NARROWEST = 1e-4
@@ -76,8 +77,19 @@ def cka(a: Tensor, b: Tensor, *, kernel: Kernel = "linear", estimator: Estimator
     Source: Kornblith et al., arXiv 1905.00414.
     """
     gram_a, gram_b = _grams(a, b, kernel, estimator)
-    own = _inner(gram_a, gram_a, estimator) * _inner(gram_b, gram_b, estimator)
-    return _inner(gram_a, gram_b, estimator) / own.clamp(min=EPSILON).sqrt()
+    own = (_inner(g, g, estimator).clamp(min=_rounding(r, kernel)).sqrt() for r, g in ((a, gram_a), (b, gram_b)))
+    return _inner(gram_a, gram_b, estimator) / math.prod(own)
+
+
+def _rounding(rows: Tensor, kernel: Kernel) -> Tensor:
+    """The HSIC of rows with themselves below which it is rounding of equal rows, whatever their scale."""
+    limits = torch.finfo(rows.dtype)
+    if kernel == "gaussian":
+        return rows.new_tensor(limits.eps**2)
+    # After centering equal rows are off by about eps, their Gram matrix by eps^2 of the energy; rows that differ by one
+    # ten-thousandth are far above eps^1.5 of it, even in float32.
+    energy = rows.detach().square().sum(1).mean()
+    return (limits.eps**1.5 * energy).square().clamp(min=limits.tiny)
 
 
 def _grams(a: Tensor, b: Tensor, kernel: Kernel, estimator: Estimator) -> tuple[Tensor, Tensor]:

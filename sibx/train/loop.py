@@ -11,13 +11,13 @@ from sibx._checks import require
 from sibx.datasets.base import InMemoryDataset, MaskedDataset
 from sibx.models.checkpoint import save_checkpoint
 from sibx.train.checkpoints import Checkpoints, identify
-from sibx.train.config import TrainConfig
 from sibx.train.distributed import rank, world_size
 from sibx.train.evidence import layer_weights, self_masks
 from sibx.train.guidance import GuidanceConfig, GuidanceLoss
 from sibx.train.objective import SIBLoss
 from sibx.train.run import Run
 from sibx.train.step import Learner, Objective
+from sibx.train.train_config import TrainConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +26,8 @@ class FineTuneResult:
 
     Attributes:
         model: a trained copy; the model that was passed in is unchanged.
-        history: one dict per epoch: mean of every loss term, training accuracy, and ``val_accuracy`` if there was
-            validation data.
+        history: one dict per epoch: mean of every loss term, training accuracy, ``norm_<term>`` of the S-IB loss
+            (``log_gradient_norms``), and ``val_accuracy`` if there was validation data.
         seconds: wall time of training, without validation.
     """
 
@@ -83,6 +83,8 @@ def fine_tune(
     _check(config, train_data, val_data, folder)
     require(folder is not None or not resume, "out_dir", "be given for resume=True", None)
     device = torch.device(device) if device is not None else next(model.parameters()).device
+    rule = "be False on a CPU, where torch cannot synchronize"
+    require(not config.sync_batch_norm or device.type != "cpu", "sync_batch_norm", rule, config.sync_batch_norm)
     learning = copy.deepcopy(model).to(device)
     if config.sync_batch_norm:
         learning = nn.SyncBatchNorm.convert_sync_batchnorm(learning)

@@ -30,7 +30,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from sibx._checks import check_images, check_labels, check_logits, check_masks, check_same_batch, require
+from sibx._checks import check_images, check_labels, check_logits, check_masks, check_range, check_same_batch, require
 from sibx.attribution.vjp import differentiate, potential
 from sibx.models.layers import frozen_batch_norm, record, resolve_layer, to_grid
 from sibx.train.alignment import layer_field, pool
@@ -81,7 +81,9 @@ class SIBLoss(nn.Module):
         names, every = tuple(term_weights(self.config)), self.config.balance_every
         self.balance = GradientBalance(names, every) if self.config.balance == "gradnorm" else None
 
-    def forward(self, model: nn.Module, images: Tensor, labels: Tensor, masks: Tensor | None = None) -> LossTerms:
+    def forward(
+        self, model: nn.Module, images: Tensor, labels: Tensor, masks: Tensor | None = None, *, ramp: float = 1.0
+    ) -> LossTerms:
         """Compute the loss of one batch.
 
         Args:
@@ -89,7 +91,8 @@ class SIBLoss(nn.Module):
             images: (B, C, H, W) floating point, B at least 2, or 4 for the unbiased estimator, over all ranks.
             labels: (B,) class indices.
             masks: (B, 1, H, W) bool, True on the object; needed for ``given`` and ``self-frozen`` masks. An image whose
-                mask is empty takes no part in the S-IB terms.
+                mask is empty takes no part in the S-IB terms (its background goes to no other image either).
+            ramp: share in [0, 1] of all but the cross-entropy that enters the total, for a warm-up.
 
         Raises:
             ValueError: a wrong shape or dtype, labels outside the model's classes, too few images, missing masks, a
@@ -97,12 +100,13 @@ class SIBLoss(nn.Module):
                 grid, or a model whose output is not (B, K).
         """
         self._check(images, labels, masks)
+        check_range("ramp", ramp, 0, 1)
         recorded = torch.is_grad_enabled()
         with gradients_on():
             parts = self._parts(model, Batch(images, labels, masks).recordable())
             if recorded and self.training:
                 self._learn(model, parts)
-            total = weighted_total(self.config, parts, self._scales())
+            total = parts.cross_entropy.lerp(weighted_total(self.config, parts, self._scales()), ramp)
         zero = torch.zeros_like(parts.cross_entropy)
         return LossTerms(
             total if recorded else total.detach(),
@@ -124,7 +128,7 @@ class SIBLoss(nn.Module):
 
         Terms are taken as they enter the total, with their weights (and the scales of ``balance``). One that is orders
         of magnitude below the cross-entropy has no say. Costs a pass forward and, for every term with a weight, one
-        backward. Nothing is changed: no ``.grad``, no statistic of BatchNorm, no scale.
+        backward. Nothing is changed: no ``.grad``, no statistic of BatchNorm, no scale, no random state.
 
         Args:
             model: as for the loss; so are the others.
@@ -140,7 +144,8 @@ class SIBLoss(nn.Module):
             ValueError: as for the loss.
         """
         self._check(images, labels, masks)
-        with gradients_on(), frozen_batch_norm(model):
+        devices = [images.device] if images.device.type == "cuda" else []
+        with gradients_on(), frozen_batch_norm(model), torch.random.fork_rng(devices):
             parts = self._parts(model, Batch(images, labels, masks).recordable())
             norms, weights, scales = self._norms(model, parts), term_weights(self.config), self._scales()
         return {k: w * scales.get(k, 1.0) * float(norms[k]) if k in norms else 0.0 for k, w in weights.items()}

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from sibx.datasets.base import MaskedDataset
 from sibx.train.checkpoints import Checkpoints
-from sibx.train.distributed import gather_objects, mean_over_ranks, rank, world_size
+from sibx.train.distributed import gather_objects, mean_over_ranks, rank, share_buffers, world_size
 from sibx.train.logs import Board, Meter, write_csv
 from sibx.train.order import EpochPlan, epoch_plans, labels_of, load
 from sibx.train.rng import restore_rng, rng_state
@@ -27,6 +27,7 @@ class Position:
         epoch: epochs completed.
         step: steps taken in this epoch.
         elapsed: seconds spent in this epoch.
+        norms: of the terms' gradients, measured in this epoch.
         history: one line per epoch, see FineTuneResult.
         seconds: of every epoch.
         rates: the learning rate after every epoch.
@@ -36,6 +37,7 @@ class Position:
     epoch: int = 0
     step: int = 0
     elapsed: float = 0.0
+    norms: dict[str, float] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
@@ -111,6 +113,8 @@ class Run:
         start = time.perf_counter() - position.elapsed
         with tqdm(total=self.steps, initial=position.step, desc=title, leave=False, disable=not self.progress) as bar:
             for batches in load(self.data, plan.after(position.step), self.config):
+                if position.step == 0 and self.config.log_gradient_norms:
+                    position.norms = self.learner.gradient_norms(batches[0])
                 terms = self.learner.step(batches, self._steps_taken())
                 bar.set_postfix({k: f"{v:.3g}" for k, v in self.meter.add(terms).items()})
                 bar.update()
@@ -121,7 +125,9 @@ class Run:
 
     def _end_epoch(self) -> None:
         position = self.position
-        line = {"epoch": position.epoch + 1.0, **mean_over_ranks(self.meter.means())}
+        line = {"epoch": position.epoch + 1.0, **mean_over_ranks(self.meter.means()), **position.norms}
+        share_buffers(self.learner.model)
+        share_buffers(self.learner.average)
         if self.val_data is not None:
             batch_size = self.config.batch_size
             line["val_accuracy"] = accuracy(self.learner.average, self.val_data, batch_size=batch_size)
@@ -130,7 +136,7 @@ class Run:
         position.rates.append(self.learner.optimizer.param_groups[0]["lr"])
         if self.config.keep == "best" and _best_epoch(position.history) == position.epoch:
             position.best = copy.deepcopy(dict(self.learner.average.state_dict()))
-        position.epoch, position.step, position.elapsed = position.epoch + 1, 0, 0.0
+        position.epoch, position.step, position.elapsed, position.norms = position.epoch + 1, 0, 0.0, {}
         self.meter = Meter()
         self._log()
         self._save()

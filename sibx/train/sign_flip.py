@@ -6,6 +6,7 @@ from torch import Tensor
 
 MOMENTUM = 0.9  # of the running mean
 PATIENCE = 10  # steps before the mean is trusted
+CLEAR = 0.75  # a mean that is trusted before: an untrained network's first steps stay below it
 BLIND = ("probability", "log_probability", "centered_logit")  # to a constant added to all logits
 
 
@@ -32,10 +33,9 @@ class SignFlipGuard:
         self.steps += 1
         rate = (1 - MOMENTUM) / (1 - MOMENTUM**self.steps)  # 1 for the first: the weights of all steps sum to 1
         self.mean += rate * (float(share) - self.mean)
-        if self.steps < PATIENCE:
-            return
-        self.highest = max(self.highest, self.mean)
-        if not self.mean < 0.5 <= self.highest:
+        if self.steps >= PATIENCE or self.mean >= CLEAR:
+            self.highest = max(self.highest, self.mean)
+        if self.steps < PATIENCE or not self.mean < 0.5 <= self.highest:
             return
         self.warned = True
         shifts = "" if cotangent in BLIND else f", or take the cotangent 'log_probability' instead of {cotangent!r}"

@@ -1,8 +1,8 @@
 """One optimizer step, and everything whose state it changes."""
 
 import copy
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -13,10 +13,10 @@ from torch.nn.parallel import DistributedDataParallel
 from sibx._checks import require
 from sibx.datasets.base import MaskedBatch
 from sibx.models.zoo import head_parameters
-from sibx.train.config import TrainConfig
 from sibx.train.distributed import world_size
 from sibx.train.guidance import GuidanceLoss
 from sibx.train.objective import SIBLoss
+from sibx.train.train_config import TrainConfig
 
 Objective = SIBLoss | GuidanceLoss | None
 
@@ -72,6 +72,16 @@ class Learner:
         self._update()
         return terms
 
+    def gradient_norms(self, batch: MaskedBatch) -> dict[str, float]:
+        """Return how hard each term of an S-IB loss pulls, ``norm_<term>``, in full precision; else nothing."""
+        if not isinstance(self.objective, SIBLoss):
+            return {}
+        batch = batch.to(self.device)
+        wrapped = self.network if isinstance(self.network, DistributedDataParallel) else None
+        with wrapped.no_sync() if wrapped else nullcontext():
+            norms = self.objective.gradient_norms(self.network, batch.images, batch.labels, self._masks(batch))
+        return {f"norm_{name}": norm for name, norm in norms.items()}
+
     def state_dict(self) -> dict[str, Any]:
         """Return all that a step changes, as tensors and plain values."""
         names = ["model", "optimizer", "schedule", "scaler"]
@@ -103,19 +113,18 @@ class Learner:
         terms["accuracy"] = (terms["logits"].argmax(1) == batch.labels).double().mean()
         return {k: v.detach() for k, v in terms.items() if v.ndim == 0}
 
+    def _masks(self, batch: MaskedBatch) -> Tensor | None:
+        assert self.objective is not None
+        return batch.masks if self.objective.config.masks != "self-online" else None
+
     def _terms(self, batch: MaskedBatch, ramp: float) -> dict[str, Tensor]:
         if self.objective is None:
             logits = self.network(batch.images)
             loss = F.cross_entropy(logits, batch.labels)
             return {"total": loss, "cross_entropy": loss, "logits": logits}
-        given = batch.masks if self.objective.config.masks != "self-online" else None
-        with _outputs(self.network) as outputs:
-            terms: dict[str, Tensor] = self.objective(self.network, batch.images, batch.labels, given)._asdict()
-        if ramp < 1:
-            # The objective may stack altered images under the clean ones.
-            cross_entropy = F.cross_entropy(outputs[-1][: len(batch)].float(), batch.labels)
-            terms["total"] = cross_entropy + ramp * (terms["total"] - cross_entropy)
-        return terms
+        terms = self.objective(self.network, batch.images, batch.labels, self._masks(batch), ramp=ramp)
+        named: dict[str, Tensor] = terms._asdict()
+        return named
 
     def _update(self) -> None:
         if self.config.clip_norm is not None:
@@ -134,17 +143,6 @@ def _parallel(model: nn.Module) -> DistributedDataParallel:
     """Wrap a model for the default process group."""
     device = next(model.parameters()).device
     return DistributedDataParallel(model, device_ids=[device] if device.type == "cuda" else None)
-
-
-@contextmanager
-def _outputs(model: nn.Module) -> Iterator[list[Tensor]]:
-    """Within the block, the model's outputs are added to the yielded list."""
-    outputs: list[Tensor] = []
-    handle = model.register_forward_hook(lambda _, __, output: outputs.append(output))
-    try:
-        yield outputs
-    finally:
-        handle.remove()
 
 
 @torch.no_grad()

@@ -144,7 +144,8 @@ def share_of_positive(contributions: Tensor) -> Tensor:
 class BackgroundSwap:
     """Lets the model's tail see every image twice: as it is, and with another image's background features.
 
-    At the last layer named the second version is ``a M + (1 - M) mean_background(a of the previous image)``. Of feature
+    At the last layer named the second version is ``a M + (1 - M) mean_background(a of the previous image)``, of the
+    global batch's images that have an object and a background. Of feature
     maps it is stacked under ``a``, so that one forward pass gives both logits. Tokens usually have a residual path past
     the layer, where nothing is stacked: they take a second pass. Only patches are mixed; the tokens in front of them
     stay the image's own.
@@ -182,5 +183,8 @@ class BackgroundSwap:
     def _mix(self, grid: Tensor) -> Tensor:
         mask = pool(self.masks.to(grid.dtype), (grid.shape[2], grid.shape[3]), self.field)
         outside = 1 - mask
-        background = (grid * outside).sum((2, 3), keepdim=True) / outside.sum((2, 3), keepdim=True).clamp(min=1)
-        return grid * mask + outside * previous_rows(background)
+        room = outside.sum((2, 3), keepdim=True)
+        background = (grid * outside).sum((2, 3), keepdim=True) / room.clamp(min=EPSILON)
+        # Where no object is known all is outside, and the object with it; where there is no outside there is no mean.
+        lends = self.masks.flatten(1).any(1) & (room.flatten() > 0)
+        return grid * mask + outside * previous_rows(background, among=lends)

@@ -1,0 +1,61 @@
+"""The arms of ``factors.py``: ways of fine-tuning that differ from ``base`` in one thing each."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from sibx import SIBConfig
+from sibx.attribution.soft_mask import DensityMask, TopShare
+from sibx.train import GrabCut, SufficientShare
+
+MaskSource = Literal["frozen", "second round", "online", "teacher", "truth", "inside the loss"]
+
+SELF = replace(SIBConfig.recommended("self"), mask=TopShare(0.2))
+BASE = replace(SELF, masks="given")
+TERM, SWAP = replace(BASE, background_swap=0.0), replace(BASE, foreground_weight=0.0, background_weight=0.0)
+# The paper's mask, in input space: behind a head that averages, R at the last feature map is the same everywhere.
+SOFT = replace(TERM, layers={"input": 1.0}, masks="self-online", mask_source="vjp", mask=DensityMask())
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way of fine-tuning: the loss (None: cross-entropy), whose masks, and how they are read off a network."""
+
+    loss: SIBConfig | None
+    masks: MaskSource = "frozen"
+    reading: SIBConfig = SELF
+
+
+def with_control(name: str, arm: Arm) -> dict[str, Arm]:
+    """The arm and its shuffled twin."""
+    assert arm.loss is not None
+    return {name: arm, f"{name}-shuffled": replace(arm, loss=replace(arm.loss, shuffle_masks=True))}
+
+
+ARMS = {
+    "ce": Arm(None),
+    **with_control("base", Arm(BASE)),
+    # term or swap alone
+    **with_control("term", Arm(TERM)),
+    **with_control("swap", Arm(SWAP)),
+    # the bound: the same losses with the objects' masks
+    "truth": Arm(BASE, "truth"),
+    "truth-term": Arm(TERM, "truth"),
+    "truth-swap": Arm(SWAP, "truth"),
+    # what the mask is read from: p's VJP, the contrast of classes, instead of all classes' evidence
+    "from-p": Arm(BASE, reading=replace(SELF, mask_source="vjp", cotangent="probability")),
+    "from-contrast": Arm(BASE, reading=replace(SELF, mask_source="vjp", cotangent="centered_logit")),
+    # how it is cut: the density mask instead of a share; the share that the network itself finds sufficient
+    "density": Arm(BASE, reading=replace(SELF, mask=DensityMask())),
+    **with_control("sufficient", Arm(BASE, reading=replace(SELF, mask=SufficientShare()))),
+    # the share's outline and size from the image's own edges
+    **with_control("cut", Arm(BASE, reading=replace(SELF, mask=GrabCut()))),
+    "share-10": Arm(BASE, reading=replace(SELF, mask=TopShare(0.1))),
+    "share-30": Arm(BASE, reading=replace(SELF, mask=TopShare(0.3))),
+    # whose mask: that of the network as it learns, of its moving average, of the network that base ended with
+    **with_control("online", Arm(BASE, "online")),
+    "teacher": Arm(BASE, "teacher"),
+    **with_control("second-round", Arm(BASE, "second round")),
+    # gradient through the mask or not, on both sides: the paper's soft masks, S-IB term only
+    **with_control("soft-detached", Arm(SOFT, "inside the loss")),
+    **with_control("soft-attached", Arm(replace(SOFT, detach_mask=False), "inside the loss")),
+}

@@ -1,0 +1,105 @@
+"""The settings of the training loop, every field checked."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from sibx._checks import check_choice, check_integer, check_range, require
+from sibx.datasets.transforms import Augmentation
+from sibx.train.config import SIBConfig
+from sibx.train.guidance import GuidanceConfig
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """How ``fine_tune`` trains; by default AdamW under a one-cycle schedule.
+
+    Attributes:
+        objective: the S-IB loss, a guidance loss to compare it with, or None for plain cross-entropy.
+        epochs: passes over the training data, at least 1.
+        batch_size: images per step, over all processes and micro-batches, at least 2; an incomplete last batch is left
+            out.
+        accumulate: micro-batches that a step's images are cut into, to save memory; divides ``batch_size``. Terms that
+            need several images (HSIC, CKA, the background swap) see one micro-batch at a time, so the S-IB loss
+            changes with it; cross-entropy does not.
+        optimizer: ``adamw`` or ``sgd``.
+        momentum: of ``sgd``, in [0, 1].
+        learning_rate: peak of the schedule.
+        head_learning_rate: the same for the last linear layer; None = ``learning_rate``.
+        weight_decay: of the optimizer.
+        schedule: ``one-cycle`` (with ``adamw`` the first beta cycles too), ``cosine`` from the peak to 0, or
+            ``constant``.
+        warm_up: epochs, in [0, ``epochs``], over which all of the loss but the cross-entropy rises linearly from 0.
+        clip_norm: largest norm of a step's gradient; None = any.
+        amp: run forward passes in ``bfloat16``, or ``float16`` with a scaled loss (CUDA only); None = as they are.
+        ema: decay in [0, 1] of the moving average of weights that is validated and returned; None = the weights.
+        keep: which epoch's weights are returned: ``last``, or ``best`` = highest accuracy on ``val_data``, the earliest
+            of equals.
+        patience: stop after this many epochs, at least 1, without a higher accuracy on ``val_data``; None = never.
+        balanced: draw every class equally often, with replacement; the data is read through once for its labels.
+        augmentation: ``none``, ``flip``, or ``flip_crop``, applied to images and masks together.
+        batch_norm: ``eval``: keep BatchNorm's statistics while fine-tuning (in train mode images of a batch influence
+            each other's VJP); ``train``: when training from scratch.
+        sync_batch_norm: with several processes, take BatchNorm's statistics over all of them (torch's SyncBatchNorm:
+            GPUs only); needs ``batch_norm="train"``.
+        seed: of the order and the augmentation.
+        workers: processes that load the data; 0 = the one that trains.
+        checkpoint_every: steps, at least 1, between checkpoints; None = one at the end of every epoch, which is written
+            in any case.
+        log_gradient_norms: also log, once per epoch, how hard each term of the S-IB loss pulls at the weights
+            (``SIBLoss.gradient_norms``, without the warm-up), on the first micro-batch: about as dear as two steps.
+        tensorboard: also log for TensorBoard, which has to be installed.
+
+    Raises:
+        ValueError: a field outside its range, or fields that contradict each other.
+    """
+
+    objective: SIBConfig | GuidanceConfig | None = None
+    epochs: int = 3
+    batch_size: int = 64
+    accumulate: int = 1
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    momentum: float = 0.9
+    learning_rate: float = 1e-3
+    head_learning_rate: float | None = None
+    weight_decay: float = 1e-4
+    schedule: Literal["one-cycle", "cosine", "constant"] = "one-cycle"
+    warm_up: float = 0.0
+    clip_norm: float | None = None
+    amp: Literal["bfloat16", "float16"] | None = None
+    ema: float | None = None
+    keep: Literal["last", "best"] = "last"
+    patience: int | None = None
+    balanced: bool = False
+    augmentation: Augmentation = "flip"
+    batch_norm: Literal["eval", "train"] = "eval"
+    sync_batch_norm: bool = False
+    seed: int = 0
+    workers: int = 0
+    checkpoint_every: int | None = None
+    log_gradient_norms: bool = True
+    tensorboard: bool = False
+
+    def __post_init__(self) -> None:
+        check_choice("optimizer", self.optimizer, ("adamw", "sgd"))
+        check_choice("schedule", self.schedule, ("one-cycle", "cosine", "constant"))
+        check_choice("keep", self.keep, ("last", "best"))
+        check_choice("augmentation", self.augmentation, ("none", "flip", "flip_crop"))
+        check_choice("batch_norm", self.batch_norm, ("eval", "train"))
+        check_choice("amp", self.amp or "bfloat16", ("bfloat16", "float16"))
+        for name in ("epochs", "batch_size", "accumulate", "workers"):
+            check_integer(name, getattr(self, name), {"batch_size": 2, "workers": 0}.get(name, 1))
+        for name in ("patience", "checkpoint_every"):
+            if getattr(self, name) is not None:
+                check_integer(name, getattr(self, name), 1)
+        for name in ("learning_rate", "weight_decay"):
+            check_range(name, getattr(self, name), 0)
+        for name in ("head_learning_rate", "clip_norm"):
+            if getattr(self, name) is not None:
+                check_range(name, getattr(self, name), 0)
+        check_range("momentum", self.momentum, 0, 1)
+        check_range("ema", self.ema or 0, 0, 1)
+        check_range("warm_up", self.warm_up, 0, self.epochs)
+        synchronized = self.sync_batch_norm and self.batch_norm == "eval"
+        require(not synchronized, "batch_norm", "be 'train' for sync_batch_norm=True", self.batch_norm)
+        rule = f"divide batch_size={self.batch_size}"
+        require(self.batch_size % self.accumulate == 0, "accumulate", rule, self.accumulate)
