@@ -107,6 +107,6 @@ def _notes(args: Namespace, config: TrainConfig, data: MaskedDataset) -> dict[st
 
 
 def _history(result: FineTuneResult) -> str:
-    """One line per epoch."""
-    head = tuple(result.history[-1])
+    """One line per epoch; the norms of gradients are in log.csv, the table would be too wide."""
+    head = tuple(key for key in result.history[-1] if not key.startswith("norm_"))
     return aligned([head] + [tuple(f"{line[key]:.4g}" for key in head) for line in result.history])

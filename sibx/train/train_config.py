@@ -46,7 +46,8 @@ class TrainConfig:
         checkpoint_every: steps, at least 1, between checkpoints; None = one at the end of every epoch, which is written
             in any case.
         log_gradient_norms: also log, once per epoch, how hard each term of the S-IB loss pulls at the weights
-            (``SIBLoss.gradient_norms``, without the warm-up), on the first micro-batch: about as dear as two steps.
+            (``SIBLoss.gradient_norms``, without the warm-up), on the first micro-batch; about as dear as two or three
+            steps.
         tensorboard: also log for TensorBoard, which has to be installed.
 
     Raises:
