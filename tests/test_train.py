@@ -317,7 +317,7 @@ class TestErrors:
             ({"mask_layer": "features"}, "`mask_layer` must be None for masks='self-online'"),
             (
                 {"masks": "self-frozen", "mask_source": "class-evidence", "mask_layer": "input"},
-                "`mask_layer` must name a feature layer for mask_source='class-evidence' .* but got 'input'",
+                "`mask_layer` must name a feature layer last for mask_source='class-evidence' .* but got 'input'",
             ),
         ],
     )

@@ -126,14 +126,15 @@ class SIBConfig:
         require(bool(layers), "layers", "name at least one layer", dict(layers))
         for name, weight in layers.items():
             check_range(f"layers[{name!r}]", weight, 0)
-        last, tail = list(layers)[-1], isinstance(self.mask, SufficientShare)  # it runs what is behind the layer
-        read_at = last if self.mask_layer is None else self.mask_layer
-        features_only = self.masks != "given" and (self.mask_source == "class-evidence" or tail)
-        rule = "name a feature layer{} for mask_source='class-evidence' and for SufficientShare"
-        good = read_at != "input" or not features_only
-        require(good or self.mask_layer is None, "mask_layer", rule.format(""), self.mask_layer)
-        good = good and (last != "input" or self.background_swap == 0)
-        require(good, "layers", rule.format(" last for background_swap,"), dict(layers))
+        last = list(layers)[-1]
+        rule = "name a feature layer last for background_swap"
+        require(last != "input" or self.background_swap == 0, "layers", rule, dict(layers))
+        # Both look at what the rest of the model makes of features.
+        tail = self.mask_source == "class-evidence" or isinstance(self.mask, SufficientShare)
+        if self.masks != "given" and tail:
+            argument = "layers" if self.mask_layer is None else "mask_layer"
+            rule = "name a feature layer last for mask_source='class-evidence' and for SufficientShare"
+            require((self.mask_layer or last) != "input", argument, rule, getattr(self, argument))
 
     @classmethod
     def published(cls) -> "SIBConfig":
