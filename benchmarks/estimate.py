@@ -16,7 +16,7 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 from jobs import data_root
-from study import START, Job, Place, Study
+from study import CUT, OWN, START, Job, Place, Study
 from torch import Tensor, nn
 from trainings import plan_trainings
 
@@ -199,7 +199,9 @@ def _passes_of(study: Study, job: Job, images: Mapping[str, int], gauge: Gauge) 
         epoch = Passes(train, train) + Passes(val)
         return epoch * recipe.start.epochs
     passes = (gauge.step[job.training] * train + Passes(val)) * recipe.tune.epochs
-    if job.training == study.trainings[0]:  # its process makes the masks of all
+    # Own masks are read once for all trainings that have them; cutting them along edges is not counted.
+    readers = [[t for t in study.trainings if t in reading] for reading in (OWN, CUT)]
+    if job.training in [trainings[0] for trainings in readers if trainings]:
         passes += gauge.masks * train
     for split, count in images.items():
         if split.startswith("test"):

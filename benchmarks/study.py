@@ -20,9 +20,11 @@ CONTROLS = ["control_abs_input", "control_input_contrast", "control_edges", "con
 LOCALIZATION = ["foreground_focus", "foreground_lift", "background_suppression", "pointing_game"]
 FAITHFULNESS = ["deletion", "insertion"]
 BACKGROUND = ("sib-background", "sib-background-shuffled")
+OWN = ("sib-self", "sib-shuffled")
 CUT = ("sib-self-cut", "sib-self-cut-shuffled", "sib-self-background", "sib-self-background-shuffled")
 TRAININGS = (
-    *("ce", "sib", "sib-given-shuffled", "sib-self", "sib-shuffled"),
+    *("ce", "sib", "sib-given-shuffled"),
+    *OWN,
     *BACKGROUND,
     *CUT,
     "sib-published",

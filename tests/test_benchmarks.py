@@ -217,6 +217,17 @@ def test_every_training_has_a_plan_and_its_own_control(driver):
     assert len(set(cut.flatten(1).sum(1).tolist())) > 8  # a size of its own for every image
 
 
+def test_own_masks_are_counted_once_for_every_way_to_read_them(driver):
+    estimate, study = importlib.import_module("estimate"), importlib.import_module("study")
+    trainings = ["ce", "sib-self", "sib-shuffled", "sib-self-cut", "sib-self-background"]
+    plan = study.Study(trainings=trainings, image_size=32)
+    nothing, masks = estimate.Passes(), estimate.Passes(5, 3)
+    gauge = estimate.Gauge(nothing, nothing, masks, dict.fromkeys(trainings, nothing), nothing)
+    jobs = [study.Job("synthetic", "tiny_cnn", 0, training) for training in trainings]
+    counted = [estimate._passes_of(plan, job, {"train": 7}, gauge) for job in jobs]
+    assert counted == [nothing, masks * 7, nothing, masks * 7, nothing]
+
+
 def test_passes_are_counted(driver):
     estimate = importlib.import_module("estimate")
     trainings = ["ce", "sib", "sib-published", "background-swap"]

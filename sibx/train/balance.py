@@ -37,7 +37,7 @@ class GradientBalance(nn.Module):
 
     Args:
         names: of the terms, the cross-entropy first.
-        every: steps from one measurement to the next; the first step measures.
+        every: steps from one measurement to the next, a step being one call of the loss; the first one measures.
 
     The averages and the number of steps are buffers, so checkpoints carry them.
 

@@ -56,8 +56,8 @@ class SIBConfig:
             so that its gradient over the model's parameters is its weight times as long as the cross-entropy's
             (``GradientBalance`` has the rule). Weights then are shares of the cross-entropy's pull, so the paper's 1000
             is not one of them. SIBLoss in train mode measures; its buffers hold the scales.
-        balance_every: steps, at least 1, from one measurement to the next; each costs one more backward pass for the
-            cross-entropy and for every term with a weight.
+        balance_every: calls in train mode, at least 1, from one measurement to the next; each costs one more backward
+            pass for the cross-entropy and for every term with a weight.
 
     Raises:
         ValueError: a field outside its range, or fields that contradict each other.

@@ -50,8 +50,9 @@ def fine_tune(
     """Fine-tune a classifier with the S-IB loss, a guidance loss, or cross-entropy alone.
 
     Which weights are kept, and whether to stop early, is decided on validation data only; by default the last epoch's
-    are kept. With ``masks="self-frozen"`` the model's own masks are computed once, before the first step. Images
-    without a mask (an empty one) take part in the cross-entropy only.
+    are kept. With ``masks="self-frozen"`` the model's own masks are computed once, before the first step, by every
+    process for all images, which are then held in memory. Images without a mask (an empty one) take part in the
+    cross-entropy only.
 
     In a ``torch.distributed`` process group (``torchrun``), all ranks call this with the same arguments but ``device``.
     Every rank takes its equal part of every batch, so the steps are those of one process; only BatchNorm in train mode
