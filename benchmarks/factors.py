@@ -219,7 +219,10 @@ def _difference(table: pd.DataFrame, arm: str, reference: str, column: str) -> s
     if arm == reference or not {arm, reference} <= set(wide.columns):
         return ""
     values = (wide[arm] - wide[reference]).to_numpy()
-    interval = mean_over_seeds(values[~np.isnan(values)])
+    values = values[~np.isnan(values)]
+    if len(values) == 1:
+        return f"{values[0]:+.3f}"
+    interval = mean_over_seeds(values)
     mark = " *" if interval.low > 0 or interval.high < 0 else ""
     return f"{interval.mean:+.3f} ± {interval.high - interval.mean:.3f}{mark}"
 
