@@ -10,8 +10,8 @@ class's own (adversarial); test images are not touched. What is read off here de
 ``train_sib.py`` then reads the test images once.
 
 Criterion for a factor, fixed before the runs: over seeds, paired, Student's 95 % interval of the difference to ``base``
-(or to the arm's own control) without 0, in decorrelated accuracy and in foreground focus (mean of six methods). The
-worst group's accuracy is printed beside; it is that of the worst dozen images, and noisy.
+(or to the arm's own control) without 0, in decorrelated accuracy and in foreground focus (mean of six methods). Added
+after the runs: the worst group's accuracy is printed beside; it is that of the worst dozen images, and noisy.
 
     python benchmarks/factors.py --out results/factors
     python benchmarks/factors.py --out results/factors --network thin_convnext --arms '["ce", "base", "base-shuffled"]'

@@ -145,10 +145,9 @@ class BackgroundSwap:
     """Lets the model's tail see every image twice: as it is, and with another image's background features.
 
     At the last layer named the second version is ``a M + (1 - M) mean_background(a of the previous image)``, of the
-    global batch's images that have an object and a background. Of feature
-    maps it is stacked under ``a``, so that one forward pass gives both logits. Tokens usually have a residual path past
-    the layer, where nothing is stacked: they take a second pass. Only patches are mixed; the tokens in front of them
-    stay the image's own.
+    global batch's images that have an object and a background. Of feature maps it is stacked under ``a``, so that one
+    forward pass gives both logits. Tokens usually have a residual path past the layer, where nothing is stacked: they
+    take a second pass. Only patches are mixed; the tokens in front of them stay the image's own.
     """
 
     def __init__(self, masks: Tensor | None, modules: Mapping[str, nn.Module], field: ReceptiveField | None):
