@@ -1,5 +1,6 @@
 """The arms of ``factors.py``: ways of fine-tuning that differ from ``base`` in one thing each."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -23,6 +24,11 @@ class Arm:
     loss: SIBConfig | None
     masks: MaskSource = "frozen"
     reading: SIBConfig = SELF
+
+    def at(self, layers: Mapping[str, float] | Literal["auto"]) -> "Arm":
+        """The same with its VJPs taken at these layers, but for what is taken in input space."""
+        loss = self.loss if self.loss is None or self.loss.layers != "auto" else replace(self.loss, layers=layers)
+        return replace(self, loss=loss, reading=replace(self.reading, layers=layers))
 
 
 def with_control(name: str, arm: Arm) -> dict[str, Arm]:

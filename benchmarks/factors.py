@@ -32,7 +32,7 @@ import torch.nn.functional as F
 from arms import ARMS, Arm
 from cells import save_weights
 from jsonargparse import auto_cli
-from networks import NETWORKS, Network
+from networks import NETWORKS, Family
 from torch import Tensor, nn
 from trainings import FROM_SCRATCH, hits_of, subset, worst_group
 
@@ -77,7 +77,7 @@ def main(
     print(report(load_cells(out)))
 
 
-def run_seed(design: str, seed: int, arms: Sequence[str], network: Network, folder: Path) -> None:
+def run_seed(design: str, seed: int, arms: Sequence[str], network: Family, folder: Path) -> None:
     """Run the missing arms of one seed and design."""
     missing = [name for name in arms if not (folder / f"{name}.json").is_file()]
     if not missing:
@@ -91,14 +91,14 @@ def run_seed(design: str, seed: int, arms: Sequence[str], network: Network, fold
         "adversarial": _load("val", JUDGED, design, seed, rho=0.0),
     }
     torch.manual_seed(seed)
-    start = network(len(data["train"].classes))
+    start = network.build(len(data["train"].classes))
     if (folder / "start.pt").is_file():
         start.load_state_dict(torch.load(folder / "start.pt", weights_only=True))
     else:
         start = fine_tune(start, data["start"], config=replace(FROM_SCRATCH.start, seed=seed), progress=False).model
         save_weights(start, folder / "start.pt")
     for name in missing:
-        arm = ARMS[name]
+        arm = ARMS[name].at(network.layers)
         masks = frozen_masks(arm, start, data["train"], folder)
         model = learn(start, collate(data["train"].samples), arm, masks, seed)
         save_weights(model, folder / f"{name}.pt")

@@ -1,6 +1,9 @@
-"""Small networks of other families than TinyCNN, for 64 px images: the blocks are torchvision's, the widths a CPU's."""
+"""Networks of other families than TinyCNN, for 64 px images: the blocks are torchvision's, most widths a CPU's."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
 
 from torch import nn
 from torchvision.models.convnext import CNBlockConfig, ConvNeXt
@@ -8,7 +11,13 @@ from torchvision.models.resnet import BasicBlock
 
 from sibx import build_model
 
-Network = Callable[[int], nn.Module]  # number of classes -> untrained network
+
+@dataclass(frozen=True)
+class Family:
+    """How an untrained network is built from the number of classes, and where S-IB takes its VJPs."""
+
+    build: Callable[[int], nn.Module]
+    layers: Mapping[str, float] | Literal["auto"] = "auto"
 
 
 def thin_resnet(num_classes: int) -> nn.Module:
@@ -32,13 +41,11 @@ def thin_convnext(num_classes: int) -> nn.Module:
     return ConvNeXt(settings, num_classes=num_classes)
 
 
-def tiny_cnn(num_classes: int) -> nn.Module:
-    """The network of the other studies (SiLU, BatchNorm), 16 x 16 positions."""
-    return build_model("tiny_cnn", num_classes)
-
-
-NETWORKS: dict[str, Network] = {
-    "tiny_cnn": tiny_cnn,
-    "thin_resnet": thin_resnet,
-    "thin_convnext": thin_convnext,
+NETWORKS = {
+    # of the other studies (SiLU, BatchNorm), 16 x 16 positions
+    "tiny_cnn": Family(partial(build_model, "tiny_cnn")),
+    "thin_resnet": Family(thin_resnet),
+    "thin_convnext": Family(thin_convnext),
+    # As published; of 64 px its last two stages leave 4 x 4 and 2 x 2 positions, too few for a mask.
+    "resnet18": Family(partial(build_model, "resnet18"), {"layer2": 1.0}),
 }
