@@ -197,6 +197,18 @@ def test_pairs_without_a_value_are_left_out(monkeypatch):
     assert "without focus, of 3 images and 2 seeds" in paired.report(table, {"Focus": table}, 2)
 
 
+def test_arms_at_a_layer(monkeypatch):
+    arms = script("arms", monkeypatch).ARMS
+    there = {name: arm.at({"layer2": 1.0}) for name, arm in arms.items()}
+    assert there["ce"].loss is None
+    assert {n for n, a in there.items() if a.loss and a.loss.layers == {"input": 1.0}} == {
+        n for n in arms if "soft" in n
+    }
+    assert all(a.loss.layers == {"layer2": 1.0} for n, a in there.items() if a.loss and "soft" not in n)
+    assert all(a.reading.layers == {"layer2": 1.0} for a in there.values())
+    assert all(arm.at("auto") == arm for arm in arms.values())
+
+
 @pytest.mark.slow
 def test_factors(tmp_path, monkeypatch, capsys):
     factors = script("factors", monkeypatch)
