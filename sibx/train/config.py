@@ -163,7 +163,8 @@ class SIBConfig:
                 already, and images to have 1 or 3 channels.
             layers: ``"auto"`` = the last feature map. There alone the CAMs move most; naming a middle layer as well
                 moves the input-space methods too, and gives own masks a finer grid. For MobileNetV2 on photographs
-                ``{"features.13": 5, "features.18": 2}`` was chosen on validation images (README, Results).
+                ``{"features.13": 5, "features.18": 2}`` was chosen on validation images; with object masks the
+                background term alone (``foreground_weight=0, background_swap=0``) did better there (README, Results).
         """
         named = () if isinstance(layers, str) else tuple(name for name in layers if name != "input")
         return cls(
