@@ -116,7 +116,7 @@ def measure(study: Study, model: str, size: int, device: torch.device) -> Gauge:
     step = {}
     # Which layers in the middle those are makes no difference to whole passes; the input does.
     layers = {"input": 1.0, "features": 1.0} if "input" in (recipe.layers or {}) else None
-    plans = plan_trainings(tiny, small, replace(recipe, layers=layers, background_layers=None), 0)
+    plans = plan_trainings(tiny, small, replace(recipe, layers=layers), 0)
     for name in study.trainings:
         config = replace(recipe.tune, objective=plans[name]()[1], epochs=1, batch_size=2, accumulate=1, warm_up=0.0)
         step[name] = _count(tiny, small, partial(fine_tune, tiny, config=config, progress=False))

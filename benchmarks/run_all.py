@@ -1,8 +1,8 @@
 """Does S-IB fine-tuning improve explanations, and against which controls?
 
 Trains a classifier with cross-entropy, fine-tunes copies of it with cross-entropy alone (``ce``, the control) and with
-S-IB (``sib``: object masks from the data; ``sib-self``: its own masks; ``sib-shuffled``: those masks permuted over the
-images, the control of ``sib-self``), explains the test images with every method, and scores the explanations and the
+S-IB (``sib``: object masks from the data; ``sib-self-cut``: its own masks; ``sib-self-cut-shuffled``: those masks
+permuted over the images, a control), explains the test images with every method, and scores the explanations and the
 classifier. Nothing is chosen on test data. Without arguments: the embedded synthetic benchmark, no download.
 
     python benchmarks/run_all.py

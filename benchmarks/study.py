@@ -19,13 +19,11 @@ ATTRIBUTION = ["sib", "vjp", "saliency", "input_x_gradient", "smoothgrad", "inte
 CONTROLS = ["control_abs_input", "control_input_contrast", "control_edges", "control_center", "control_random"]
 LOCALIZATION = ["foreground_focus", "foreground_lift", "background_suppression", "pointing_game"]
 FAITHFULNESS = ["deletion", "insertion"]
-BACKGROUND = ("sib-background", "sib-background-shuffled")
 OWN = ("sib-self", "sib-shuffled")
 CUT = ("sib-self-cut", "sib-self-cut-shuffled", "sib-self-background", "sib-self-background-shuffled")
 TRAININGS = (
-    *("ce", "sib", "sib-given-shuffled"),
+    *("ce", "sib", "sib-given-shuffled", "sib-background", "sib-background-shuffled"),
     *OWN,
-    *BACKGROUND,
     *CUT,
     "sib-published",
     *BASELINES,
@@ -74,7 +72,6 @@ class Study:
         epochs: of both.
         layers: model: {layer: weight}, where S-IB takes its VJPs; default the last feature map, for MobileNetV2 with
             weights a middle layer too.
-        background_layers: the same for the background term alone (...-background); default as ``layers``.
         options: data set: {option: value}, passed to build_dataset.
         folders: data set: its folder below the root.
         images: data set: {split: number}, for a dry run where the data is not at hand.
@@ -93,7 +90,7 @@ class Study:
     dataset: str | list[str] = "synthetic"
     model: str | list[str] = "tiny_cnn"
     seed: int | list[int] = 0
-    trainings: list[str] = field(default_factory=lambda: ["ce", "sib", "sib-self", "sib-shuffled"])
+    trainings: list[str] = field(default_factory=lambda: ["ce", "sib", "sib-self-cut", "sib-self-cut-shuffled"])
     weights: str | None = None
     image_size: int | None = None
     recipe: Literal["from-scratch", "photographs"] | None = None
@@ -101,7 +98,6 @@ class Study:
     tune: dict[str, Any] = field(default_factory=dict)
     epochs: int | None = None
     layers: dict[str, dict[str, float]] = field(default_factory=dict)
-    background_layers: dict[str, dict[str, float]] = field(default_factory=dict)
     options: dict[str, dict[str, Any]] = field(default_factory=dict)
     folders: dict[str, str] = field(default_factory=dict)
     images: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -153,7 +149,6 @@ class Study:
             start=_changed(base.start, self.start | epochs, "start"),
             tune=_changed(base.tune, self.tune | epochs, "tune"),
             layers=self.layers.get(model) or (MIDDLE_LAYERS.get(model) if self.weights else None),
-            background_layers=self.background_layers.get(model),
             test_images=self.test_images or base.test_images,
             perturbed_images=base.perturbed_images if self.perturbed_images is None else self.perturbed_images,
         )

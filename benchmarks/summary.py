@@ -60,4 +60,4 @@ def gains(results: Results, study: Study) -> pd.DataFrame:
             lines[f"{training} - {reference}, {split}"] = {
                 metric: f"{i.mean:+.3f} [{i.low:+.3f}, {i.high:+.3f}]" for metric, i in cells.items()
             }
-    return pd.DataFrame(lines).T
+    return pd.DataFrame(lines).T.reindex(columns=rows["metric"].unique())

@@ -25,7 +25,6 @@ class Recipe:
         start: cross-entropy training of the starting checkpoint.
         tune: fine-tuning, the same for all trainings but for the objective.
         layers: where S-IB takes its VJPs.
-        background_layers: the same for the background term alone; None = ``layers``.
         test_images: images per test split that are explained.
         perturbed_images: how many of those also get deletion and insertion.
     """
@@ -33,7 +32,6 @@ class Recipe:
     start: TrainConfig
     tune: TrainConfig
     layers: Mapping[str, float] | None = None
-    background_layers: Mapping[str, float] | None = None
     test_images: int = 64
     perturbed_images: int = 24
 
@@ -113,8 +111,7 @@ def plan_trainings(start: nn.Module, train: InMemoryDataset, recipe: Recipe, see
     Beside them: the published objective, and what a user would try first (BASELINES; weight 1, not tuned).
     """
     given = SIBConfig.recommended("given", layers=recipe.layers or "auto")
-    alone = recipe.background_layers or given.layers
-    background = replace(given, foreground_weight=0.0, background_swap=0.0, layers=alone)
+    background = replace(given, foreground_weight=0.0, background_swap=0.0)
     cut = SIBConfig.recommended("self", layers=recipe.layers or "auto")
     own = replace(cut, **TOP_FIFTH)
     order = shuffled_order(train.labels, seed)

@@ -61,18 +61,22 @@ def brief(driver, monkeypatch):
 def test_default_run_in_small(tmp_path):
     done = run_all(*SMALL, *FEW, "--image-size", "32", cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
-    for text in ("worst group", "test-adversarial", "foreground_focus", "sib-self - sib-shuffled", "Gains"):
+    own = "sib-self-cut - sib-self-cut-shuffled"
+    for text in ("worst group", "test-adversarial", "foreground_focus", own, "Gains"):
         assert text in done.stdout
+    heading = next(line for line in done.stdout.splitlines() if line.startswith("| claim"))
+    order = ["foreground_focus", "foreground_lift", "background_suppression", "pointing_game", "deletion", "insertion"]
+    assert heading.replace("|", " ").split()[1:] == order  # as the study names them
     assert "left, 5 jobs here" in done.stderr  # progress
     folder = tmp_path / "results" / "synthetic-tiny_cnn"
     results = Results.load(folder)
     scores = 12 * 6 + 2 + len(BACKGROUNDS)  # of the maps; of the classifier: as it is, gap, and all backgrounds
     assert results.rows.groupby(list(CELL)).ngroups == 3 * 4 * scores
-    original = results.where(metric="original", training="sib-self", split="test-id").rows
+    original = results.where(metric="original", training="sib-self-cut", split="test-id").rows
     assert original["image_id"].nunique() == len(original) == 64
     assert set(results.curves["curve"]) == {"deletion", "insertion"}
     assert {"summary.md", "report.html", "report.md", "gallery.npz"} <= {p.name for p in folder.iterdir()}
-    assert {"start", "ce", "sib-self"} <= results.info["training_log"].keys()
+    assert {"start", "ce", "sib-self-cut"} <= results.info["training_log"].keys()
     assert all("history" in entry for entry in results.info["training_log"].values())
     assert not list(folder.rglob("training"))
 
@@ -81,7 +85,7 @@ def test_default_run_in_small(tmp_path):
 def test_real_photographs_in_small(tmp_path, shared_data):
     weights = str(shared_data / "weights" / "mobilenet_v2_tf2ptq.pth")
     config = ("--config", "configs/pets_mobilenet.yaml", "--root", str(shared_data / "oxford-iiit-pet-3"))
-    few = ("--methods=[sib, gradcam]", "--trainings=[ce, sib-self]", "--reliance-images=2", "--image-size=64")
+    few = ("--methods=[sib, gradcam]", "--trainings=[ce, sib-self-cut]", "--reliance-images=2", "--image-size=64")
     done = run_all(*config, "--weights", weights, *SMALL, *few, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     results = Results.load(tmp_path / "results" / "oxford-pets-mobilenet_v2")
