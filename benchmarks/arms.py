@@ -6,7 +6,7 @@ from typing import Literal
 
 from sibx import SIBConfig
 from sibx.attribution.soft_mask import DensityMask, TopShare
-from sibx.train import GrabCut, SufficientShare
+from sibx.objectives import GrabCut, SufficientShare
 
 MaskSource = Literal["frozen", "second round", "online", "teacher", "truth", "inside the loss"]
 

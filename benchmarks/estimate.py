@@ -22,9 +22,9 @@ from trainings import plan_trainings
 
 from sibx import METHODS, SIBConfig, build_dataset, build_model, evaluate, fine_tune
 from sibx.datasets import DATASETS, InMemoryDataset
-from sibx.metrics import BACKGROUNDS
+from sibx.images import BACKGROUNDS
 from sibx.models import TinyCNN
-from sibx.train import self_masks
+from sibx.objectives import self_masks
 
 CLASSES = 8  # of the images that are counted with
 MEASURED = 4  # images in the passes that are timed

@@ -40,8 +40,8 @@ from sibx import SIBLoss, evaluate, fine_tune
 from sibx.datasets import InMemoryDataset, MaskedBatch, collate
 from sibx.datasets.synthetic import SyntheticDataset
 from sibx.evaluation import mean_over_seeds
+from sibx.objectives import evidence_masks, self_masks
 from sibx.report import to_markdown
-from sibx.train import evidence_masks, self_masks
 
 DESIGNS = ("centered", "faint", "ramp")
 METHODS = ("sib", "vjp", "saliency", "input_x_gradient", "gradcam", "layercam")

@@ -14,7 +14,8 @@ from tqdm import tqdm
 from sibx import SIBConfig, TrainConfig, build_dataset
 from sibx.attribution.soft_mask import TopShare
 from sibx.datasets import DATASETS, InMemoryDataset, MaskedDataset, spread
-from sibx.train import GuidanceConfig, predict, self_masks
+from sibx.objectives import GuidanceConfig, self_masks
+from sibx.train import predict
 
 
 @dataclass(frozen=True)

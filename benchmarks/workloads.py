@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from sibx import SIBConfig, SIBLoss, build_model
 from sibx.attribution import explain_many
 from sibx.models import record
-from sibx.train import class_evidence
+from sibx.objectives import class_evidence
 
 FIVE = ("gradcam", "gradcam_pp", "layercam", "hirescam", "xgradcam")
 STEPS, CLASSES, LAYER = 16, 1000, "layer4"

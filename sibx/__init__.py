@@ -27,15 +27,15 @@ if TYPE_CHECKING:
     from sibx.models import MODELS as MODELS
     from sibx.models import build_model as build_model
     from sibx.models import find_cam_layer as find_cam_layer
+    from sibx.objectives import GuidanceConfig as GuidanceConfig
+    from sibx.objectives import GuidanceLoss as GuidanceLoss
+    from sibx.objectives import SIBConfig as SIBConfig
+    from sibx.objectives import SIBLoss as SIBLoss
+    from sibx.objectives import self_masks as self_masks
     from sibx.report import montage as montage
     from sibx.report import write_report as write_report
-    from sibx.train import GuidanceConfig as GuidanceConfig
-    from sibx.train import GuidanceLoss as GuidanceLoss
-    from sibx.train import SIBConfig as SIBConfig
-    from sibx.train import SIBLoss as SIBLoss
     from sibx.train import TrainConfig as TrainConfig
     from sibx.train import fine_tune as fine_tune
-    from sibx.train import self_masks as self_masks
 
 _HOME = {
     "METHODS": "attribution",
@@ -60,13 +60,13 @@ _HOME = {
     "find_cam_layer": "models",
     "montage": "report",
     "write_report": "report",
-    "GuidanceConfig": "train",
-    "GuidanceLoss": "train",
-    "SIBConfig": "train",
-    "SIBLoss": "train",
+    "GuidanceConfig": "objectives",
+    "GuidanceLoss": "objectives",
+    "SIBConfig": "objectives",
+    "SIBLoss": "objectives",
     "TrainConfig": "train",
     "fine_tune": "train",
-    "self_masks": "train",
+    "self_masks": "objectives",
 }
 
 __all__ = sorted(_HOME)

@@ -8,8 +8,8 @@ import torch
 
 from sibx.attribution import METHODS, build_method
 from sibx.datasets import InMemoryDataset, SyntheticDataset
-from sibx.datasets.transforms import IMAGENET
 from sibx.evaluation import heatmaps_of
+from sibx.images.normalization import IMAGENET
 from sibx.metrics import Evidence
 from sibx.models import TinyCNN
 

@@ -3,6 +3,7 @@
 import operator
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -25,6 +26,23 @@ def test_every_public_name_exists_and_is_documented(name):
     assert name in dir(sibx)
     if callable(value):
         assert value.__doc__
+
+
+def test_private_functions_of_captum_enter_by_one_door():
+    found = [p.name for p in Path(sibx.__file__).parent.rglob("*.py") if "captum._" in p.read_text(encoding="utf-8")]
+    assert found == ["_captum.py"]
+
+
+def test_no_function_hides_its_module():
+    """``sibx.metrics.road`` is the function; were there a module of that name, nobody could get at it."""
+    packages = [p for p in Path(sibx.__file__).parent.rglob("*.py") if p.name == "__init__.py"]
+    hidden = [
+        f"{package.parent.name}.{module.stem}"
+        for package in packages
+        for module in package.parent.glob("*.py")
+        if not module.stem.startswith("_") and f'"{module.stem}",' in package.read_text(encoding="utf-8")
+    ]
+    assert hidden == []
 
 
 def test_unknown_attribute():

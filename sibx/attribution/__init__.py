@@ -10,23 +10,26 @@ from torch import Tensor, nn
 
 from sibx._checks import look_up, require
 from sibx.attribution import controls
+from sibx.attribution._vjp import VJP, vjp
 from sibx.attribution.ablationcam import AblationCAM
-from sibx.attribution.base import Method, MethodSpec, SafeAttribution, to_heatmap
 from sibx.attribution.controls import ControlMap
 from sibx.attribution.eigencam import EigenCAM
 from sibx.attribution.gradcam import GradCAM
 from sibx.attribution.gradcam_pp import GradCAMPlusPlus
 from sibx.attribution.gradients import InputXGradient, Saliency, SmoothGrad, VarGrad
+from sibx.attribution.heatmaps import to_heatmap
 from sibx.attribution.hirescam import HiResCAM
 from sibx.attribution.integrated import GradientSHAP, IntegratedGradients
 from sibx.attribution.layercam import LayerCAM
 from sibx.attribution.many import Explainers
+from sibx.attribution.method import Method, MethodSpec
 from sibx.attribution.modules import DeepLift, GuidedBackprop, GuidedGradCAM
-from sibx.attribution.perturbation import RISE, Occlusion
+from sibx.attribution.occlusion import Occlusion
+from sibx.attribution.rise import RISE
+from sibx.attribution.safe import SafeAttribution
 from sibx.attribution.scorecam import ScoreCAM
 from sibx.attribution.sib import SIBAttribution
 from sibx.attribution.soft_mask import MASKS, DensityMask, HardDensityMask, PeakMask, TopP, TopShare, soft_quantile
-from sibx.attribution.vjp import VJP, vjp
 from sibx.attribution.xgradcam import XGradCAM
 
 __all__ = [

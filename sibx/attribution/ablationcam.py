@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from sibx._checks import check_range
-from sibx.attribution.base import image_size, pick_rows, select_scores
-from sibx.attribution.cam_base import CAM, Align, Layer
+from sibx.attribution.cam import CAM, Align, Layer
+from sibx.attribution.heatmaps import image_size
+from sibx.attribution.safe import pick_rows, select_scores
 from sibx.models.layers import to_grid
 
 

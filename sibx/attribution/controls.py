@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sibx._checks import check_images
 from sibx._seeds import content_seed
-from sibx.attribution.base import Tensors
+from sibx.attribution.safe import Tensors
 
 CENTER_SIGMA = 0.25  # of the centered blob, in image sides
 

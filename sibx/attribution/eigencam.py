@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sibx.attribution.base import image_size
-from sibx.attribution.cam_base import CAM
+from sibx.attribution.cam import CAM
+from sibx.attribution.heatmaps import image_size
 from sibx.models.layers import to_grid
 
 

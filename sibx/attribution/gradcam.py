@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from sibx.attribution.cam_base import GradientCAM
+from sibx.attribution.cam import GradientCAM
 
 
 class GradCAM(GradientCAM):

@@ -8,7 +8,7 @@ from captum import attr as captum
 from torch import Tensor
 
 from sibx._checks import check_range
-from sibx.attribution.base import SafeAttribution
+from sibx.attribution.safe import SafeAttribution
 
 
 class Saliency(SafeAttribution):

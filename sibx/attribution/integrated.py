@@ -8,9 +8,9 @@ from captum import attr as captum
 from torch import Tensor
 
 from sibx._checks import check_choice, check_range
-from sibx.attribution.base import SafeAttribution
-from sibx.datasets.baselines import BASELINES, Baseline, make_baseline
-from sibx.datasets.transforms import Normalization
+from sibx.attribution.safe import SafeAttribution
+from sibx.images.baselines import BASELINES, Baseline, make_baseline
+from sibx.images.normalization import Normalization
 
 
 class IntegratedGradients(SafeAttribution):

@@ -5,8 +5,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from sibx.attribution.base import Method, MethodSpec
-from sibx.attribution.cam_base import GradientCAM, SharedCAMs
+from sibx.attribution.cam import GradientCAM, SharedCAMs
+from sibx.attribution.method import Method, MethodSpec
 from sibx.models.layers import resolve_layer
 
 

@@ -7,8 +7,8 @@ from captum import attr as captum
 from torch import Tensor, nn
 
 from sibx._checks import require
-from sibx.attribution.base import SafeAttribution
 from sibx.attribution.gradcam import GradCAM
+from sibx.attribution.safe import SafeAttribution
 
 
 class GuidedBackprop(SafeAttribution):

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from captum._utils.common import _run_forward
 from torch import Tensor, nn
 
+from sibx._captum import run_forward
 from sibx._checks import check_range, require
-from sibx.attribution.base import image_size, pick_rows, select_scores
-from sibx.attribution.cam_base import CAM, Align, Layer
+from sibx.attribution.cam import CAM, Align, Layer
+from sibx.attribution.heatmaps import image_size
+from sibx.attribution.safe import pick_rows, select_scores
 from sibx.models.layers import to_grid
 
 
@@ -77,7 +78,7 @@ class ScoreCAM(CAM):
         looked_at = torch.zeros_like(spread, dtype=torch.bool)
         looked_at.scatter_(1, spread.topk(min(self.top_channels or channels, channels)).indices, True)
         # All constant channels mask everything away: one pass with an empty image serves them.
-        empty = _run_forward(self.forward_func, (torch.zeros_like(inputs[0]), *inputs[1:]), None, extra)
+        empty = run_forward(self.forward_func, (torch.zeros_like(inputs[0]), *inputs[1:]), None, extra)
         nothing = select_scores(empty, target, batch).reshape(-1, 1)
         scores = nothing.expand(-1, channels).masked_fill(~looked_at, -torch.inf)
         alive = (looked_at & (spread > 0)).nonzero()
@@ -85,7 +86,7 @@ class ScoreCAM(CAM):
             rows, columns = alive[start : start + self.images_per_pass].unbind(1)
             arguments = pick_rows((*inputs, *extra), rows, batch)
             masks = _unit_range(self._draw(activations[rows, columns].unsqueeze(1), layer, inputs, extra))
-            outputs = _run_forward(self.forward_func, (arguments[0] * masks, *arguments[1:]), None)
+            outputs = run_forward(self.forward_func, (arguments[0] * masks, *arguments[1:]), None)
             scores[rows, columns] = select_scores(outputs, pick_rows(target, rows, batch), len(rows)).reshape(-1)
         return scores.softmax(1)
 

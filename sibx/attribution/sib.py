@@ -3,14 +3,15 @@
 from collections.abc import Callable
 from typing import Any, Literal, get_args
 
-from captum._utils.common import _run_forward
 from torch import Tensor, nn
 
+from sibx._captum import run_forward
 from sibx._checks import check_choice, check_logits, look_up, require
-from sibx.attribution.base import SafeAttribution, Tensors, image_size, select_scores
-from sibx.attribution.cam_base import Align, draw, run_to_layers
+from sibx.attribution.cam import Align, draw, run_to_layers
+from sibx.attribution.cotangents import differentiate, potential
+from sibx.attribution.heatmaps import image_size
+from sibx.attribution.safe import SafeAttribution, Tensors, select_scores
 from sibx.attribution.soft_mask import MASKS
-from sibx.attribution.vjp import differentiate, potential
 from sibx.models.layers import resolve_layer, to_grid
 
 Output = Literal["foreground", "vjp", "mask", "background"]
@@ -130,7 +131,7 @@ class SIBAttribution(SafeAttribution):
     def _explain(self, inputs: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...]) -> tuple[Tensor, ...]:
         if self.layer is not None:
             return (self._split(self._decode(self.layer, inputs, target, extra)),)
-        outputs = _run_forward(self.forward_func, inputs, None, extra)
+        outputs = run_forward(self.forward_func, inputs, None, extra)
         scalar = self._potential(outputs, target, len(inputs[0]))
         vjp_maps = differentiate(scalar, inputs, create_graph=self.create_graph)
         parts = tuple(self._split(r) if r.ndim == 4 else r for r in vjp_maps)

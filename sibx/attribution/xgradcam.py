@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from sibx.attribution.cam_base import GradientCAM
+from sibx.attribution.cam import GradientCAM
 
 
 class XGradCAM(GradientCAM):

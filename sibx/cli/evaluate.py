@@ -13,7 +13,7 @@ from sibx.datasets import MaskedDataset
 from sibx.evaluation import Results, bootstrap_mean, evaluate
 from sibx.metrics import METRICS
 from sibx.report import make_gallery, metric_table, save_gallery, to_markdown
-from sibx.train.distributed import rank
+from sibx.runs.ranks import rank
 
 
 def run(args: Namespace) -> int:

@@ -15,11 +15,12 @@ from PIL import Image
 from torch import Tensor, nn
 
 from sibx._checks import check_logits, check_range, look_up, require
+from sibx._files import write_atomically
 from sibx.attribution import METHODS, MethodSpec, explain_many, to_heatmap
 from sibx.cli.loading import load_classifier, pick_device
-from sibx.datasets import IMAGENET, Normalization
-from sibx.datasets.transforms import resize_and_center_crop, to_pixels
-from sibx.models.checkpoint import write_atomically
+from sibx.images import IMAGENET, Normalization
+from sibx.images.geometry import resize_and_center_crop
+from sibx.images.reading import to_pixels
 from sibx.report import montage
 
 SHOWN = 3  # most probable classes that are printed

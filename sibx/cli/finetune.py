@@ -12,14 +12,15 @@ import torch
 from torch import nn
 
 from sibx._checks import check_choice, require
+from sibx.cli.listing import aligned
 from sibx.cli.loading import load_data, process_group, write_notes
-from sibx.cli.tables import aligned
 from sibx.datasets import MaskedDataset
 from sibx.models import build_model
 from sibx.models.checkpoint import load_checkpoint
-from sibx.train import FineTuneResult, GuidanceConfig, SIBConfig, TrainConfig, fine_tune
-from sibx.train.distributed import rank
-from sibx.train.guidance import Method
+from sibx.objectives import GuidanceConfig, SIBConfig
+from sibx.objectives.guidance import Method
+from sibx.runs.ranks import rank
+from sibx.train import FineTuneResult, TrainConfig, fine_tune
 
 Objective = SIBConfig | GuidanceConfig | None
 

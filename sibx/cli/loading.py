@@ -13,9 +13,10 @@ import torch.distributed as dist
 from torch import nn
 
 from sibx._checks import look_up, require
+from sibx._files import write_atomically
 from sibx.datasets import DATASETS, InMemoryDataset, MaskedDataset, build_dataset, spread
 from sibx.models import build_model, head_parameters
-from sibx.models.checkpoint import load_checkpoint, read_checkpoint, write_atomically
+from sibx.models.checkpoint import load_checkpoint, read_checkpoint
 from sibx.models.zoo import IMAGENET_CLASSES
 
 NOTES = "finetune.json"  # beside model.pt: which model it is, and how it was made

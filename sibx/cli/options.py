@@ -94,7 +94,7 @@ def add_reliance(parser: Parser) -> None:
     """Add the options of ``sibx reliance``; what is not given is left to evaluate_reliance."""
     _add_scoring(parser)
     parser.add_argument(
-        "--backgrounds", nargs="+", metavar="CONDITION", help="keys of sibx.metrics.BACKGROUNDS; default all"
+        "--backgrounds", nargs="+", metavar="CONDITION", help="keys of sibx.images.BACKGROUNDS; default all"
     )
 
 
@@ -106,7 +106,7 @@ def add_robustness(parser: Parser) -> None:
         "--epsilons", nargs="+", type=float, help="of the attacks, in gray levels of 255; default 0.5 1 2"
     )
     parser.add_argument("--steps", type=int, help="of PGD; default 10")
-    parser.add_argument("--corruptions", nargs="*", metavar="NAME", help="of sibx.metrics.CORRUPTIONS; default all")
+    parser.add_argument("--corruptions", nargs="*", metavar="NAME", help="of sibx.images.CORRUPTIONS; default all")
     parser.add_argument("--severities", nargs="+", type=int, help="of the corruptions; default 1 2 3 4 5")
 
 

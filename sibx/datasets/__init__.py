@@ -26,13 +26,11 @@ from sibx.datasets.mosaic import MosaicDataset
 from sibx.datasets.msrc import MSRCDataset
 from sibx.datasets.pets import PetsDataset
 from sibx.datasets.synthetic import SPLITS, SyntheticDataset
-from sibx.datasets.transforms import IMAGENET, Normalization, augment
 from sibx.datasets.voc import VOCDataset
 from sibx.datasets.waterbirds import WaterbirdsDataset
 
 __all__ = [
     "DATASETS",
-    "IMAGENET",
     "COCODataset",
     "CUBDataset",
     "DatasetSpec",
@@ -45,13 +43,11 @@ __all__ = [
     "MaskedDataset",
     "MaskedSample",
     "MosaicDataset",
-    "Normalization",
     "PetsDataset",
     "StanfordDogsDataset",
     "SyntheticDataset",
     "VOCDataset",
     "WaterbirdsDataset",
-    "augment",
     "build_dataset",
     "collate",
     "draw_boxes",

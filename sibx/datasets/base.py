@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from sibx._checks import check_masks, require
-from sibx.datasets.transforms import Normalization
+from sibx.images.normalization import Normalization
 
 
 class MaskedSample(NamedTuple):

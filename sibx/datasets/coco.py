@@ -16,7 +16,7 @@ from sibx._checks import check_choice, check_folder, check_range
 from sibx.datasets.base import split_indices
 from sibx.datasets.coco_masks import decode_segmentation
 from sibx.datasets.pictures import PictureDataset, Row, Size, require_files
-from sibx.datasets.transforms import central_square
+from sibx.images.geometry import central_square
 
 LAYOUT = (
     "<root>/{train2017,val2017}/*.jpg and <root>/annotations/instances_{train,val}2017.json (train2017.zip, "

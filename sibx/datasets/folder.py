@@ -14,7 +14,9 @@ from torchvision.transforms.v2 import functional as tv
 
 from sibx._checks import check_choice, check_folder, require
 from sibx.datasets.base import MaskedDataset, MaskedSample
-from sibx.datasets.transforms import IMAGENET, resize_and_center_crop, to_pixels
+from sibx.images.geometry import resize_and_center_crop
+from sibx.images.normalization import IMAGENET
+from sibx.images.reading import to_pixels
 
 LAYOUT = (
     "<root>/images/<class>/<name>.<ext> with <root>/masks/<class>/<name>.png (non-zero = object), or <root>/index.csv "

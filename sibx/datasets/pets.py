@@ -8,7 +8,9 @@ from torchvision.transforms.v2 import functional as tv
 
 from sibx._checks import check_choice, check_folder
 from sibx.datasets.base import MaskedDataset, MaskedSample, split_indices
-from sibx.datasets.transforms import IMAGENET, resize_and_center_crop, to_pixels
+from sibx.images.geometry import resize_and_center_crop
+from sibx.images.normalization import IMAGENET
+from sibx.images.reading import to_pixels
 
 OBJECT, BOUNDARY = 1, 3  # trimap values; 2 is background
 LAYOUT = (

@@ -11,7 +11,9 @@ from torchvision.transforms.v2 import functional as tv
 
 from sibx._checks import require
 from sibx.datasets.base import MaskedDataset, MaskedSample
-from sibx.datasets.transforms import IMAGENET, resize_and_center_crop, stretch, to_pixels
+from sibx.images.geometry import resize_and_center_crop, stretch
+from sibx.images.normalization import IMAGENET
+from sibx.images.reading import to_pixels
 
 Size = tuple[int, int]
 

@@ -19,7 +19,7 @@ from skimage import color, data, filters, io, transform
 
 from sibx._checks import check_choice, check_range
 from sibx.datasets.base import MaskedDataset, MaskedSample
-from sibx.datasets.transforms import Normalization
+from sibx.images.normalization import Normalization
 
 Array = npt.NDArray[np.float32]
 

@@ -13,7 +13,7 @@ from torchvision.datasets import VOCSegmentation
 from sibx._checks import check_choice, check_folder, check_range
 from sibx.datasets.base import split_indices
 from sibx.datasets.pictures import PictureDataset, Row, Size, require_files
-from sibx.datasets.transforms import central_square
+from sibx.images.geometry import central_square
 
 FOLDER = "VOCdevkit/VOC2012"
 VOID = 255  # mask value of the seams around objects and of what was too hard to outline

@@ -9,11 +9,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from sibx._checks import check_choice, look_up, require
+from sibx._seeds import image_seeds
 from sibx.datasets.base import MaskedBatch, MaskedDataset, collate
-from sibx.evaluation.classifier import Model, Setting, hits, image_seeds
+from sibx.evaluation.conditions import Model, Setting, hits_of
 from sibx.evaluation.results import CELL, Results, per_image
 from sibx.evaluation.statistics import bootstrap_mean
-from sibx.metrics.background import BACKGROUNDS, BackgroundSpec, Scenes, choose_donors, inpaint, take_apart, takes_part
+from sibx.images.backgrounds import BACKGROUNDS, BackgroundSpec, Scenes, choose_donors, inpaint, take_apart, takes_part
 
 
 def evaluate_reliance(
@@ -29,7 +30,7 @@ def evaluate_reliance(
 ) -> Results:
     """Classify every image as it is and with its background changed; means are accuracies, chance is 1 / K.
 
-    The conditions of Xiao 2020 (see ``sibx.metrics.background`` for exact definitions): ``original``; ``only_fg``;
+    The conditions of Xiao 2020 (see ``sibx.images.backgrounds`` for exact definitions): ``original``; ``only_fg``;
     ``no_fg``, ``only_bg_b``, ``only_bg_t``, ``only_bg_i`` (background alone: what is right there beyond chance is right
     because of it); ``mixed_same``, ``mixed_rand``, ``mixed_next`` (the object on another image's background). With the
     first two of these comes ``bg_gap``, mixed_same - mixed_rand, in [-1, 1]: how much a background of the right class
@@ -76,7 +77,7 @@ def evaluate_reliance(
                 part = Scenes(*(t[good] for t in scenes))
                 lent = _backgrounds(dataset, picked[good.cpu()]).to(part.pixels) if spec.donor else part.pixels
                 composed = dataset.normalization(spec.compose(part, lent))
-                values[spec.name][good] = hits(model, composed, batch.labels[good])
+                values[spec.name][good] = hits_of(model, composed, batch.labels[good])
         if {"mixed_same", "mixed_rand"} <= set(values):
             values["bg_gap"] = values["mixed_same"] - values["mixed_rand"]
         return values

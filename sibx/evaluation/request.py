@@ -12,7 +12,7 @@ from sibx._checks import check_choice, check_range, require
 from sibx.attribution import MethodSpec
 from sibx.datasets.base import MaskedDataset
 from sibx.metrics import MetricSpec
-from sibx.train.checkpoints import digest, identify_data
+from sibx.runs.identity import digest, identify_data
 
 Target = Literal["predicted", "label"]
 
@@ -98,14 +98,6 @@ class Request:
         if not isinstance(self.model, nn.Module):
             return {"name": _name_of(self.model)}
         return {"name": type(self.model).__qualname__, "weights": digest(self.model.state_dict())}
-
-
-def pick_device(model: Callable[[Tensor], Tensor], device: torch.device | str | None) -> torch.device:
-    """Return the device asked for; None = where the model is, for a function the CPU."""
-    if device is not None:
-        return torch.device(device)
-    weights = next(model.parameters(), None) if isinstance(model, nn.Module) else None
-    return torch.device("cpu") if weights is None else weights.device
 
 
 def _name_of(thing: object) -> str:

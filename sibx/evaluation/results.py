@@ -11,22 +11,14 @@ import numpy as np
 import pandas as pd
 
 from sibx._checks import check_choice, require
+from sibx._files import write_atomically
 from sibx.evaluation.agreement import correlate_metrics
+from sibx.evaluation.columns import COLUMNS, CURVES_FILE, INFO_FILE, ROWS_FILE, read_table, to_csv, write_table
 from sibx.evaluation.ranking import Ranking, rank_methods
 from sibx.evaluation.significance import holm, wilcoxon_signed_rank
 from sibx.evaluation.statistics import bootstrap_difference, bootstrap_mean
 from sibx.evaluation.strata import Sizes, size_of
-from sibx.evaluation.tables import (
-    COLUMNS,
-    CURVES_FILE,
-    INFO_FILE,
-    ROWS_FILE,
-    read_table,
-    to_csv,
-    write_table,
-)
 from sibx.metrics import METRICS
-from sibx.models.checkpoint import write_atomically
 
 CELL = ("dataset", "split", "model", "training", "method", "metric")
 IMAGE = ("dataset", "split", "image_id", "label")

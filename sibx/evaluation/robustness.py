@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 
 from sibx._checks import check_choice, check_range, require
+from sibx._seeds import image_seeds
 from sibx.datasets.base import MaskedBatch, MaskedDataset
-from sibx.evaluation.classifier import Model, Setting, hits, image_seeds
+from sibx.evaluation.conditions import Model, Setting, hits_of
 from sibx.evaluation.results import Results
-from sibx.metrics.robustness import CORRUPTIONS, SEVERITIES, STEPS, corrupt, fgsm, pgd
+from sibx.images.attacks import STEPS, fgsm, pgd
+from sibx.images.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 
 Attack = Literal["fgsm", "pgd"]
 EPSILONS = (0.5 / 255, 1 / 255, 2 / 255)  # where networks that were not trained against attacks begin to fail
@@ -37,7 +39,8 @@ def evaluate_robustness(
     Conditions: ``clean``; ``fgsm_<e>`` and ``pgd_<e>`` for epsilon e / 255 (attacks on this very model, on the true
     label); ``gaussian_noise_<s>``, ``defocus_blur_<s>``, ``contrast_<s>``, ``jpeg_compression_<s>`` for severity s; and
     ``corruption_mean``, the mean over corruptions and severities, which unlike the mCE of Hendrycks & Dietterich is
-    not divided by AlexNet's. Definitions are in ``sibx.metrics.robustness``. Masks are not looked at.
+    not divided by AlexNet's. Definitions are in ``sibx.images.attacks`` and
+    ``sibx.images.corruptions``. Masks are not looked at.
 
     A module runs in eval mode and is left in the mode it was in, its gradients untouched; starts and noise are drawn
     from seed and image name, so that nothing depends on the batch size.
@@ -48,7 +51,7 @@ def evaluate_robustness(
         attacks: any of ``fgsm`` and ``pgd``.
         epsilons: of the attacks, each in [0, 1], in units of pixel values.
         steps: of PGD.
-        corruptions: any of ``sibx.metrics.robustness.CORRUPTIONS``.
+        corruptions: any of ``sibx.images.CORRUPTIONS``.
         severities: each 1 to 5.
         batch_size: images per forward pass.
         device: where to compute; None = where the model is, for a function the CPU.
@@ -86,7 +89,7 @@ def evaluate_robustness(
 
     def score(batch: MaskedBatch, _: int) -> dict[str, Tensor]:
         pixels = dataset.normalization.inverse(batch.images).clamp(0, 1)
-        values = {name: hits(in_pixels, changed, batch.labels) for name, changed in change(batch, pixels)}
+        values = {name: hits_of(in_pixels, changed, batch.labels) for name, changed in change(batch, pixels)}
         if corrupted:
             values["corruption_mean"] = torch.stack([values[name] for name in corrupted]).mean(0)
         return values

@@ -15,14 +15,15 @@ from sibx._checks import look_up, require
 from sibx.attribution import Explainers
 from sibx.datasets.base import MaskedDataset, collate
 from sibx.evaluation.methods import Methods, resolve_methods
-from sibx.evaluation.request import Request, Target, pick_device
+from sibx.evaluation.request import Request, Target
 from sibx.evaluation.results import Results
 from sibx.evaluation.scoring import score_batch
 from sibx.evaluation.storage import InFolder, InMemory, Storage
 from sibx.metrics import METRICS, MetricSpec
 from sibx.models import eval_mode
-from sibx.train.checkpoints import check_identity
-from sibx.train.distributed import gather_objects, rank, world_size
+from sibx.runs.identity import check_identity
+from sibx.runs.place import pick_device
+from sibx.runs.ranks import gather_objects, rank, world_size
 
 
 def evaluate(

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from sibx._checks import check_logits, require
 from sibx.attribution import Explainers, Method, MethodSpec, to_heatmap
-from sibx.attribution.base import image_size
+from sibx.attribution.heatmaps import image_size
 from sibx.attribution.many import attribute
 from sibx.datasets.base import MaskedBatch
+from sibx.evaluation.columns import COLUMNS, CURVE_COLUMNS
 from sibx.evaluation.methods import FromFunction, HeatmapFunction
 from sibx.evaluation.request import Request, Target
-from sibx.evaluation.tables import COLUMNS, CURVE_COLUMNS
 from sibx.metrics import Evidence, MetricSpec
 
 Scores = dict[tuple[str, str], npt.NDArray[np.float64]]  # (method, metric) -> (B,)

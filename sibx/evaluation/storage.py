@@ -10,19 +10,11 @@ from typing import Any, Protocol
 import pandas as pd
 
 from sibx._checks import require
+from sibx._files import write_atomically
+from sibx.evaluation.columns import COLUMNS, CURVE_COLUMNS, CURVES_FILE, INFO_FILE, ROWS_FILE, to_csv, write_table
 from sibx.evaluation.results import Results, write_info
-from sibx.evaluation.tables import (
-    COLUMNS,
-    CURVE_COLUMNS,
-    CURVES_FILE,
-    INFO_FILE,
-    ROWS_FILE,
-    to_csv,
-    write_table,
-)
-from sibx.models.checkpoint import write_atomically
-from sibx.train.checkpoints import check_identity
-from sibx.train.distributed import gather_objects, on_first_rank
+from sibx.runs.identity import check_identity
+from sibx.runs.ranks import gather_objects, on_first_rank
 
 FORMAT = "sibx-evaluation-1"
 

@@ -1,11 +1,9 @@
 """Scores of explanations, one per image: the METRICS table and every score as a plain function.
 
-To add a metric: one function in its family's file, and one line in METRICS. ``background`` and ``robustness`` hold no
-scores of explanations but images that put a classifier to the test.
+To add a metric: one function in its family's file, and one line in METRICS.
 """
 
 from sibx.metrics.adaptive import AdaptiveCurves, adaptive_deletion, adaptive_insertion
-from sibx.metrics.background import BACKGROUNDS, BackgroundSpec
 from sibx.metrics.base import Evidence, MetricSpec
 from sibx.metrics.complexity import effective_complexity, entropy, histogram_entropy, sparseness
 from sibx.metrics.confidence import (
@@ -44,17 +42,13 @@ from sibx.metrics.randomization import (
 )
 from sibx.metrics.ranking import average_precision, best_iou, iou, relevance_rank, roc_auc, topk_intersection
 from sibx.metrics.road import Removal, removal, road, road_lerf, road_morf
-from sibx.metrics.robustness import CORRUPTIONS, corrupt, fgsm, pgd
 from sibx.metrics.sanity_metrics import SANITY_METRICS
 from sibx.metrics.sensitivity_n import SensitivityN, sensitivity_n
 from sibx.metrics.similarity import spearman, ssim
 
 __all__ = [
-    "BACKGROUNDS",
-    "CORRUPTIONS",
     "METRICS",
     "AdaptiveCurves",
-    "BackgroundSpec",
     "Confidence",
     "Curves",
     "Evidence",
@@ -76,11 +70,9 @@ __all__ = [
     "coherency",
     "complexity_rise",
     "confidence",
-    "corrupt",
     "deletion",
     "effective_complexity",
     "entropy",
-    "fgsm",
     "focus",
     "foreground_focus",
     "foreground_lift",
@@ -96,7 +88,6 @@ __all__ = [
     "max_sensitivity",
     "normalized_deletion",
     "normalized_insertion",
-    "pgd",
     "pointing_game",
     "random_logit",
     "randomization",

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from sibx._checks import require
-from sibx.datasets.baselines import Baseline
-from sibx.datasets.transforms import Normalization
+from sibx.images.baselines import Baseline
+from sibx.images.normalization import Normalization
 from sibx.metrics.frames import replace, run
 from sibx.metrics.perturbation import Perturbations
 

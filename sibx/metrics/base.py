@@ -7,7 +7,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from sibx.datasets.transforms import Normalization
+from sibx.images.normalization import Normalization
 from sibx.metrics.confidence import Confidence, masked_probability
 from sibx.metrics.perturbation import Perturbations
 from sibx.metrics.road import Removal, removal

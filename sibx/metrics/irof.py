@@ -10,8 +10,8 @@ from skimage.segmentation import slic
 from torch import Tensor
 
 from sibx._checks import check_case, check_images, check_range, require
-from sibx.datasets.baselines import Baseline, make_baseline
-from sibx.datasets.transforms import Normalization
+from sibx.images.baselines import Baseline, make_baseline
+from sibx.images.normalization import Normalization
 from sibx.metrics.frames import orders_pixels, relevance_order, replace, run
 from sibx.metrics.probability import Model
 

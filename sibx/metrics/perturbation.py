@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from sibx._checks import check_case, check_range
-from sibx.datasets.baselines import Baseline, make_baseline
-from sibx.datasets.transforms import Normalization
+from sibx.images.baselines import Baseline, make_baseline
+from sibx.images.normalization import Normalization
 from sibx.metrics.frames import orders_pixels, relevance_order, replace, run
 
 STEPS = 28

@@ -16,8 +16,8 @@ from sibx._checks import check_choice, check_explained, check_images, check_rang
 from sibx.metrics.base import Explain
 from sibx.metrics.complexity import BINS, histogram_entropy
 from sibx.metrics.similarity import Similarity, compare
+from sibx.models._redraw import layers_inside, parameter_layers, redraw
 from sibx.models.layers import eval_mode
-from sibx.models.redraw import layers_inside, parameter_layers, redraw
 
 Order = Literal["cascading", "independent"]
 SAMPLES, NOISE = 50, 0.1

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from sibx._checks import check_case, check_range, require
-from sibx.datasets.transforms import Normalization
+from sibx.images.normalization import Normalization
 from sibx.metrics.frames import orders_pixels, relevance_order
 from sibx.metrics.imputation import linear_imputation
 from sibx.metrics.probability import Model, probability

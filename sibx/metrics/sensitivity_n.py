@@ -8,8 +8,8 @@ from torch import Tensor
 
 from sibx._checks import check_case, check_range, require
 from sibx._seeds import content_seed
-from sibx.datasets.baselines import Baseline, make_baseline
-from sibx.datasets.transforms import Normalization
+from sibx.images.baselines import Baseline, make_baseline
+from sibx.images.normalization import Normalization
 from sibx.metrics.frames import replace, run
 from sibx.metrics.probability import Model, logit
 from sibx.metrics.similarity import pearson

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from torch import nn
 
 from sibx._checks import check_range, look_up, require
+from sibx.models._receptive_field import ReceptiveField, receptive_field
+from sibx.models._redraw import layers_inside, parameter_layers, redraw
 from sibx.models.layers import eval_mode, find_cam_layer, frozen_batch_norm, record, resolve_layer, to_grid
-from sibx.models.receptive_field import ReceptiveField, receptive_field
-from sibx.models.redraw import layers_inside, parameter_layers, redraw
 from sibx.models.tiny import TinyCNN
 from sibx.models.zoo import build_timm, head_parameters, torchvision_builder
 

@@ -1,17 +1,14 @@
 """Checkpoints: weights, class names and settings in one file, written atomically, read with ``weights_only``."""
 
-import io
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from torch import nn
 
 from sibx._checks import require
+from sibx._files import save_atomically
 
 FORMAT = "sibx-checkpoint-1"
 
@@ -30,34 +27,6 @@ def save_checkpoint(path: str | Path, model: nn.Module, *, classes: tuple[str, .
     settings = asdict(config) if is_dataclass(config) and not isinstance(config, type) else {}
     content = {"format": FORMAT, "state": model.state_dict(), "classes": list(classes), "config": settings}
     save_atomically(Path(path), content)
-
-
-def save_atomically(path: Path, content: Any) -> None:
-    """``torch.save`` to a file that appears complete or not at all."""
-    stream = io.BytesIO()
-    torch.save(content, stream)
-    write_atomically(path, stream.getbuffer())
-
-
-def write_atomically(path: Path, content: bytes | memoryview) -> None:
-    """Write a file that appears complete or not at all, even if the machine stops; its folder is made if needed."""
-    with atomic_file(path) as file:
-        file.write(content)
-
-
-@contextmanager
-def atomic_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a file to write; it appears when the block ends, and not at all if the block or the machine fails.
-
-    Its folder is made if needed.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with draft.open("wb") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Pictures and tables of results, and the report that holds them all."""
 
-from sibx.report.critical_difference import critical_difference
+from sibx.report._critical_difference import critical_difference
 from sibx.report.exhibits import make_gallery
 from sibx.report.figures import curve_panel, heat_table, interval_bars, training_panel
 from sibx.report.gallery import GalleryItem, load_gallery, merge_galleries, save_gallery

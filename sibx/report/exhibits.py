@@ -10,10 +10,11 @@ from sibx._checks import check_choice, check_logits, check_range, require
 from sibx.attribution import Explainers, MethodSpec, to_heatmap
 from sibx.datasets.base import MaskedBatch, MaskedDataset, collate, spread
 from sibx.evaluation.methods import Methods, resolve_methods
-from sibx.evaluation.request import Target, pick_device
+from sibx.evaluation.request import Target
 from sibx.models import eval_mode
 from sibx.report.gallery import GalleryItem
 from sibx.report.overlay import to_numpy
+from sibx.runs.place import pick_device
 
 
 def make_gallery(

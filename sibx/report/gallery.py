@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from sibx._checks import require
-from sibx.models.checkpoint import write_atomically
+from sibx._files import write_atomically
 from sibx.report.maps import Scale, is_defined, is_signed, paint, relative, shared_scale
 
 GALLERY_FILE = "gallery.npz"

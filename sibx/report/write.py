@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from sibx._files import write_atomically
 from sibx.evaluation import Results
-from sibx.models.checkpoint import write_atomically
 from sibx.report.claims import MARGIN, Comparison
 from sibx.report.content import Histories, gather
 from sibx.report.gallery import GalleryItem

@@ -1,183 +1,106 @@
-"""The settings of the S-IB objective, every field checked."""
+"""The settings of the training loop, every field checked."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal, get_args
+from dataclasses import dataclass
+from typing import Literal
 
 from sibx._checks import check_choice, check_integer, check_range, require
-from sibx.attribution.soft_mask import DensityMask, HardDensityMask, TopShare
-from sibx.train.alignment import Alignment
-from sibx.train.grab_cut import GrabCut
-from sibx.train.hsic import Estimator, Kernel
-from sibx.train.sufficient import SufficientShare
+from sibx.images.geometry import Augmentation
+from sibx.objectives.config import SIBConfig
+from sibx.objectives.guidance import GuidanceConfig
 
 
 @dataclass(frozen=True, slots=True)
-class SIBConfig:
-    """What the S-IB loss is made of. The presets are the places to start.
+class TrainConfig:
+    """How ``fine_tune`` trains; by default AdamW under a one-cycle schedule.
 
     Attributes:
-        form: ``linear``: CE - f F + b B; ``exponential``: CE + f exp(-F) + b exp(B), with the weights f, b and the
-            foreground and background terms F, B.
-        foreground_weight: f, at least 0.
-        background_weight: b, at least 0.
-        layers: where VJPs are taken, dotted name -> weight; ``"input"`` is the image; ``"auto"`` = the last feature map
-            (``find_cam_layer``) with weight 1. SIBLoss looks ``"auto"`` up at every call, by running the model on one
-            small image; ``fine_tune`` does it once.
-        masks: where M comes from: ``self-online``, from the VJP of each step; ``self-frozen``, from the starting model
-            once (``fine_tune`` does it; ``self_masks`` by hand); ``given``, from the data.
-        mask_source: what a self mask reads: ``vjp`` the map R (the paper), or ``class-evidence``, the standard
-            deviation over classes of ``sum_k R_k a_k`` at the layer, which needs no label.
-        mask_layer: where ``self-frozen`` masks are read, a dotted name or ``"input"``; None = the last of ``layers``.
-        evidence_cotangents: backward passes, at least 1, from the logits to the layer for the class evidence; None =
-            one less than there are classes, exact. For many classes and a long tail behind the layer a few will do.
-        detach_mask: whether no gradient flows through M (the paper: it flows); class evidence lets none through.
-        background: ``variance`` of R (1 - M) (the paper), or ``fraction`` of the strength of R outside M.
-        foreground: ``hsic`` of R M and x M (the paper), or ``cka``, HSIC without its scale.
-        kernel: of the foreground term: ``linear`` (the paper) or ``gaussian``, its bandwidth by the median heuristic;
-            formulas, ranges, undefined cases and sources of this and the next are those of ``hsic``.
-        estimator: of HSIC: ``biased`` (the paper) or ``unbiased``. They need 2 and 4 images with an object; the
-            foreground and background terms of a batch with fewer are 0.
-        projection: d of the ``RandomProjection`` of the foreground's rows, at least 1, the same at every step of one
-            SIBLoss; None = rows as they are (the paper); 512 is in a variant of the authors' code.
-        cotangent: v of the VJP: ``probability`` p (the paper), ``log_probability``, ``logit`` or ``centered_logit`` of
-            the label, ``ones``.
-        background_swap: weight of the cross-entropy with the background features of another image (not in the paper).
-        mask: turns R or the evidence into M: ``DensityMask`` (the paper), ``TopShare``, or for ``self-frozen`` masks
-            ``SufficientShare`` or ``GrabCut``.
-        shuffle_masks: every image gets the mask of the one before it in the batch: the control for masks that are made
-            during training. Where it does as well, the place of the mask does not matter.
-        align: how masks and images reach a feature layer's grid, and self masks the image: ``receptive_field``, by
-            where its units look (``ReceptiveField``, measured once by running the model on one image), the default
-            because CAMs are drawn there as well; ``half_pixel``, by dividing the image into equal cells: for layers
-            that cannot be measured. In a network of stride 32 the two are 16 pixels apart, and one trained the second
-            way learns to look that far aside. In input space they are the same.
-        balance: ``none``: weights multiply the terms as they are (the paper); ``gradnorm``: every S-IB term is scaled
-            so that its gradient over the model's parameters is its weight times as long as the cross-entropy's
-            (``GradientBalance`` has the rule). Weights then are shares of the cross-entropy's pull, so the paper's 1000
-            is not one of them. SIBLoss in train mode measures; its buffers hold the scales.
-        balance_every: calls in train mode, at least 1, from one measurement to the next; each costs one more backward
-            pass for the cross-entropy and for every term with a weight.
+        objective: the S-IB loss, a guidance loss to compare it with, or None for plain cross-entropy.
+        epochs: passes over the training data, at least 1.
+        batch_size: images per step, over all processes and micro-batches, at least 2; an incomplete last batch is left
+            out.
+        accumulate: micro-batches that a step's images are cut into, to save memory; divides ``batch_size``. Terms that
+            need several images (HSIC, CKA, the background swap) see one micro-batch at a time, so the S-IB loss
+            changes with it; cross-entropy does not.
+        optimizer: ``adamw`` or ``sgd``.
+        momentum: of ``sgd``, in [0, 1].
+        learning_rate: peak of the schedule.
+        head_learning_rate: the same for the last linear layer; None = ``learning_rate``.
+        weight_decay: of the optimizer.
+        schedule: ``one-cycle`` (with ``adamw`` the first beta cycles too), ``cosine`` from the peak to 0, or
+            ``constant``.
+        warm_up: epochs, in [0, ``epochs``], over which all of the loss but the cross-entropy rises linearly from 0.
+        clip_norm: largest norm of a step's gradient; None = any.
+        amp: run forward passes in ``bfloat16``, or ``float16`` with a scaled loss (CUDA only); None = as they are.
+        ema: decay in [0, 1] of the moving average of weights that is validated and returned; None = the weights.
+        keep: which epoch's weights are returned: ``last``, or ``best`` = highest accuracy on ``val_data``, the earliest
+            of equals.
+        patience: stop after this many epochs, at least 1, without a higher accuracy on ``val_data``; None = never.
+        balanced: draw every class equally often, with replacement; the data is read through once for its labels.
+        augmentation: ``none``, ``flip``, or ``flip_crop``, applied to images and masks together.
+        batch_norm: ``eval``: keep BatchNorm's statistics while fine-tuning (in train mode images of a batch influence
+            each other's VJP); ``train``: when training from scratch.
+        sync_batch_norm: with several processes, take BatchNorm's statistics over all of them (torch's SyncBatchNorm:
+            GPUs only); needs ``batch_norm="train"``.
+        seed: of the order and the augmentation.
+        workers: processes that load the data; 0 = the one that trains.
+        checkpoint_every: steps, at least 1, between checkpoints; None = one at the end of every epoch, which is written
+            in any case.
+        log_gradient_norms: also log, once per epoch, how hard each term of the S-IB loss pulls at the weights
+            (``SIBLoss.gradient_norms``, without the warm-up), on the first micro-batch; about as dear as two or three
+            steps.
+        tensorboard: also log for TensorBoard, which has to be installed.
 
     Raises:
         ValueError: a field outside its range, or fields that contradict each other.
     """
 
-    form: Literal["linear", "exponential"] = "linear"
-    foreground_weight: float = 0.01
-    background_weight: float = 1000.0
-    layers: Mapping[str, float] | Literal["auto"] = field(default_factory=lambda: {"input": 1.0})
-    masks: Literal["self-online", "self-frozen", "given"] = "self-online"
-    mask_source: Literal["vjp", "class-evidence"] = "vjp"
-    mask_layer: str | None = None
-    evidence_cotangents: int | None = None
-    detach_mask: bool = False
-    background: Literal["variance", "fraction"] = "variance"
-    foreground: Literal["hsic", "cka"] = "hsic"
-    kernel: Kernel = "linear"
-    estimator: Estimator = "biased"
-    projection: int | None = None
-    cotangent: Literal["probability", "log_probability", "logit", "centered_logit", "ones"] = "probability"
-    background_swap: float = 0.0
-    mask: DensityMask | TopShare | SufficientShare | GrabCut = field(default_factory=DensityMask)
-    shuffle_masks: bool = False
-    align: Alignment = "receptive_field"
-    balance: Literal["none", "gradnorm"] = "none"
-    balance_every: int = 10
+    objective: SIBConfig | GuidanceConfig | None = None
+    epochs: int = 3
+    batch_size: int = 64
+    accumulate: int = 1
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    momentum: float = 0.9
+    learning_rate: float = 1e-3
+    head_learning_rate: float | None = None
+    weight_decay: float = 1e-4
+    schedule: Literal["one-cycle", "cosine", "constant"] = "one-cycle"
+    warm_up: float = 0.0
+    clip_norm: float | None = None
+    amp: Literal["bfloat16", "float16"] | None = None
+    ema: float | None = None
+    keep: Literal["last", "best"] = "last"
+    patience: int | None = None
+    balanced: bool = False
+    augmentation: Augmentation = "flip"
+    batch_norm: Literal["eval", "train"] = "eval"
+    sync_batch_norm: bool = False
+    seed: int = 0
+    workers: int = 0
+    checkpoint_every: int | None = None
+    log_gradient_norms: bool = True
+    tensorboard: bool = False
 
     def __post_init__(self) -> None:
-        check_choice("form", self.form, ("linear", "exponential"))
-        for name in ("foreground_weight", "background_weight", "background_swap"):
-            check_range(name, getattr(self, name), 0)
-        check_choice("masks", self.masks, ("self-online", "self-frozen", "given"))
-        check_choice("mask_source", self.mask_source, ("vjp", "class-evidence"))
-        check_choice("background", self.background, ("variance", "fraction"))
-        check_choice("foreground", self.foreground, ("hsic", "cka"))
-        check_choice("kernel", self.kernel, ("linear", "gaussian"))
-        check_choice("estimator", self.estimator, ("biased", "unbiased"))
-        for name in ("projection", "evidence_cotangents", "balance_every"):
+        check_choice("optimizer", self.optimizer, ("adamw", "sgd"))
+        check_choice("schedule", self.schedule, ("one-cycle", "cosine", "constant"))
+        check_choice("keep", self.keep, ("last", "best"))
+        check_choice("augmentation", self.augmentation, ("none", "flip", "flip_crop"))
+        check_choice("batch_norm", self.batch_norm, ("eval", "train"))
+        check_choice("amp", self.amp or "bfloat16", ("bfloat16", "float16"))
+        for name in ("epochs", "batch_size", "accumulate", "workers"):
+            check_integer(name, getattr(self, name), {"batch_size": 2, "workers": 0}.get(name, 1))
+        for name in ("patience", "checkpoint_every"):
             if getattr(self, name) is not None:
                 check_integer(name, getattr(self, name), 1)
-        cotangents = ("probability", "log_probability", "logit", "centered_logit", "ones")
-        check_choice("cotangent", self.cotangent, cotangents)
-        check_choice("align", self.align, get_args(Alignment))
-        check_choice("balance", self.balance, ("none", "gradnorm"))
-        masks = (DensityMask, TopShare, SufficientShare, GrabCut)
-        require(isinstance(self.mask, masks), "mask", f"be one of {', '.join(m.__name__ for m in masks)}", self.mask)
-        named = self.mask_layer is None or isinstance(self.mask_layer, str)
-        require(named, "mask_layer", "be a layer's name or None", self.mask_layer)
-        if self.masks == "self-online":
-            self._check_online()
-        if isinstance(self.layers, str):
-            check_choice("layers", self.layers, ("auto",))
-        self._check_layers({"auto": 1.0} if isinstance(self.layers, str) else self.layers)
-
-    def _check_online(self) -> None:
-        """What masks that are made at every step cannot be."""
-        steps = isinstance(self.mask, TopShare | HardDensityMask) and not self.detach_mask
-        require(not steps, "mask", "be differentiable unless detach_mask=True", self.mask)
-        rule = f"be 'given' or 'self-frozen' for {type(self.mask).__name__}"
-        require(not isinstance(self.mask, SufficientShare | GrabCut), "masks", rule, self.masks)
-        rule = "be None for masks='self-online', which every layer has of its own"
-        require(self.mask_layer is None, "mask_layer", rule, self.mask_layer)
-        require(self.background_swap == 0, "masks", "be 'given' or 'self-frozen' for background_swap", self.masks)
-
-    def _check_layers(self, layers: Mapping[str, float]) -> None:
-        require(bool(layers), "layers", "name at least one layer", dict(layers))
-        for name, weight in layers.items():
-            check_range(f"layers[{name!r}]", weight, 0)
-        last = list(layers)[-1]
-        rule = "name a feature layer last for background_swap"
-        require(last != "input" or self.background_swap == 0, "layers", rule, dict(layers))
-        # Both look at what the rest of the model makes of features.
-        tail = self.mask_source == "class-evidence" or isinstance(self.mask, SufficientShare)
-        if self.masks != "given" and tail:
-            argument = "layers" if self.mask_layer is None else "mask_layer"
-            rule = "name a feature layer last for mask_source='class-evidence' and for SufficientShare"
-            require((self.mask_layer or last) != "input", argument, rule, getattr(self, argument))
-
-    @classmethod
-    def published(cls) -> "SIBConfig":
-        """The objective of the authors' README: CE - 0.01 HSIC + 1000 variance, in input space, mask not detached.
-
-        At 64 px its pull is negligible beside the cross-entropy; it is here to be compared with.
-        """
-        return cls()
-
-    @classmethod
-    def published_script(cls) -> "SIBConfig":
-        """The objective of the authors' training script: CE + 0.01 exp(-HSIC) + 1000 exp(variance)."""
-        return cls(form="exponential")
-
-    @classmethod
-    def recommended(
-        cls,
-        masks: Literal["given", "self"] = "given",
-        layers: Mapping[str, float] | Literal["auto"] = "auto",
-    ) -> "SIBConfig":
-        """The objective that worked in our experiments: feature space, detached masks, scale-free terms.
-
-        Args:
-            masks: ``given``: object masks from the data; ``self``: the starting model's own, frozen: its class evidence
-                at the first feature layer named, cut along the image's edges (``GrabCut``). The model has to classify
-                already, and images to have 1 or 3 channels.
-            layers: ``"auto"`` = the last feature map. There alone the CAMs move most; naming a middle layer as well
-                moves the input-space methods too, and gives own masks a finer grid. For MobileNetV2 on photographs
-                ``{"features.13": 5, "features.18": 2}`` was chosen on validation images; with object masks the
-                background term alone (``foreground_weight=0, background_swap=0``) did better there (README, Results).
-        """
-        named = () if isinstance(layers, str) else tuple(name for name in layers if name != "input")
-        return cls(
-            foreground_weight=0.1,
-            background_weight=1.0,
-            layers=layers,
-            masks="given" if masks == "given" else "self-frozen",
-            mask_source="class-evidence",
-            mask_layer=named[0] if named and masks == "self" else None,
-            detach_mask=True,
-            background="fraction",
-            foreground="cka",
-            cotangent="log_probability",
-            background_swap=1.0,
-            mask=GrabCut(),
-        )
+        for name in ("learning_rate", "weight_decay"):
+            check_range(name, getattr(self, name), 0)
+        for name in ("head_learning_rate", "clip_norm"):
+            if getattr(self, name) is not None:
+                check_range(name, getattr(self, name), 0)
+        check_range("momentum", self.momentum, 0, 1)
+        check_range("ema", self.ema or 0, 0, 1)
+        check_range("warm_up", self.warm_up, 0, self.epochs)
+        synchronized = self.sync_batch_norm and self.batch_norm == "eval"
+        require(not synchronized, "batch_norm", "be 'train' for sync_batch_norm=True", self.batch_norm)
+        rule = f"divide batch_size={self.batch_size}"
+        require(self.batch_size % self.accumulate == 0, "accumulate", rule, self.accumulate)

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from sibx.models.checkpoint import write_atomically
+from sibx._files import write_atomically
 
 
 class Meter:

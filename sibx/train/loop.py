@@ -10,14 +10,14 @@ from torch import nn
 from sibx._checks import require
 from sibx.datasets.base import InMemoryDataset, MaskedDataset
 from sibx.models.checkpoint import save_checkpoint
+from sibx.objectives.guidance import GuidanceConfig, GuidanceLoss
+from sibx.objectives.own_masks.evidence import layer_weights, self_masks
+from sibx.objectives.sib import SIBLoss
+from sibx.runs.ranks import rank, world_size
 from sibx.train.checkpoints import Checkpoints, identify
-from sibx.train.distributed import rank, world_size
-from sibx.train.evidence import layer_weights, self_masks
-from sibx.train.guidance import GuidanceConfig, GuidanceLoss
-from sibx.train.objective import SIBLoss
+from sibx.train.config import TrainConfig
 from sibx.train.run import Run
 from sibx.train.step import Learner, Objective
-from sibx.train.train_config import TrainConfig
 
 
 @dataclass(frozen=True, slots=True)

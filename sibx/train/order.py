@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from sibx.datasets.base import InMemoryDataset, MaskedBatch, MaskedDataset, MaskedSample, collate
-from sibx.datasets.transforms import apply_augmentation, draw_augmentation
-from sibx.train.rng import seed_rng
-from sibx.train.train_config import TrainConfig
+from sibx.images.geometry import apply_augmentation, draw_augmentation
+from sibx.runs.rng import seed_rng
+from sibx.train.config import TrainConfig
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,12 @@ from torch.nn.parallel import DistributedDataParallel
 
 from sibx._checks import require
 from sibx.datasets.base import MaskedBatch
+from sibx.models.outputs import hits
 from sibx.models.zoo import head_parameters
-from sibx.train.distributed import world_size
-from sibx.train.guidance import GuidanceLoss
-from sibx.train.objective import SIBLoss
-from sibx.train.train_config import TrainConfig
+from sibx.objectives.guidance import GuidanceLoss
+from sibx.objectives.sib import SIBLoss
+from sibx.runs.ranks import world_size
+from sibx.train.config import TrainConfig
 
 Objective = SIBLoss | GuidanceLoss | None
 
@@ -110,7 +111,7 @@ class Learner:
         # With respect to the parameters only: a backward to the leaves would also walk to the images.
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.scaler.scale(terms["total"] / parts).backward(inputs=parameters)
-        terms["accuracy"] = (terms["logits"].argmax(1) == batch.labels).double().mean()
+        terms["accuracy"] = hits(terms["logits"].detach(), batch.labels).mean()
         return {k: v.detach() for k, v in terms.items() if v.ndim == 0}
 
     def _masks(self, batch: MaskedBatch) -> Tensor | None:

@@ -1,0 +1,53 @@
+"""The vector-Jacobian product R = J^T v: what backpropagation decodes a class vector into."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sibx._checks import check_images, check_logits
+from sibx.attribution.cotangents import Cotangent, differentiate, potential
+
+
+class VJP(NamedTuple):
+    """Logits (B, K) and the VJP map (B, C, H, W) of one forward pass."""
+
+    logits: Tensor
+    map: Tensor
+
+
+def vjp(
+    forward_func: Callable[[Tensor], Tensor],
+    images: Tensor,
+    *,
+    cotangent: Cotangent = "probability",
+    target: Tensor | None = None,
+    create_graph: bool = False,
+) -> VJP:
+    """Compute R = J^T v with one forward and one backward pass.
+
+    Args:
+        forward_func: images (B, C, H, W) -> logits (B, K).
+        images: floating point; neither it nor any ``.grad`` is changed.
+        cotangent: v = p (``"probability"``, the paper), e_target (``"target"``) or 1 (``"ones"``). J is the Jacobian
+            of the softmax probabilities for v = p and of the logits otherwise.
+        target: class indices (B,) for ``"target"``.
+        create_graph: keep R (and the logits) differentiable, for losses on R.
+
+    Returns:
+        VJP(logits (B, K), map (B, C, H, W)); detached unless ``create_graph``. R is signed, in units of the potential
+        per unit of input. It is zero where the softmax is saturated (v = p), which says nothing about the image.
+
+    Raises:
+        ValueError: images that are not floating point (B, C, H, W), or an output that is not (B, K).
+
+    Source: Shu, Meng, Luo, arXiv 2511.09239.
+    """
+    check_images(images)
+    with torch.enable_grad():
+        leaf = images if create_graph and images.requires_grad else images.detach().requires_grad_()
+        logits = forward_func(leaf)
+        check_logits(logits, len(images), "forward_func")
+        (vjp_map,) = differentiate(potential(logits, cotangent, target), [leaf], create_graph=create_graph)
+    return VJP(logits, vjp_map) if create_graph else VJP(logits.detach(), vjp_map.detach())

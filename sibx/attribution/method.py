@@ -1,0 +1,46 @@
+"""What a method is: an object with Captum's ``attribute``, and its line in the METHODS table."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from torch import nn
+
+from sibx.attribution.heatmaps import Reduce
+
+
+class Method(Protocol):
+    """What a MethodSpec builds: any object with Captum's ``attribute``."""
+
+    def attribute(self, inputs: Any, target: Any = None, **options: Any) -> Any:
+        """Return attributions for the inputs."""
+
+
+@dataclass(frozen=True, slots=True)
+class MethodSpec:
+    """One line of the METHODS table.
+
+    Attributes:
+        name: key in the table.
+        title: name for people.
+        build: ``(model, layer) -> Method``; methods without a layer ignore it.
+        reference: where it comes from.
+        needs_layer: whether the layer matters; such a method needs a module, too.
+        needs_module: whether the model has to be a ``torch.nn.Module``; others take any function images -> logits.
+        uses_target: whether it explains a given class; if not it is called without a target.
+        signed: True: the heatmap is the positive part of the channel sum; False: the L2 norm over channels.
+    """
+
+    name: str
+    title: str
+    build: Callable[[Any, nn.Module | str | None], Method]
+    reference: str
+    needs_layer: bool = field(default=False, kw_only=True)
+    needs_module: bool = field(default=False, kw_only=True)
+    uses_target: bool = field(default=True, kw_only=True)
+    signed: bool = field(default=False, kw_only=True)
+
+    @property
+    def reduce(self) -> Reduce:
+        """How ``to_heatmap`` should reduce channels."""
+        return "positive_sum" if self.signed else "l2"

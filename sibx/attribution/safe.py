@@ -1,0 +1,208 @@
+"""The guard that every method runs in: a call leaves no trace."""
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from captum.attr import GradientAttribution
+from captum.log import log_usage
+from torch import Tensor
+
+from sibx._captum import run_forward, select_targets
+from sibx._checks import check_logits, require
+from sibx.models.layers import frozen_batch_norm
+
+Tensors = Tensor | tuple[Tensor, ...]
+
+
+class SafeAttribution(GradientAttribution):
+    """A Captum attribution whose call leaves no trace; subclasses write ``_explain`` only.
+
+    Whatever happens inside, also an exception: ``requires_grad`` and ``.grad`` of inputs and parameters, hooks, the
+    train / eval mode, the caller's grad mode and BatchNorm's running statistics are as before. Results are detached.
+    Inputs from ``torch.inference_mode`` are copied and work.
+
+    A subclass that offers ``create_graph`` sets it; results then stay differentiable with respect to the parameters,
+    and to the inputs where they require grad, so that explanations can be put into a loss.
+    """
+
+    create_graph = False
+
+    @log_usage()
+    def attribute(
+        self,
+        inputs: Tensors,
+        target: Any = None,
+        additional_forward_args: Any = None,
+        *,
+        internal_batch_size: int | None = None,
+    ) -> Tensors:
+        """Explain the model's output for the inputs.
+
+        Args:
+            inputs: a floating-point tensor with B rows, or a tuple of them; images are (B, C, H, W).
+            target: the class, in any form Captum knows: int, list or tensor of B ints, tuple(s) for outputs of more
+                dimensions, None for one output per row. NumPy integers are accepted. Several classes per image at
+                once: a list of B lists of T classes each, or ``"all"`` for all K columns of an output (B, K).
+            additional_forward_args: passed to the model after the inputs.
+            internal_batch_size: rows per forward pass; None = all.
+
+        Returns:
+            Attributions, a tensor for a tensor and a tuple for a tuple (a 1-tuple too); signed unless the class says
+            otherwise, in the method's own units. With several classes per image the second dimension is T (or K).
+
+            A row whose input is not finite gets NaN.
+
+        Raises:
+            ValueError: inputs that are not floating-point tensors, a bool target, lists of different lengths, or
+                ``"all"`` for an output that is not (B, K).
+        """
+        tensors = _check_inputs(inputs)
+        extra = _as_extra(additional_forward_args)
+        if _names_several(target):
+            columns = self._columns(target, tensors, extra)
+            parts = [self._attribute(tensors, column, extra, internal_batch_size) for column in columns]
+            attributions = tuple(torch.stack(part, 1) for part in zip(*parts, strict=True))
+        else:
+            attributions = self._attribute(tensors, format_target(target), extra, internal_batch_size)
+        return attributions if isinstance(inputs, tuple) else attributions[0]
+
+    def _attribute(
+        self, tensors: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...], internal_batch_size: int | None
+    ) -> tuple[Tensor, ...]:
+        """Attributions for one class per image."""
+        if not len(tensors[0]):
+            return self._empty(tensors)
+        with grad_enabled(), frozen_batch_norm(self.forward_func):
+            parts = [
+                self._explain(*chunk)
+                for chunk in _split_rows(tensors, target, extra, internal_batch_size, self.create_graph)
+            ]
+        joined = tuple(
+            (rows[0] if len(rows) == 1 else torch.cat(rows)).contiguous() for rows in zip(*parts, strict=True)
+        )
+        if not self.create_graph:
+            joined = tuple(a.detach() for a in joined)
+        if all(t.sum().isfinite() for t in tensors):
+            return joined
+        # Some backward passes (ReLU) turn NaN into finite zeros; a broken image must not look explained.
+        broken = torch.stack([~t.isfinite().flatten(1).all(1) for t in tensors]).any(0)
+        return tuple(torch.where(broken.view(-1, *[1] * (a.ndim - 1)), torch.nan, a) for a in joined)
+
+    def _columns(self, target: Any, tensors: tuple[Tensor, ...], extra: tuple[Any, ...]) -> list[Any]:
+        """Several classes per image as one target per class."""
+        if isinstance(target, str):
+            require(target == "all", "target", 'be an integer class index, one per image, or "all"', target)
+            arguments = (*tensors, *extra)
+            if not len(tensors[0]):  # an empty batch: one row of zeros tells the number of classes
+                rowless = [isinstance(a, Tensor) and a.shape[:1] == (0,) for a in arguments]
+                arguments = tuple(
+                    a.new_zeros(1, *a.shape[1:]) if r else a for a, r in zip(arguments, rowless, strict=True)
+                )
+            with torch.no_grad(), frozen_batch_norm(self.forward_func):
+                outputs = run_forward(self.forward_func, arguments, None)
+            check_logits(outputs, len(arguments[0]), "forward_func")
+            return list(range(outputs.shape[1]))
+        lengths = {len(row) for row in target}
+        require(len(lengths) == 1 and min(lengths) > 0, "target", "name equally many classes for every image", target)
+        require(len(target) == len(tensors[0]), "target", f"hold {len(tensors[0])} lists, one per image", target)
+        return [format_target(list(column)) for column in zip(*target, strict=True)]
+
+    @abstractmethod
+    def _explain(self, inputs: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...]) -> tuple[Tensor, ...]:
+        """Attributions for a tuple of fresh leaf tensors that require grad, in grad mode."""
+
+    def _empty(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Attributions of no rows at all."""
+        return tuple(torch.zeros_like(t) for t in inputs)
+
+
+def pick_rows(values: Any, rows: Tensor, batch: int) -> Any:
+    """Return what belongs to the given rows of a batch: of a target, or of a tuple of extra arguments.
+
+    A list or a tensor with one entry per row is indexed, anything else is shared by all rows.
+    """
+    if isinstance(values, tuple):
+        return tuple(v[rows.to(v.device)] if isinstance(v, Tensor) and v.shape[:1] == (batch,) else v for v in values)
+    if not isinstance(values, list) and not (isinstance(values, Tensor) and values.numel() > 1):
+        return values
+    require(len(values) == batch, "target", f"hold {batch} entries, one per image", values)
+    return [values[row] for row in rows.tolist()] if isinstance(values, list) else values[rows.to(values.device)]
+
+
+def select_scores(outputs: object, target: Any, batch: int) -> Tensor:
+    """Pick the target's score of every row by Captum's rules, with an error that says what is wrong."""
+    if not isinstance(outputs, Tensor):
+        raise ValueError(f"`forward_func` must return a tensor of scores, but got a {type(outputs).__name__}.")
+    require(
+        target is not None or outputs.numel() == batch,
+        "target",
+        "be given for a model with several outputs",
+        None,
+    )
+    scores: Tensor = outputs if target is None else select_targets(outputs, target)
+    require(scores.numel() == batch, "target", f"pick one score per row of the output {tuple(outputs.shape)}", target)
+    return scores
+
+
+@contextmanager
+def grad_enabled() -> Iterator[None]:
+    """Compute gradients whatever mode the caller is in, ``no_grad`` and ``inference_mode`` included."""
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
+
+
+def format_target(target: Any) -> Any:
+    """Turn NumPy integers and arrays into Captum's target forms; refuse bools and floats by name."""
+    if isinstance(target, np.ndarray):
+        target = torch.from_numpy(target)
+    if isinstance(target, np.generic):
+        target = target.item()
+    if isinstance(target, list | tuple):
+        return type(target)(format_target(t) for t in target)
+    is_bad_tensor = isinstance(target, Tensor) and (target.is_floating_point() or target.dtype == torch.bool)
+    require(
+        not is_bad_tensor and not isinstance(target, bool | float),
+        "target",
+        "be an integer class index (or one per image)",
+        target,
+    )
+    return target
+
+
+def _names_several(target: Any) -> bool:
+    return isinstance(target, str) or (isinstance(target, list) and bool(target) and isinstance(target[0], list))
+
+
+def _check_inputs(inputs: Tensors) -> tuple[Tensor, ...]:
+    tensors = inputs if isinstance(inputs, tuple) else (inputs,)
+    for tensor in tensors:
+        good = isinstance(tensor, Tensor) and tensor.is_floating_point()
+        require(good, "inputs", "be a floating-point tensor or a tuple of them", tensor)
+    return tensors
+
+
+def _as_extra(additional_forward_args: Any) -> tuple[Any, ...]:
+    if additional_forward_args is None:
+        return ()
+    return additional_forward_args if isinstance(additional_forward_args, tuple) else (additional_forward_args,)
+
+
+def _split_rows(
+    tensors: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...], size: int | None, create_graph: bool
+) -> Iterator[tuple[tuple[Tensor, ...], Any, tuple[Any, ...]]]:
+    """Yield inputs that require grad, targets and extra arguments, of at most ``size`` rows each."""
+    batch = len(tensors[0])
+    require(size is None or size >= 1, "internal_batch_size", "be at least 1", size)
+    for rows in torch.arange(batch).split(size or batch):
+        part = slice(int(rows[0]), int(rows[-1]) + 1)
+        leaves = tuple(t[part] if create_graph and t.requires_grad else _leaf(t[part]) for t in tensors)
+        yield leaves, pick_rows(target, rows, batch), pick_rows(extra, rows, batch)
+
+
+def _leaf(tensor: Tensor) -> Tensor:
+    """A new leaf that requires grad: the caller's tensor keeps its own flag whatever happens."""
+    return (tensor.clone() if tensor.is_inference() else tensor.detach()).requires_grad_()

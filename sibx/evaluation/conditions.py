@@ -1,0 +1,79 @@
+"""What evaluations of a classifier share: they stream a data set and note, per condition, which images are right."""
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from sibx._checks import check_range, require
+from sibx.datasets.base import MaskedBatch, MaskedDataset, collate
+from sibx.evaluation.columns import CURVE_COLUMNS
+from sibx.evaluation.results import Results
+from sibx.evaluation.scoring import describe_images, to_rows
+from sibx.models import eval_mode
+from sibx.models.outputs import hits
+from sibx.runs.place import pick_device
+
+METHOD = "classifier"  # in the method column: these are not scores of an explanation
+Model = Callable[[Tensor], Tensor]
+
+# (batch on the device, index of its first image in the data set) -> condition: values (B,), NaN where undefined
+Score = Callable[[MaskedBatch, int], Mapping[str, Tensor]]
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """Where and on what a classifier is evaluated: the arguments that all its evaluations take."""
+
+    model: Model
+    dataset: MaskedDataset
+    batch_size: int
+    device: torch.device | str | None
+    seed: int
+    labels: Mapping[str, str] | None
+    progress: bool
+
+    def __post_init__(self) -> None:
+        check_range("batch_size", self.batch_size, 1)
+        require(len(self.dataset) > 0, "dataset", "hold at least one image", len(self.dataset))
+
+    def run(self, score: Score, unchanged: str) -> Results:
+        """Score every image under every condition; ``unchanged`` names the first one, the images as they are."""
+        data, device = self.dataset, pick_device(self.model, self.device)
+        columns = {"dataset": data.name, "split": data.split, "model": "", "training": "", **(self.labels or {})}
+        start = time.perf_counter()
+        parts = []
+        with eval_mode(self.model.to(device)) if isinstance(self.model, nn.Module) else nullcontext():
+            batches = DataLoader(data, self.batch_size, collate_fn=collate)
+            bar = tqdm(batches, desc=f"evaluate {data.split}", leave=False, disable=not self.progress)
+            for first, batch in zip(range(0, len(data), self.batch_size), bar, strict=True):
+                images = describe_images(self.model, batch.to(device), "label").assign(seed=self.seed, **columns)
+                right = (images["predicted"] == images["label"]) & images["confidence"].notna()
+                scores = {(METHOD, unchanged): right.to_numpy().astype(np.float64)}
+                for name, values in score(batch.to(device), first).items():
+                    scores[METHOD, name] = values.cpu().numpy()
+                parts.append(to_rows(images, scores))
+        info = {
+            "batch_size": self.batch_size,
+            "seed": self.seed,
+            "device": str(device),
+            "seconds": round(time.perf_counter() - start, 1),
+            "images": len(data),
+            **columns,
+            "versions": {name: version(name) for name in ("sibx", "torch", "captum", "opencv-python", "pillow")},
+        }
+        return Results(pd.concat(parts, ignore_index=True), pd.DataFrame(columns=list(CURVE_COLUMNS)), info)
+
+
+def hits_of(model: Model, images: Tensor, labels: Tensor) -> Tensor:
+    """Run the model without a gradient and say of every image whether it is right, (B,) float64; see ``hits``."""
+    with torch.inference_mode():
+        return hits(model(images), labels)

@@ -1,0 +1,109 @@
+"""Adversarial images for a classifier: FGSM and PGD.
+
+``sibx.evaluation.evaluate_robustness`` runs a model on them. Everything happens to pixels (B, 3, H, W) in [0, 1]; a
+model here takes pixels, so normalization belongs to it.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from captum.robust import FGSM
+from torch import Tensor
+
+from sibx._checks import check_labels, check_logits, check_range, require
+from sibx.images.rgb import check_unit_rgb, draw_rows
+
+Model = Callable[[Tensor], Tensor]
+
+STEPS, OVERSHOOT = 10, 2.5  # of PGD; its steps together are 2.5 times as long as epsilon (Madry 2018)
+
+
+def fgsm(model: Model, pixels: Tensor, labels: Tensor, epsilon: float) -> Tensor:
+    """Move every value by epsilon to where the cross-entropy of the label grows: ``x + epsilon sign(dCE / dx)``.
+
+    The result is clipped to [0, 1]. The sign is taken from ``m = logsumexp of the other logits - the label's logit``:
+    CE = log(1 + exp(m)) grows with m, so the sign is the same, but m does not saturate where the model is certain. And
+    captum's threshold of 1e-6, below which it takes a gradient for zero, is set to zero. Otherwise a model that is
+    only more confident would look more robust.
+
+    Args:
+        model: pixels -> logits (B, K), K at least 2; runs in the mode it is in.
+        pixels: x, (B, 3, H, W), floating point, in [0, 1].
+        labels: (B,) class indices, the truth.
+        epsilon: in [0, 1], in units of pixel values: 2 / 255 is two gray levels.
+
+    Returns:
+        (B, 3, H, W) in [0, 1], detached. A value on which m does not depend stays.
+
+    Raises:
+        ValueError: a wrong shape or dtype, values out of range, or an output that is not (B, K).
+
+    Source: Goodfellow, Shlens, Szegedy, arXiv 1412.6572 (ICLR 2015), through captum.robust.FGSM.
+    """
+    check_unit_rgb(pixels)
+    check_range("epsilon", epsilon, 0, 1)
+    return _ascend(model, pixels, labels, epsilon)
+
+
+def pgd(
+    model: Model,
+    pixels: Tensor,
+    labels: Tensor,
+    epsilon: float,
+    *,
+    seeds: Sequence[int],
+    steps: int = STEPS,
+    step_size: float | None = None,
+) -> Tensor:
+    """Repeat FGSM in short steps within epsilon of the image, from a random point: projected gradient ascent.
+
+    ``x_(t+1) = clip(x_t + step_size sign(dCE / dx_t))``, clipped to [x - epsilon, x + epsilon] and to [0, 1]; x_0 is
+    uniform there before the clip to [0, 1]. Steps are captum's FGSM; the start is ours, because captum's PGD draws it
+    from torch's global generator, for the batch as a whole.
+
+    Args:
+        model: as for ``fgsm``.
+        pixels: as for ``fgsm``.
+        labels: as for ``fgsm``.
+        epsilon: as for ``fgsm``.
+        seeds: B numbers, of every image's start.
+        steps: at least 1.
+        step_size: at least 0; None = 2.5 epsilon / steps, which reaches the border from anywhere and can move along it.
+
+    Returns:
+        As ``fgsm``.
+
+    Raises:
+        ValueError: as ``fgsm``, or not one seed per image.
+
+    Source: Madry et al., arXiv 1706.06083 (ICLR 2018).
+    """
+    check_unit_rgb(pixels, seeds)
+    check_range("epsilon", epsilon, 0, 1)
+    check_range("steps", steps, 1)
+    size = OVERSHOOT * epsilon / steps if step_size is None else step_size
+    check_range("step_size", size, 0)
+    low, high = (pixels - epsilon).clamp(min=0), (pixels + epsilon).clamp(max=1)
+    start = draw_rows(pixels, seeds, torch.rand) * 2 - 1
+    adversarial = (pixels + epsilon * start).clamp(low, high)
+    for _ in range(steps):
+        adversarial = _ascend(model, adversarial, labels, size).clamp(low, high)
+    return adversarial
+
+
+def _ascend(model: Model, pixels: Tensor, labels: Tensor, size: float) -> Tensor:
+    """One step of FGSM."""
+    attack = FGSM(model, _margin, lower_bound=0.0, upper_bound=1.0)
+    attack.zero_thresh = 0.0
+    with torch.inference_mode(False), torch.enable_grad():
+        return attack.perturb(pixels.detach().clone().requires_grad_(), size, labels).detach()
+
+
+def _margin(logits: Tensor, labels: Tensor) -> Tensor:
+    """How far the label's logit is below the soft maximum of the others, (B,)."""
+    check_logits(logits, len(labels))
+    check_labels(labels, logits)
+    require(logits.shape[1] > 1, "model", "tell at least 2 classes apart", logits)
+    own = labels.to(logits.device).unsqueeze(1)
+    others = logits.double().scatter(1, own, -torch.inf).logsumexp(1)
+    return others - logits.double().gather(1, own).squeeze(1)

@@ -1,0 +1,96 @@
+"""Geometry applied to an image and its masks together: resizing, cropping, augmentation."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as tv
+
+from sibx._checks import check_choice
+
+Augmentation = Literal["none", "flip", "flip_crop"]
+
+
+def resize_and_center_crop(pixels: Tensor, size: int, *, masks: bool = False) -> Tensor:
+    """Bring (C, H, W) to (C, size, size): shorter side to ``size``, then the central square.
+
+    Images are resized bilinearly with antialiasing, masks by nearest neighbour, so that the geometry is the same.
+    """
+    mode = InterpolationMode.NEAREST_EXACT if masks else InterpolationMode.BILINEAR
+    resized = tv.resize(pixels, [size], interpolation=mode, antialias=not masks)
+    cropped: Tensor = tv.center_crop(resized, [size, size])
+    return cropped
+
+
+def central_square(pixels: Tensor) -> Tensor:
+    """Cut the largest square out of the middle of (C, H, W): what ``resize_and_center_crop`` keeps, at full size."""
+    side = min(pixels.shape[1:])
+    square: Tensor = tv.center_crop(pixels, [side, side])
+    return square
+
+
+def stretch(pixels: Tensor, size: int, *, masks: bool = False) -> Tensor:
+    """Bring (C, H, W) to (C, size, size), each side scaled on its own, so that nothing is cut off."""
+    mode = InterpolationMode.NEAREST_EXACT if masks else InterpolationMode.BILINEAR
+    resized: Tensor = tv.resize(pixels, [size, size], interpolation=mode, antialias=not masks)
+    return resized
+
+
+def augment(
+    images: Tensor, masks: list[Tensor], mode: Augmentation, generator: torch.Generator
+) -> tuple[Tensor, list[Tensor]]:
+    """Flip (and crop) every image of a batch at random, its masks in the same way.
+
+    Args:
+        images: (B, C, H, W).
+        masks: tensors of shape (B, 1, H, W), bool or float.
+        mode: ``"none"``; ``"flip"`` = left-right with probability 1/2; ``"flip_crop"`` = also a random square of
+            60 to 100 % of the area, resized back.
+        generator: CPU generator that decides; the same state gives the same augmentation.
+
+    Returns:
+        Images and masks of unchanged shape and dtype.
+    """
+    return apply_augmentation(images, masks, mode, draw_augmentation(len(images), mode, generator))
+
+
+def draw_augmentation(count: int, mode: Augmentation, generator: torch.Generator) -> Tensor:
+    """Draw what happens to ``count`` images: (count, 4) in [0, 1) for flip, area, top and left; zeros where unused."""
+    check_choice("mode", mode, ("none", "flip", "flip_crop"))
+    draws = torch.zeros(count, 4)
+    if mode != "none":
+        draws[:, 0] = torch.rand(count, generator=generator)
+    if mode == "flip_crop":
+        draws[:, 1:] = torch.rand(count, 3, generator=generator)
+    return draws
+
+
+def apply_augmentation(
+    images: Tensor, masks: list[Tensor], mode: Augmentation, draws: Tensor
+) -> tuple[Tensor, list[Tensor]]:
+    """Flip (and crop) a batch as drawn by ``draw_augmentation``, one row of (B, 4) per image; see ``augment``."""
+    if mode == "none":
+        return images, masks
+    tensors = [_flip_rows(t, draws[:, 0] < 0.5) for t in (images, *masks)]
+    if mode == "flip_crop":
+        tensors = [_crop_rows(tensors[0], draws[:, 1:], masks=False)] + [
+            _crop_rows(t, draws[:, 1:], masks=True) for t in tensors[1:]
+        ]
+    return tensors[0], tensors[1:]
+
+
+def _flip_rows(tensor: Tensor, flip: Tensor) -> Tensor:
+    return torch.where(flip.to(tensor.device).view(-1, 1, 1, 1), tensor.flip(-1), tensor)
+
+
+def _crop_rows(tensor: Tensor, corners: Tensor, *, masks: bool) -> Tensor:
+    mode = InterpolationMode.NEAREST_EXACT if masks else InterpolationMode.BILINEAR
+    size = tensor.shape[-1]
+    rows = []
+    for row, (area, top, left) in zip(tensor, corners.tolist(), strict=True):
+        side = round(size * (0.6 + 0.4 * area) ** 0.5)
+        y, x = round(top * (size - side)), round(left * (size - side))
+        box = [y, x, side, side]
+        rows.append(tv.resized_crop(row, *box, size=[size, size], interpolation=mode, antialias=not masks))
+    return torch.stack(rows)

@@ -1,0 +1,73 @@
+"""How hard each term pulls at the weights, and terms scaled to pull as hard as their weights say."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from sibx.runs.ranks import world_size
+
+MOMENTUM = 0.9  # of the running averages of gradient norms
+LARGEST = 1e6  # scale; a term that is all but solved is not blown up until its rounding errors train the model
+
+
+def gradient_norm(value: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+    """Return the L2 norm of the gradient of a scalar of the global batch, over all parameters; the graph is kept.
+
+    Every rank has to call it, and gets the same number; see ``sibx.runs.ranks`` for why a mean is right.
+    """
+    if not value.requires_grad or not parameters:
+        return torch.zeros_like(value)
+    gradients = torch.autograd.grad(value, parameters, retain_graph=True, materialize_grads=True)
+    flat = torch.cat([g.flatten() for g in gradients])
+    if world_size() > 1:
+        dist.all_reduce(flat)
+    return flat.norm() / world_size()
+
+
+class GradientBalance(nn.Module):
+    """Scales that make every term pull as hard as its weight says.
+
+    With ``n_t`` the running average of the norm of the gradient of term t, without its weight, over the model's
+    parameters, and ``n`` that of the cross-entropy, the scale is ``s_t = n / n_t``, at most 1e6: ``w s_t T_t`` has a
+    gradient of norm ``w n``. A measurement m changes an average by ``n <- 0.9 n + 0.1 m``; the first one sets it. A
+    gradient that is zero or not finite is not counted, and the scale of a term without any measurement is 1. No
+    gradient flows through scales.
+
+    Args:
+        names: of the terms, the cross-entropy first.
+        every: steps from one measurement to the next, a step being one call of the loss; the first one measures.
+
+    The averages and the number of steps are buffers, so checkpoints carry them.
+
+    Source: the idea of equal gradient norms is that of GradNorm (Chen et al. 2018, arXiv 1711.02257). The rule is ours:
+    there is nothing to learn, no training rate enters, and the cross-entropy is the yardstick.
+    """
+
+    norms: Tensor
+    steps: Tensor
+
+    def __init__(self, names: Sequence[str], every: int):
+        super().__init__()
+        self.names, self.every = tuple(names), every
+        self.register_buffer("norms", torch.zeros(len(self.names)))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.long))
+
+    def is_due(self) -> bool:
+        """Count a step; return whether it is one that measures."""
+        due = int(self.steps) % self.every == 0
+        self.steps += 1
+        return due
+
+    def update(self, measured: Mapping[str, Tensor]) -> None:
+        """Take up norms of unweighted gradients; a name that is missing counts as zero."""
+        zero = self.norms.new_zeros(())
+        new = torch.stack([measured.get(name, zero).to(self.norms) for name in self.names])
+        averages = torch.where(self.norms > 0, MOMENTUM * self.norms + (1 - MOMENTUM) * new, new)
+        self.norms.copy_(torch.where((new > 0) & new.isfinite(), averages, self.norms))
+
+    def scales(self) -> dict[str, float]:
+        """Return the scale of every term."""
+        first, *_ = norms = self.norms.tolist()
+        return {k: min(first / n, LARGEST) if n and first else 1.0 for k, n in zip(self.names, norms, strict=True)}

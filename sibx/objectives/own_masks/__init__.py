@@ -1,0 +1,1 @@
+"""Masks that a network makes of its own evidence."""

@@ -1,0 +1,251 @@
+"""The S-IB loss: cross-entropy, shared information in the foreground, silence in the background.
+
+Where this departs from the paper (``SIBConfig.published()`` departs nowhere at 224 px, in float32 and without masks):
+
+- VJPs may be taken at feature layers, several at once, each with a weight; tokens are laid out as a grid. Their
+  strength there is the contribution ``|sum_k R_k a_k|`` per position, and masks and images are averaged over the cells
+  around the points where its units look (``align``).
+- The window of the density mask is 31 pixels at 224 and in proportion elsewhere.
+- Masks may come from the data or from the starting model (averaged over moved copies of the image), may be read from
+  the evidence for all classes, may be hard, may be cut along the image's edges, and may be detached.
+- ``fraction`` and ``cka`` are the two terms without their scale; ``log_probability`` and the centered logit are
+  cotangents that neither saturate nor reward flipping the sign of the contributions (a plain logit does: a warning says
+  so when it happens).
+- HSIC may take a Gaussian kernel, its unbiased estimator, and randomly projected rows.
+- ``background_swap`` adds the cross-entropy of the object's features on another image's mean background features.
+- ``balance`` measures gradients and scales the terms, so that weights are shares of the cross-entropy's pull.
+- An image without any object pixel (no mask known, or cropped away) takes no part in the S-IB terms.
+- Under autocast only the model runs in half precision; the paper trains in float32.
+
+Under ``torch.distributed`` every rank computes the loss of the global batch, all ranks' images in rank order, from
+gathered per-image values: the terms are the same on every rank, and DistributedDataParallel's average is the gradient
+that one process would get (``sibx.runs.ranks`` says why). Only a BatchNorm in train mode still sees its own
+rank's images alone.
+"""
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from sibx._checks import check_images, check_labels, check_logits, check_masks, check_range, check_same_batch, require
+from sibx.attribution.cotangents import differentiate, potential
+from sibx.models.layers import frozen_batch_norm, record, resolve_layer, to_grid
+from sibx.objectives._hsic import MINIMUM_ROWS, RandomProjection, cka, hsic, unit_rows
+from sibx.objectives.alignment import layer_field, pool
+from sibx.objectives.balance import GradientBalance, gradient_norm
+from sibx.objectives.config import SIBConfig
+from sibx.objectives.own_masks.evidence import class_evidence, contribution, layer_weights
+from sibx.objectives.own_masks.grab_cut import GrabCut
+from sibx.objectives.own_masks.sufficient import SufficientShare
+from sibx.objectives.sign_flip import SignFlipGuard
+from sibx.objectives.terms import (
+    BackgroundSwap,
+    Batch,
+    LayerTerms,
+    LossTerms,
+    Parts,
+    Point,
+    background_of_images,
+    full_precision,
+    gradients_on,
+    no_autocast,
+    share_of_positive,
+)
+from sibx.objectives.weighing import term_values, term_weights, weighted_total
+from sibx.runs.ranks import gather_rows, previous_rows, world_size
+
+
+class SIBLoss(nn.Module):
+    """The S-IB loss, for any training loop: ``loss(model, images, labels, masks).total.backward()``.
+
+    Args:
+        config: see SIBConfig; default the published objective.
+
+    The model runs once, in the mode it is in (twice for a background swap on tokens). Under ``no_grad`` and
+    ``inference_mode`` the terms are the same (R is a gradient, so a graph is built all the same) and the total is
+    detached. Under autocast the model runs in half precision, and R, masks and every statistic are float32. Attention
+    runs with the plain kernel: the fused ones have no second derivative. Once a ``torch.distributed`` process group
+    exists, all its ranks have to call the loss together, with equally many images each.
+
+    Source: Shu, Meng, Luo, arXiv 2511.09239.
+    """
+
+    def __init__(self, config: SIBConfig | None = None):
+        super().__init__()
+        self.config = config or SIBConfig()
+        self._project = RandomProjection(self.config.projection) if self.config.projection else None
+        self._guard = SignFlipGuard()
+        names, every = tuple(term_weights(self.config)), self.config.balance_every
+        self.balance = GradientBalance(names, every) if self.config.balance == "gradnorm" else None
+
+    def forward(
+        self, model: nn.Module, images: Tensor, labels: Tensor, masks: Tensor | None = None, *, ramp: float = 1.0
+    ) -> LossTerms:
+        """Compute the loss of one batch.
+
+        Args:
+            model: images -> logits (B, K).
+            images: (B, C, H, W) floating point, B at least 2, or 4 for the unbiased estimator, over all ranks.
+            labels: (B,) class indices.
+            masks: (B, 1, H, W) bool, True on the object; needed for ``given`` and ``self-frozen`` masks. An image whose
+                mask is empty takes no part in the S-IB terms (its background goes to no other image either).
+            ramp: share in [0, 1] of all but the cross-entropy that enters the total, for a warm-up.
+
+        Raises:
+            ValueError: a wrong shape or dtype, labels outside the model's classes, too few images, missing masks, a
+                layer that does not exist or outputs neither a feature map (B, C, h, w) nor tokens (B, N, D) that fill a
+                grid, or a model whose output is not (B, K).
+        """
+        self._check(images, labels, masks)
+        check_range("ramp", ramp, 0, 1)
+        recorded = torch.is_grad_enabled()
+        with gradients_on():
+            parts = self._parts(model, Batch(images, labels, masks).recordable())
+            if recorded and self.training:
+                self._learn(model, parts)
+            total = parts.cross_entropy.lerp(weighted_total(self.config, parts, self._scales()), ramp)
+        zero = torch.zeros_like(parts.cross_entropy)
+        return LossTerms(
+            total if recorded else total.detach(),
+            parts.cross_entropy.detach(),
+            sum((t.weight * t.foreground.detach() for t in parts.layers.values()), zero),
+            sum((t.weight * t.background.detach() for t in parts.layers.values()), zero),
+            zero if parts.background_swap is None else parts.background_swap.detach(),
+            parts.logits.detach(),
+            parts.soft_mask.detach(),
+            parts.vjp.detach(),
+            gather_rows((parts.vjp.detach() == 0).flatten(1).all(1).long()).sum(),
+            parts.positive_share,
+        )
+
+    def gradient_norms(
+        self, model: nn.Module, images: Tensor, labels: Tensor, masks: Tensor | None = None
+    ) -> dict[str, float]:
+        """Measure how hard each term pulls at the weights: the L2 norm of its gradient over the model's parameters.
+
+        Terms are taken as they enter the total, with their weights (and the scales of ``balance``). One that is orders
+        of magnitude below the cross-entropy has no say. Costs a pass forward and, for every term with a weight, one
+        backward. Nothing is changed: no ``.grad``, no statistic of BatchNorm, no scale, no random state.
+
+        Args:
+            model: as for the loss; so are the others.
+            images: (B, C, H, W).
+            labels: (B,).
+            masks: (B, 1, H, W) bool.
+
+        Returns:
+            ``cross_entropy``, ``foreground``, ``background`` and, with a weight, ``background_swap`` -> norm, at least
+            0. With several layers one pair each: ``foreground[features.13]``. 0 where too few images have an object.
+
+        Raises:
+            ValueError: as for the loss.
+        """
+        self._check(images, labels, masks)
+        devices = [images.device] if images.device.type == "cuda" else []
+        with gradients_on(), frozen_batch_norm(model), torch.random.fork_rng(devices):
+            parts = self._parts(model, Batch(images, labels, masks).recordable())
+            norms, weights, scales = self._norms(model, parts), term_weights(self.config), self._scales()
+        return {k: w * scales.get(k, 1.0) * float(norms[k]) if k in norms else 0.0 for k, w in weights.items()}
+
+    def _learn(self, model: nn.Module, parts: Parts) -> None:
+        self._guard(parts.positive_share, self.config.cotangent)
+        if self.balance is not None and self.balance.is_due():
+            self.balance.update(self._norms(model, parts))
+
+    def _scales(self) -> dict[str, float]:
+        return self.balance.scales() if self.balance is not None else {}
+
+    def _norms(self, model: nn.Module, parts: Parts) -> dict[str, Tensor]:
+        """Norms of the gradients without weights, of the terms that there are and that have a weight."""
+        weights, parameters = term_weights(self.config), [p for p in model.parameters() if p.requires_grad]
+        values = term_values(self.config, parts)
+        return {name: gradient_norm(value, parameters) for name, value in values.items() if weights[name] > 0}
+
+    def _parts(self, model: nn.Module, batch: Batch) -> Parts:
+        """Run the model once and take the VJPs and every term."""
+        if self.config.shuffle_masks and batch.masks is not None:
+            batch = batch._replace(masks=previous_rows(batch.masks))
+        layers = layer_weights(model, self.config)
+        modules = {name: resolve_layer(model, name) for name in layers if name != "input"}
+        # Behind frozen weights a feature map would have no graph, and no VJP.
+        frozen = not all(p.requires_grad for p in model.parameters())
+        leaf = batch.images.detach().requires_grad_("input" in layers or frozen)
+        fields = {name: layer_field(model, name, batch.images, self.config.align) for name in layers}
+        last = fields[list(layers)[-1]]
+        swap = BackgroundSwap(batch.masks, modules, last) if self.config.background_swap > 0 else None
+        rewrites = swap.rewrites if swap else None
+        # The fused kernels of attention have no second derivative.
+        with sdpa_kernel(SDPBackend.MATH):
+            with record(model, modules, rewrites, tokens=True) as activations:
+                logits = model(leaf)
+            logits = swap.second_pass(model, leaf, logits) if swap else logits
+        check_logits(logits, len(leaf) * (2 if swap else 1))
+        check_labels(batch.labels, logits[: len(leaf)])
+        with no_autocast(leaf):
+            outputs = {"input": leaf, **activations}
+            points = {name: Point(outputs[name], weight, fields[name]) for name, weight in layers.items()}
+            return self._terms(full_precision(logits), points, batch)
+
+    def _terms(self, logits: Tensor, points: Mapping[str, Point], batch: Batch) -> Parts:
+        """Take every term, given the logits of the images and, if they were swapped, of their second versions."""
+        clean, swapped = logits.split([len(batch.images), len(logits) - len(batch.images)])
+        scalar = potential(clean, self.config.cotangent, batch.labels)
+        gradients = differentiate(scalar, [p.tensor for p in points.values()], create_graph=True)
+        # Images without an object pixel have no background either.
+        objects = torch.ones_like(batch.labels) if batch.masks is None else batch.masks.flatten(1).sum(1)
+        rows, labels = gather_rows(objects) > 0, gather_rows(batch.labels)
+        enough = int(rows.sum()) >= MINIMUM_ROWS[self.config.estimator]
+        terms, share = {}, clean.new_full((), torch.nan)
+        for (name, point), gradient in zip(points.items(), gradients, strict=True):
+            vjp_map, activations = (to_grid(full_precision(t), batch.size) for t in (gradient, point.tensor))
+            mask = self._mask(clean, point, vjp_map, batch)
+            strength = vjp_map if name == "input" else contribution(vjp_map, activations)
+            share = share if name == "input" else share_of_positive(strength.detach())
+            if enough:
+                f = self._foreground(
+                    vjp_map, pool(full_precision(batch.images), _grid(vjp_map), point.field), mask, rows
+                )
+                b = background_of_images(self.config.background, vjp_map, strength.abs(), mask)
+                terms[name] = LayerTerms(point.weight, f, gather_rows(b)[rows].mean())
+        swap = F.cross_entropy(gather_rows(swapped)[rows], labels[rows]) if len(swapped) and rows.any() else None
+        return Parts(F.cross_entropy(gather_rows(clean), labels), terms, swap, clean, mask, vjp_map, share)
+
+    def _mask(self, logits: Tensor, point: Point, vjp_map: Tensor, batch: Batch) -> Tensor:
+        """M (B, 1, h, w) at the grid of one layer."""
+        if self.config.masks != "self-online":
+            assert batch.masks is not None
+            return pool(batch.masks.to(vjp_map.dtype), _grid(vjp_map), point.field)
+        assert not isinstance(self.config.mask, SufficientShare | GrabCut)
+        if self.config.mask_source == "class-evidence":
+            read = class_evidence(logits, point.tensor, batch.size, self.config.evidence_cotangents)
+        else:
+            read = vjp_map
+        mask = self.config.mask(read)
+        mask = previous_rows(mask) if self.config.shuffle_masks else mask
+        return mask.detach() if self.config.detach_mask else mask
+
+    def _foreground(self, vjp_map: Tensor, images: Tensor, mask: Tensor, rows: Tensor) -> Tensor:
+        """HSIC or CKA of R M and x M, x at the grid of R, over the global batch's images marked in ``rows``."""
+        pairs = (unit_rows(vjp_map * mask), unit_rows(images * mask))
+        a, b = (gather_rows(self._project(pair) if self._project else pair)[rows] for pair in pairs)
+        dependence = hsic if self.config.foreground == "hsic" else cka
+        return dependence(a, b, kernel=self.config.kernel, estimator=self.config.estimator)
+
+    def _check(self, images: Tensor, labels: Tensor, masks: Tensor | None) -> None:
+        check_images(images)
+        least = MINIMUM_ROWS[self.config.estimator]
+        rule = f"have at least {least} rows ({self.config.estimator} HSIC is not defined for fewer)"
+        require(len(images) * world_size() >= least, "images", rule, images)
+        check_same_batch(images, labels=labels)
+        needed = self.config.masks != "self-online"
+        rule = f"be given for masks={self.config.masks!r} (self_masks computes the model's own)"
+        require(masks is not None or not needed, "masks", rule, None)
+        if masks is not None:
+            check_masks(masks, images)
+
+
+def _grid(maps: Tensor) -> tuple[int, int]:
+    return maps.shape[2], maps.shape[3]

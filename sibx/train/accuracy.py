@@ -1,0 +1,39 @@
+"""Predictions and accuracy of a model on a data set."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Subset
+
+from sibx.datasets.base import MaskedDataset, collate
+from sibx.models.layers import eval_mode
+from sibx.models.outputs import hits
+from sibx.runs.ranks import gather_objects, rank, world_size
+
+
+def predict(model: nn.Module, dataset: MaskedDataset, *, batch_size: int = 64) -> tuple[Tensor, Tensor]:
+    """Return the predicted class and the label of every image, (N,) and (N,), on the CPU; the mode is restored."""
+    batches = _run(model, DataLoader(dataset, batch_size, collate_fn=collate))
+    predicted, labels = zip(*((logits.argmax(1), of_batch) for logits, of_batch in batches), strict=True)
+    return torch.cat(predicted), torch.cat(labels)
+
+
+def accuracy(model: nn.Module, dataset: MaskedDataset, *, batch_size: int = 64) -> float:
+    """Return the share of images in [0, 1] whose largest logit is the label's; see ``sibx.models.outputs.hits``.
+
+    Once a ``torch.distributed`` process group exists, all its ranks have to call this together; each predicts its share
+    of the images, and all get the accuracy on all of them.
+    """
+    own = range(rank(), len(dataset), world_size())
+    batches = _run(model, DataLoader(Subset(dataset, own), batch_size, collate_fn=collate)) if own else ()
+    right = sum(int(hits(logits, labels).sum()) for logits, labels in batches)
+    return sum(gather_objects(right)) / len(dataset)
+
+
+def _run(model: nn.Module, loader: "DataLoader[object]") -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the logits and the labels of every batch, on the CPU."""
+    device = next(model.parameters()).device
+    with eval_mode(model), torch.inference_mode():
+        for batch in loader:
+            yield model(batch.images.to(device)).cpu(), batch.labels
