@@ -5,16 +5,17 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from sibx import SIBConfig
-from sibx.attribution.soft_mask import DensityMask, TopShare
-from sibx.objectives import GrabCut, SufficientShare
+from sibx.attribution import DensityMask, TopShare
+from sibx.objectives import Frozen, Given, Online, Shuffled, SufficientShare
 
 MaskSource = Literal["frozen", "second round", "online", "teacher", "truth", "inside the loss"]
 
-SELF = replace(SIBConfig.recommended("self"), mask=TopShare(0.2))
-BASE = replace(SELF, masks="given")
-TERM, SWAP = replace(BASE, background_swap=0.0), replace(BASE, foreground_weight=0.0, background_weight=0.0)
+FIFTH = TopShare(0.2)
+SELF = replace(SIBConfig.recommended("self"), masks=Frozen(FIFTH))
+BASE = replace(SELF, masks=Given())
+TERM, SWAP = replace(BASE, swap=0.0), replace(BASE, foreground=None, background=None)
 # The paper's mask, in input space: behind a head that averages, R at the last feature map is the same everywhere.
-SOFT = replace(TERM, layers={"input": 1.0}, masks="self-online", mask_source="vjp", mask=DensityMask())
+SOFT = replace(TERM, layers={"input": 1.0}, masks=Online(detach=True))
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,8 @@ class Arm:
 def with_control(name: str, arm: Arm) -> dict[str, Arm]:
     """The arm and its shuffled twin."""
     assert arm.loss is not None
-    return {name: arm, f"{name}-shuffled": replace(arm, loss=replace(arm.loss, shuffle_masks=True))}
+    assert not isinstance(arm.loss.masks, Shuffled)
+    return {name: arm, f"{name}-shuffled": replace(arm, loss=replace(arm.loss, masks=Shuffled(arm.loss.masks)))}
 
 
 ARMS = {
@@ -48,20 +50,20 @@ ARMS = {
     "truth-term": Arm(TERM, "truth"),
     "truth-swap": Arm(SWAP, "truth"),
     # what the mask is read from: p's VJP, the contrast of classes, instead of all classes' evidence
-    "from-p": Arm(BASE, reading=replace(SELF, mask_source="vjp", cotangent="probability")),
-    "from-contrast": Arm(BASE, reading=replace(SELF, mask_source="vjp", cotangent="centered_logit")),
+    "from-p": Arm(BASE, reading=replace(SELF, masks=Frozen(FIFTH, "vjp"), cotangent="probability")),
+    "from-contrast": Arm(BASE, reading=replace(SELF, masks=Frozen(FIFTH, "vjp"), cotangent="centered_logit")),
     # how it is cut: the density mask instead of a share; the share that the network itself finds sufficient
-    "density": Arm(BASE, reading=replace(SELF, mask=DensityMask())),
-    **with_control("sufficient", Arm(BASE, reading=replace(SELF, mask=SufficientShare()))),
+    "density": Arm(BASE, reading=replace(SELF, masks=Frozen(DensityMask()))),
+    **with_control("sufficient", Arm(BASE, reading=replace(SELF, masks=Frozen(SufficientShare())))),
     # the share's outline and size from the image's own edges
-    **with_control("cut", Arm(BASE, reading=replace(SELF, mask=GrabCut()))),
-    "share-10": Arm(BASE, reading=replace(SELF, mask=TopShare(0.1))),
-    "share-30": Arm(BASE, reading=replace(SELF, mask=TopShare(0.3))),
+    **with_control("cut", Arm(BASE, reading=replace(SELF, masks=Frozen()))),
+    "share-10": Arm(BASE, reading=replace(SELF, masks=Frozen(TopShare(0.1)))),
+    "share-30": Arm(BASE, reading=replace(SELF, masks=Frozen(TopShare(0.3)))),
     # whose mask: that of the network as it learns, of its moving average, of the network that base ended with
     **with_control("online", Arm(BASE, "online")),
     "teacher": Arm(BASE, "teacher"),
     **with_control("second-round", Arm(BASE, "second round")),
     # gradient through the mask or not, on both sides: the paper's soft masks, S-IB term only
     **with_control("soft-detached", Arm(SOFT, "inside the loss")),
-    **with_control("soft-attached", Arm(replace(SOFT, detach_mask=False), "inside the loss")),
+    **with_control("soft-attached", Arm(replace(SOFT, masks=Online()), "inside the loss")),
 }

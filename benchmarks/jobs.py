@@ -89,7 +89,7 @@ class Workbench:
             for part in (*self._explain(job, data, result.model, folder / split), *self._rely(job, data, result.model))
         ]
         info = {"history": result.history, "seconds": result.seconds, "evaluation": parts[0].info}
-        if plan[1] is not None and plan[1].masks != "self-online":
+        if plan[1] is not None and plan[1].needs_masks:
             info["mask_precision"] = precision(plan[0], splits["train"])
         return Results.concat(parts, info)
 

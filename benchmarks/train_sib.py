@@ -170,7 +170,7 @@ def _describe(plan: Study, splits: Splits, learned: Plan, training: str, seed: i
     """What a cell says of its trained model."""
     info = result.history[-1] | {"seconds": result.seconds, "accuracy": _score(result.model, splits)}
     data, objective = learned
-    if objective is not None and objective.masks != "self-online":
+    if objective is not None and objective.needs_masks:
         info["mask_precision"] = precision(data, splits["train"])
     return _explain(plan, result.model, splits, training, seed, info)
 

@@ -12,9 +12,9 @@ from torch import nn
 from tqdm import tqdm
 
 from sibx import SIBConfig, TrainConfig, build_dataset
-from sibx.attribution.soft_mask import TopShare
+from sibx.attribution import TopShare
 from sibx.datasets import DATASETS, InMemoryDataset, MaskedDataset, spread
-from sibx.objectives import GuidanceConfig, self_masks
+from sibx.objectives import Frozen, Given, GuidanceConfig, Online, Shuffled, self_masks
 from sibx.train import predict
 
 
@@ -95,7 +95,7 @@ def subset(data: MaskedDataset, count: int) -> InMemoryDataset:
 
 Plan = tuple[InMemoryDataset, SIBConfig | GuidanceConfig | None]  # images with the masks to use, and the objective
 Plans = Mapping[str, Callable[[], Plan]]  # made when asked for: masks take time, and not every study has every training
-TOP_FIFTH: dict[str, Any] = {"mask": TopShare(0.2), "mask_layer": None}  # own masks as they were before GrabCut
+TOP_FIFTH = TopShare(0.2)  # own masks as they were before GrabCut
 BASELINES = {
     "energy-cam": GuidanceConfig("energy-cam", weight=1.0),
     "background-swap": GuidanceConfig("background-swap", weight=1.0),
@@ -112,9 +112,9 @@ def plan_trainings(start: nn.Module, train: InMemoryDataset, recipe: Recipe, see
     Beside them: the published objective, and what a user would try first (BASELINES; weight 1, not tuned).
     """
     given = SIBConfig.recommended("given", layers=recipe.layers or "auto")
-    background = replace(given, foreground_weight=0.0, background_swap=0.0)
+    background = replace(given, foreground=None, swap=0.0)
     cut = SIBConfig.recommended("self", layers=recipe.layers or "auto")
-    own = replace(cut, **TOP_FIFTH)
+    own = replace(cut, masks=Frozen(TOP_FIFTH))
     order = shuffled_order(train.labels, seed)
 
     @cache
@@ -123,7 +123,7 @@ def plan_trainings(start: nn.Module, train: InMemoryDataset, recipe: Recipe, see
 
     def learn(objective: SIBConfig, masks: Callable[[], torch.Tensor], shuffled: bool = False) -> Callable[[], Plan]:
         # the self masks are at hand; do not compute them again
-        objective = replace(objective, masks="given")
+        objective = replace(objective, masks=Given())
         return lambda: (train.with_masks(masks()[order] if shuffled else masks()), objective)
 
     given_masks, own_masks, cut_masks = partial(masks_of, train), partial(read, "own"), partial(read, "cut")
@@ -151,14 +151,18 @@ def plan_from_scratch(train: InMemoryDataset, seed: int) -> Plans:
     Self masks are those of the network as it learns (``sib-online``), since there is none to begin with.
     """
     given, published = SIBConfig.recommended("given"), SIBConfig.published()
-    online = replace(SIBConfig.recommended("self"), masks="self-online", background_swap=0.0, **TOP_FIFTH)
+    made_online = Online(TOP_FIFTH, "class-evidence", detach=True)
+    online = replace(SIBConfig.recommended("self"), masks=made_online, swap=0.0)
     return {
         "ce": lambda: (train, None),
         "sib-published": lambda: (train, published),
         "sib": lambda: (train, given),
         "sib-given-shuffled": lambda: (train.with_masks(masks_of(train)[shuffled_order(train.labels, seed)]), given),
         "sib-online": lambda: (train, online),
-        "sib-online-shuffled": lambda: (train, replace(online, shuffle_masks=True)),
+        "sib-online-shuffled": lambda: (
+            train,
+            replace(online, masks=Shuffled(made_online)),
+        ),
     }
 
 

@@ -99,7 +99,7 @@ class Step:
     def sib(self, config: SIBConfig) -> Callable[[], None]:
         """The S-IB loss."""
         loss = SIBLoss(config)
-        given = self.masks if config.masks == "given" else None
+        given = self.masks if config.needs_masks else None
         return lambda: self._backward(loss(self.work.model, self.work.images, self.labels, given).total)
 
     def _backward(self, loss: Tensor) -> None:

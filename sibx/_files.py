@@ -1,9 +1,11 @@
-"""Files that appear complete or not at all."""
+"""Files that appear complete or not at all, and settings as values that they can hold."""
 
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
+from numbers import Number
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -36,3 +38,19 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)
+
+
+def plain(value: Any) -> Any:
+    """Return settings as values that files can hold.
+
+    Dataclasses become mappings with the name of their class under ``kind``, mappings dicts, tuples lists; of anything
+    that is not plain (a function, say) its name is kept.
+    """
+    if is_dataclass(value) and not isinstance(value, type):
+        return {"kind": type(value).__name__} | {f.name: plain(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    is_plain = value is None or isinstance(value, str | Number)
+    return value if is_plain else str(getattr(value, "__qualname__", type(value).__qualname__))

@@ -1,6 +1,8 @@
 """The package as a whole: importing it is light, its names exist, its errors name what is wrong."""
 
+import importlib
 import operator
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
@@ -35,12 +37,12 @@ def test_private_functions_of_captum_enter_by_one_door():
 
 def test_no_function_hides_its_module():
     """``sibx.metrics.road`` is the function; were there a module of that name, nobody could get at it."""
-    packages = [p for p in Path(sibx.__file__).parent.rglob("*.py") if p.name == "__init__.py"]
+    packages = [module.name for module in pkgutil.walk_packages(sibx.__path__, "sibx.") if module.ispkg]
     hidden = [
-        f"{package.parent.name}.{module.stem}"
+        f"{package}.{module.name}"
         for package in packages
-        for module in package.parent.glob("*.py")
-        if not module.stem.startswith("_") and f'"{module.stem}",' in package.read_text(encoding="utf-8")
+        for module in pkgutil.iter_modules(importlib.import_module(package).__path__)
+        if module.name in getattr(sys.modules[package], "__all__", ())
     ]
     assert hidden == []
 

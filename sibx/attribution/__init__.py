@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from sibx._checks import look_up, require
 from sibx.attribution import controls
+from sibx.attribution._soft_quantile import soft_quantile
 from sibx.attribution._vjp import VJP, vjp
 from sibx.attribution.ablationcam import AblationCAM
 from sibx.attribution.controls import ControlMap
@@ -22,6 +23,7 @@ from sibx.attribution.hirescam import HiResCAM
 from sibx.attribution.integrated import GradientSHAP, IntegratedGradients
 from sibx.attribution.layercam import LayerCAM
 from sibx.attribution.many import Explainers
+from sibx.attribution.mask_rules import MASKS, DensityMask, HardDensityMask, MaskRule, PeakMask, TopP, TopShare
 from sibx.attribution.method import Method, MethodSpec
 from sibx.attribution.modules import DeepLift, GuidedBackprop, GuidedGradCAM
 from sibx.attribution.occlusion import Occlusion
@@ -29,7 +31,6 @@ from sibx.attribution.rise import RISE
 from sibx.attribution.safe import SafeAttribution
 from sibx.attribution.scorecam import ScoreCAM
 from sibx.attribution.sib import SIBAttribution
-from sibx.attribution.soft_mask import MASKS, DensityMask, HardDensityMask, PeakMask, TopP, TopShare, soft_quantile
 from sibx.attribution.xgradcam import XGradCAM
 
 __all__ = [
@@ -53,6 +54,7 @@ __all__ = [
     "InputXGradient",
     "IntegratedGradients",
     "LayerCAM",
+    "MaskRule",
     "Method",
     "MethodSpec",
     "Occlusion",

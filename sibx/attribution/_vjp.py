@@ -30,9 +30,10 @@ def vjp(
     Args:
         forward_func: images (B, C, H, W) -> logits (B, K).
         images: floating point; neither it nor any ``.grad`` is changed.
-        cotangent: v = p (``"probability"``, the paper), e_target (``"target"``) or 1 (``"ones"``). J is the Jacobian
-            of the softmax probabilities for v = p and of the logits otherwise.
-        target: class indices (B,) for ``"target"``.
+        cotangent: ``"probability"`` v = p, the paper's R = J_p^T p with the Jacobian of the softmax; ``"logit"`` the
+            gradient of the target's logit, ``"log_probability"`` of its log-probability, ``"centered_logit"`` of its
+            logit minus the mean of all; ``"ones"`` of the sum of the logits.
+        target: class indices (B,), for the cotangents that name a class.
         create_graph: keep R (and the logits) differentiable, for losses on R.
 
     Returns:

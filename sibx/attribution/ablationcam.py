@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from sibx._checks import check_range
-from sibx.attribution.cam import CAM, Align, Layer
+from sibx.attribution.cam import CAM, Layer
 from sibx.attribution.heatmaps import image_size
 from sibx.attribution.safe import pick_rows, select_scores
+from sibx.models.alignment import Align
 from sibx.models.layers import to_grid
 
 

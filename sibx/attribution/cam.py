@@ -2,10 +2,9 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 import torch
-import torch.nn.functional as F
 from captum.attr import LayerAttribution
 from torch import Tensor, nn
 
@@ -14,10 +13,9 @@ from sibx._checks import check_choice, require
 from sibx.attribution.cotangents import differentiate
 from sibx.attribution.heatmaps import image_size
 from sibx.attribution.safe import SafeAttribution, pick_rows, select_scores
-from sibx.models._receptive_field import receptive_field
+from sibx.models.alignment import Align, find_alignment
 from sibx.models.layers import record, resolve_layer, to_grid
 
-Align = Literal["receptive_field", "half_pixel"]
 Layer = nn.Module | str | None
 
 
@@ -49,11 +47,8 @@ def draw(
     extra: tuple[Any, ...],
 ) -> Tensor:
     """Draw a layer's maps (B, C, h, w) at the first input's size; the other arguments are the model's."""
-    images, size = inputs[0], image_size(inputs)
-    if align == "half_pixel":
-        return F.interpolate(maps, size, mode="bilinear")
-    others = pick_rows((*inputs[1:], *extra), torch.tensor([0]), len(images))
-    return receptive_field(model, layer, images, *others).draw(maps, size)
+    others = pick_rows((*inputs[1:], *extra), torch.tensor([0]), len(inputs[0]))
+    return find_alignment(model, layer, inputs[0], align, *others).draw(maps, image_size(inputs))
 
 
 class CAM(SafeAttribution, LayerAttribution):

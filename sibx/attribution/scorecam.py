@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 from sibx._captum import run_forward
 from sibx._checks import check_range, require
-from sibx.attribution.cam import CAM, Align, Layer
+from sibx.attribution.cam import CAM, Layer
 from sibx.attribution.heatmaps import image_size
 from sibx.attribution.safe import pick_rows, select_scores
+from sibx.models.alignment import Align
 from sibx.models.layers import to_grid
 
 

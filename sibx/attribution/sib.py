@@ -7,11 +7,12 @@ from torch import Tensor, nn
 
 from sibx._captum import run_forward
 from sibx._checks import check_choice, check_logits, look_up, require
-from sibx.attribution.cam import Align, draw, run_to_layers
-from sibx.attribution.cotangents import differentiate, potential
+from sibx.attribution.cam import draw, run_to_layers
+from sibx.attribution.cotangents import CLASS_SCORES, Cotangent, differentiate, potential
 from sibx.attribution.heatmaps import image_size
+from sibx.attribution.mask_rules import MASKS
 from sibx.attribution.safe import SafeAttribution, Tensors, select_scores
-from sibx.attribution.soft_mask import MASKS
+from sibx.models.alignment import Align
 from sibx.models.layers import resolve_layer, to_grid
 
 Output = Literal["foreground", "vjp", "mask", "background"]
@@ -22,9 +23,10 @@ class SIBAttribution(SafeAttribution):
 
     Args:
         forward_func: model, or any function of the inputs.
-        cotangent: ``"auto"`` (default): v = p without a target (the paper's R = J_p^T p), e_target with one;
-            ``"probability"``: always v = p; ``"target"``: the gradient of the target's score; ``"ones"``: of their sum.
-            A model with one value per row has v = 1.
+        cotangent: ``"auto"`` (default): ``"probability"`` without a target (the paper's R = J_p^T p), ``"logit"`` with
+            one; ``"probability"``: always v = p; ``"logit"``: the gradient of the target's score,
+            ``"log_probability"`` of its log-probability, ``"centered_logit"`` of its score minus the mean over classes;
+            ``"ones"``: of the sum of the scores. A model with one value per row has v = 1.
         output: ``"foreground"`` R M (default), ``"vjp"`` R, ``"mask"`` M in every channel, ``"background"`` R (1 - M).
         mask: maps R (B, C, H, W) to M (B, 1, H, W): a function, or a key of MASKS; default the paper's DensityMask.
         layer: take the VJP at a feature layer, a module or its dotted name, instead of the input. The map is then what
@@ -69,7 +71,7 @@ class SIBAttribution(SafeAttribution):
         self,
         forward_func: Callable[..., Tensor],
         *,
-        cotangent: Literal["auto", "probability", "target", "ones"] = "auto",
+        cotangent: Literal["auto"] | Cotangent = "auto",
         output: Output = "foreground",
         mask: str | Callable[[Tensor], Tensor] = "density",
         layer: nn.Module | str | None = None,
@@ -78,7 +80,7 @@ class SIBAttribution(SafeAttribution):
         create_graph: bool = False,
     ):
         super().__init__(forward_func)
-        check_choice("cotangent", cotangent, ("auto", "probability", "target", "ones"))
+        check_choice("cotangent", cotangent, ("auto", *get_args(Cotangent)))
         check_choice("output", output, get_args(Output))
         check_choice("align", align, get_args(Align))
         plain = output != "mask" and layer is None
@@ -155,11 +157,14 @@ class SIBAttribution(SafeAttribution):
         """The scalar whose gradient is R."""
         if isinstance(outputs, Tensor) and outputs.numel() == batch and target is None:
             return outputs.sum()  # one value per row: v = 1
-        by_class = self.cotangent == "target" or (self.cotangent == "auto" and target is not None)
-        if by_class:
-            return select_scores(outputs, target, batch).sum()
+        cotangent = self.cotangent
+        if cotangent == "auto":
+            cotangent = "probability" if target is None else "logit"
+        if cotangent in CLASS_SCORES:
+            scores = CLASS_SCORES[cotangent](outputs) if isinstance(outputs, Tensor) else outputs
+            return select_scores(scores, target, batch).sum()
         check_logits(outputs, batch, "forward_func")
-        return potential(outputs, "probability" if self.cotangent == "auto" else self.cotangent)
+        return potential(outputs, cotangent)
 
     def _split(self, vjp_map: Tensor) -> Tensor:
         if self.output == "vjp":

@@ -37,9 +37,9 @@ COMMANDS = {
         "classifier", "Score a classifier on attacked and corrupted images", options.add_robustness, True
     ),
     "report": Command("report", "Write results as a page, as Markdown and as LaTeX tables", options.add_report),
-    "methods": Command("tables", "List the attribution methods", options.add_nothing),
-    "metrics": Command("tables", "List the metrics", options.add_nothing),
-    "datasets": Command("tables", "List the data sets", options.add_nothing),
+    "methods": Command("listing", "List the attribution methods", options.add_nothing),
+    "metrics": Command("listing", "List the metrics", options.add_nothing),
+    "datasets": Command("listing", "List the data sets", options.add_nothing),
 }
 
 

@@ -1,38 +1,24 @@
 """``sibx finetune``: fine_tune with its settings from options, in one process or under torchrun."""
 
-import json
 from argparse import Namespace
-from collections.abc import Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from torch import nn
 
-from sibx._checks import check_choice, require
+from sibx._checks import require
+from sibx._files import plain
 from sibx.cli.listing import aligned
 from sibx.cli.loading import load_data, process_group, write_notes
+from sibx.cli.objective import OBJECTIVES, build_objective
 from sibx.datasets import MaskedDataset
 from sibx.models import build_model
 from sibx.models.checkpoint import load_checkpoint
-from sibx.objectives import GuidanceConfig, SIBConfig
-from sibx.objectives.guidance import Method
 from sibx.runs.ranks import rank
 from sibx.train import FineTuneResult, TrainConfig, fine_tune
-
-Objective = SIBConfig | GuidanceConfig | None
-
-# Objective -> what it starts from, and its name in the column ``training`` of results.
-OBJECTIVES: dict[str, tuple[Objective, str]] = {
-    "ce": (None, "ce"),
-    "recommended-given": (SIBConfig.recommended("given"), "sib"),
-    "recommended-self": (SIBConfig.recommended("self"), "sib-self-cut"),
-    "published": (SIBConfig.published(), "sib-published"),
-    "published-script": (SIBConfig.published_script(), "sib-published-script"),
-    **{method: (GuidanceConfig(method, weight=1.0), method) for method in get_args(Method)},
-}
 
 
 def run(args: Namespace) -> int:
@@ -50,36 +36,6 @@ def run(args: Namespace) -> int:
             print(_history(result))
             print(f"{Path(args.out) / 'model.pt'} after {result.seconds:.0f} s of training")
     return 0
-
-
-def build_objective(name: str, options: Sequence[str]) -> Objective:
-    """Return a preset with fields replaced by ``NAME=VALUE`` options, values as in JSON or plain words.
-
-    Raises:
-        ValueError: unknown name or field, a value the field refuses, or options for ``ce``.
-    """
-    check_choice("objective", name, tuple(OBJECTIVES))
-    preset = OBJECTIVES[name][0]
-    if preset is None:
-        require(not options, "objective_options", "be left out for ce, which has none", list(options))
-        return None
-    changes = dict(_read_option(option) for option in options)
-    known = tuple(f.name for f in fields(preset) if f.name not in ("method", "mask"))
-    for key in changes:
-        check_choice("objective_options", key, known)
-    try:
-        return replace(preset, **changes)
-    except (TypeError, AttributeError) as error:  # a word where a number is compared, say
-        raise ValueError(f"`objective_options` must have values of the fields' types, but got {changes}.") from error
-
-
-def _read_option(option: str) -> tuple[str, Any]:
-    name, equals, text = option.partition("=")
-    require(bool(equals), "objective_options", "be written NAME=VALUE", option)
-    try:
-        return name.replace("-", "_"), json.loads(text)
-    except json.JSONDecodeError:
-        return name.replace("-", "_"), text
 
 
 def _starting_model(args: Namespace, data: MaskedDataset, seed: int) -> nn.Module:
@@ -102,7 +58,7 @@ def _notes(args: Namespace, config: TrainConfig, data: MaskedDataset) -> dict[st
         "images": len(data),
         "start": args.checkpoint or args.weights,
         "objective": args.objective,
-        "config": asdict(config),
+        "config": plain(config),
         "versions": {name: version(name) for name in ("sibx", "torch", "torchvision")},
     }
 

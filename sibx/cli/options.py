@@ -63,7 +63,7 @@ def add_finetune(parser: Parser) -> None:
         metavar="NAME=VALUE",
         default=[],
         help="fields of SIBConfig or GuidanceConfig that replace the objective's, values as in JSON: "
-        "balance=gradnorm 'layers={\"features.13\": 1}'; a guidance loss has weight=1 by default",
+        "background.weight=2 balance=gradnorm 'layers={\"features.13\": 1}'; a guidance loss has weight=1 by default",
     )
     parser.add_argument("--resume", action=BooleanOptionalAction, default=False, help="continue an interrupted run")
     _add_out(parser, "checkpoints, log.csv, model.pt and finetune.json")

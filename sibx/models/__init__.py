@@ -11,17 +11,23 @@ from torch import nn
 from sibx._checks import check_range, look_up, require
 from sibx.models._receptive_field import ReceptiveField, receptive_field
 from sibx.models._redraw import layers_inside, parameter_layers, redraw
+from sibx.models._unwrap import unwrap
+from sibx.models.alignment import Align, Alignment, HalfPixel, find_alignment
 from sibx.models.layers import eval_mode, find_cam_layer, frozen_batch_norm, record, resolve_layer, to_grid
 from sibx.models.tiny import TinyCNN
 from sibx.models.zoo import build_timm, head_parameters, torchvision_builder
 
 __all__ = [
     "MODELS",
+    "Align",
+    "Alignment",
+    "HalfPixel",
     "ModelSpec",
     "ReceptiveField",
     "TinyCNN",
     "build_model",
     "eval_mode",
+    "find_alignment",
     "find_cam_layer",
     "frozen_batch_norm",
     "head_parameters",
@@ -32,6 +38,7 @@ __all__ = [
     "redraw",
     "resolve_layer",
     "to_grid",
+    "unwrap",
 ]
 
 

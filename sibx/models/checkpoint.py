@@ -1,6 +1,5 @@
 """Checkpoints: weights, class names and settings in one file, written atomically, read with ``weights_only``."""
 
-from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +7,7 @@ import torch
 from torch import nn
 
 from sibx._checks import require
-from sibx._files import save_atomically
+from sibx._files import plain, save_atomically
 
 FORMAT = "sibx-checkpoint-1"
 
@@ -22,9 +21,9 @@ def save_checkpoint(path: str | Path, model: nn.Module, *, classes: tuple[str, .
         path: file to write; its folder is made if needed.
         model: whose ``state_dict`` is written.
         classes: K names.
-        config: a dataclass of plain values, or None.
+        config: a dataclass of settings, or None.
     """
-    settings = asdict(config) if is_dataclass(config) and not isinstance(config, type) else {}
+    settings = {} if config is None else plain(config)
     content = {"format": FORMAT, "state": model.state_dict(), "classes": list(classes), "config": settings}
     save_atomically(Path(path), content)
 

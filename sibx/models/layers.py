@@ -7,16 +7,20 @@ import torch
 from torch import Tensor, nn
 
 from sibx._checks import check_choice, describe
+from sibx.models._unwrap import unwrap
 
 POOLS = (nn.AdaptiveAvgPool2d, nn.AvgPool2d, nn.AdaptiveMaxPool2d, nn.MaxPool2d)
 
 
 def resolve_layer(model: nn.Module, layer: nn.Module | str | None) -> nn.Module:
-    """Return the layer: a module as it is, a dotted name looked up, None = ``find_cam_layer(model)``."""
+    """Return the layer: a module as it is, a dotted name looked up, None = ``find_cam_layer(model)``.
+
+    Names are those of the innermost model, see ``unwrap``.
+    """
     if isinstance(layer, nn.Module):
         return layer
     name = find_cam_layer(model) if layer is None else layer
-    modules = dict(model.named_modules())
+    modules = dict(unwrap(model).named_modules())
     check_choice("layer", name, tuple(modules))
     return modules[name]
 
@@ -36,6 +40,7 @@ def find_cam_layer(model: nn.Module, image_size: int | None = None) -> str:
     Raises:
         ValueError: no such layer: name one then.
     """
+    model = unwrap(model)
     trace = _probe(model, image_size or getattr(model, "image_size", None) or 64)
     grids = [i for i, (_, m, shape) in enumerate(trace) if _is_grid(shape) and not isinstance(m, POOLS)]
     attentions = [i for i, (_, m, _) in enumerate(trace) if "attention" in type(m).__name__.lower()]

@@ -1,23 +1,40 @@
 """S-IB itself, for any training loop: the loss and its settings, own masks, and guidance losses to compare it with."""
 
 from sibx.objectives._hsic import cka, hsic
+from sibx.objectives.background import Fraction, Variance
+from sibx.objectives.balance import GradNorm
 from sibx.objectives.config import SIBConfig
+from sibx.objectives.evidence import class_evidence, contribution
+from sibx.objectives.foreground import CKA, HSIC
 from sibx.objectives.guidance import GuidanceConfig, GuidanceLoss, GuidanceTerms
-from sibx.objectives.own_masks.evidence import class_evidence, contribution, evidence_masks, self_masks
+from sibx.objectives.guidance_terms import GUIDANCE, GuidanceSpec
+from sibx.objectives.masks import Frozen, Given, Online, Shuffled
 from sibx.objectives.own_masks.grab_cut import GrabCut
+from sibx.objectives.own_masks.reading import evidence_masks, self_masks
 from sibx.objectives.own_masks.sufficient import SufficientShare
 from sibx.objectives.sib import SIBLoss
 from sibx.objectives.terms import LossTerms
 
 __all__ = [
+    "CKA",
+    "GUIDANCE",
+    "HSIC",
+    "Fraction",
+    "Frozen",
+    "Given",
     "GrabCut",
+    "GradNorm",
     "GuidanceConfig",
     "GuidanceLoss",
+    "GuidanceSpec",
     "GuidanceTerms",
     "LossTerms",
+    "Online",
     "SIBConfig",
     "SIBLoss",
+    "Shuffled",
     "SufficientShare",
+    "Variance",
     "cka",
     "class_evidence",
     "contribution",

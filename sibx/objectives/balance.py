@@ -1,15 +1,38 @@
 """How hard each term pulls at the weights, and terms scaled to pull as hard as their weights say."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from sibx._checks import check_integer
 from sibx.runs.ranks import world_size
 
 MOMENTUM = 0.9  # of the running averages of gradient norms
 LARGEST = 1e6  # scale; a term that is all but solved is not blown up until its rounding errors train the model
+
+
+@dataclass(frozen=True, slots=True)
+class GradNorm:
+    """Weights as shares of the cross-entropy's pull.
+
+    Every S-IB term is scaled so that its gradient over the model's parameters is its weight times as long as the
+    cross-entropy's (``GradientBalance`` has the rule). SIBLoss in train mode measures; its buffers hold the scales.
+
+    Attributes:
+        every: calls in train mode, at least 1, from one measurement to the next; each costs one more backward pass for
+            the cross-entropy and for every term with a weight.
+
+    Raises:
+        ValueError: a number below 1.
+    """
+
+    every: int = 10
+
+    def __post_init__(self) -> None:
+        check_integer("every", self.every, 1)
 
 
 def gradient_norm(value: Tensor, parameters: Sequence[Tensor]) -> Tensor:

@@ -1,4 +1,4 @@
-"""The guidance losses of other papers, per image, on maps and masks.
+"""The guidance losses of other papers, per image, on maps and masks, and the GUIDANCE table.
 
 The papers and their authors' code sum or average over images in different ways. Here every term is the mean over
 images, beside the mean cross-entropy, so that a weight does not depend on the batch size; published weights do not
@@ -6,8 +6,14 @@ carry over unchanged. Masks are the object's pixels where the papers use boxes o
 named at each function.
 """
 
-import torch
-from torch import Tensor
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch.nn.functional as F
+from torch import Tensor, ones_like
+
+from sibx.attribution.cotangents import potential
 
 EPSILON = 1e-12  # keeps a quotient finite where no attribution is positive; every numerator is then zero too
 
@@ -28,7 +34,7 @@ def energy_loss(attributions: Tensor, masks: Tensor) -> Tensor:
         (B,).
     """
     positive = attributions.relu()
-    inside, everywhere = ((positive * m).flatten(1).sum(1) for m in (masks, torch.ones_like(masks)))
+    inside, everywhere = ((positive * m).flatten(1).sum(1) for m in (masks, ones_like(masks)))
     return 1 - inside / everywhere.clamp(min=EPSILON)
 
 
@@ -101,3 +107,96 @@ def swap_backgrounds(images: Tensor, masks: Tensor) -> Tensor:
     color = (images * outside).sum((2, 3), keepdim=True) / pixels
     background = images * outside + color * inside
     return images * inside + outside * background.roll(1, 0)
+
+
+class Penalty(NamedTuple):
+    """A scalar that is differentiated once, and the penalty on its gradient."""
+
+    scalar: Callable[[Tensor, Tensor], Tensor]  # (logits, labels) -> a sum over images
+    of_gradient: Callable[[Tensor, Tensor, Tensor], Tensor]  # (its gradient, where it was taken, masks) -> (B,)
+
+
+@dataclass(frozen=True, slots=True)
+class GuidanceSpec:
+    """One line of the GUIDANCE table.
+
+    Attributes:
+        name: key in the table.
+        title: name for people.
+        penalty: what is differentiated and penalized; None: no gradient, the cross-entropy on swapped backgrounds.
+        needs_masks: whether it looks at the objects' masks.
+        at_layer: whether it is taken at a feature layer, with the masks averaged to its grid, instead of at the image.
+        reference: where it comes from.
+    """
+
+    name: str
+    title: str
+    penalty: Penalty | None
+    needs_masks: bool
+    at_layer: bool
+    reference: str
+
+
+def _label_logit(logits: Tensor, labels: Tensor) -> Tensor:
+    return potential(logits, "logit", labels)
+
+
+def _contributions(gradients: Tensor, point: Tensor) -> Tensor:
+    return (gradients * point).sum(1, keepdim=True)
+
+
+_ENERGY = Penalty(_label_logit, lambda g, x, m: energy_loss(_contributions(g, x), m))
+
+GUIDANCE: dict[str, GuidanceSpec] = {
+    spec.name: spec
+    for spec in (
+        GuidanceSpec(
+            name="energy",
+            title="Energy loss on Input x Gradient",
+            penalty=_ENERGY,
+            needs_masks=True,
+            at_layer=False,
+            reference="Rao 2023, arXiv 2303.11932",
+        ),
+        GuidanceSpec(
+            name="l1",
+            title="L1 loss on Input x Gradient",
+            penalty=Penalty(_label_logit, lambda g, x, m: l1_loss(_contributions(g, x), m)),
+            needs_masks=True,
+            at_layer=False,
+            reference="Gao 2022, GRADIA; Rao 2023, arXiv 2303.11932",
+        ),
+        GuidanceSpec(
+            name="rrr",
+            title="Right for the right reasons",
+            penalty=Penalty(lambda z, _: z.log_softmax(1).sum(), lambda g, _, m: rrr_loss(g, m)),
+            needs_masks=True,
+            at_layer=False,
+            reference="Ross 2017, arXiv 1703.03717",
+        ),
+        GuidanceSpec(
+            name="energy-cam",
+            title="Energy loss on a CAM",
+            penalty=_ENERGY,
+            needs_masks=True,
+            at_layer=True,
+            reference="Rao 2023, arXiv 2303.11932",
+        ),
+        GuidanceSpec(
+            name="gradient-penalty",
+            title="Gradient penalty",
+            penalty=Penalty(lambda z, y: F.cross_entropy(z, y, reduction="sum"), lambda g, _, __: gradient_penalty(g)),
+            needs_masks=False,
+            at_layer=False,
+            reference="Drucker 1992; Ross 2018, arXiv 1711.09404",
+        ),
+        GuidanceSpec(
+            name="background-swap",
+            title="Background swap",
+            penalty=None,
+            needs_masks=True,
+            at_layer=False,
+            reference="cross-entropy of every object on another image's background",
+        ),
+    )
+}

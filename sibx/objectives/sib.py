@@ -12,7 +12,7 @@ Where this departs from the paper (``SIBConfig.published()`` departs nowhere at 
   cotangents that neither saturate nor reward flipping the sign of the contributions (a plain logit does: a warning says
   so when it happens).
 - HSIC may take a Gaussian kernel, its unbiased estimator, and randomly projected rows.
-- ``background_swap`` adds the cross-entropy of the object's features on another image's mean background features.
+- ``swap`` adds the cross-entropy of the object's features on another image's mean background features.
 - ``balance`` measures gradients and scales the terms, so that weights are shares of the cross-entropy's pull.
 - An image without any object pixel (no mask known, or cropped away) takes no part in the S-IB terms.
 - Under autocast only the model runs in half precision; the paper trains in float32.
@@ -32,30 +32,29 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sibx._checks import check_images, check_labels, check_logits, check_masks, check_range, check_same_batch, require
 from sibx.attribution.cotangents import differentiate, potential
+from sibx.models.alignment import Alignment, find_alignment
 from sibx.models.layers import frozen_batch_norm, record, resolve_layer, to_grid
-from sibx.objectives._hsic import MINIMUM_ROWS, RandomProjection, cka, hsic, unit_rows
-from sibx.objectives.alignment import layer_field, pool
+from sibx.objectives._hsic import RandomProjection, unit_rows
 from sibx.objectives.balance import GradientBalance, gradient_norm
 from sibx.objectives.config import SIBConfig
-from sibx.objectives.own_masks.evidence import class_evidence, contribution, layer_weights
-from sibx.objectives.own_masks.grab_cut import GrabCut
-from sibx.objectives.own_masks.sufficient import SufficientShare
+from sibx.objectives.evidence import contribution
+from sibx.objectives.masks import View
+from sibx.objectives.own_masks.reading import layer_weights
+from sibx.objectives.precision import full_precision, gradients_on, no_autocast
 from sibx.objectives.sign_flip import SignFlipGuard
+from sibx.objectives.swap import BackgroundSwap
 from sibx.objectives.terms import (
-    BackgroundSwap,
     Batch,
     LayerTerms,
     LossTerms,
     Parts,
     Point,
-    background_of_images,
-    full_precision,
-    gradients_on,
-    no_autocast,
     share_of_positive,
+    term_values,
+    term_weights,
+    weighted_total,
 )
-from sibx.objectives.weighing import term_values, term_weights, weighted_total
-from sibx.runs.ranks import gather_rows, previous_rows, world_size
+from sibx.runs.ranks import gather_rows, world_size
 
 
 class SIBLoss(nn.Module):
@@ -76,10 +75,12 @@ class SIBLoss(nn.Module):
     def __init__(self, config: SIBConfig | None = None):
         super().__init__()
         self.config = config or SIBConfig()
-        self._project = RandomProjection(self.config.projection) if self.config.projection else None
+        foreground, balance = self.config.foreground, self.config.balance
+        self._project = RandomProjection(foreground.projection) if foreground and foreground.projection else None
+        self._least = foreground.least_rows if foreground else 1
         self._guard = SignFlipGuard()
-        names, every = tuple(term_weights(self.config)), self.config.balance_every
-        self.balance = GradientBalance(names, every) if self.config.balance == "gradnorm" else None
+        names = tuple(term_weights(self.config))
+        self.balance = GradientBalance(names, balance.every) if balance else None
 
     def forward(
         self, model: nn.Module, images: Tensor, labels: Tensor, masks: Tensor | None = None, *, ramp: float = 1.0
@@ -88,10 +89,11 @@ class SIBLoss(nn.Module):
 
         Args:
             model: images -> logits (B, K).
-            images: (B, C, H, W) floating point, B at least 2, or 4 for the unbiased estimator, over all ranks.
+            images: (B, C, H, W) floating point; over all ranks B at least 2, for the unbiased estimator 4, without a
+                foreground term 1.
             labels: (B,) class indices.
-            masks: (B, 1, H, W) bool, True on the object; needed for ``given`` and ``self-frozen`` masks. An image whose
-                mask is empty takes no part in the S-IB terms (its background goes to no other image either).
+            masks: (B, 1, H, W) bool, True on the object; needed for ``Given`` and ``Frozen`` masks. An image whose mask
+                is empty takes no part in the S-IB terms (its background goes to no other image either).
             ramp: share in [0, 1] of all but the cross-entropy that enters the total, for a warm-up.
 
         Raises:
@@ -108,17 +110,18 @@ class SIBLoss(nn.Module):
                 self._learn(model, parts)
             total = parts.cross_entropy.lerp(weighted_total(self.config, parts, self._scales()), ramp)
         zero = torch.zeros_like(parts.cross_entropy)
+        layers = parts.layers.values()
         return LossTerms(
-            total if recorded else total.detach(),
-            parts.cross_entropy.detach(),
-            sum((t.weight * t.foreground.detach() for t in parts.layers.values()), zero),
-            sum((t.weight * t.background.detach() for t in parts.layers.values()), zero),
-            zero if parts.background_swap is None else parts.background_swap.detach(),
-            parts.logits.detach(),
-            parts.soft_mask.detach(),
-            parts.vjp.detach(),
-            gather_rows((parts.vjp.detach() == 0).flatten(1).all(1).long()).sum(),
-            parts.positive_share,
+            total=total if recorded else total.detach(),
+            cross_entropy=parts.cross_entropy.detach(),
+            foreground=sum((t.weight * t.foreground.detach() for t in layers if t.foreground is not None), zero),
+            background=sum((t.weight * t.background.detach() for t in layers if t.background is not None), zero),
+            background_swap=zero if parts.background_swap is None else parts.background_swap.detach(),
+            logits=parts.logits.detach(),
+            soft_mask=parts.soft_mask.detach(),
+            vjp=parts.vjp.detach(),
+            saturated=gather_rows((parts.vjp.detach() == 0).flatten(1).all(1).long()).sum(),
+            positive_share=parts.positive_share,
         )
 
     def gradient_norms(
@@ -166,16 +169,15 @@ class SIBLoss(nn.Module):
 
     def _parts(self, model: nn.Module, batch: Batch) -> Parts:
         """Run the model once and take the VJPs and every term."""
-        if self.config.shuffle_masks and batch.masks is not None:
-            batch = batch._replace(masks=previous_rows(batch.masks))
+        if batch.masks is not None:
+            batch = batch._replace(masks=self.config.masks.arrange(batch.masks))
         layers = layer_weights(model, self.config)
         modules = {name: resolve_layer(model, name) for name in layers if name != "input"}
         # Behind frozen weights a feature map would have no graph, and no VJP.
         frozen = not all(p.requires_grad for p in model.parameters())
         leaf = batch.images.detach().requires_grad_("input" in layers or frozen)
-        fields = {name: layer_field(model, name, batch.images, self.config.align) for name in layers}
-        last = fields[list(layers)[-1]]
-        swap = BackgroundSwap(batch.masks, modules, last) if self.config.background_swap > 0 else None
+        alignments = {name: find_alignment(model, name, batch.images, self.config.align) for name in layers}
+        swap = self._swap(batch, modules, alignments)
         rewrites = swap.rewrites if swap else None
         # The fused kernels of attention have no second derivative.
         with sdpa_kernel(SDPBackend.MATH):
@@ -186,8 +188,17 @@ class SIBLoss(nn.Module):
         check_labels(batch.labels, logits[: len(leaf)])
         with no_autocast(leaf):
             outputs = {"input": leaf, **activations}
-            points = {name: Point(outputs[name], weight, fields[name]) for name, weight in layers.items()}
+            points = {name: Point(outputs[name], weight, alignments[name]) for name, weight in layers.items()}
             return self._terms(full_precision(logits), points, batch)
+
+    def _swap(
+        self, batch: Batch, modules: Mapping[str, nn.Module], alignments: Mapping[str, Alignment]
+    ) -> BackgroundSwap | None:
+        """The second versions of the images at the last layer named, where they have a weight."""
+        if self.config.swap == 0:
+            return None
+        assert batch.masks is not None
+        return BackgroundSwap(batch.masks, modules, list(alignments.values())[-1])
 
     def _terms(self, logits: Tensor, points: Mapping[str, Point], batch: Batch) -> Parts:
         """Take every term, given the logits of the images and, if they were swapped, of their second versions."""
@@ -197,55 +208,50 @@ class SIBLoss(nn.Module):
         # Images without an object pixel have no background either.
         objects = torch.ones_like(batch.labels) if batch.masks is None else batch.masks.flatten(1).sum(1)
         rows, labels = gather_rows(objects) > 0, gather_rows(batch.labels)
-        enough = int(rows.sum()) >= MINIMUM_ROWS[self.config.estimator]
+        enough = int(rows.sum()) >= self._least
         terms, share = {}, clean.new_full((), torch.nan)
         for (name, point), gradient in zip(points.items(), gradients, strict=True):
             vjp_map, activations = (to_grid(full_precision(t), batch.size) for t in (gradient, point.tensor))
-            mask = self._mask(clean, point, vjp_map, batch)
+            view = View(clean, point.tensor, vjp_map, batch.masks, batch.size, point.alignment)
+            mask = self.config.masks.at(view)
             strength = vjp_map if name == "input" else contribution(vjp_map, activations)
             share = share if name == "input" else share_of_positive(strength.detach())
             if enough:
-                f = self._foreground(
-                    vjp_map, pool(full_precision(batch.images), _grid(vjp_map), point.field), mask, rows
-                )
-                b = background_of_images(self.config.background, vjp_map, strength.abs(), mask)
-                terms[name] = LayerTerms(point.weight, f, gather_rows(b)[rows].mean())
+                images = point.alignment.pool(full_precision(batch.images), (vjp_map.shape[2], vjp_map.shape[3]))
+                f = self._foreground(vjp_map, images, mask, rows)
+                b = self._background(vjp_map, strength.abs(), mask, rows)
+                terms[name] = LayerTerms(point.weight, f, b)
         swap = F.cross_entropy(gather_rows(swapped)[rows], labels[rows]) if len(swapped) and rows.any() else None
-        return Parts(F.cross_entropy(gather_rows(clean), labels), terms, swap, clean, mask, vjp_map, share)
+        return Parts(
+            cross_entropy=F.cross_entropy(gather_rows(clean), labels),
+            layers=terms,
+            background_swap=swap,
+            logits=clean,
+            soft_mask=mask,
+            vjp=vjp_map,
+            positive_share=share,
+        )
 
-    def _mask(self, logits: Tensor, point: Point, vjp_map: Tensor, batch: Batch) -> Tensor:
-        """M (B, 1, h, w) at the grid of one layer."""
-        if self.config.masks != "self-online":
-            assert batch.masks is not None
-            return pool(batch.masks.to(vjp_map.dtype), _grid(vjp_map), point.field)
-        assert not isinstance(self.config.mask, SufficientShare | GrabCut)
-        if self.config.mask_source == "class-evidence":
-            read = class_evidence(logits, point.tensor, batch.size, self.config.evidence_cotangents)
-        else:
-            read = vjp_map
-        mask = self.config.mask(read)
-        mask = previous_rows(mask) if self.config.shuffle_masks else mask
-        return mask.detach() if self.config.detach_mask else mask
-
-    def _foreground(self, vjp_map: Tensor, images: Tensor, mask: Tensor, rows: Tensor) -> Tensor:
-        """HSIC or CKA of R M and x M, x at the grid of R, over the global batch's images marked in ``rows``."""
+    def _foreground(self, vjp_map: Tensor, images: Tensor, mask: Tensor, rows: Tensor) -> Tensor | None:
+        """What R M and x M share, x at the grid of R, over the global batch's images marked in ``rows``."""
+        if self.config.foreground is None:
+            return None
         pairs = (unit_rows(vjp_map * mask), unit_rows(images * mask))
         a, b = (gather_rows(self._project(pair) if self._project else pair)[rows] for pair in pairs)
-        dependence = hsic if self.config.foreground == "hsic" else cka
-        return dependence(a, b, kernel=self.config.kernel, estimator=self.config.estimator)
+        return self.config.foreground(a, b)
+
+    def _background(self, vjp_map: Tensor, strength: Tensor, mask: Tensor, rows: Tensor) -> Tensor | None:
+        """The mean over the same images of how much of R lies outside M."""
+        if self.config.background is None:
+            return None
+        return gather_rows(self.config.background(vjp_map, strength, mask))[rows].mean()
 
     def _check(self, images: Tensor, labels: Tensor, masks: Tensor | None) -> None:
         check_images(images)
-        least = MINIMUM_ROWS[self.config.estimator]
-        rule = f"have at least {least} rows ({self.config.estimator} HSIC is not defined for fewer)"
-        require(len(images) * world_size() >= least, "images", rule, images)
+        rule = f"have at least {self._least} rows (HSIC is not defined for fewer)"
+        require(len(images) * world_size() >= self._least, "images", rule, images)
         check_same_batch(images, labels=labels)
-        needed = self.config.masks != "self-online"
-        rule = f"be given for masks={self.config.masks!r} (self_masks computes the model's own)"
-        require(masks is not None or not needed, "masks", rule, None)
+        rule = f"be given for masks={self.config.masks} (self_masks computes the model's own)"
+        require(masks is not None or not self.config.needs_masks, "masks", rule, None)
         if masks is not None:
             check_masks(masks, images)
-
-
-def _grid(maps: Tensor) -> tuple[int, int]:
-    return maps.shape[2], maps.shape[3]

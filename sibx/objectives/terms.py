@@ -1,18 +1,16 @@
-"""What the S-IB loss is made of, before anything is weighted."""
+"""What the S-IB loss is made of, and how terms, weights and scales become the total."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from sibx.models._receptive_field import ReceptiveField
-from sibx.models.layers import record, to_grid
-from sibx.objectives.alignment import pool
-from sibx.runs.ranks import gather_rows, previous_rows
-
-EPSILON = 1e-12  # keeps a fraction finite where R is exactly zero; such an image then contributes zero
+from sibx.models.alignment import Alignment
+from sibx.objectives.background import Fraction, Variance
+from sibx.objectives.config import SIBConfig
+from sibx.objectives.foreground import HSIC
+from sibx.runs.ranks import gather_rows
 
 
 class LossTerms(NamedTuple):
@@ -49,19 +47,19 @@ class LossTerms(NamedTuple):
 
 
 class Point(NamedTuple):
-    """Where a VJP is taken: the image or a layer's output, in the graph, with its weight and where its units look."""
+    """Where a VJP is taken: the image or a layer's output, in the graph, with its weight and alignment."""
 
     tensor: Tensor
     weight: float
-    field: ReceptiveField | None
+    alignment: Alignment
 
 
 class LayerTerms(NamedTuple):
-    """The S-IB terms of one layer, and the layer's weight."""
+    """The S-IB terms of one layer, and the layer's weight; a term that the objective does not have is None."""
 
     weight: float
-    foreground: Tensor
-    background: Tensor
+    foreground: Tensor | None
+    background: Tensor | None
 
 
 class Parts(NamedTuple):
@@ -79,16 +77,6 @@ class Parts(NamedTuple):
     soft_mask: Tensor
     vjp: Tensor
     positive_share: Tensor
-
-
-def full_precision(tensor: Tensor) -> Tensor:
-    """Return a half-precision tensor in float32, any other as it is."""
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
-
-
-def no_autocast(like: Tensor) -> torch.autocast:
-    """Within the block nothing is cast down, on the device of a tensor."""
-    return torch.autocast(like.device.type, enabled=False)
 
 
 class Batch(NamedTuple):
@@ -110,30 +98,6 @@ class Batch(NamedTuple):
         return Batch(images, labels, masks)
 
 
-@contextmanager
-def gradients_on() -> Iterator[None]:
-    """Within the block gradients are recorded, whatever mode the caller is in: R itself is one."""
-    with torch.inference_mode(False), torch.enable_grad():
-        yield
-
-
-def background_of_images(kind: str, vjp_map: Tensor, strength: Tensor, mask: Tensor) -> Tensor:
-    """Return the background term of every image, (B,).
-
-    ``variance``: of R (1 - M) over channels and positions; ``fraction``: ``sum(s (1 - M)) / sum(s)``, in [0, 1].
-
-    Args:
-        kind: ``variance`` or ``fraction``.
-        vjp_map: R, (B, C, h, w).
-        strength: s, at least 0, (B, C or 1, h, w).
-        mask: M, (B, 1, h, w).
-    """
-    if kind == "variance":
-        return (vjp_map * (1 - mask)).flatten(1).var(1)
-    outside, everywhere = (s.flatten(1).sum(1) for s in (strength * (1 - mask), strength))
-    return outside / everywhere.clamp(min=EPSILON)
-
-
 def share_of_positive(contributions: Tensor) -> Tensor:
     """Return the share of the summed strength (B, 1, h, w) of the global batch that is positive."""
     sums = torch.stack([contributions.clamp(min=0).flatten(1).sum(1), contributions.abs().flatten(1).sum(1)], 1)
@@ -141,49 +105,50 @@ def share_of_positive(contributions: Tensor) -> Tensor:
     return positive / everything
 
 
-class BackgroundSwap:
-    """Lets the model's tail see every image twice: as it is, and with another image's background features.
+def term_weights(config: SIBConfig) -> dict[str, float]:
+    """Return the name of every term -> its weight in the total, the cross-entropy first."""
+    weights = {"cross_entropy": 1.0}
+    for layer, weight in config.weights.items():
+        weights |= {_name(config, kind, layer): weight * part.weight for kind, part in _parts(config).items()}
+    return weights | ({"background_swap": config.swap} if config.swap > 0 else {})
 
-    At the last layer named the second version is ``a M + (1 - M) mean_background(a of the previous image)``, of the
-    global batch's images that have an object and a background. Of feature maps it is stacked under ``a``, so that one
-    forward pass gives both logits. Tokens usually have a residual path past the layer, where nothing is stacked: they
-    take a second pass. Only patches are mixed; the tokens in front of them stay the image's own.
-    """
 
-    def __init__(self, masks: Tensor | None, modules: Mapping[str, nn.Module], field: ReceptiveField | None):
-        assert masks is not None
-        self.masks, self.field = masks, field
-        self.layer = dict([list(modules.items())[-1]])
-        self.rewrites: dict[str, Callable[[Tensor], Tensor]] = dict.fromkeys(self.layer, self._rewrite)
-        self._tokens: Tensor | None = None
+def term_values(config: SIBConfig, parts: Parts) -> dict[str, Tensor]:
+    """Return the name of every term that there is -> the scalar that its weight multiplies, smaller is better."""
+    values = {"cross_entropy": parts.cross_entropy}
+    for layer, terms in parts.layers.items():
+        values |= {_name(config, kind, layer): value for kind, value in _shaped(config, terms).items()}
+    return values if parts.background_swap is None else values | {"background_swap": parts.background_swap}
 
-    def second_pass(self, model: nn.Module, images: Tensor, logits: Tensor) -> Tensor:
-        """Return the logits (2B, K) of both versions, given what the first pass returned."""
-        if self._tokens is None:
-            return logits
-        rewrites: dict[str, Callable[[Tensor], Tensor]] = dict.fromkeys(self.layer, self._swapped_tokens)
-        with record(model, self.layer, rewrites, tokens=True):
-            return torch.cat([logits, model(images)])
 
-    def _rewrite(self, activations: Tensor) -> Tensor:
-        with no_autocast(activations):
-            mixed = self._mix(to_grid(full_precision(activations), (self.masks.shape[2], self.masks.shape[3])))
-            mixed = mixed.to(activations.dtype)
-            if activations.ndim == 4:
-                return torch.cat([activations, mixed])
-            patches = mixed.flatten(2).transpose(1, 2)
-            self._tokens = torch.cat([activations[:, : -patches.shape[1]], patches], 1)
-            return activations.clone()
+def weighted_total(config: SIBConfig, parts: Parts, scales: Mapping[str, float]) -> Tensor:
+    """Return the scalar to minimize; a term without a scale has scale 1."""
+    total = parts.cross_entropy
+    for layer, terms in parts.layers.items():
+        weights = {
+            kind: part.weight * scales.get(_name(config, kind, layer), 1.0) for kind, part in _parts(config).items()
+        }
+        total = total + terms.weight * sum(weights[kind] * value for kind, value in _shaped(config, terms).items())
+    if parts.background_swap is not None:
+        total = total + config.swap * scales.get("background_swap", 1.0) * parts.background_swap
+    return total
 
-    def _swapped_tokens(self, _: Tensor) -> Tensor:
-        assert self._tokens is not None
-        return self._tokens
 
-    def _mix(self, grid: Tensor) -> Tensor:
-        mask = pool(self.masks.to(grid.dtype), (grid.shape[2], grid.shape[3]), self.field)
-        outside = 1 - mask
-        room = outside.sum((2, 3), keepdim=True)
-        background = (grid * outside).sum((2, 3), keepdim=True) / room.clamp(min=EPSILON)
-        # Where no object is known all is outside, and the object with it; where there is no outside there is no mean.
-        lends = self.masks.flatten(1).any(1) & (room.flatten() > 0)
-        return grid * mask + outside * previous_rows(background, among=lends)
+def _parts(config: SIBConfig) -> dict[str, HSIC | Variance | Fraction]:
+    """The terms of a layer that the objective has, by kind."""
+    parts = {"foreground": config.foreground, "background": config.background}
+    return {kind: part for kind, part in parts.items() if part is not None}
+
+
+def _name(config: SIBConfig, kind: str, layer: str) -> str:
+    """``foreground``, or with several layers ``foreground[features.13]``."""
+    return f"{kind}[{layer}]" if len(config.weights) > 1 else kind
+
+
+def _shaped(config: SIBConfig, terms: LayerTerms) -> dict[str, Tensor]:
+    """Kind -> term as the form has it, smaller is better."""
+    lost = None if terms.foreground is None else -terms.foreground
+    there = {
+        kind: value for kind, value in (("background", terms.background), ("foreground", lost)) if value is not None
+    }
+    return there if config.form == "linear" else {kind: value.exp() for kind, value in there.items()}

@@ -64,13 +64,6 @@ def identify_data(data: MaskedDataset, device: torch.device) -> dict[str, Any]:
     return named | {"samples": digest(samples)}
 
 
-def plain(value: Any) -> Any:
-    """Turn mappings into dicts and tuples into lists."""
-    if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
-    return [plain(v) for v in value] if isinstance(value, (list, tuple)) else value
-
-
 def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield every leaf under its dotted name."""
     for key, item in value.items():

@@ -5,20 +5,20 @@ Files hold tensors and plain values only and are read with ``weights_only=True``
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from sibx._files import save_atomically
+from sibx._files import plain, save_atomically
 from sibx.datasets.base import MaskedDataset
-from sibx.runs.identity import check_identity, digest, identify_data, plain
+from sibx.runs.identity import check_identity, digest, identify_data
 from sibx.runs.ranks import world_size
 from sibx.train.config import TrainConfig
+from sibx.train.losses import reads_own_masks
 
-FORMAT = "sibx-training-1"
+FORMAT = "sibx-training-2"
 KEPT = 2  # the newest, and the one before it should the newest turn out to be torn
 WITHOUT_EFFECT = ("workers", "checkpoint_every", "tensorboard")  # fields that may change when a run is resumed
 
@@ -77,8 +77,8 @@ def identify(
 
     The starting weights count only where the objective computes masks from them.
     """
-    settings = {k: v for k, v in plain(asdict(config)).items() if k not in WITHOUT_EFFECT}
-    own_masks = config.objective is not None and config.objective.masks == "self-frozen"
+    settings = {k: v for k, v in plain(config).items() if k not in WITHOUT_EFFECT}
+    own_masks = reads_own_masks(config.objective)
     shapes = {name: f"{tensor.dtype} {tuple(tensor.shape)}" for name, tensor in model.state_dict().items()}
     device = next(model.parameters()).device
     return {
@@ -90,12 +90,28 @@ def identify(
     }
 
 
+class _OldFormatError(ValueError):
+    """A checkpoint that is whole, of an earlier version."""
+
+
+def _check_format(path: Path, content: Any) -> None:
+    found = content.get("format") if isinstance(content, dict) else None
+    if isinstance(found, str) and found.startswith("sibx-training-") and found != FORMAT:
+        raise _OldFormatError(
+            f"`out_dir` must hold checkpoints of the format {FORMAT}, but got {str(path)!r} of the format {found}: a "
+            "run of that version cannot be continued; train anew in another folder."
+        )
+
+
 def _read(path: Path) -> dict[str, Any] | None:
     """Return a checkpoint's content, or warn and return None."""
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
+        _check_format(path, content)
         good = content.pop("format") == FORMAT and content.pop("sha256") == digest({"format": FORMAT, **content})
         problem = "" if good else f"it is not of the format {FORMAT}, or its checksum is wrong"
+    except _OldFormatError:
+        raise
     except Exception as error:  # whatever a damaged or foreign file makes of torch.load
         problem = f"{type(error).__name__}: {error}"
     if problem:

@@ -5,8 +5,8 @@ from typing import Literal
 
 from sibx._checks import check_choice, check_integer, check_range, require
 from sibx.images.geometry import Augmentation
-from sibx.objectives.config import SIBConfig
-from sibx.objectives.guidance import GuidanceConfig
+from sibx.objectives import GuidanceConfig, SIBConfig
+from sibx.train.losses import Objective
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +14,9 @@ class TrainConfig:
     """How ``fine_tune`` trains; by default AdamW under a one-cycle schedule.
 
     Attributes:
-        objective: the S-IB loss, a guidance loss to compare it with, or None for plain cross-entropy.
+        objective: the S-IB loss, a guidance loss to compare it with, None for plain cross-entropy, or any function
+            ``(model, images, labels, masks) -> scalar``; it may return terms instead (a mapping or a NamedTuple) with
+            a ``total`` and, for the training accuracy, ``logits``.
         epochs: passes over the training data, at least 1.
         batch_size: images per step, over all processes and micro-batches, at least 2; an incomplete last batch is left
             out.
@@ -54,7 +56,7 @@ class TrainConfig:
         ValueError: a field outside its range, or fields that contradict each other.
     """
 
-    objective: SIBConfig | GuidanceConfig | None = None
+    objective: Objective = None
     epochs: int = 3
     batch_size: int = 64
     accumulate: int = 1
@@ -81,6 +83,7 @@ class TrainConfig:
     tensorboard: bool = False
 
     def __post_init__(self) -> None:
+        self._check_objective()
         check_choice("optimizer", self.optimizer, ("adamw", "sgd"))
         check_choice("schedule", self.schedule, ("one-cycle", "cosine", "constant"))
         check_choice("keep", self.keep, ("last", "best"))
@@ -104,3 +107,9 @@ class TrainConfig:
         require(not synchronized, "batch_norm", "be 'train' for sync_batch_norm=True", self.batch_norm)
         rule = f"divide batch_size={self.batch_size}"
         require(self.batch_size % self.accumulate == 0, "accumulate", rule, self.accumulate)
+
+    def _check_objective(self) -> None:
+        ours = self.objective is None or isinstance(self.objective, SIBConfig | GuidanceConfig)
+        rule = "be a SIBConfig, a GuidanceConfig, None, or a function (model, images, labels, masks) -> loss"
+        require(ours or callable(self.objective), "objective", rule, self.objective)
+        require(ours or self.warm_up == 0, "warm_up", "be 0 for a function, whose terms are its own", self.warm_up)

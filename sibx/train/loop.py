@@ -1,7 +1,7 @@
 """The fine-tuning routine, in plain torch."""
 
 import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -10,14 +10,13 @@ from torch import nn
 from sibx._checks import require
 from sibx.datasets.base import InMemoryDataset, MaskedDataset
 from sibx.models.checkpoint import save_checkpoint
-from sibx.objectives.guidance import GuidanceConfig, GuidanceLoss
-from sibx.objectives.own_masks.evidence import layer_weights, self_masks
-from sibx.objectives.sib import SIBLoss
+from sibx.objectives import SIBConfig, self_masks
 from sibx.runs.ranks import rank, world_size
 from sibx.train.checkpoints import Checkpoints, identify
 from sibx.train.config import TrainConfig
+from sibx.train.losses import build_loss, reads_own_masks
 from sibx.train.run import Run
-from sibx.train.step import Learner, Objective
+from sibx.train.step import Learner
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +49,7 @@ def fine_tune(
     """Fine-tune a classifier with the S-IB loss, a guidance loss, or cross-entropy alone.
 
     Which weights are kept, and whether to stop early, is decided on validation data only; by default the last epoch's
-    are kept. With ``masks="self-frozen"`` the model's own masks are computed once, before the first step, by every
+    are kept. With ``Frozen`` masks the model's own masks are computed once, before the first step, by every
     process for all images, which are then held in memory. Images without a mask (an empty one) take part in the
     cross-entropy only.
 
@@ -90,7 +89,9 @@ def fine_tune(
     if config.sync_batch_norm:
         learning = nn.SyncBatchNorm.convert_sync_batchnorm(learning)
     steps = config.epochs * (len(train_data) // config.batch_size)
-    learner = Learner(learning, _objective(learning, config), config, steps)  # all ranks have the same weights now
+    learner = Learner(
+        learning, build_loss(learning, config.objective), config, steps
+    )  # all ranks have the same weights now
     checkpoints = None
     if folder is not None:
         checkpoints = Checkpoints(folder, identify(config, learning, train_data, val_data))
@@ -119,22 +120,8 @@ def _check(config: TrainConfig, train_data: MaskedDataset, val_data: MaskedDatas
     require(folder is not None or not config.tensorboard, "out_dir", "be given for tensorboard=True", None)
 
 
-def _objective(model: nn.Module, config: TrainConfig) -> Objective:
-    if config.objective is None:
-        return None
-    prefix = "module." if world_size() > 1 else ""  # DistributedDataParallel's name for what it wraps
-    # Looking up "auto" runs the model once; once is enough.
-    if isinstance(config.objective, GuidanceConfig):
-        guidance = config.objective.resolved(model)
-        named = guidance.layer != "auto"
-        return GuidanceLoss(replace(guidance, layer=prefix + guidance.layer) if named else guidance)
-    weights = layer_weights(model, config.objective)
-    layers = {name if name == "input" else prefix + name: weight for name, weight in weights.items()}
-    return SIBLoss(replace(config.objective, layers=layers))
-
-
 def _with_frozen_masks(model: nn.Module, data: MaskedDataset, config: TrainConfig, progress: bool) -> MaskedDataset:
-    if config.objective is None or config.objective.masks != "self-frozen":
+    if not isinstance(config.objective, SIBConfig) or not reads_own_masks(config.objective):
         return data
     masks = self_masks(model, data, config=config.objective, batch_size=config.batch_size, progress=progress)
     return InMemoryDataset.load(data).with_masks(masks)

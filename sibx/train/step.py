@@ -6,7 +6,6 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -14,12 +13,10 @@ from sibx._checks import require
 from sibx.datasets.base import MaskedBatch
 from sibx.models.outputs import hits
 from sibx.models.zoo import head_parameters
-from sibx.objectives.guidance import GuidanceLoss
-from sibx.objectives.sib import SIBLoss
+from sibx.objectives import SIBLoss
 from sibx.runs.ranks import world_size
 from sibx.train.config import TrainConfig
-
-Objective = SIBLoss | GuidanceLoss | None
+from sibx.train.losses import Loss
 
 
 class Learner:
@@ -27,7 +24,7 @@ class Learner:
 
     Args:
         model: what learns, on its device; it is changed.
-        objective: the loss, None = cross-entropy.
+        loss: what is minimized, see ``build_loss``.
         config: see TrainConfig.
         steps: length of the schedule.
 
@@ -40,10 +37,10 @@ class Learner:
         average: the model whose weights are the moving average; without ``config.ema`` the model itself.
     """
 
-    def __init__(self, model: nn.Module, objective: Objective, config: TrainConfig, steps: int):
+    def __init__(self, model: nn.Module, loss: Loss, config: TrainConfig, steps: int):
         self.model, self.config = model, config
         self.device = next(model.parameters()).device
-        self.objective = None if objective is None else objective.to(self.device)
+        self.loss, self.objective = loss, loss.module
         self.network = _parallel(model) if world_size() > 1 else model
         self.average = model if config.ema is None else copy.deepcopy(model).eval()
         self.optimizer, self.schedule = _optimizer(model, config, steps)
@@ -80,7 +77,8 @@ class Learner:
         batch = batch.to(self.device)
         wrapped = self.network if isinstance(self.network, DistributedDataParallel) else None
         with wrapped.no_sync() if wrapped else nullcontext():
-            norms = self.objective.gradient_norms(self.network, batch.images, batch.labels, self._masks(batch))
+            masks = batch.masks if self.loss.needs_masks else None
+            norms = self.objective.gradient_norms(self.network, batch.images, batch.labels, masks)
         return {f"norm_{name}": norm for name, norm in norms.items()}
 
     def state_dict(self) -> dict[str, Any]:
@@ -107,25 +105,13 @@ class Learner:
         """Add a micro-batch's gradient to the parameters' and return its terms."""
         half = getattr(torch, self.config.amp) if self.config.amp else None
         with torch.autocast(self.device.type, half, enabled=half is not None):
-            terms = self._terms(batch, ramp)
+            terms = self.loss(self.network, batch, ramp)
         # With respect to the parameters only: a backward to the leaves would also walk to the images.
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.scaler.scale(terms["total"] / parts).backward(inputs=parameters)
-        terms["accuracy"] = hits(terms["logits"].detach(), batch.labels).mean()
+        if "logits" in terms:
+            terms["accuracy"] = hits(terms["logits"].detach(), batch.labels).mean()
         return {k: v.detach() for k, v in terms.items() if v.ndim == 0}
-
-    def _masks(self, batch: MaskedBatch) -> Tensor | None:
-        assert self.objective is not None
-        return batch.masks if self.objective.config.masks != "self-online" else None
-
-    def _terms(self, batch: MaskedBatch, ramp: float) -> dict[str, Tensor]:
-        if self.objective is None:
-            logits = self.network(batch.images)
-            loss = F.cross_entropy(logits, batch.labels)
-            return {"total": loss, "cross_entropy": loss, "logits": logits}
-        terms = self.objective(self.network, batch.images, batch.labels, self._masks(batch), ramp=ramp)
-        named: dict[str, Tensor] = terms._asdict()
-        return named
 
     def _update(self) -> None:
         if self.config.clip_norm is not None:

@@ -40,7 +40,7 @@ from sibx.attribution import (
 )
 from sibx.attribution.controls import center, random
 from sibx.attribution.cotangents import potential
-from sibx.attribution.soft_mask import odd_window
+from sibx.attribution.mask_rules import odd_window
 from sibx.images import IMAGENET
 from sibx.images.baselines import make_baseline
 from sibx.models import TinyCNN, receptive_field
@@ -261,7 +261,7 @@ class TestSIB:
         z = torch.randn(3, 4, dtype=torch.float64)
         y = torch.tensor([0, 3, 1])
         assert potential(z, "log_probability", y) == -F.cross_entropy(z, y, reduction="sum")
-        assert potential(z, "logit", y) == potential(z, "target", y) == z[range(3), y].sum()
+        assert potential(z, "logit", y) == z[range(3), y].sum()
         assert torch.isclose(potential(z, "centered_logit", y), potential(z + 7, "centered_logit", y))
         with pytest.raises(ValueError, match="`target` must be given for cotangent='logit'"):
             potential(z, "logit")
@@ -281,12 +281,21 @@ class TestSIB:
 
     def test_auto_follows_the_target(self, model, images):
         by_class = SIBAttribution(model, output="vjp").attribute(images, target=2)
-        assert torch.equal(
-            by_class, SIBAttribution(model, output="vjp", cotangent="target").attribute(images, target=2)
-        )
+        assert torch.equal(by_class, SIBAttribution(model, output="vjp", cotangent="logit").attribute(images, target=2))
         assert torch.allclose(by_class, Saliency(model).attribute(images, target=2))
         always_p = SIBAttribution(model, output="vjp", cotangent="probability").attribute(images, target=2)
         assert torch.equal(always_p, vjp(model, images).map)
+
+    @pytest.mark.parametrize("cotangent", ["log_probability", "logit", "centered_logit"])
+    def test_cotangents_of_a_class(self, model, images, cotangent):
+        """One vocabulary: the same map as ``vjp`` with this cotangent, for every form of a target."""
+        target = torch.tensor([2, 0, 4, 1])
+        expected = vjp(model, images, cotangent=cotangent, target=target).map
+        method = SIBAttribution(model, output="vjp", cotangent=cotangent)
+        assert torch.allclose(method.attribute(images, target), expected)
+        assert torch.allclose(method.attribute(images, target.tolist()), expected)
+        with pytest.raises(ValueError, match="`target` must be given"):
+            method.attribute(images)
 
     def test_multiply_by_inputs(self, model, images):
         plain = SIBAttribution(model).attribute(images, target=1)
@@ -360,7 +369,7 @@ class TestSIB:
 
     def test_scores_must_be_a_tensor(self, images):
         with pytest.raises(ValueError, match="`forward_func` must return a tensor of scores, but got a dict"):
-            SIBAttribution(lambda x: {"a": x}, cotangent="target").attribute(images, target=0)
+            SIBAttribution(lambda x: {"a": x}, cotangent="logit").attribute(images, target=0)
 
     def test_constructor_errors(self, model):
         with pytest.raises(ValueError, match="`cotangent` must be one of auto"):

@@ -16,11 +16,12 @@ from PIL import Image
 
 from sibx import DATASETS, METHODS, METRICS, Results, TrainConfig
 from sibx.cli import COMMANDS, _parse, main
-from sibx.cli.finetune import OBJECTIVES, build_objective
 from sibx.cli.loading import process_group
+from sibx.cli.objective import OBJECTIVES, build_objective
 from sibx.cli.options import Parser, add_finetune
 from sibx.models import TinyCNN, build_model
 from sibx.models.checkpoint import load_checkpoint, save_checkpoint
+from sibx.objectives import Fraction, Given, GradNorm, Shuffled
 
 DATA = ["--dataset", "synthetic", "--image-size", "32", "--limit", "16"]
 TRAIN = ["finetune", *DATA, "--model", "tiny_cnn", "--batch-size", "8", "--device", "cpu"]
@@ -195,7 +196,7 @@ def test_finetune(trained):
     }
     config = load_checkpoint(trained / "model.pt", TinyCNN(8))["config"]
     assert config["batch_size"] == 8
-    assert config["objective"]["masks"] == "given"
+    assert config["objective"]["masks"] == {"kind": "Given"}
     notes = json.loads((trained / "finetune.json").read_text())
     assert (notes["model"], notes["training"], notes["image_size"]) == ("tiny_cnn", "sib", 32)
 
@@ -236,9 +237,12 @@ def test_objectives(name):
     objective = build_objective(name, [])
     assert (objective is None) == (name == "ce")
     if objective is not None and name.startswith("recommended"):
-        changed = build_objective(name, ["balance=gradnorm", 'layers={"features.3": 2}', "background-weight=5"])
-        assert (changed.balance, changed.layers, changed.background_weight) == ("gradnorm", {"features.3": 2}, 5)
-        assert changed.mask == objective.mask
+        changed = build_objective(
+            name, ["balance=gradnorm", 'layers={"features.3": 2}', "background.weight=5", "foreground=none"]
+        )
+        assert (changed.balance, changed.layers) == (GradNorm(), {"features.3": 2})
+        assert (changed.foreground, changed.background, changed.masks) == (None, Fraction(5), objective.masks)
+        assert build_objective(name, ["masks=shuffled-given", "background=variance"]).masks == Shuffled(Given())
 
 
 def train_in_a_group(rank, ports, folder):
@@ -414,8 +418,8 @@ def test_robustness(trained, tmp_path, capsys):
         ((*TRAIN, "--out", "x", "--objective", "sib"), "`objective` must be one of ce, recommended-given"),
         ((*TRAIN, "--out", "x", "--objective", "ce", "--objective-options", "a=1"), "be left out for ce"),
         ((*TRAIN, "--out", "x", "--objective-options", "weight"), "must be written NAME=VALUE, but got 'weight'"),
-        ((*TRAIN, "--out", "x", "--objective-options", "weight=1"), "`objective_options` must be one of form"),
-        ((*TRAIN, "--out", "x", "--objective-options", "background_weight=a"), "must be a number, but got 'a'"),
+        ((*TRAIN, "--out", "x", "--objective-options", "weight=1"), "`objective_options` must be one of layers"),
+        ((*TRAIN, "--out", "x", "--objective-options", "background.weight=a"), "must be a number, but got 'a'"),
         ((*TRAIN, "--out", "x", "--objective-options", "layers=3"), "values of the fields' types"),
         ((*TRAIN, "--out", "x", "--limit", "0"), "`limit` must be at least 1, but got 0."),
         ((*TRAIN, "--out", "x", "--config", "none.yaml"), "`config` must be a YAML file that can be read"),

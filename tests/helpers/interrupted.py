@@ -18,11 +18,11 @@ from torch import nn
 
 from sibx.datasets import InMemoryDataset, SyntheticDataset
 from sibx.models import TinyCNN
-from sibx.objectives import SIBConfig
+from sibx.objectives import GradNorm, SIBConfig
 from sibx.train import TrainConfig, fine_tune
 
 CONFIG = TrainConfig(
-    objective=replace(SIBConfig.recommended("self"), balance="gradnorm", balance_every=3),
+    objective=replace(SIBConfig.recommended("self"), balance=GradNorm(3)),
     epochs=5,
     batch_size=8,
     accumulate=2,

@@ -2,7 +2,6 @@
 
 import copy
 import dataclasses
-from typing import get_args
 
 import pytest
 import torch
@@ -13,13 +12,12 @@ from torchvision.models import VisionTransformer
 from sibx.datasets import InMemoryDataset, SyntheticDataset
 from sibx.models import TinyCNN, receptive_field
 from sibx.models.checkpoint import load_checkpoint
-from sibx.objectives import GuidanceConfig, GuidanceLoss, SIBConfig, self_masks
-from sibx.objectives.guidance import Method
+from sibx.objectives import GUIDANCE, GuidanceConfig, GuidanceLoss, SIBConfig, self_masks
 from sibx.objectives.guidance_terms import energy_loss, l1_loss, swap_backgrounds
 from sibx.train import TrainConfig, fine_tune
 from tests.references import guidance as reference
 
-METHODS = get_args(Method)
+METHODS = tuple(GUIDANCE)
 ON_MASKS = [m for m in METHODS if m != "gradient-penalty"]
 every_method = pytest.mark.parametrize("method", METHODS)
 
@@ -337,11 +335,12 @@ class TestTraining:
         assert set(line) == {"epoch", "total", "cross_entropy", "guidance", "accuracy"}
         assert line["total"] == pytest.approx(line["cross_entropy"] + 0.5 * line["guidance"], rel=1e-5)
         saved = load_checkpoint(tmp_path / "model.pt", TinyCNN(8, width=8))["config"]["objective"]
-        assert saved == {"method": method, "weight": 0.5, "layer": "auto", "align": "receptive_field"}
+        expected = {"method": method, "weight": 0.5, "layer": "auto", "align": "receptive_field"}
+        assert saved == {"kind": "GuidanceConfig", **expected}
 
     def test_layer_is_looked_up_once(self, data, monkeypatch):
         calls = []
-        from sibx.train import guidance
+        from sibx.objectives import guidance
 
         find = guidance.find_cam_layer
         monkeypatch.setattr(guidance, "find_cam_layer", lambda model: calls.append(1) or find(model))

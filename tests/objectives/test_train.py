@@ -9,17 +9,33 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from sibx.attribution import TopShare
-from sibx.attribution.soft_mask import HardDensityMask
+from sibx.attribution import HardDensityMask, TopShare
 from sibx.datasets import InMemoryDataset, SyntheticDataset, collate
 from sibx.models import TinyCNN, record
 from sibx.models.checkpoint import load_checkpoint
-from sibx.objectives import SIBConfig, SIBLoss, SufficientShare, cka, class_evidence, contribution, hsic, self_masks
+from sibx.objectives import (
+    CKA,
+    HSIC,
+    Fraction,
+    Frozen,
+    Given,
+    Online,
+    Shuffled,
+    SIBConfig,
+    SIBLoss,
+    SufficientShare,
+    Variance,
+    cka,
+    class_evidence,
+    contribution,
+    hsic,
+    self_masks,
+)
 from sibx.objectives._hsic import RandomProjection, unit_rows
 from sibx.train import TrainConfig, accuracy, fine_tune, predict
 from tests.references import sib as reference
 
-SHARE = dataclasses.replace(SIBConfig.recommended("self"), mask=TopShare(0.2))
+SHARE = dataclasses.replace(SIBConfig.recommended("self"), masks=Frozen(TopShare(0.2)))
 WINDOW = 5  # of the paper's 31 at 224 px, for 32 px: odd(31 / 224 * 32)
 
 
@@ -60,9 +76,9 @@ class TestGradients:
     @pytest.mark.parametrize(
         "config",
         [
-            SIBConfig(foreground_weight=1.0, background_weight=1e4, cotangent="log_probability"),
-            SIBConfig(layers={"1": 2.0}, background="fraction", foreground="cka", masks="given", cotangent="logit"),
-            SIBConfig(layers={"1": 1.0}, masks="given", background_swap=1.0, background_weight=0, foreground_weight=0),
+            SIBConfig(foreground=HSIC(1.0), background=Variance(1e4), cotangent="log_probability"),
+            SIBConfig({"1": 2.0}, Given(), CKA(0.01), Fraction(1000.0), cotangent="logit"),
+            SIBConfig({"1": 1.0}, Given(), None, None, swap=1.0),
         ],
         ids=["input", "feature", "swap"],
     )
@@ -98,8 +114,8 @@ class TestGradients:
 
     def test_detached_mask_passes_no_gradient(self, batch, net):
         images, labels, _ = batch
-        flows = SIBConfig(background_weight=1e5)
-        stopped = dataclasses.replace(flows, detach_mask=True)
+        flows = SIBConfig(background=Variance(1e5))
+        stopped = dataclasses.replace(flows, masks=Online(detach=True))
         a, b = (gradients(SIBLoss(c)(net, images, labels).total, net) for c in (flows, stopped))
         assert not torch.allclose(a, b)
 
@@ -116,8 +132,8 @@ class TestGradients:
 class TestTerms:
     def test_feature_fraction_is_the_definition(self, batch, net):
         images, labels, masks = batch
-        options = {"background": "fraction", "foreground": "cka", "cotangent": "logit", "align": "half_pixel"}
-        terms = SIBLoss(SIBConfig(layers="auto", masks="given", **options))(net, images, labels, masks)
+        config = SIBConfig("auto", Given(), CKA(), Fraction(), cotangent="logit", align="half_pixel")
+        terms = SIBLoss(config)(net, images, labels, masks)
         features = net.features(images)
         # The head is linear behind global average pooling: dz_y / da = w_y / (h w), the same everywhere.
         c = torch.einsum("bchw,bc->bhw", features, net.classifier.weight[labels]) / features[0, 0].numel()
@@ -133,7 +149,7 @@ class TestTerms:
 
     def test_background_swap_is_the_definition(self, batch, net):
         images, labels, masks = batch
-        config = SIBConfig("linear", 0.0, 0.0, "auto", "given", background_swap=0.5, align="half_pixel")
+        config = SIBConfig("auto", Given(), None, None, swap=0.5, align="half_pixel")
         terms = SIBLoss(config)(net, images, labels, masks)
         a, m = net.features(images), F.avg_pool2d(masks.double(), 4)
         mean_background = (a * (1 - m)).sum((2, 3)) / (1 - m).sum((2, 3))
@@ -145,7 +161,7 @@ class TestTerms:
 
     def test_several_layers_add_up(self, batch, net):
         images, labels, masks = batch
-        base = SIBConfig(masks="given", background="fraction", foreground_weight=0, background_weight=1)
+        base = SIBConfig(masks=Given(), background=Fraction(), foreground=None)
         parts = [
             SIBLoss(dataclasses.replace(base, layers=layers))(net, images, labels, masks).background
             for layers in ({"input": 1.0}, {"features.6": 2.0}, {"input": 1.0, "features.6": 2.0})
@@ -190,15 +206,15 @@ class TestTerms:
         none = SIBLoss(config)(net, images, labels, masks)
         assert torch.isclose(none.total, F.cross_entropy(net(images), labels))
 
-    @pytest.mark.parametrize("foreground", ["hsic", "cka"])
-    def test_kernel_estimator_and_projection(self, batch, net, foreground):
+    @pytest.mark.parametrize("part", [HSIC, CKA])
+    def test_kernel_estimator_and_projection(self, batch, net, part):
         images, labels, masks = batch
         options = {"kernel": "gaussian", "estimator": "unbiased"}
-        config = SIBConfig(masks="given", foreground=foreground, projection=100, **options)
+        config = SIBConfig(masks=Given(), foreground=part(projection=100, **options))
         loss = SIBLoss(config)
         terms = loss(net, images, labels, masks)
         rows = [unit_rows(t * masks) for t in (terms.vjp, images)]
-        dependence = {"hsic": hsic, "cka": cka}[foreground]
+        dependence = {HSIC: hsic, CKA: cka}[part]
         expected = dependence(*(RandomProjection(100)(r) for r in rows), **options)
         assert torch.isclose(terms.foreground, expected)
         assert not torch.isclose(terms.foreground, dependence(*rows, **options))
@@ -228,7 +244,7 @@ class TestTerms:
 
     def test_online_class_evidence(self, batch, net):
         images, labels, _ = batch
-        config = SIBConfig(layers="auto", mask_source="class-evidence", detach_mask=True, mask=TopShare(0.25))
+        config = SIBConfig("auto", Online(TopShare(0.25), "class-evidence", detach=True))
         assert SIBLoss(config)(net, images, labels).soft_mask.sum() == 6 * 16
 
     def test_no_trace(self, batch, net):
@@ -245,7 +261,7 @@ class TestErrors:
             ({"images": torch.zeros(2, 3, 8, 8, dtype=torch.uint8)}, "`images` must be a floating-point tensor"),
             (
                 {"images": torch.zeros(1, 3, 8, 8)},
-                r"`images` must have at least 2 rows \(biased HSIC is not defined for fewer\)",
+                r"`images` must have at least 2 rows \(HSIC is not defined for fewer\)",
             ),
             ({"labels": torch.tensor([0])}, "`labels` must have 2 rows"),
             ({"labels": torch.tensor([0, 5])}, r"`labels` must lie in 0..4, the model's classes, but got \(0, 5\)"),
@@ -254,7 +270,7 @@ class TestErrors:
                 r"`masks` must be a bool tensor of shape \(2, 1, 8, 8\)",
             ),
             ({"masks": torch.zeros(2, 1, 8, 8)}, "`masks` must be a bool tensor"),
-            ({"masks": None}, "`masks` must be given for masks='given'"),
+            ({"masks": None}, r"`masks` must be given for masks=Given\(\)"),
             ({"model": nn.Conv2d(3, 3, 1)}, r"`model` must return logits of shape \(B, K\)"),
         ],
     )
@@ -265,53 +281,60 @@ class TestErrors:
             "labels": torch.tensor([0, 1]),
             "masks": torch.zeros(2, 1, 8, 8, dtype=torch.bool),
         }
-        config = SIBConfig(masks="given")
+        config = SIBConfig(masks=Given())
         with pytest.raises(ValueError, match=message):
             SIBLoss(config)(**{**good, **change})
 
     def test_unbiased_needs_four_images(self):
-        loss = SIBLoss(SIBConfig(estimator="unbiased"))
-        with pytest.raises(ValueError, match=r"at least 4 rows \(unbiased HSIC is not defined for fewer\)"):
+        loss = SIBLoss(SIBConfig(foreground=HSIC(estimator="unbiased")))
+        with pytest.raises(ValueError, match=r"at least 4 rows \(HSIC is not defined for fewer\)"):
             loss(TinyCNN(5, width=4), torch.zeros(3, 3, 8, 8), torch.tensor([0, 1, 2]))
 
     @pytest.mark.parametrize(
-        ("fields", "message"),
+        ("build", "message"),
         [
-            ({"background_weight": -1}, "`background_weight` must be at least 0, but got -1"),
-            ({"layers": {}}, "`layers` must name at least one layer"),
-            ({"layers": {"input": -1.0}}, r"`layers\['input'\]` must be at least 0"),
-            ({"layers": "last"}, "`layers` must be one of auto"),
-            ({"cotangent": "p"}, "`cotangent` must be one of probability"),
-            ({"masks": "self-onlin"}, "`masks` must be one of .*did you mean 'self-online'"),
-            ({"mask_source": "class-evidence"}, "`layers` must name a feature layer"),
-            (
-                {"layers": {"features": 1.0}, "background_swap": 1},
-                "`masks` must be 'given' or 'self-frozen' for background_swap",
-            ),
-            ({"layers": "auto", "background_swap": 1}, "`masks` must be 'given' or 'self-frozen' for background_swap"),
-            ({"kernel": "rbf"}, "`kernel` must be one of linear, gaussian, but got 'rbf'"),
-            ({"estimator": "unbiase"}, "`estimator` must be one of .*did you mean 'unbiased'"),
-            ({"projection": 0}, "`projection` must be at least 1, but got 0"),
-            ({"mask": TopShare()}, "`mask` must be differentiable unless detach_mask=True"),
-            ({"mask": "density"}, "`mask` must be one of DensityMask, .* GrabCut, but got 'density'"),
-            ({"mask": HardDensityMask()}, "`mask` must be differentiable unless detach_mask=True"),
-            (
-                {"masks": "self-frozen", "mask": SufficientShare()},
-                "`layers` must name a feature layer last .* SufficientShare",
-            ),
-            ({"projection": 1.5}, "`projection` must be a whole number, but got 1.5"),
-            ({"background_weight": None}, "`background_weight` must be a number, but got None"),
-            ({"mask_layer": 3}, "`mask_layer` must be a layer's name or None, but got 3"),
-            ({"mask_layer": "features"}, "`mask_layer` must be None for masks='self-online'"),
-            (
-                {"masks": "self-frozen", "mask_source": "class-evidence", "mask_layer": "input"},
-                "`mask_layer` must name a feature layer last for mask_source='class-evidence' .* but got 'input'",
-            ),
+            (lambda: Variance(-1), "`weight` must be at least 0, but got -1"),
+            (lambda: Fraction(None), "`weight` must be a number, but got None"),
+            (lambda: CKA(-0.5), "`weight` must be at least 0, but got -0.5"),
+            (lambda: HSIC(kernel="rbf"), "`kernel` must be one of linear, gaussian, but got 'rbf'"),
+            (lambda: HSIC(estimator="unbiase"), "`estimator` must be one of .*did you mean 'unbiased'"),
+            (lambda: HSIC(projection=0), "`projection` must be at least 1, but got 0"),
+            (lambda: CKA(projection=1.5), "`projection` must be a whole number, but got 1.5"),
+            (lambda: Online(TopShare()), "`rule` must be differentiable unless detach=True"),
+            (lambda: Online(HardDensityMask()), "`rule` must be differentiable unless detach=True"),
+            (lambda: Online("density"), "`rule` must be a mask rule: .* but got 'density'"),
+            (lambda: Online(reading="evidence"), "`reading` must be one of vjp, class-evidence.*did you mean"),
+            (lambda: Frozen(cotangents=0), "`cotangents` must be at least 1, but got 0"),
+            (lambda: Frozen(layer=3), "`layer` must be a layer's name or None, but got 3"),
+            (lambda: Shuffled(Shuffled(Given())), "`masks` must be Given, Frozen or Online"),
+            (lambda: SIBConfig(layers={}), "`layers` must name at least one layer"),
+            (lambda: SIBConfig(layers={"input": -1.0}), r"`layers\['input'\]` must be at least 0"),
+            (lambda: SIBConfig(layers="last"), "`layers` must be one of auto"),
+            (lambda: SIBConfig(cotangent="p"), "`cotangent` must be one of probability"),
+            (lambda: SIBConfig(masks="given"), "`masks` must be one of Given, .*, but got 'given'"),
+            (lambda: SIBConfig(foreground="cka"), "`foreground` must be one of HSIC, CKA, None, but got 'cka'"),
+            (lambda: SIBConfig(background=CKA()), "`background` must be one of Variance, Fraction, None, but got CKA"),
+            (lambda: SIBConfig(masks=Online(reading="class-evidence")), "`layers` must name a feature layer last"),
+            (lambda: SIBConfig(layers="auto", swap=1), "`masks` must be Given or Frozen for swap"),
+            (lambda: SIBConfig(masks=Given(), swap=1), "`layers` must name a feature layer last for swap"),
+            (lambda: SIBConfig(masks=Frozen(SufficientShare(), "vjp")), "`masks` must be read at a feature layer"),
+            (lambda: SIBConfig("auto", Frozen(layer="input")), "`masks` must be read at a feature layer"),
+            (lambda: SIBConfig.recommended("own"), "`masks` must be one of given, self, but got 'own'"),
         ],
     )
-    def test_bad_configs(self, fields, message):
+    def test_bad_settings(self, build, message):
         with pytest.raises(ValueError, match=message):
-            SIBConfig(**fields)
+            build()
+
+    def test_a_plain_function_is_a_rule(self, batch, net):
+        """It needs the evidence alone, and gradients flow through it."""
+        config = SIBConfig(masks=Online(lambda r: r.abs().mean(1, keepdim=True).tanh()))
+        terms = SIBLoss(config)(net, *batch[:2])
+        assert torch.equal(terms.soft_mask, terms.vjp.abs().mean(1, keepdim=True).tanh())
+
+    def test_own_masks_are_frozen_ones(self, shapes):
+        with pytest.raises(ValueError, match=r"`config` must have Frozen masks, .* but got Given\(\)"):
+            self_masks(TinyCNN(8, width=8), shapes, config=SIBConfig.recommended("given"), progress=False)
 
     def test_unknown_layer(self, batch, net):
         with pytest.raises(ValueError, match="`layer` must be one of"):
@@ -386,8 +409,8 @@ class TestEvidence:
         "config",
         [
             SHARE,
-            dataclasses.replace(SHARE, mask_source="vjp", cotangent="logit"),
-            SIBConfig(masks="self-frozen", detach_mask=True, mask=TopShare(0.2)),
+            dataclasses.replace(SHARE, masks=Frozen(TopShare(0.2), "vjp"), cotangent="logit"),
+            SIBConfig(masks=Frozen(TopShare(0.2), "vjp")),
         ],
         ids=["class-evidence", "feature-vjp", "input-vjp"],
     )
@@ -404,12 +427,13 @@ class TestEvidence:
     def test_self_masks_of_another_layer(self, shapes):
         net = TinyCNN(8, width=8).eval()
         fine, both = {"features.3": 1.0}, {"features.3": 1.0, "features.12": 1.0}
-        at_fine, at_last, named = (
-            self_masks(net, shapes, config=dataclasses.replace(SHARE, layers=layers, mask_layer=layer))
-            for layers, layer in ((fine, None), (both, None), (both, "features.3"))
+        named = Frozen(TopShare(0.2), layer="features.3")
+        at_fine, at_last, at_named = (
+            self_masks(net, shapes, config=dataclasses.replace(SHARE, layers=layers, masks=masks))
+            for layers, masks in ((fine, SHARE.masks), (both, SHARE.masks), (both, named))
         )
-        assert torch.equal(named, at_fine)
-        assert not torch.equal(named, at_last)
+        assert torch.equal(at_named, at_fine)
+        assert not torch.equal(at_named, at_last)
 
 
 class TestFineTune:

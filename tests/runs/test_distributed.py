@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from sibx.models import TinyCNN
-from sibx.objectives import SIBConfig, SIBLoss
+from sibx.objectives import HSIC, GradNorm, SIBConfig, SIBLoss, Variance
 from sibx.runs import gather_rows
 from sibx.runs.ranks import previous_rows
 
@@ -20,14 +20,14 @@ GIVEN = SIBConfig.recommended(masks="given")
 CONFIGS = {
     "published": SIBConfig.published(),
     # Weights with which no term is lost beside the cross-entropy.
-    "published, strong": SIBConfig(foreground_weight=10, background_weight=1e6),
-    "script": SIBConfig(form="exponential", background_weight=10, foreground_weight=10),
+    "published, strong": SIBConfig(foreground=HSIC(10), background=Variance(1e6)),
+    "script": SIBConfig(form="exponential", foreground=HSIC(10), background=Variance(10)),
     "recommended": GIVEN,
-    "recommended, no swap": dataclasses.replace(GIVEN, background_swap=0),
-    "gaussian": dataclasses.replace(
-        GIVEN, foreground="hsic", kernel="gaussian", estimator="unbiased", projection=64, foreground_weight=10
-    ),
-    "balanced": dataclasses.replace(GIVEN, balance="gradnorm"),
+    # By the name that the layer has in the model, not in what wraps it.
+    "named layer": SIBConfig.recommended(layers={"features.6": 1.0}),
+    "recommended, no swap": dataclasses.replace(GIVEN, swap=0),
+    "gaussian": dataclasses.replace(GIVEN, foreground=HSIC(10, "gaussian", "unbiased", projection=64)),
+    "balanced": dataclasses.replace(GIVEN, balance=GradNorm()),
 }
 
 
@@ -49,7 +49,7 @@ def network():
 def step(model, config, images, labels, masks):
     """Return the scalar terms and the parameter gradients of one step."""
     model.zero_grad()
-    loss, masks = SIBLoss(config), None if config.masks == "self-online" else masks
+    loss, masks = SIBLoss(config), masks if config.needs_masks else None
     terms = loss(model, images, labels, masks)
     terms.total.backward()
     scalars = {k: v.detach() for k, v in terms._asdict().items() if v.ndim == 0}

@@ -148,6 +148,19 @@ class TestTorn:
         ):
             train(stopped, resume=True, progress=False)
 
+    def test_one_of_an_earlier_version_is_named_and_left(self, stopped):
+        """It is whole, so it is neither passed over nor overwritten."""
+        for path in stopped.glob("checkpoint-*.pt"):
+            content = torch.load(path, weights_only=True)
+            torch.save(content | {"format": "sibx-training-1"}, path)
+        before = {path: path.read_bytes() for path in stopped.iterdir()}
+        message = (
+            r"`out_dir` must hold checkpoints of the format sibx-training-2, but got .* of the format sibx-training-1"
+        )
+        with pytest.raises(ValueError, match=message):
+            train(stopped, resume=True, progress=False)
+        assert {path: path.read_bytes() for path in stopped.iterdir()} == before
+
     def test_arbitrary_code_is_not_run(self, stopped):
         class Bomb:
             def __reduce__(self):

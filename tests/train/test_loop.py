@@ -15,10 +15,12 @@ from torch import nn
 
 from sibx.datasets import InMemoryDataset, SyntheticDataset
 from sibx.models import TinyCNN
+from sibx.models.checkpoint import load_checkpoint
 from sibx.objectives import GuidanceConfig, SIBConfig, SIBLoss
 from sibx.runs.rng import restore_rng, rng_state, seed_rng
 from sibx.train import TrainConfig, accuracy, fine_tune
 from sibx.train.logs import Board
+from sibx.train.losses import build_loss
 from sibx.train.order import epoch_plans, labels_of, load
 from sibx.train.step import Learner
 
@@ -171,7 +173,7 @@ class TestSteps:
     def test_moving_average_takes_buffers_along(self, data):
         net = network("batch")
         config = TrainConfig(batch_size=8, batch_norm="train", ema=0.5)
-        learner = Learner(net, None, config, 3)
+        learner = Learner(net, build_loss(net, None), config, 3)
         learner.set_mode()
         (batch,) = next(load(data, next(epoch_plans(config, len(data))), config))
         before = net.features[1].running_mean.clone()
@@ -193,9 +195,9 @@ class TestSteps:
         found = []
         for objective, number in ((None, 0), (GIVEN, 0), (GIVEN, 2), (GIVEN, 8), (GIVEN, 9)):
             net = network()
-            learner = Learner(net, objective and SIBLoss(objective), config, 10)
+            learner = Learner(net, build_loss(net, objective), config, 10)
             learner.set_mode()
-            terms = learner._terms(batch, min(1.0, number / learner.warm_up_steps))
+            terms = learner.loss(net, batch, min(1.0, number / learner.warm_up_steps))
             terms["total"].backward()
             found.append(torch.cat([p.grad.flatten() for p in net.parameters()]))
         ce, start, quarter, full, later = found
@@ -225,6 +227,33 @@ class TestSteps:
         assert logged.history[0]["norm_foreground"] == pytest.approx(expected["foreground"])
         assert not any(k.startswith("norm") for k in tune(data, epochs=1).history[0])
 
+    def test_any_function_is_an_objective(self, data, tmp_path):
+        """A scalar, a mapping or a NamedTuple of terms; the same steps as the loss that it is made of."""
+        loss = SIBLoss(GIVEN)
+        calls = {
+            "scalar": lambda model, x, y, masks: loss(model, x, y, masks).total,
+            "mapping": lambda model, x, y, masks: loss(model, x, y, masks)._asdict(),
+            "terms": lambda model, x, y, masks: loss(model, x, y, masks),
+        }
+        ours = tune(data, objective=GIVEN)
+        for name, call in calls.items():
+            result = tune(data, objective=call, out_dir=tmp_path / name)
+            assert torch.equal(weights(result), weights(ours)), name
+            assert ("accuracy" in result.history[0]) == (name != "scalar")
+            assert result.history[0]["total"] == ours.history[0]["total"]
+        saved = load_checkpoint(tmp_path / "scalar" / "model.pt", network())["config"]
+        assert saved["objective"].endswith("<lambda>")
+
+    def test_what_is_no_objective(self, data):
+        with pytest.raises(ValueError, match="`objective` must be a SIBConfig, .* but got 'sib'"):
+            TrainConfig(objective="sib")
+        with pytest.raises(ValueError, match="`warm_up` must be 0 for a function"):
+            TrainConfig(objective=lambda *_: 0, warm_up=1.0)
+        with pytest.raises(
+            ValueError, match=r"`objective` must return a scalar, or terms with a `total`, but got \['loss'\]"
+        ):
+            tune(data, objective=lambda *_: {"loss": torch.zeros(())})
+
     @pytest.mark.parametrize("objective", [None, GuidanceConfig("energy", 1.0), GuidanceConfig("background-swap", 1.0)])
     def test_whole_warm_up_from_zero(self, objective, data):
         """Over a single step the ramp is 0, so the step is one of cross-entropy."""
@@ -240,7 +269,7 @@ class TestSteps:
         assert half.history[-1]["total"] < half.history[0]["total"]
 
     def test_one_cycle_leaves_the_momentum_of_sgd_alone(self):
-        learner = Learner(network(), None, TrainConfig(optimizer="sgd", momentum=0.7), 10)
+        learner = Learner(network(), build_loss(network(), None), TrainConfig(optimizer="sgd", momentum=0.7), 10)
         assert learner.optimizer.param_groups[0]["momentum"] == 0.7
 
 

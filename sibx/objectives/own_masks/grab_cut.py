@@ -3,6 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -23,6 +24,10 @@ class GrabCut:
     boundary where colors change, starting from the pixels that are likely the object. So a mask takes the size and the
     outline of what is there, where a share of a coarse map has neither.
 
+    Calling it maps evidence (B, 1, H, W) and images (B, C, H, W), C 1 or 3, to a mask (B, 1, H, W) bool, row by row, on
+    the evidence's device. Colors count relative to the image's own range, so any normalization will do. Every image
+    starts from the same random state of OpenCV: a row's mask does not depend on the others.
+
     Attributes:
         sure: share of the pixels, in (0, ``likely``], that are object whatever their color.
         likely: share in (0, 1) that GrabCut begins with as the object, ``sure`` among them.
@@ -30,10 +35,13 @@ class GrabCut:
         rounds: how often colors are learned and the boundary is drawn anew, at least 1.
 
     Raises:
-        ValueError: a field outside its range.
+        ValueError: a field outside its range, or images of another number of channels.
 
     Source: Rother, Kolmogorov, Blake 2004, ACM Transactions on Graphics 23; the seeds are ours.
     """
+
+    needs: ClassVar[tuple[str, ...]] = ("images",)
+    differentiable: ClassVar[bool] = False
 
     sure: float = 0.1
     likely: float = 0.4
@@ -46,26 +54,24 @@ class GrabCut:
         check_range("background", self.background, 1e-6, 1 - self.likely)
         check_range("rounds", self.rounds, 1)
 
+    def __call__(self, evidence: Tensor, images: Tensor) -> Tensor:
+        """Return the mask (B, 1, H, W) bool."""
+        require(images.shape[1] in (1, 3), "images", "have 1 or 3 channels for GrabCut", images)
+        pictures, seeds = _pictures(images), self._seeds(evidence)
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # OpenCV cuts one image on one core
+            cuts = list(pool.map(partial(_cut, rounds=self.rounds), pictures, seeds))
+        return torch.from_numpy(np.stack(cuts)).to(evidence.device)[:, None]
 
-def cut_masks(images: Tensor, evidence: Tensor, choice: GrabCut) -> Tensor:
-    """Return the masks (B, 1, H, W) bool of ``GrabCut``, row by row, on the evidence's device.
-
-    Colors count relative to the image's own range, so any normalization will do. Every image starts from the same
-    random state of OpenCV: a row's mask does not depend on the others.
-
-    Args:
-        images: (B, C, H, W), C 1 or 3.
-        evidence: (B, 1, H, W).
-        choice: the seeds.
-
-    Raises:
-        ValueError: images of another number of channels.
-    """
-    require(images.shape[1] in (1, 3), "images", "have 1 or 3 channels for GrabCut", images)
-    pictures, seeds = _pictures(images), _seeds(evidence, choice)
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # OpenCV cuts one image on one core
-        cuts = list(pool.map(partial(_cut, rounds=choice.rounds), pictures, seeds))
-    return torch.from_numpy(np.stack(cuts)).to(evidence.device)[:, None]
+    def _seeds(self, evidence: Tensor) -> np.ndarray:
+        """Return (B, H, W) of OpenCV's four labels, by the rank of a pixel's evidence in its image."""
+        rows = evidence.detach().flatten(1).cpu()
+        count = rows.shape[1]
+        order = rows.argsort(dim=1, descending=True, stable=True)
+        labels = torch.full(rows.shape, cv2.GC_PR_BGD, dtype=torch.uint8)
+        labels.scatter_(1, order[:, : round(self.likely * count)], cv2.GC_PR_FGD)
+        labels.scatter_(1, order[:, : max(1, round(self.sure * count))], cv2.GC_FGD)
+        labels.scatter_(1, order[:, count - max(1, round(self.background * count)) :], cv2.GC_BGD)
+        return labels.view(-1, *evidence.shape[2:]).numpy()
 
 
 def _pictures(images: Tensor) -> np.ndarray:
@@ -75,18 +81,6 @@ def _pictures(images: Tensor) -> np.ndarray:
     span = torch.where(high > low, high - low, 1.0)
     scaled = (images.detach().double() - low.view(-1, 1, 1, 1)) / span.view(-1, 1, 1, 1) * 255
     return scaled.round().byte().expand(-1, 3, -1, -1).permute(0, 2, 3, 1).contiguous().cpu().numpy()
-
-
-def _seeds(evidence: Tensor, choice: GrabCut) -> np.ndarray:
-    """Return (B, H, W) of OpenCV's four labels, by the rank of a pixel's evidence in its image."""
-    rows = evidence.detach().flatten(1).cpu()
-    count = rows.shape[1]
-    order = rows.argsort(dim=1, descending=True, stable=True)
-    labels = torch.full(rows.shape, cv2.GC_PR_BGD, dtype=torch.uint8)
-    labels.scatter_(1, order[:, : round(choice.likely * count)], cv2.GC_PR_FGD)
-    labels.scatter_(1, order[:, : max(1, round(choice.sure * count))], cv2.GC_FGD)
-    labels.scatter_(1, order[:, count - max(1, round(choice.background * count)) :], cv2.GC_BGD)
-    return labels.view(-1, *evidence.shape[2:]).numpy()
 
 
 def _cut(picture: np.ndarray, seed: np.ndarray, rounds: int) -> np.ndarray:

@@ -1,58 +1,38 @@
-"""Soft masks: where the VJP map is dense, read as a differentiable mask in (0, 1)."""
+"""Mask rules: evidence read as a mask, soft or hard."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, ClassVar, Literal, Protocol, get_args
 
 import torch
 from torch import Tensor
 
 from sibx._checks import check_choice, check_images, check_range
+from sibx.attribution._soft_quantile import soft_quantile
 
 Strength = Literal["abs_mean", "l2"]
 
 EPSILON = 1e-8  # the authors' guard for a map whose 5 % and 95 % quantiles agree
 PAPER_WINDOW, PAPER_SIDE = 31, 224
-# A softmax weight below exp(-37) < 2^-53 of the largest one cannot change a float64 sum.
-NEGLIGIBLE = 37
 
 
-def soft_quantile(values: Tensor, q: float, temperature: float = 0.1, dim: int = -1) -> Tensor:
-    """Differentiable quantile: the sorted values weighted by their closeness to rank q (n - 1).
+class MaskRule(Protocol):
+    """Turns evidence (B, C, H, W) into a mask (B, 1, H, W).
 
-    ``Q = sum_i w_i sort(v)_i`` with ``w = softmax(-|i - q (n - 1)| / temperature)``. Only the few order statistics
-    whose weight is not negligible in float64 are looked at: the same number without sorting everything.
-
-    Args:
-        values: any shape; n is its size along ``dim``.
-        q: in [0, 1].
-        temperature: > 0, in ranks.
-        dim: dimension to reduce; it is kept with size 1.
-
-    Raises:
-        ValueError: q outside [0, 1] or a temperature that is not positive.
-
-    Source: published code of the authors of arXiv 2511.09239 (formula restated).
+    What it needs beside the evidence it says itself, by the names of its keyword arguments: ``images`` (B, C, H, W), or
+    ``tail``, what the rest of the model makes of features under a mask (``sibx.objectives.own_masks.tail``).
     """
-    check_range("q", q, 0, 1)
-    check_range("temperature", temperature, 1e-6)
-    rows = values.movedim(dim, -1)
-    n = rows.shape[-1]
-    rank = q * (n - 1)
-    reach = math.ceil(NEGLIGIBLE * temperature)
-    low, high = max(0, math.floor(rank) - reach), min(n - 1, math.ceil(rank) + reach)
-    # Twice an unordered selection: sorting the larger one would take as long again.
-    if n - low <= high + 1:  # fewer values above than below
-        around = rows.topk(n - low, sorted=False).values.topk(high - low + 1, largest=False).values
-    else:
-        below = rows.topk(high + 1, largest=False, sorted=False).values
-        around = below.topk(high - low + 1).values.flip(-1)
-    ranks = (
-        torch.arange(low, high + 1, device=values.device, dtype=torch.float64) - rank
-    )  # large ranks do not fit into half precision
-    weights = torch.softmax(-ranks.abs().to(values.dtype) / temperature, 0)
-    return (around * weights).sum(-1, keepdim=True).movedim(-1, dim)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """What it looks at beside the evidence."""
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether gradients flow through the mask."""
+
+    def __call__(self, evidence: Tensor, /, *args: Any, **others: Any) -> Tensor:
+        """Return the mask."""
 
 
 def strength(vjp_map: Tensor, reduce: Strength) -> Tensor:
@@ -84,6 +64,9 @@ class DensityMask:
 
     Source: arXiv 2511.09239 and its authors' published code (formula restated).
     """
+
+    needs: ClassVar[tuple[str, ...]] = ()
+    differentiable: ClassVar[bool] = True
 
     window: int | None = None
     quantile: float = 0.8
@@ -145,6 +128,9 @@ class TopShare:
         ValueError: a share outside (0, 1), or a map that is not a floating-point (B, C, H, W).
     """
 
+    needs: ClassVar[tuple[str, ...]] = ()
+    differentiable: ClassVar[bool] = False
+
     share: float = 0.2
 
     def __post_init__(self) -> None:
@@ -167,6 +153,8 @@ class HardDensityMask(DensityMask):
 
     Source: a variant that the authors of arXiv 2511.09239 left in their code (idea; the details are ours).
     """
+
+    differentiable = False
 
     def _step(self, values: Tensor) -> Tensor:
         return (values >= self._quantile(values, self.quantile)).to(values.dtype)
@@ -193,6 +181,9 @@ class PeakMask:
 
     Source: as ``HardDensityMask``.
     """
+
+    needs: ClassVar[tuple[str, ...]] = ()
+    differentiable: ClassVar[bool] = True
 
     quantile: float = 0.8
     temperature: float = 0.1
@@ -227,6 +218,9 @@ class TopP:
 
     Source: as ``HardDensityMask``.
     """
+
+    needs: ClassVar[tuple[str, ...]] = ()
+    differentiable: ClassVar[bool] = False
 
     p: float = 0.5
     reduce: Strength = "abs_mean"

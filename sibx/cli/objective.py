@@ -1,0 +1,89 @@
+"""Objectives from words: a preset and ``NAME=VALUE`` options over it."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
+
+from sibx._checks import check_choice, require
+from sibx.objectives import (
+    CKA,
+    GUIDANCE,
+    HSIC,
+    Fraction,
+    Frozen,
+    Given,
+    GradNorm,
+    GuidanceConfig,
+    Online,
+    Shuffled,
+    SIBConfig,
+    Variance,
+)
+
+Settings = SIBConfig | GuidanceConfig | None
+
+# Objective -> what it starts from, and its name in the column ``training`` of results.
+OBJECTIVES: dict[str, tuple[Settings, str]] = {
+    "ce": (None, "ce"),
+    "recommended-given": (SIBConfig.recommended("given"), "sib"),
+    "recommended-self": (SIBConfig.recommended("self"), "sib-self-cut"),
+    "published": (SIBConfig.published(), "sib-published"),
+    "published-script": (SIBConfig.published_script(), "sib-published-script"),
+    **{name: (GuidanceConfig(name, weight=1.0), name) for name in GUIDANCE},
+}
+PARTS = {kind.__name__.lower(): kind for kind in (Given, Frozen, Online, HSIC, CKA, Variance, Fraction, GradNorm)}
+OF_PARTS = ("masks", "foreground", "background", "balance")  # fields of SIBConfig that hold a part
+
+
+def build_objective(name: str, options: Sequence[str]) -> Settings:
+    """Return a preset with fields replaced by ``NAME=VALUE`` options, values as in JSON or plain words.
+
+    A field of a part is named with a dot (``background.weight=2``); a part itself by its name (``foreground=cka``,
+    ``balance=gradnorm``, ``background=none``).
+
+    Raises:
+        ValueError: unknown name or field, a value the field refuses, or options for ``ce``.
+    """
+    check_choice("objective", name, tuple(OBJECTIVES))
+    settings = OBJECTIVES[name][0]
+    require(
+        settings is not None or not options, "objective_options", "be left out for ce, which has none", list(options)
+    )
+    for option in options:
+        path, value = _read_option(option)
+        try:
+            settings = _changed(settings, path.split("."), value)
+        except (TypeError, AttributeError) as error:  # a word where a number is compared, say
+            rule = f"`objective_options` must have values of the fields' types, but got {option!r}."
+            raise ValueError(rule) from error
+    return settings
+
+
+def _read_option(option: str) -> tuple[str, Any]:
+    name, equals, text = option.partition("=")
+    require(bool(equals), "objective_options", "be written NAME=VALUE", option)
+    try:
+        return name.replace("-", "_"), json.loads(text)
+    except json.JSONDecodeError:
+        return name.replace("-", "_"), text
+
+
+def _changed(settings: Any, path: Sequence[str], value: Any) -> Any:
+    """Settings with the field at a dotted path replaced."""
+    name, *rest = path
+    known = [f.name for f in fields(settings) if f.name not in ("method", "rule")] if is_dataclass(settings) else []
+    check_choice("objective_options", name, tuple(known))
+    if rest:
+        value = _changed(getattr(settings, name), rest, value)
+    elif name in OF_PARTS:
+        value = _part(name, value)
+    return replace(settings, **{name: value})
+
+
+def _part(name: str, word: Any) -> Any:
+    """The part that a word names: ``cka``, ``none``, ``shuffled-given``."""
+    shuffled, _, kind = str(word).rpartition("-")
+    check_choice(name, kind, (*PARTS, "none"))
+    part: Any = None if kind == "none" else PARTS[kind]()
+    return Shuffled(part) if shuffled == "shuffled" else part

@@ -1,0 +1,54 @@
+"""Where the units of a layer meet the image: at the points where they look, or in equal cells."""
+
+from typing import Any, Literal, Protocol
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sibx.models._receptive_field import receptive_field
+from sibx.models.layers import resolve_layer
+
+Align = Literal["receptive_field", "half_pixel"]
+
+
+class Alignment(Protocol):
+    """Brings maps from the image to a layer's grid and back; ``ReceptiveField`` and ``HalfPixel`` are two."""
+
+    def draw(self, maps: Tensor, size: tuple[int, int]) -> Tensor:
+        """Draw maps (B, C, h, w) at (H, W) pixels."""
+
+    def pool(self, maps: Tensor, grid_size: tuple[int, int]) -> Tensor:
+        """Average maps (B, C, H, W) over the cell of every unit of a grid (h, w)."""
+
+
+class HalfPixel:
+    """Every unit in the middle of its share of the image, as other libraries have it; exact for the image itself."""
+
+    def draw(self, maps: Tensor, size: tuple[int, int]) -> Tensor:
+        """Draw maps (B, C, h, w) at (H, W) pixels, linearly between the middles of the cells."""
+        return F.interpolate(maps, size, mode="bilinear")
+
+    def pool(self, maps: Tensor, grid_size: tuple[int, int]) -> Tensor:
+        """Average maps (B, C, H, W) over h x w equal cells; the identity when that is their size."""
+        return F.adaptive_avg_pool2d(maps, grid_size)
+
+
+def find_alignment(
+    model: nn.Module, layer: nn.Module | str, images: Tensor, align: Align = "receptive_field", *others: Any
+) -> Alignment:
+    """Return where the units of a layer meet the image.
+
+    Args:
+        model: takes images (B, C, H, W).
+        layer: one of its modules, or its dotted name; ``"input"`` is the image itself, whose pixels are its units.
+        images: (B, C, H, W); only their size counts.
+        align: ``receptive_field``: measured by running the model on one image (see ``receptive_field``);
+            ``half_pixel``: by dividing the image into equal cells.
+        others: further arguments of the model, for one image.
+
+    Raises:
+        ValueError: for ``receptive_field``, a layer that cannot be measured.
+    """
+    if layer == "input" or align == "half_pixel":
+        return HalfPixel()
+    return receptive_field(model, resolve_layer(model, layer), images, *others)

@@ -1,0 +1,58 @@
+"""The background term: how much of R lies outside M; smaller is better."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from sibx._checks import check_range
+
+EPSILON = 1e-12  # keeps a fraction finite where R is exactly zero; such an image then contributes zero
+
+
+@dataclass(frozen=True, slots=True)
+class Variance:
+    """The variance of R (1 - M) over channels and positions of every image (the paper), in squared units of R.
+
+    Attributes:
+        weight: factor of the term in the loss, at least 0; with ``GradNorm`` a share of the cross-entropy's pull.
+
+    Raises:
+        ValueError: a weight below 0.
+    """
+
+    weight: float = 1000.0
+
+    def __post_init__(self) -> None:
+        check_range("weight", self.weight, 0)
+
+    def __call__(self, vjp_map: Tensor, strength: Tensor, mask: Tensor) -> Tensor:
+        """Return the term of every image, (B,).
+
+        Args:
+            vjp_map: R, (B, C, h, w).
+            strength: s, at least 0, (B, C or 1, h, w); not looked at.
+            mask: M, (B, 1, h, w).
+        """
+        return (vjp_map * (1 - mask)).flatten(1).var(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Fraction:
+    """The fraction of the strength of R outside M, ``sum(s (1 - M)) / sum(s)``, in [0, 1]: a term without a scale.
+
+    Attributes:
+        weight: as of ``Variance``.
+
+    Raises:
+        ValueError: a weight below 0.
+    """
+
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_range("weight", self.weight, 0)
+
+    def __call__(self, vjp_map: Tensor, strength: Tensor, mask: Tensor) -> Tensor:
+        """Return the term of every image, (B,); arguments as ``Variance``, but R is not looked at."""
+        outside, everywhere = (s.flatten(1).sum(1) for s in (strength * (1 - mask), strength))
+        return outside / everywhere.clamp(min=EPSILON)

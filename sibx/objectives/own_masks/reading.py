@@ -1,0 +1,121 @@
+"""A model's own masks, read off its evidence."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from sibx._checks import require
+from sibx.attribution.cotangents import Cotangent, differentiate, potential
+from sibx.datasets.base import MaskedDataset, collate
+from sibx.models.alignment import find_alignment
+from sibx.models.layers import eval_mode, find_cam_layer, record, resolve_layer, to_grid
+from sibx.objectives.config import SIBConfig
+from sibx.objectives.evidence import class_evidence, contribution
+from sibx.objectives.masks import Frozen
+from sibx.objectives.own_masks.tail import Tail
+from sibx.runs.place import placed
+
+SHIFT = 1 / 16  # of a side: half a cell of a stride-8 net at 64 px; averages out the grid's phase
+
+
+def self_masks(
+    model: nn.Module,
+    dataset: MaskedDataset,
+    *,
+    config: SIBConfig,
+    batch_size: int = 64,
+    device: torch.device | str | None = None,
+    progress: bool = True,
+) -> Tensor:
+    """Compute the frozen masks of a model, one per image of the data set, in its order.
+
+    The evidence at the layer (class evidence, or the strength of the VJP, by ``Frozen.reading``) is drawn at the
+    image's size (by ``config.align``), averaged over four copies of it (mirrored or not, shifted by 1/16 of a side or
+    not, each moved back), and turned into a mask by ``Frozen.rule`` (a soft one is cut at 1/2).
+
+    Args:
+        model: the starting model; evaluated in eval mode and left in the mode and on the device it was in.
+        dataset: images; their masks are not looked at.
+        config: with ``Frozen`` masks; ``layers``, ``cotangent`` and ``align`` count too.
+        batch_size: images per pass.
+        device: where to compute; None = the model's.
+        progress: whether to show a progress bar on stderr.
+
+    Returns:
+        (N, 1, H, W) bool on the CPU.
+
+    Raises:
+        ValueError: masks that are not Frozen, or a layer that does not exist, outputs neither a feature map nor tokens,
+            or cannot be aligned.
+    """
+    config = replace(
+        config, layers=layer_weights(model, config)
+    )  # looking up "auto" runs the model once; that is enough
+    loader = DataLoader(dataset, batch_size=batch_size, collate_fn=collate)
+    with placed(model, device) as place:
+        parts = [
+            evidence_masks(model, batch.images.to(place), config).cpu()
+            for batch in tqdm(loader, desc="self masks", leave=False, disable=not progress)
+        ]
+    return torch.cat(parts)
+
+
+def evidence_masks(model: nn.Module, images: Tensor, config: SIBConfig) -> Tensor:
+    """Compute a model's own masks of one batch, as ``self_masks`` does: (B, 1, H, W) bool, detached.
+
+    For masks that follow the model while it learns, or those of a teacher.
+
+    Args:
+        model: evaluated in eval mode and left in the mode it was in.
+        images: (B, C, H, W) on the model's device.
+        config: as for ``self_masks``.
+
+    Raises:
+        ValueError: as ``self_masks``.
+    """
+    frozen = config.masks.frozen
+    require(frozen is not None, "config", "have Frozen masks, which are the model's own", config.masks)
+    assert frozen is not None
+    layer = frozen.layer or list(layer_weights(model, config))[-1]
+    with eval_mode(model):
+        tail = Tail(model, layer, images, find_alignment(model, layer, images, config.align))
+        offers = {"images": images, "tail": tail}
+        evidence = _averaged_evidence(tail, frozen, config.cotangent)
+        return frozen.rule(evidence, **{name: offers[name] for name in getattr(frozen.rule, "needs", ())}) > 0.5
+
+
+def layer_weights(model: nn.Module, config: SIBConfig) -> Mapping[str, float]:
+    """Return layer name -> weight, with ``"auto"`` resolved for the model."""
+    return {find_cam_layer(model): 1.0} if isinstance(config.layers, str) else config.layers
+
+
+def _averaged_evidence(tail: Tail, frozen: Frozen, cotangent: Cotangent) -> Tensor:
+    images = tail.images
+    shift = round(SHIFT * images.shape[-1])
+    total, size = torch.zeros_like(images[:, :1]), (images.shape[2], images.shape[3])
+    for mirrored in (False, True):
+        for step in (0, shift):
+            copy = images.roll((step, step), (2, 3))
+            evidence = _evidence(tail.model, tail.layer, copy.flip(-1) if mirrored else copy, frozen, cotangent)
+            evidence = tail.alignment.draw(evidence, size)
+            total += (evidence.flip(-1) if mirrored else evidence).roll((-step, -step), (2, 3))
+    return total
+
+
+def _evidence(model: nn.Module, layer: str, images: Tensor, frozen: Frozen, cotangent: Cotangent) -> Tensor:
+    """Non-negative evidence (B, 1, h, w) of one layer; cotangents that name a class get the predicted one."""
+    leaf = images.detach().requires_grad_()
+    modules = {} if layer == "input" else {layer: resolve_layer(model, layer)}
+    with torch.enable_grad(), record(model, modules, tokens=True) as activations:
+        logits = model(leaf)
+    point, size = activations.get(layer, leaf), (images.shape[2], images.shape[3])
+    if frozen.reading == "class-evidence":
+        return class_evidence(logits, point, size, frozen.cotangents)
+    (vjp_map,) = differentiate(potential(logits, cotangent, logits.argmax(1)), [point])
+    if layer == "input":
+        return torch.linalg.vector_norm(vjp_map, dim=1, keepdim=True)
+    return contribution(to_grid(vjp_map, size), to_grid(point, size)).abs().detach()

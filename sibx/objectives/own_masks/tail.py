@@ -1,0 +1,56 @@
+"""What the rest of a model makes of a layer's features under a mask."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from sibx.models.alignment import Alignment
+from sibx.models.layers import record, resolve_layer, to_grid
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """The part of a model behind a layer, for a batch of images.
+
+    Attributes:
+        model: in eval mode.
+        layer: name of the feature layer.
+        images: (B, C, H, W).
+        alignment: of the layer with the image.
+    """
+
+    model: nn.Module
+    layer: str
+    images: Tensor
+    alignment: Alignment
+
+    @torch.no_grad()
+    def predict(self, masks: Tensor | None = None) -> Tensor:
+        """Return the predicted classes (B,).
+
+        Args:
+            masks: (B, 1, H, W) bool; the layer's features are multiplied by it, averaged where its units look, so that
+                features outside become zero; None = as they are.
+        """
+        rewrites: dict[str, Callable[[Tensor], Tensor]] = {}
+        if masks is not None:
+            rewrites[self.layer] = lambda activations: self._keep(activations, masks)
+        with record(self.model, {self.layer: resolve_layer(self.model, self.layer)}, rewrites, tokens=True):
+            predicted: Tensor = self.model(self.images).argmax(1)
+        return predicted
+
+    def _keep(self, activations: Tensor, masks: Tensor) -> Tensor:
+        grid = to_grid(activations, (self.images.shape[2], self.images.shape[3]))
+        pooled = self.alignment.pool(masks.to(grid.dtype), (grid.shape[2], grid.shape[3]))
+        return _laid_like(activations, pooled) * activations
+
+
+def _laid_like(activations: Tensor, mask: Tensor) -> Tensor:
+    """Return a mask (B, 1, h, w) in the shape that multiplies a layer's output; tokens in front of patches stay."""
+    if activations.ndim == 4:
+        return mask
+    patches = mask.flatten(2).transpose(1, 2)
+    in_front = patches.new_ones(len(patches), activations.shape[1] - patches.shape[1], 1)
+    return torch.cat([in_front, patches], 1)
