@@ -42,6 +42,7 @@ class SignFlipGuard:
         warnings.warn(
             f"SIBLoss: only {self.mean:.0%} of the contributions' strength still speaks for the class (the running "
             f"mean of LossTerms.positive_share, after {self.highest:.0%}). Below 50 % the background term is being "
-            f"lowered by turning signs around, not by looking at the object. Lower the background term's weight{shifts}.",
+            "lowered by turning signs around, not by looking at the object. Lower the background term's weight"
+            f"{shifts}.",
             stacklevel=6,  # the line that called the loss
         )
