@@ -7,7 +7,7 @@ from typing import Any
 
 from sibx._checks import require
 from sibx.cli.loading import check_classes, load_classifier, load_data, pick_device
-from sibx.evaluation import Results, evaluate_reliance, evaluate_robustness, worst_group
+from sibx.evaluation import Interval, Results, evaluate_reliance, evaluate_robustness, worst_group
 from sibx.report import metric_table, to_markdown
 
 SETTINGS = {
@@ -53,6 +53,6 @@ def _summary(results: Results) -> str:
     text = to_markdown(metric_table(lines, "accuracy", columns="split"), "condition")
     worst = worst_group(results).iloc[0]
     if worst["n"]:
-        interval = f"{worst['mean']:.3f} [{worst['low']:.3f}, {worst['high']:.3f}]"
-        text += f"\nworst group of {worst['metric']}: {worst['group']} with {interval} of {worst['n']} images"
+        found = Interval.of(worst)
+        text += f"\nworst group of {worst['metric']}: {worst['group']} with {found} of {found.n} images"
     return f"{text}\n(95 % intervals over images)"

@@ -3,14 +3,13 @@
 from argparse import Namespace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from sibx._checks import check_range, look_up
 from sibx.attribution import METHODS
 from sibx.cli.loading import Classifier, check_classes, load_classifier, load_data, process_group
 from sibx.datasets import MaskedDataset
-from sibx.evaluation import Results, bootstrap_mean, evaluate
+from sibx.evaluation import Interval, Results, evaluate
 from sibx.metrics import METRICS
 from sibx.report import make_gallery, metric_table, save_gallery, to_markdown
 from sibx.runs.ranks import rank
@@ -68,7 +67,5 @@ def _summary(results: Results, metrics: list[str]) -> str:
     """Accuracy, and a table with a line per method and a column per metric."""
     summary = results.summary()
     table = pd.concat([metric_table(summary, metric, columns="metric") for metric in metrics], axis=1)
-    images = results.rows.drop_duplicates("image_id")
-    hits = bootstrap_mean(np.asarray(images["predicted"] == images["label"], dtype=np.float64))
-    accuracy = f"accuracy {hits.mean:.3f} [{hits.low:.3f}, {hits.high:.3f}]"
-    return f"{accuracy} (95 % intervals over images)\n{to_markdown(table, 'method')}"
+    (accuracy,) = results.accuracy().to_dict("records")
+    return f"accuracy {Interval.of(accuracy)} (95 % intervals over images)\n{to_markdown(table, 'method')}"

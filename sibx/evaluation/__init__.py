@@ -1,9 +1,10 @@
 """Running methods and metrics over a data set, and what comes out."""
 
 from sibx.evaluation.agreement import rank_correlations
-from sibx.evaluation.ranking import Ranking, rank_methods
+from sibx.evaluation.columns import ACCURACY, CELL, CLASSIFIER
+from sibx.evaluation.method_ranks import Ranking, rank_methods
 from sibx.evaluation.reliance import evaluate_reliance, worst_group
-from sibx.evaluation.results import CELL, Results
+from sibx.evaluation.results import Results
 from sibx.evaluation.robustness import evaluate_robustness
 from sibx.evaluation.runner import evaluate
 from sibx.evaluation.scoring import heatmaps_of
@@ -19,7 +20,9 @@ from sibx.evaluation.statistics import (
 from sibx.evaluation.strata import size_of
 
 __all__ = [
+    "ACCURACY",
     "CELL",
+    "CLASSIFIER",
     "Band",
     "Interval",
     "Ranking",

@@ -1,12 +1,14 @@
-"""The two tables of an evaluation, and how they lie on disk: gzipped CSV."""
+"""The two tables of an evaluation, and how they lie on disk: gzipped CSV, and beside them ``run.json``."""
 
 import gzip
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from sibx._files import atomic_file
+from sibx._files import atomic_file, write_atomically
 
 COLUMNS = (
     "dataset",
@@ -27,7 +29,12 @@ COLUMNS = (
 )
 CURVE_COLUMNS = ("dataset", "split", "image_id", "model", "training", "seed", "method", "curve", "x", "y")
 ROWS_FILE, CURVES_FILE, INFO_FILE = "results.csv.gz", "curves.csv.gz", "run.json"
-LEVEL = 6  # of the compression: half the time of level 9, seven percent more bytes
+# What stands under several columns together.
+IMAGE = ("dataset", "split", "image_id", "label")  # one image
+TRAINED = ("dataset", "split", "model", "training")  # a trained model on a data set
+CELL = (*TRAINED, "method", "metric")  # one number of a table
+CLASSIFIER, ACCURACY = "classifier", "accuracy"  # method and metric where the classifier itself is scored
+COMPRESSION = 6  # half the time of level 9, seven percent more bytes
 TEXTS = ("dataset", "split", "image_id", "model", "training", "method", "metric", "curve")
 
 
@@ -41,17 +48,23 @@ def write_table(path: Path, columns: Iterable[str], blocks: Iterable[str]) -> No
 
     Nothing of the time, the process or the file's name gets into its bytes.
     """
-    with atomic_file(path) as file, gzip.GzipFile("", "wb", LEVEL, file, mtime=0) as packed:
+    with atomic_file(path) as file, gzip.GzipFile("", "wb", COMPRESSION, file, mtime=0) as packed:
         packed.write((",".join(columns) + "\n").encode())
         for block in blocks:
             packed.write(block.encode())
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Read what ``write_table`` wrote; an empty score is NaN, an empty text is a text."""
+    """Read what ``write_table`` wrote; an empty number is NaN, an empty text is a text."""
     return pd.read_csv(
         path,
         dtype=dict.fromkeys(TEXTS, str),
         keep_default_na=False,
-        na_values={"area": [""], "value": [""], "y": [""]},
+        na_values={name: [""] for name in ("confidence", "area", "value", "y")},
     )
+
+
+def write_info(folder: Path, info: Mapping[str, Any]) -> None:
+    """Write ``run.json``."""
+    text = json.dumps(info, indent=2, sort_keys=True, default=str) + "\n"
+    write_atomically(folder / INFO_FILE, text.encode())

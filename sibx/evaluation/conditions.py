@@ -15,14 +15,14 @@ from tqdm import tqdm
 
 from sibx._checks import check_range, require
 from sibx.datasets.base import MaskedBatch, MaskedDataset, collate
-from sibx.evaluation.columns import CURVE_COLUMNS
+from sibx.evaluation.classified import is_right
+from sibx.evaluation.columns import CLASSIFIER, CURVE_COLUMNS
 from sibx.evaluation.results import Results
 from sibx.evaluation.scoring import describe_images, to_rows
 from sibx.models import eval_mode
 from sibx.models.outputs import hits
 from sibx.runs.place import pick_device
 
-METHOD = "classifier"  # in the method column: these are not scores of an explanation
 Model = Callable[[Tensor], Tensor]
 
 # (batch on the device, index of its first image in the data set) -> condition: values (B,), NaN where undefined
@@ -56,10 +56,9 @@ class Setting:
             bar = tqdm(batches, desc=f"evaluate {data.split}", leave=False, disable=not self.progress)
             for first, batch in zip(range(0, len(data), self.batch_size), bar, strict=True):
                 images = describe_images(self.model, batch.to(device), "label").assign(seed=self.seed, **columns)
-                right = (images["predicted"] == images["label"]) & images["confidence"].notna()
-                scores = {(METHOD, unchanged): right.to_numpy().astype(np.float64)}
+                scores = {(CLASSIFIER, unchanged): is_right(images).to_numpy(np.float64)}
                 for name, values in score(batch.to(device), first).items():
-                    scores[METHOD, name] = values.cpu().numpy()
+                    scores[CLASSIFIER, name] = values.cpu().numpy()
                 parts.append(to_rows(images, scores))
         info = {
             "batch_size": self.batch_size,

@@ -11,17 +11,26 @@ import numpy as np
 import pandas as pd
 
 from sibx._checks import check_choice, require
-from sibx._files import write_atomically
 from sibx.evaluation.agreement import correlate_metrics
-from sibx.evaluation.columns import COLUMNS, CURVES_FILE, INFO_FILE, ROWS_FILE, read_table, to_csv, write_table
-from sibx.evaluation.ranking import Ranking, rank_methods
-from sibx.evaluation.significance import holm, wilcoxon_signed_rank
-from sibx.evaluation.statistics import bootstrap_difference, bootstrap_mean
-from sibx.evaluation.strata import Sizes, size_of
-from sibx.metrics import METRICS
-
-CELL = ("dataset", "split", "model", "training", "method", "metric")
-IMAGE = ("dataset", "split", "image_id", "label")
+from sibx.evaluation.classified import to_hits
+from sibx.evaluation.columns import (
+    CELL,
+    COLUMNS,
+    CURVE_COLUMNS,
+    CURVES_FILE,
+    IMAGE,
+    INFO_FILE,
+    ROWS_FILE,
+    TRAINED,
+    read_table,
+    to_csv,
+    write_info,
+    write_table,
+)
+from sibx.evaluation.comparison import compare_over_images, compare_over_seeds
+from sibx.evaluation.method_ranks import Ranking, rank_rows
+from sibx.evaluation.statistics import bootstrap_mean
+from sibx.evaluation.strata import Sizes, add_sizes
 
 
 @dataclass(frozen=True)
@@ -78,6 +87,29 @@ class Results:
             lines.append({**dict(zip(by, key, strict=True)), **interval._asdict(), "class_mean": class_mean})
         return pd.DataFrame(lines)
 
+    def hits(self) -> "Results":
+        """Return whether the classifier is right, one row per image, model, training and seed.
+
+        Method ``classifier``, metric ``accuracy``, ``value`` 1 if the label is predicted, else 0; an image with a NaN
+        among its logits (its ``confidence`` is NaN) is wrong. Every accuracy is a view of these rows: their means are
+        ``accuracy()``, that of the worst group is ``worst_group(results.hits())``, and a gain of it is
+        ``results.hits().over_seeds("sib", "ce")``.
+        """
+        return Results(to_hits(self.rows), pd.DataFrame(columns=list(CURVE_COLUMNS)), self.info)
+
+    def accuracy(self, by: Sequence[str] = TRAINED) -> pd.DataFrame:
+        """Return one line per cell: share of the images in [0, 1] that are classified right, with its interval.
+
+        The columns are those of ``summary``; an image counts once, however many methods, metrics and seeds it has.
+
+        Args:
+            by: columns that make a cell.
+
+        Raises:
+            ValueError: a name that is not a column.
+        """
+        return self.hits().summary(by)
+
     def where(self, **values: object) -> "Results":
         """Return the rows and curves whose columns have these values: ``results.where(training="sib", size="small")``.
 
@@ -103,13 +135,7 @@ class Results:
         Raises:
             ValueError: an unknown name, or limits that are not two increasing numbers.
         """
-        images = self.rows.drop_duplicates(["dataset", "split", "image_id"])
-        named = [
-            part[["dataset", "split", "image_id"]].assign(size=size_of(part["area"].to_numpy(), sizes))
-            for _, part in images.groupby(["dataset", "split"], sort=False)
-        ]
-        rows = self.rows.drop(columns="size", errors="ignore").merge(pd.concat(named), how="left")
-        return Results(rows, self.curves, self.info)
+        return Results(add_sizes(self.rows, sizes), self.curves, self.info)
 
     def difference(self, training: str, reference: str) -> pd.DataFrame:
         """Return the paired difference between two trainings, image by image, one line per cell.
@@ -117,7 +143,7 @@ class Results:
         Beside the mean difference with its 95 % bootstrap interval: ``p_value`` of Wilcoxon's signed-rank test, and
         ``p_holm``, the same corrected by Holm over all methods and metrics of a data set, split and model. With
         several seeds an image's values are their means over the seeds that have both; what new seeds would give is
-        asked by ``mean_over_seeds``.
+        asked by ``over_seeds``.
 
         Args:
             training: value of the ``training`` column whose gain is asked for.
@@ -126,24 +152,26 @@ class Results:
         Raises:
             ValueError: a training that is not in the results.
         """
-        known = tuple(self.rows["training"].unique())
-        check_choice("training", training, known)
-        check_choice("reference", reference, known)
-        cell = [c for c in CELL if c != "training"]
-        keys = [*cell, "seed", "image_id"]
-        wanted = self.rows[self.rows["training"].isin([training, reference])]
-        wide = wanted.pivot(index=keys, columns="training", values="value")
-        both = wide.notna().all(axis=1)
-        wide = wide.where(both).groupby(level=[*cell, "image_id"], sort=False).mean()
-        lines = []
-        for key, pairs in wide.groupby(level=cell, sort=False):
-            values, others = pairs[training].to_numpy(), pairs[reference].to_numpy()
-            found = bootstrap_difference(values, others)._asdict()
-            p_value = wilcoxon_signed_rank(values, others).p_value
-            lines.append({**dict(zip(cell, key, strict=True)), **found, "p_value": p_value})
-        table = pd.DataFrame(lines)
-        family = [c for c in cell if c not in ("method", "metric")]
-        return table.assign(p_holm=table.groupby(family)["p_value"].transform(lambda p: holm(p.to_numpy())))
+        return compare_over_images(self.rows, training, reference)
+
+    def over_seeds(self, training: str, reference: str) -> pd.DataFrame:
+        """Return the paired difference between two trainings over seeds, one line per cell.
+
+        What new runs would give: the gain of a seed is the mean over its images, paired, and over the seeds stands
+        Student's 95 % interval, infinitely wide for a single seed.
+
+        Args:
+            training: value of the ``training`` column whose gain is asked for.
+            reference: the one it is compared with.
+
+        Returns:
+            dataset, split, model, method, metric; mean, low and high of the difference; ``n`` seeds, and how many are
+            ``undefined``, because no image has a value of both trainings there.
+
+        Raises:
+            ValueError: a training that is not in the results.
+        """
+        return compare_over_seeds(self.rows, training, reference)
 
     def ranking(self, metric: str, *, higher_is_better: bool | None = None, level: float = 0.05) -> Ranking:
         """Rank the methods by a metric over images, see ``rank_methods``.
@@ -157,17 +185,7 @@ class Results:
             ValueError: a metric that is not in the results, one of your own without a direction, fewer than two
                 methods, or results of several data sets, splits, models, trainings or seeds: pick one with ``where``.
         """
-        check_choice("metric", metric, tuple(self.rows["metric"].unique()))
-        for name in ("dataset", "split", "model", "training", "seed"):
-            found = self.rows[name].unique().tolist()
-            require(len(found) == 1, "rows", f"be of one {name} (pick it with where)", found)
-        if higher_is_better is None:
-            require(metric in METRICS, "higher_is_better", f"be given for {metric}, which is not in METRICS", None)
-            higher_is_better = METRICS[metric].higher_is_better
-        of_metric = self.rows[self.rows["metric"] == metric]
-        wide = of_metric.pivot(index="image_id", columns="method", values="value")
-        methods = [str(m) for m in of_metric["method"].unique()]
-        return rank_methods(wide[methods].to_numpy(), methods, higher_is_better=higher_is_better, level=level)
+        return rank_rows(self.rows, metric, higher_is_better, level)
 
     def metric_correlation(self) -> pd.DataFrame:
         """Return Spearman's correlation of every pair of metrics over images, within every method.
@@ -230,9 +248,3 @@ class _OnDisk(Results):
     @cached_property
     def curves(self) -> pd.DataFrame:
         return read_table(self.folder / CURVES_FILE)
-
-
-def write_info(folder: Path, info: Mapping[str, Any]) -> None:
-    """Write ``run.json``."""
-    text = json.dumps(info, indent=2, sort_keys=True, default=str) + "\n"
-    write_atomically(folder / INFO_FILE, text.encode())

@@ -1,9 +1,11 @@
 """Uncertainty: percentile bootstrap over images, Student's t over runs."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from scipy.stats import t as student
 
 from sibx._checks import check_range, require
@@ -13,13 +15,40 @@ RESAMPLES, LEVEL = 2000, 0.95
 
 
 class Interval(NamedTuple):
-    """A mean with its interval, the number of values behind it, and how many were undefined (NaN)."""
+    """A mean with its interval, the number of values behind it, and how many were undefined (NaN).
+
+    It formats itself, by default with three decimals; the format is that of its numbers. Without a value it is
+    ``undefined``.
+
+    >>> found = Interval(0.0512, 0.01, 0.0924, n=40, undefined=0)
+    >>> f"{found}", f"{found:+.2f}", found.excludes_zero
+    ('0.051 [0.010, 0.092]', '+0.05 [+0.01, +0.09]', True)
+    """
 
     mean: float
     low: float
     high: float
     n: int
     undefined: int
+
+    @classmethod
+    def of(cls, line: Mapping[Any, Any] | pd.Series) -> "Interval":
+        """Return the interval in a line of ``Results.summary`` or of any other table that has its columns."""
+        return cls(*(line[name] for name in cls._fields))
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether all of it lies on one side of 0: a difference is shown. Not so where it touches 0 or is undefined."""
+        return self.low > 0 or self.high < 0
+
+    def __format__(self, spec: str) -> str:
+        if not self.n:
+            return "undefined"
+        mean, low, high = (format(value, spec or ".3f") for value in self[:3])
+        return f"{mean} [{low}, {high}]"
+
+    def __str__(self) -> str:
+        return format(self)
 
 
 def bootstrap_mean(values: Array, *, resamples: int = RESAMPLES, level: float = LEVEL, seed: int = 0) -> Interval:

@@ -11,8 +11,17 @@ import pandas as pd
 
 from sibx._checks import require
 from sibx._files import write_atomically
-from sibx.evaluation.columns import COLUMNS, CURVE_COLUMNS, CURVES_FILE, INFO_FILE, ROWS_FILE, to_csv, write_table
-from sibx.evaluation.results import Results, write_info
+from sibx.evaluation.columns import (
+    COLUMNS,
+    CURVE_COLUMNS,
+    CURVES_FILE,
+    INFO_FILE,
+    ROWS_FILE,
+    to_csv,
+    write_info,
+    write_table,
+)
+from sibx.evaluation.results import Results
 from sibx.runs.identity import check_identity
 from sibx.runs.ranks import gather_objects, on_first_rank
 

@@ -4,6 +4,7 @@ from typing import Literal, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from sibx._checks import check_choice, require
 
@@ -40,3 +41,13 @@ def size_of(areas: npt.NDArray[np.float64], sizes: Sizes | tuple[float, float] =
     limits = {"tertiles": tertiles, "coco": COCO}[sizes] if isinstance(sizes, str) else sizes
     names = np.array(NAMES)[np.searchsorted(limits, np.nan_to_num(areas), side="left")]
     return cast("npt.NDArray[np.str_]", np.where(there, names, NO_OBJECT))
+
+
+def add_sizes(rows: pd.DataFrame, sizes: Sizes | tuple[float, float]) -> pd.DataFrame:
+    """Return rows of Results with the column ``size``; tertiles are those of the images of one data set and split."""
+    images = rows.drop_duplicates(["dataset", "split", "image_id"])
+    named = [
+        part[["dataset", "split", "image_id"]].assign(size=size_of(part["area"].to_numpy(), sizes))
+        for _, part in images.groupby(["dataset", "split"], sort=False)
+    ]
+    return rows.drop(columns="size", errors="ignore").merge(pd.concat(named), how="left")

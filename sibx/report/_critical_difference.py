@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sibx._checks import require
-from sibx.evaluation.ranking import Ranking
+from sibx.evaluation.method_ranks import Ranking
 
 BAR, LINE = "#0072B2", "black"  # blue and black: told apart by every kind of color vision, and in gray
 LINE_INCHES, WIDTH_INCHES = 0.24, 7.5

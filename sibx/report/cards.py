@@ -3,13 +3,12 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from sibx.datasets import DATASETS
-from sibx.evaluation import Interval, Results, bootstrap_mean
+from sibx.evaluation import Interval, Results
+from sibx.evaluation.columns import IMAGE
 from sibx.models import MODELS
-from sibx.report.claims import IMAGE
 from sibx.report.names import TRAININGS, interval
 
 
@@ -37,26 +36,20 @@ def data_cards(results: Results) -> list[Card]:
 
 def model_cards(results: Results) -> list[Card]:
     """Describe every model of the rows: its source, its trainings, and how it classifies the images scored."""
-    cards = []
-    for key, rows in results.rows.groupby("model", sort=False):
-        name, spec = str(key), MODELS.get(str(key))
+    cards, hits = [], results.hits()
+    for name in map(str, hits.rows["model"].unique()):
+        of_model, spec = hits.where(model=name), MODELS.get(name)
         facts = [("key", [name])] if name else []
         if spec:
             facts.append(("source", [spec.reference]))
         facts += _found(results.info, "weights", "starting weights", "{}")
-        for training, part in rows.groupby("training", sort=False):
-            about = [TRAININGS[str(training)]] if training in TRAININGS else []
-            lines = [*about, *_describe_hits(part, several=rows["split"].nunique() > 1)]
-            facts.append((f"training {training!s}" if training else "accuracy", lines))
+        several = of_model.rows["split"].nunique() > 1
+        for training in map(str, of_model.rows["training"].unique()):
+            about = [TRAININGS[training]] if training in TRAININGS else []
+            lines = [*about, *_describe_hits(of_model.where(training=training), several=several)]
+            facts.append((f"training {training}" if training else "accuracy", lines))
         cards.append(Card(spec.title if spec else name or "Model", facts))
     return cards
-
-
-def accuracy_of(rows: pd.DataFrame) -> Interval:
-    """Return the share of the images of one scope and training that are classified right, the mean over seeds."""
-    runs = rows.drop_duplicates([*IMAGE, "seed"])
-    hits = runs.assign(hit=(runs["predicted"] == runs["label"]).astype(np.float64))
-    return bootstrap_mean(hits.groupby(list(IMAGE), sort=False)["hit"].mean().to_numpy())
 
 
 def find_versions(info: Mapping[str, Any]) -> dict[str, str]:
@@ -66,7 +59,7 @@ def find_versions(info: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _describe_images(rows: pd.DataFrame) -> str:
-    images = rows.drop_duplicates(["image_id", "label"])
+    images = rows.drop_duplicates(list(IMAGE))
     words = [f"{len(images)} images", f"{images['label'].nunique()} classes"]
     groups = images.loc[images["group"] >= 0, "group"].nunique()
     if groups:
@@ -76,12 +69,13 @@ def _describe_images(rows: pd.DataFrame) -> str:
     return ", ".join(words)
 
 
-def _describe_hits(rows: pd.DataFrame, *, several: bool) -> Iterator[str]:
+def _describe_hits(hits: Results, *, several: bool) -> Iterator[str]:
     """Accuracy and confidence by data set and split."""
-    for (dataset, split), part in rows.groupby(["dataset", "split"], sort=False):
+    for line in hits.summary(["dataset", "split"]).to_dict("records"):
+        dataset, split = line["dataset"], line["split"]
         place = f" on {split or dataset}" if several else ""
-        confidence = part.drop_duplicates([*IMAGE, "seed"])["confidence"].mean()
-        yield f"accuracy{place} {interval(accuracy_of(part))}, mean confidence {confidence:.3f}"
+        confidence = hits.where(dataset=dataset, split=split).rows["confidence"].mean()
+        yield f"accuracy{place} {interval(Interval.of(line))}, mean confidence {confidence:.3f}"
 
 
 def _found(info: Mapping[str, Any], key: str, title: str, form: str) -> list[tuple[str, list[str]]]:

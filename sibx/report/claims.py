@@ -13,13 +13,14 @@ import pandas as pd
 
 from sibx._checks import check_choice, check_range
 from sibx.evaluation import Interval, Results, bootstrap_mean
+from sibx.evaluation.classified import to_hits
+from sibx.evaluation.columns import ACCURACY, CLASSIFIER, IMAGE
 from sibx.metrics import METRICS
 
 Status = Literal["shown", "partly", "not shown", "opposite"]
 Column = tuple[str, str, str]  # training, method, metric
-IMAGE = ("image_id", "label")
 Comparison = tuple[str, str]  # two values of the training column: whose gain is asked for, and over which
-ACCURACY, CLASSIFIER, CONTROL = "accuracy", "classifier", "control_"
+CONTROL = "control_"
 HEADLINE = "foreground_focus"
 MARGIN = 0.02  # that accuracy may lose and still count as held
 LEAST_PAIRS = 6  # with five, not even a sign test can reject at 5 %: 2 / 2^5 > 0.05
@@ -179,8 +180,7 @@ class _Pairs:
         self.scores = rows.groupby([*image, *keys], sort=False)["value"].mean().unstack(keys)
         # A score may be undefined (NaN), or the image not scored at all (no row).
         self.scored = rows.groupby([*image, *keys], sort=False).size().unstack(keys).notna()
-        hits = rows.assign(hit=(rows["predicted"] == rows["label"]).astype(float))
-        self.hits = hits.groupby([*image, "training"], sort=False)["hit"].mean().unstack("training")
+        self.hits = to_hits(rows).groupby([*image, "training"], sort=False)["value"].mean().unstack("training")
         self.methods = list(dict.fromkeys(rows["method"]))
         self.metrics = list(dict.fromkeys(rows["metric"]))
 
@@ -188,7 +188,14 @@ class _Pairs:
         if {training, reference} <= set(self.hits):
             found = _interval((self.hits[training] - self.hits[reference]).dropna())
             finding = Finding(CLASSIFIER, found, judge_held(found, margin))
-            yield Claim(self.scope, training, reference, ACCURACY, found, (finding,))
+            yield Claim(
+                scope=self.scope,
+                training=training,
+                against=reference,
+                metric=ACCURACY,
+                overall=found,
+                findings=(finding,),
+            )
 
     def gains(self, training: str, reference: str) -> Iterator[Claim]:
         for metric in self.metrics:
@@ -213,8 +220,14 @@ class _Pairs:
             intervals = {method: _interval(values) for method, values in differences.items()}
             higher = self.directions[metric]
             findings = tuple(Finding(m, found, judge(found, higher)) for m, found in intervals.items())
-            overall = _interval(pd.DataFrame(differences).mean(axis=1))
-            yield Claim(self.scope, training, against, metric, overall, findings)
+            yield Claim(
+                scope=self.scope,
+                training=training,
+                against=against,
+                metric=metric,
+                overall=_interval(pd.DataFrame(differences).mean(axis=1)),
+                findings=findings,
+            )
 
 
 def _interval(differences: pd.Series) -> Interval:

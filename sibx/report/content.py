@@ -9,13 +9,12 @@ import pandas as pd
 
 from sibx._checks import require
 from sibx.datasets import DATASETS
-from sibx.evaluation import CELL, Interval, Results
+from sibx.evaluation import Interval, Results
+from sibx.evaluation.columns import CELL, CLASSIFIER, IMAGE
 from sibx.models import MODELS
-from sibx.report.cards import Card, accuracy_of, data_cards, find_versions, model_cards
+from sibx.report.cards import Card, data_cards, find_versions, model_cards
 from sibx.report.claims import (
-    CLASSIFIER,
     CONTROL,
-    IMAGE,
     MARGIN,
     Claim,
     Comparison,
@@ -108,7 +107,7 @@ class Content:
     @property
     def counts(self) -> list[tuple[int, str]]:
         """What there is how many of: images, methods, controls, metrics, trainings."""
-        images = self.results.rows.drop_duplicates(["dataset", "split", *IMAGE])
+        images = self.results.rows.drop_duplicates(list(IMAGE))
         methods = {line.method for table in self.scores for line in table.lines}
         controls = {m for m in methods if m.startswith(CONTROL)}
         metrics = {metric for table in self.scores for metric in table.metrics}
@@ -159,7 +158,7 @@ def gather(
         title=title or _title(found),
         claims=claims,
         verdicts=summarize(claims, names, margin),
-        accuracies=_accuracies(results.rows, names),
+        accuracies=_accuracies(results, names),
         scores=list(_score_tables(summary[~is_classifier], names)),
         classifier=list(_score_tables(summary[is_classifier], names)),
         curves=list(curve_groups(results.curves, names)),
@@ -189,7 +188,7 @@ def _in_order(histories: Histories, trainings: Iterable[str]) -> dict[str, list[
 def _check_rows(rows: pd.DataFrame) -> None:
     """Without this, runs that nothing tells apart would be averaged as if they were seeds."""
     require(len(rows) > 0, "results", "have at least one row", len(rows))
-    keys = [*SCOPE, *IMAGE, "training", "seed", "method", "metric"]
+    keys = [*CELL, "seed", "image_id", "label"]
     twice = rows[rows.duplicated(keys)]
     rule = "have every score once; runs are told apart by the columns model, training and seed"
     require(twice.empty, "results", rule, twice[keys].head(1).to_dict("records"))
@@ -197,7 +196,7 @@ def _check_rows(rows: pd.DataFrame) -> None:
 
 def _over_seeds(results: Results) -> Results:
     """Every score once per image, the mean over seeds: rows of the same image say less than rows of other images."""
-    keys = [*CELL, *IMAGE]
+    keys = [*CELL, "image_id", "label"]
     means = results.rows.groupby(keys, sort=False)["value"].transform("mean")
     return Results(results.rows.assign(value=means).drop_duplicates(keys), results.curves)
 
@@ -208,10 +207,11 @@ def _title(scopes: Sequence[Scope]) -> str:
     return " \N{MIDDLE DOT} ".join(", ".join(filter(None, part)) for part in names if any(part))
 
 
-def _accuracies(rows: pd.DataFrame, names: Mapping[Scope, str]) -> dict[str, dict[str, Interval]]:
+def _accuracies(results: Results, names: Mapping[Scope, str]) -> dict[str, dict[str, Interval]]:
     found: dict[str, dict[str, Interval]] = {}
-    for (*key, training), part in rows.groupby([*SCOPE, "training"], sort=False):
-        found.setdefault(str(training), {})[names[Scope(*map(str, key))]] = accuracy_of(part)
+    for line in results.accuracy().to_dict("records"):
+        scope = Scope(*(str(line[name]) for name in SCOPE))
+        found.setdefault(str(line["training"]), {})[names[scope]] = Interval.of(line)
     return found
 
 
@@ -221,6 +221,6 @@ def _score_tables(summary: pd.DataFrame, names: Mapping[Scope, str]) -> Iterator
         for row in part.to_dict("records"):
             place = str(row["training"]), str(row["method"])
             line = lines.setdefault(place, ScoreLine(*place, {}))
-            line.scores[str(row["metric"])] = Interval(*(row[f] for f in Interval._fields))
+            line.scores[str(row["metric"])] = Interval.of(row)
         metrics = [str(m) for m in part["metric"].unique()]
         yield ScoreTable(names[Scope(*map(str, key))], metrics, list(lines.values()))

@@ -7,10 +7,11 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from sibx.evaluation.classified import is_right
 from sibx.report.claims import Scope, pick_headline
 from sibx.report.content import Content
 from sibx.report.gallery import GalleryItem, draw_maps, draw_picture, signed_methods
-from sibx.report.names import method_title, metric_title
+from sibx.report.names import method_title, metric_title, number
 from sibx.report.style import DIVERGING
 
 MARKUP = 400  # characters of a picture's tags
@@ -120,9 +121,8 @@ def _scores(scored: pd.DataFrame, methods: set[str]) -> Scores:
 def _classified(scored: pd.DataFrame) -> dict[str, str]:
     """How each training classifies the image."""
     first = scored.drop_duplicates("training")
-    right = first["predicted"] == first["label"]
-    words = zip(first["training"], right, first["confidence"], strict=True)
-    return {str(t): f"{'right' if r else 'wrong'}, p = {c:.2f}" for t, r, c in words}
+    words = zip(first["training"], is_right(first), first["confidence"], strict=True)
+    return {str(t): f"{'right' if r else 'wrong'}, p = {number(c, 2)}" for t, r, c in words}
 
 
 def _choices(

@@ -18,7 +18,7 @@ from sibx.report.content import Content, ScoreTable
 from sibx.report.figures import quality
 from sibx.report.gallery import GalleryItem
 from sibx.report.gallery_page import GalleryPage, lay_out
-from sibx.report.names import BADGES, method_title, metric_title, number
+from sibx.report.names import BADGES, mean_and_bounds, method_title, metric_title, number
 from sibx.report.panels import bar_panels, curve_panels, training_panels
 from sibx.report.style import DIVERGING, SEQUENTIAL, Look, looks
 from sibx.report.summary import EXPLANATION, in_words
@@ -89,9 +89,9 @@ def _environment(content: Content) -> Environment:
         "heat": lambda table: _heat(content, table),
         "in_words": in_words,
         "looks": looks,
+        "mean_and_bounds": mean_and_bounds,
         "method_title": method_title,
         "metric_title": metric_title,
-        "number": number,
         "white_from": WHITE_FROM,
     }
     return environment

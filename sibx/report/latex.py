@@ -3,7 +3,7 @@ r"""Tables of a report for a paper: a LaTeX file to ``\input``, or to take table
 import re
 
 from sibx.report.content import Content
-from sibx.report.names import MINUS, number
+from sibx.report.names import MINUS, mean_and_bounds
 from sibx.report.paper import Cell, PaperTable, accuracy_table, classifier_tables, score_tables
 
 HEAD = r"% Tables of sibx. The document needs \usepackage{booktabs} in its preamble."
@@ -68,7 +68,7 @@ def _table(table: PaperTable, place: int) -> str:
 def _cell(cell: Cell, best: bool) -> str:
     if cell is None or not cell.n:
         return "undefined" if cell else "--"
-    mean, low, high = (escape(number(value)) for value in cell[:3])
+    mean, bounds = (part.replace(MINUS, SPECIAL[MINUS]) for part in mean_and_bounds(cell))
     undefined = f" ({cell.undefined} undefined)" if cell.undefined else ""
     shown = rf"\textbf{{{mean}}}" if best else mean
-    return rf"{shown} {{\scriptsize [{low}, {high}]}}{undefined}"
+    return rf"{shown} {{\scriptsize {bounds}}}{undefined}"

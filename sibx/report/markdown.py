@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from sibx.report.content import Content
-from sibx.report.names import BADGES, interval
+from sibx.report.names import BADGES, mean_and_bounds
 from sibx.report.paper import Cell, PaperTable, accuracy_table, classifier_tables, score_tables
 from sibx.report.summary import EXPLANATION
 from sibx.report.tables import to_markdown
@@ -64,9 +64,8 @@ def _cell(cell: Cell, best: bool) -> str:
     if cell is None or not cell.n:
         return "undefined" if cell else ""
     undefined = f" ({cell.undefined} undefined)" if cell.undefined else ""
-    text = interval(cell)
-    mean, _, rest = text.partition(" ")
-    return (f"**{mean}** {rest}" if best else text) + undefined
+    mean, bounds = mean_and_bounds(cell)
+    return f"{f'**{mean}**' if best else mean} {bounds}{undefined}"
 
 
 def _cards(content: Content) -> Iterator[str]:

@@ -76,6 +76,11 @@ def number(value: float, digits: int = 3, *, sign: bool = False) -> str:
 
 
 def interval(found: Interval, *, sign: bool = False) -> str:
-    """Write ``mean [low, high]``."""
-    mean, low, high = (number(v, sign=sign) for v in found[:3])
-    return f"{mean} [{low}, {high}]" if found.n else mean
+    """Write ``mean [low, high]`` with a real minus."""
+    return f"{found:{'+' if sign else ''}.3f}".replace("-", MINUS)
+
+
+def mean_and_bounds(found: Interval, *, sign: bool = False) -> tuple[str, str]:
+    """Write an interval in two parts, which a table may show differently: the mean, and ``[low, high]``."""
+    mean, _, bounds = interval(found, sign=sign).partition(" ")
+    return mean, bounds

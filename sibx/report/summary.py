@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sibx.report.claims import ACCURACY, CONTROL, LEAST_PAIRS, MARGIN, Claim, Scope, Status, combine, pick_headline
+from sibx.evaluation.columns import ACCURACY
+from sibx.report.claims import CONTROL, LEAST_PAIRS, MARGIN, Claim, Scope, Status, combine, pick_headline
 from sibx.report.names import TRAININGS, interval, method_title, metric_title
 
 SUMMARIZED = (ACCURACY, "bg_gap")  # beside the headline metric

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from sibx._checks import check_choice
+from sibx.evaluation import Interval
 
 
 def metric_table(
@@ -18,7 +19,7 @@ def metric_table(
         columns: the column of the summary that is spread over the table's columns.
         order: of the columns; default as they come.
 
-    A number of undefined images follows in parentheses where there are any.
+    A number of undefined images follows in parentheses where there are any; a cell without a value is ``undefined``.
 
     Raises:
         ValueError: a metric that is not in the summary.
@@ -40,5 +41,5 @@ def to_markdown(table: pd.DataFrame, corner: str = "") -> str:
 
 
 def _cell(line: pd.Series) -> str:
-    undefined = f" ({line['undefined']} undefined)" if line["undefined"] else ""
-    return f"{line['mean']:.3f} [{line['low']:.3f}, {line['high']:.3f}]{undefined}"
+    interval = Interval.of(line)
+    return f"{interval} ({interval.undefined} undefined)" if interval.n and interval.undefined else f"{interval}"

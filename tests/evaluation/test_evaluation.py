@@ -10,7 +10,7 @@ import torch
 from sibx import METHODS, METRICS, Results, evaluate
 from sibx.attribution import RISE, MethodSpec, Occlusion
 from sibx.datasets import InMemoryDataset
-from sibx.evaluation import bootstrap_difference, bootstrap_mean, mean_over_seeds
+from sibx.evaluation import Interval, bootstrap_difference, bootstrap_mean, mean_over_seeds
 from sibx.evaluation.columns import COLUMNS, CURVE_COLUMNS
 from sibx.metrics import MetricSpec, foreground_focus
 from sibx.models import TinyCNN
@@ -368,6 +368,31 @@ class TestStatistics:
             bootstrap_mean(np.zeros((2, 2)))
         with pytest.raises(ValueError, match=r"`reference` must have the shape \(2,\)"):
             bootstrap_difference(np.zeros(2), np.zeros(3))
+
+
+class TestInterval:
+    FOUND = Interval(0.12345, -0.1, 0.15, 40, 2)
+
+    def test_formats_itself(self):
+        assert f"{self.FOUND}" == str(self.FOUND) == "0.123 [-0.100, 0.150]"
+        assert f"{self.FOUND:+.2f}" == "+0.12 [-0.10, +0.15]"
+        assert f"{self.FOUND:.0%}" == "12% [-10%, 15%]"
+        assert f"{mean_over_seeds(np.array([0.5])):.1f}" == "0.5 [-inf, inf]"
+        assert f"{bootstrap_mean(np.array([np.nan])):+.3f}" == "undefined"
+
+    @pytest.mark.parametrize(
+        ("low", "high", "excluded"),
+        [(0.1, 0.2, True), (-0.2, -0.1, True), (-0.1, 0.1, False), (0, 0.1, False), (-0.1, 0, False)],
+    )
+    def test_excludes_zero(self, low, high, excluded):
+        assert Interval((low + high) / 2, low, high, 9, 0).excludes_zero == excluded
+        assert not bootstrap_mean(np.array([np.nan])).excludes_zero
+
+    def test_of_a_line(self, results):
+        line = results.summary().iloc[0]
+        found = Interval.of(line)
+        assert found == Interval.of(line.to_dict())
+        assert found._asdict() == {name: line[name] for name in Interval._fields}
 
 
 def test_methods_of_the_table_run(shapes):

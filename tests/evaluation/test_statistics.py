@@ -12,6 +12,7 @@ from scipy import stats
 from sibx import Results, evaluate
 from sibx.datasets import InMemoryDataset
 from sibx.evaluation import (
+    CELL,
     Ranking,
     bootstrap_difference,
     holm,
@@ -20,7 +21,6 @@ from sibx.evaluation import (
     size_of,
     wilcoxon_signed_rank,
 )
-from sibx.evaluation.results import CELL
 from sibx.report import critical_difference
 from tests.references import statistics as reference
 

@@ -60,3 +60,23 @@ def spearman(x, y):
     p, q = p - p.mean(), q - q.mean()
     scale = math.sqrt((p**2).sum() * (q**2).sum())
     return ((p * q).sum() / scale if scale else math.nan), len(both)
+
+
+def over_seeds(values, others):
+    """Mean over seeds of the mean paired difference of a seed's images, half the width of its interval, and the seeds.
+
+    Args:
+        values: (seed, image) -> value.
+        others: likewise, of the reference.
+    """
+    gains = {}
+    for (seed, image), value in values.items():
+        other = others.get((seed, image), math.nan)
+        if not math.isnan(value - other):
+            gains.setdefault(seed, []).append(value - other)
+    means = [sum(of_seed) / len(of_seed) for of_seed in gains.values()]
+    n, mean = len(means), sum(means) / len(means)
+    deviation = math.sqrt(sum((m - mean) ** 2 for m in means) / (n - 1))
+    # Of Student's t, 97.5 %, n - 1 degrees of freedom.
+    quantile = {2: 12.706204736432095, 3: 4.302652729911275, 4: 3.182446305284263}[n]
+    return mean, quantile * deviation / math.sqrt(n), n

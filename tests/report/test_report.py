@@ -68,14 +68,15 @@ def test_montage_errors(case):
 
 def test_tables():
     lines = [
-        {"metric": "focus", "method": m, "training": t, "mean": 0.5, "low": 0.4, "high": 0.6, "undefined": u}
-        for m, u in (("b", 0), ("a", 2))
+        {"metric": "focus", "method": m, "training": t, "mean": 0.5, "low": 0.4, "high": 0.6, "n": n, "undefined": u}
+        for m, n, u in (("b", 9, 0), ("a", 7, 2), ("c", 0, 9))
         for t in ("sib", "ce")
     ]
     table = metric_table(pd.DataFrame(lines), "focus", order=["ce", "sib"])
     assert list(table.columns) == ["ce", "sib"]
     assert table.loc["b", "ce"] == "0.500 [0.400, 0.600]"
     assert table.loc["a", "sib"] == "0.500 [0.400, 0.600] (2 undefined)"
+    assert table.loc["c", "sib"] == "undefined"
     text = to_markdown(table, "method").splitlines()
     assert len({len(line) for line in text}) == 1
     assert text[0].startswith("| method | ce ")

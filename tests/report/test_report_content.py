@@ -9,11 +9,11 @@ import pytest
 
 from sibx import Results
 from sibx.evaluation import Interval, bootstrap_band, bootstrap_mean
-from sibx.report.cards import accuracy_of, data_cards, find_versions, model_cards
+from sibx.report.cards import data_cards, find_versions, model_cards
 from sibx.report.claims import Scope
 from sibx.report.content import gather
 from sibx.report.curves import MOST_POINTS
-from sibx.report.names import curve_title, interval, method_title, metric_title, number, scope_names
+from sibx.report.names import curve_title, interval, mean_and_bounds, method_title, metric_title, number, scope_names
 from sibx.report.panels import bar_panels, curve_panels, training_panels
 from sibx.report.paper import accuracy_table, classifier_tables, score_tables
 from tests.helpers.reports import HOSTILE, make_results
@@ -44,7 +44,13 @@ class TestNames:
 
     def test_interval(self):
         assert interval(Interval(0.5, 0.4, 0.6, 9, 0)) == "0.500 [0.400, 0.600]"
-        assert interval(Interval(np.nan, np.nan, np.nan, 0, 9)) == "\N{EN DASH}"
+        assert interval(Interval(-0.5, -0.6, -0.4, 9, 0)) == "−0.500 [−0.600, −0.400]"
+        assert interval(Interval(0.5, -0.4, 0.6, 9, 0), sign=True) == "+0.500 [−0.400, +0.600]"
+        assert interval(Interval(np.nan, np.nan, np.nan, 0, 9)) == "undefined"
+
+    def test_interval_in_two_parts(self):
+        assert mean_and_bounds(Interval(-0.5, -0.6, 0.4, 9, 0), sign=True) == ("−0.500", "[−0.600, +0.400]")
+        assert mean_and_bounds(Interval(np.nan, np.nan, np.nan, 0, 9)) == ("undefined", "")
 
     def test_titles(self):
         assert (method_title("gradcam"), method_title("own")) == ("Grad-CAM", "own")
@@ -122,7 +128,7 @@ class TestTables:
         for training, expected in hits.items():
             found = bootstrap_mean(np.array(expected, dtype=float))
             assert content.accuracies[training] == {"test": found}
-            assert accuracy_of(both.where(training=training).rows) == found
+            assert Interval.of(both.where(training=training).accuracy().iloc[0]) == found
         table = accuracy_table(content)
         assert (table.columns, table.best) == (["test"], {(1, 0)})
 

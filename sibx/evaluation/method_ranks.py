@@ -9,7 +9,8 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.stats import chi2, rankdata, studentized_range
 
-from sibx._checks import check_range, require
+from sibx._checks import check_choice, check_range, require
+from sibx.metrics import METRICS
 
 Array = npt.NDArray[np.float64]
 
@@ -93,16 +94,31 @@ def rank_methods(scores: Array, methods: Sequence[str], *, higher_is_better: boo
     order = np.argsort(means, kind="stable")
     mean_ranks = {methods[i]: float(means[i]) for i in order}
     return Ranking(
-        mean_ranks,
-        reach,
-        _groups(mean_ranks, reach),
-        statistic,
-        float(chi2.sf(statistic, k - 1)),
-        n,
-        undefined,
-        {methods[i]: int(missing[:, i].sum()) for i in order},
-        level,
+        mean_ranks=mean_ranks,
+        critical_difference=reach,
+        groups=_groups(mean_ranks, reach),
+        statistic=statistic,
+        p_value=float(chi2.sf(statistic, k - 1)),
+        n=n,
+        undefined=undefined,
+        undefined_by={methods[i]: int(missing[:, i].sum()) for i in order},
+        level=level,
     )
+
+
+def rank_rows(rows: pd.DataFrame, metric: str, higher_is_better: bool | None, level: float) -> Ranking:
+    """Return what ``Results.ranking`` says."""
+    check_choice("metric", metric, tuple(rows["metric"].unique()))
+    for name in ("dataset", "split", "model", "training", "seed"):
+        found = rows[name].unique().tolist()
+        require(len(found) == 1, "rows", f"be of one {name} (pick it with where)", found)
+    if higher_is_better is None:
+        require(metric in METRICS, "higher_is_better", f"be given for {metric}, which is not in METRICS", None)
+        higher_is_better = METRICS[metric].higher_is_better
+    of_metric = rows[rows["metric"] == metric]
+    wide = of_metric.pivot(index="image_id", columns="method", values="value")
+    methods = [str(m) for m in of_metric["method"].unique()]
+    return rank_methods(wide[methods].to_numpy(), methods, higher_is_better=higher_is_better, level=level)
 
 
 def _friedman(ranks: Array) -> float:
