@@ -4,6 +4,7 @@ from argparse import Namespace
 from pathlib import Path
 
 import pandas as pd
+import torch
 
 from sibx._checks import check_range, look_up
 from sibx.attribution import METHODS
@@ -43,13 +44,15 @@ def run(args: Namespace) -> int:
         )
         if rank() == 0:
             if args.gallery:
-                _keep_pictures(args, classifier, data, training)
+                _keep_pictures(args, classifier, data, training, device)
             print(_summary(results, args.metrics))
             print(f"{Path(args.out) / 'results.csv.gz'}: {len(results.rows)} scores of {len(data)} images")
     return 0
 
 
-def _keep_pictures(args: Namespace, classifier: Classifier, data: MaskedDataset, training: str) -> None:
+def _keep_pictures(
+    args: Namespace, classifier: Classifier, data: MaskedDataset, training: str, device: torch.device
+) -> None:
     items = make_gallery(
         {training: classifier.model},
         data,
@@ -59,6 +62,7 @@ def _keep_pictures(args: Namespace, classifier: Classifier, data: MaskedDataset,
         target=args.target,
         layer=args.layer,
         batch_size=args.batch_size,
+        device=device,
     )
     save_gallery(items, args.out)
 

@@ -103,8 +103,16 @@ class InMemoryDataset(MaskedDataset):
         return cls(source, (source[i] for i in (range(len(source)) if indices is None else indices)))
 
     def with_masks(self, masks: Tensor) -> "InMemoryDataset":
-        """Return the same images with other masks (N, 1, H, W) bool; nothing is undefined any more."""
-        check_masks(masks, torch.stack([s.image for s in self.samples]))
+        """Return the same images with other masks; nothing is undefined any more.
+
+        Args:
+            masks: (N, 1, H, W) bool, one per image.
+
+        Raises:
+            ValueError: masks of another shape or dtype, or no image.
+        """
+        require(len(self) > 0, "samples", "hold at least one image to have other masks", len(self))
+        check_masks(masks, self.samples[0].image.expand(len(self), -1, -1, -1))  # all have one shape; nothing is copied
         nothing = torch.zeros_like(masks[0])
         return InMemoryDataset(
             self, (s._replace(mask=m, undefined=nothing) for s, m in zip(self.samples, masks, strict=True))

@@ -2,14 +2,13 @@
 
 import time
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib.metadata import version
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
@@ -21,7 +20,7 @@ from sibx.evaluation.results import Results
 from sibx.evaluation.scoring import describe_images, to_rows
 from sibx.models import eval_mode
 from sibx.models.outputs import hits
-from sibx.runs.place import pick_device
+from sibx.runs.place import pick_device, placed
 
 Model = Callable[[Tensor], Tensor]
 
@@ -51,7 +50,7 @@ class Setting:
         columns = {"dataset": data.name, "split": data.split, "model": "", "training": "", **(self.labels or {})}
         start = time.perf_counter()
         parts = []
-        with eval_mode(self.model.to(device)) if isinstance(self.model, nn.Module) else nullcontext():
+        with placed(self.model, device), eval_mode(self.model):
             batches = DataLoader(data, self.batch_size, collate_fn=collate)
             bar = tqdm(batches, desc=f"evaluate {data.split}", leave=False, disable=not self.progress)
             for first, batch in zip(range(0, len(data), self.batch_size), bar, strict=True):

@@ -38,7 +38,7 @@ def evaluate_reliance(
     helps; 0 for a classifier that does not look at it.
 
     Backgrounds come from images of the same data set, one per image and condition, drawn from seed and image name.
-    A module runs in eval mode and is left in the mode it was in; nothing depends on the batch size.
+    A module runs in eval mode, and is left in the mode and on the device it was in; nothing depends on the batch size.
 
     Args:
         model: images -> logits (B, K), K the classes of the data set: a module, or any function.
@@ -63,7 +63,15 @@ def evaluate_reliance(
     chosen = [b if isinstance(b, BackgroundSpec) else look_up("backgrounds", b, BACKGROUNDS) for b in backgrounds]
     names = [spec.name for spec in chosen]
     require(len(set(names)) == len(names), "backgrounds", "name none twice", names)
-    setting = Setting(model, dataset, batch_size, device, seed, labels, progress)
+    setting = Setting(
+        model=model,
+        dataset=dataset,
+        batch_size=batch_size,
+        device=device,
+        seed=seed,
+        labels=labels,
+        progress=progress,
+    )
     donors = _find_donors(dataset, chosen, seed, batch_size)
 
     def score(batch: MaskedBatch, first: int) -> dict[str, Tensor]:

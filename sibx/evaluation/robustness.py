@@ -42,8 +42,8 @@ def evaluate_robustness(
     not divided by AlexNet's. Definitions are in ``sibx.images.attacks`` and
     ``sibx.images.corruptions``. Masks are not looked at.
 
-    A module runs in eval mode and is left in the mode it was in, its gradients untouched; starts and noise are drawn
-    from seed and image name, so that nothing depends on the batch size.
+    A module runs in eval mode, and is left in the mode and on the device it was in, its gradients untouched; starts and
+    noise are drawn from seed and image name, so that nothing depends on the batch size.
 
     Args:
         model: images -> logits (B, K), K at least 2, differentiable for the attacks: a module, or any function.
@@ -94,7 +94,15 @@ def evaluate_robustness(
             values["corruption_mean"] = torch.stack([values[name] for name in corrupted]).mean(0)
         return values
 
-    setting = Setting(model, dataset, batch_size, device, seed, labels, progress)
+    setting = Setting(
+        model=model,
+        dataset=dataset,
+        batch_size=batch_size,
+        device=device,
+        seed=seed,
+        labels=labels,
+        progress=progress,
+    )
     results = setting.run(score, unchanged="clean")
     settings = {"attacks": list(attacks), "epsilons": list(epsilons), "steps": steps}
     settings |= {"corruptions": list(corruptions), "severities": list(severities)}

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from sibx.evaluation.storage import InFolder, InMemory, Storage
 from sibx.metrics import METRICS, MetricSpec
 from sibx.models import eval_mode
 from sibx.runs.identity import check_identity
-from sibx.runs.place import pick_device
+from sibx.runs.place import pick_device, placed
 from sibx.runs.ranks import gather_objects, rank, world_size
 
 
@@ -45,8 +44,8 @@ def evaluate(
 ) -> Results:
     """Explain every image with every method and score every explanation with every metric.
 
-    A module runs in eval mode and is left in the mode it was in. The gradient CAMs among the methods share their
-    passes. Scores do not depend on the batch size, up to the rounding of the model's own arithmetic.
+    A module runs in eval mode, and is left in the mode and on the device it was in. The gradient CAMs among the methods
+    share their passes. Scores do not depend on the batch size, up to the rounding of the model's own arithmetic.
 
     In a ``torch.distributed`` process group (``torchrun``), all ranks call this with the same arguments but ``device``.
     The batches are those of one process and every rank takes its share of them, so the results are the same, and every
@@ -83,22 +82,22 @@ def evaluate(
             arguments with it (the error says which), or arguments that differ between ranks.
     """
     request = Request(
-        model,
-        dataset,
-        resolve_methods(methods),
-        [m if isinstance(m, MetricSpec) else look_up("metrics", m, METRICS) for m in metrics],
-        target,
-        layer,
-        batch_size,
-        pick_device(model, device),
-        seed,
-        {"dataset": dataset.name, "split": dataset.split, "model": "", "training": "", **(labels or {})},
+        model=model,
+        dataset=dataset,
+        methods=resolve_methods(methods),
+        metrics=[m if isinstance(m, MetricSpec) else look_up("metrics", m, METRICS) for m in metrics],
+        target=target,
+        layer=layer,
+        batch_size=batch_size,
+        device=pick_device(model, device),
+        seed=seed,
+        columns={"dataset": dataset.name, "split": dataset.split, "model": "", "training": "", **(labels or {})},
     )
     request.check()
     require(out_dir is not None or not resume, "out_dir", "be given for resume=True", None)
     start = time.perf_counter()
     storage = _open_storage(request, out_dir, resume)
-    with eval_mode(model.to(request.device)) if isinstance(model, nn.Module) else nullcontext():
+    with placed(model, request.device), eval_mode(model):
         _fill(storage, request, progress and rank() == 0)
     seconds = round(time.perf_counter() - start, 1)
     return storage.finish(request.describe() | {"seconds": seconds} | dict(notes or {}))

@@ -113,10 +113,14 @@ def to_grid(features: Tensor, image_size: tuple[int, int]) -> Tensor:
 
 
 @contextmanager
-def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Within the block the model is in eval mode; afterwards every module is in the mode it was in."""
-    modes = [(m, m.training) for m in model.modules()]
-    model.eval()
+def eval_mode(model: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Within the block a module is in eval mode, afterwards each of its parts in the mode it was in.
+
+    A function has no mode and stays as it is.
+    """
+    modes = [(m, m.training) for m in model.modules()] if isinstance(model, nn.Module) else []
+    if isinstance(model, nn.Module):
+        model.eval()
     try:
         yield
     finally:

@@ -1,7 +1,6 @@
 """The items of a gallery: images of a data set, explained."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +13,7 @@ from sibx.evaluation.request import Target
 from sibx.models import eval_mode
 from sibx.report.gallery import GalleryItem
 from sibx.report.overlay import to_numpy
-from sibx.runs.place import pick_device
+from sibx.runs.place import pick_device, placed
 
 
 def make_gallery(
@@ -32,7 +31,7 @@ def make_gallery(
 ) -> list[GalleryItem]:
     """Explain images by several trainings of a model, for ``write_report(gallery=)`` or ``save_gallery``.
 
-    Modules run in eval mode and are left in the mode they were in.
+    Modules run in eval mode, and are left in the mode and on the device they were in.
 
     Args:
         models: value of the ``training`` column -> model, as ``evaluate`` takes it.
@@ -62,11 +61,11 @@ def make_gallery(
         batch = collate([dataset[i] for i in chosen[first : first + batch_size]])
         maps: list[dict[str, dict[str, Tensor]]] = [{s.name: {} for s in specs} for _ in range(len(batch))]
         for training, network in models.items():
-            for spec, heatmaps in _explain(
-                network, batch.to(pick_device(network, device)), specs, target, layer, signed
-            ):
-                for of_image, heatmap in zip(maps, heatmaps.cpu(), strict=True):
-                    of_image[spec.name][training] = heatmap[0]
+            here = pick_device(network, device)
+            with placed(network, here), eval_mode(network):
+                for spec, heatmaps in _explain(network, batch.to(here), specs, target, layer, signed):
+                    for of_image, heatmap in zip(maps, heatmaps.cpu(), strict=True):
+                        of_image[spec.name][training] = heatmap[0]
         items.extend(_items(dataset, batch, maps, model))
     return items
 
@@ -81,16 +80,15 @@ def _explain(
 ) -> Iterator[tuple[MethodSpec, Tensor]]:
     """Yield every method with its maps (B, 1, H, W)."""
     images = batch.images
-    with eval_mode(network.to(images.device)) if isinstance(network, nn.Module) else nullcontext():
-        with torch.inference_mode():
-            logits = network(images)
-            check_logits(logits, len(batch), "models")
-            predicted = logits.argmax(1)
-        targets = predicted.clone() if target == "predicted" else batch.labels
-        for spec, attributions in Explainers(network, specs, layer).explain(images, targets):
-            reduce = "sum" if signed and spec.signed else spec.reduce
-            size = images.shape[2], images.shape[3]
-            yield spec, to_heatmap(attributions, size, reduce).detach()
+    with torch.inference_mode():
+        logits = network(images)
+        check_logits(logits, len(batch), "models")
+        predicted = logits.argmax(1)
+    targets = predicted.clone() if target == "predicted" else batch.labels
+    for spec, attributions in Explainers(network, specs, layer).explain(images, targets):
+        reduce = "sum" if signed and spec.signed else spec.reduce
+        size = images.shape[2], images.shape[3]
+        yield spec, to_heatmap(attributions, size, reduce).detach()
 
 
 def _items(
@@ -99,12 +97,12 @@ def _items(
     pictures = to_numpy(dataset.normalization.inverse(batch.images))
     for row, of_image in enumerate(maps):
         yield GalleryItem(
-            dataset.name,
-            dataset.split,
-            model,
-            batch.ids[row],
-            dataset.classes[int(batch.labels[row])],
-            pictures[row],
-            batch.masks[row, 0].numpy(),
-            {method: {t: heatmap.numpy() for t, heatmap in found.items()} for method, found in of_image.items()},
+            dataset=dataset.name,
+            split=dataset.split,
+            model=model,
+            id=batch.ids[row],
+            class_name=dataset.classes[int(batch.labels[row])],
+            picture=pictures[row],
+            mask=batch.masks[row, 0].numpy(),
+            maps={m: {t: heatmap.numpy() for t, heatmap in found.items()} for m, found in of_image.items()},
         )

@@ -16,21 +16,26 @@ def pick_device(model: Callable[[Tensor], Tensor], device: torch.device | str | 
 
 
 @contextmanager
-def placed(model: Callable[[Tensor], Tensor], device: torch.device | str | None) -> Iterator[torch.device]:
-    """Within the block a module is on the device, afterwards back where it was; a function stays what it is.
+def placed(model: Callable[[Tensor], Tensor], device: torch.device | str) -> Iterator[None]:
+    """Within the block a module is on the device; afterwards its parameters and buffers are where they were.
 
-    Args:
-        model: a module, or any function.
-        device: where to compute; None = where the model is, for a function the CPU.
-
-    Yields:
-        The device.
+    Also after an exception, and where the parts of a module are on several devices. A function stays as it is.
     """
-    before, place = pick_device(model, None), pick_device(model, device)
-    if not isinstance(model, nn.Module) or place == before:
-        yield place
-        return
+    homes = _homes(model) if isinstance(model, nn.Module) else []
     try:
-        yield (model.to(place), place)[1]
+        if isinstance(model, nn.Module):
+            model.to(device)
+        yield
     finally:
-        model.to(before)
+        for module, home in homes:
+            module.to(home)
+
+
+def _homes(model: nn.Module) -> list[tuple[nn.Module, torch.device]]:
+    """The modules to move, and where to, so that all is where it is now.
+
+    A module takes its children along; so outer ones come first, and those inside them follow with their own device.
+    """
+    own = ((module, (*module.parameters(recurse=False), *module.buffers(recurse=False))) for module in model.modules())
+    homes = [(module, tensors[0].device) for module, tensors in own if tensors]
+    return homes if len({home for _, home in homes}) > 1 else [(model, home) for _, home in homes[:1]]

@@ -382,6 +382,17 @@ class TestInMemory:
         assert shapes[3].mask.any()
         with pytest.raises(ValueError, match="`masks` must be a bool tensor of shape"):
             shapes.with_masks(masks[:3])
+        with pytest.raises(ValueError, match="`samples` must hold at least one image to have other masks, but got 0"):
+            InMemoryDataset(shapes, []).with_masks(masks[:0])
+
+    def test_with_masks_does_not_touch_the_images(self, shapes, monkeypatch):
+        """A hundred thousand images of 3 x 512 x 512, all of them views of one number, would be 300 GB."""
+        image, mask = torch.zeros(1).expand(3, 512, 512), torch.zeros(1, dtype=torch.bool).expand(1, 512, 512)
+        sample = shapes[0]._replace(image=image, mask=mask, undefined=mask)
+        many = InMemoryDataset(shapes, [sample] * 100_000)
+        monkeypatch.setattr(torch, "stack", None)
+        other = many.with_masks(mask.expand(100_000, 1, 512, 512))
+        assert other[99_999].image is image
 
     def test_one_image_shape(self, shapes):
         other = SyntheticDataset("test-id", 16, size=1)[0]

@@ -17,7 +17,7 @@ from sibx.objectives.config import SIBConfig
 from sibx.objectives.evidence import class_evidence, contribution
 from sibx.objectives.masks import Frozen
 from sibx.objectives.own_masks.tail import Tail
-from sibx.runs.place import placed
+from sibx.runs.place import pick_device, placed
 
 SHIFT = 1 / 16  # of a side: half a cell of a stride-8 net at 64 px; averages out the grid's phase
 
@@ -56,7 +56,8 @@ def self_masks(
         config, layers=layer_weights(model, config)
     )  # looking up "auto" runs the model once; that is enough
     loader = DataLoader(dataset, batch_size=batch_size, collate_fn=collate)
-    with placed(model, device) as place:
+    place = pick_device(model, device)
+    with placed(model, place):
         parts = [
             evidence_masks(model, batch.images.to(place), config).cpu()
             for batch in tqdm(loader, desc="self masks", leave=False, disable=not progress)
