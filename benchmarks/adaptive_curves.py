@@ -20,9 +20,7 @@ from torch import Tensor, nn
 from sibx import METHODS, build_method, build_model
 from sibx.datasets import spread
 from sibx.evaluation import heatmaps_of
-from sibx.images import IMAGENET
-from sibx.images.geometry import resize_and_center_crop
-from sibx.images.reading import to_pixels
+from sibx.images import IMAGENET, resize_and_center_crop, to_pixels
 from sibx.metrics import adaptive_deletion, deletion, insertion
 
 SIDE, FINEST = 224, 224

@@ -30,9 +30,7 @@ from workloads import CLASSES, LAYER, STEPS, Step, Workload, feature_space
 from sibx import GradCAM, IntegratedGradients, Saliency, SIBAttribution, SIBConfig, build_model
 from sibx.attribution import AblationCAM, ScoreCAM
 from sibx.datasets import spread
-from sibx.images import IMAGENET
-from sibx.images.geometry import resize_and_center_crop
-from sibx.images.reading import to_pixels
+from sibx.images import IMAGENET, resize_and_center_crop, to_pixels
 
 NOISE = 1.03  # two measurements of the same code differ by so much on a busy machine
 

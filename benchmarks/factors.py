@@ -37,8 +37,7 @@ from torch import Tensor, nn
 from trainings import FROM_SCRATCH, hits_of, subset, worst_group
 
 from sibx import SIBLoss, evaluate, fine_tune
-from sibx.datasets import InMemoryDataset, MaskedBatch, collate
-from sibx.datasets.synthetic import SyntheticDataset
+from sibx.datasets import InMemoryDataset, MaskedBatch, SyntheticDataset, collate
 from sibx.evaluation import mean_over_seeds
 from sibx.objectives import evidence_masks, self_masks
 from sibx.report import to_markdown

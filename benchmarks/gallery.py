@@ -18,9 +18,7 @@ from torch import Tensor, nn
 from sibx import METHODS, build_model
 from sibx.attribution import RISE, Method, MethodSpec, ScoreCAM, build_method
 from sibx.evaluation import heatmaps_of
-from sibx.images import IMAGENET
-from sibx.images.geometry import resize_and_center_crop
-from sibx.images.reading import to_pixels
+from sibx.images import IMAGENET, resize_and_center_crop, to_pixels
 from sibx.report import draw_overlay
 
 SIDE, COLUMNS = 224, 4

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from trainings import CLAIMS
 
 from sibx import METHODS
+from sibx.attribution import is_control
 from sibx.evaluation import Interval, bootstrap_mean, mean_over_seeds
 from sibx.report import to_markdown
 
@@ -86,7 +87,7 @@ def paired(table: pd.DataFrame, training: str, reference: str, what: str) -> pd.
 
 def compared(table: pd.DataFrame) -> list[str]:
     """The methods or splits; maps that look at no model are the same for all trainings."""
-    return [what for what in table["what"].unique() if not what.startswith("control_")]
+    return [what for what in table["what"].unique() if not is_control(what)]
 
 
 def draw_gains(table: pd.DataFrame, path: Path, label: str) -> None:

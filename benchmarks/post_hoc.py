@@ -16,8 +16,7 @@ from jsonargparse import auto_cli
 from torch import Tensor, nn
 
 from sibx import TrainConfig, build_dataset, build_model, evaluate, fine_tune
-from sibx.attribution import METHODS, DensityMask, GradCAM, LayerCAM, MethodSpec, SIBAttribution
-from sibx.attribution.controls import center
+from sibx.attribution import METHODS, DensityMask, GradCAM, LayerCAM, MethodSpec, SIBAttribution, build_method
 from sibx.datasets import InMemoryDataset, spread
 from sibx.evaluation import bootstrap_mean
 
@@ -40,11 +39,11 @@ class CenterTimesMask:
     """The centre control times VJP-IB's mask: how much of R M's score is the mask alone."""
 
     def __init__(self, model: nn.Module):
-        self.masks = SIBAttribution(model)
+        self.masks, self.center = SIBAttribution(model), build_method("control_center", model)
 
     def attribute(self, inputs: Tensor, target: Any = None, **_: Any) -> Tensor:
         """Return (B, 1, H, W)."""
-        return center(inputs) * self.masks.soft_mask(inputs)
+        return self.center.attribute(inputs)[:, :1] * self.masks.soft_mask(inputs)
 
 
 def candidates(middle_layer: str) -> list[MethodSpec]:

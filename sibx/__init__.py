@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sibx.attribution import SIBAttribution as SIBAttribution
     from sibx.attribution import SmoothGrad as SmoothGrad
     from sibx.attribution import build_method as build_method
+    from sibx.attribution import explain as explain
     from sibx.attribution import to_heatmap as to_heatmap
     from sibx.attribution import vjp as vjp
     from sibx.datasets import DATASETS as DATASETS
@@ -46,6 +47,7 @@ _HOME = {
     "Saliency": "attribution",
     "SmoothGrad": "attribution",
     "build_method": "attribution",
+    "explain": "attribution",
     "to_heatmap": "attribution",
     "vjp": "attribution",
     "DATASETS": "datasets",

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from torch import nn
 
@@ -16,6 +16,9 @@ class Method(Protocol):
         """Return attributions for the inputs."""
 
 
+Kind = Literal["gradient", "cam", "attention", "perturbation", "control"]
+
+
 @dataclass(frozen=True, slots=True)
 class MethodSpec:
     """One line of the METHODS table.
@@ -25,6 +28,8 @@ class MethodSpec:
         title: name for people.
         build: ``(model, layer) -> Method``; methods without a layer ignore it.
         reference: where it comes from.
+        kind: what it looks at: ``gradient`` at the input, ``cam`` at a layer's activations, ``attention`` at attention
+            matrices, ``perturbation`` at changed images, ``control`` never at the model; None = not said.
         needs_layer: whether the layer matters; such a method needs a module, too.
         needs_module: whether the model has to be a ``torch.nn.Module``; others take any function images -> logits.
         uses_target: whether it explains a given class; if not it is called without a target.
@@ -35,6 +40,7 @@ class MethodSpec:
     title: str
     build: Callable[[Any, nn.Module | str | None], Method]
     reference: str
+    kind: Kind | None = field(default=None, kw_only=True)
     needs_layer: bool = field(default=False, kw_only=True)
     needs_module: bool = field(default=False, kw_only=True)
     uses_target: bool = field(default=True, kw_only=True)

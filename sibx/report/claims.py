@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 import pandas as pd
 
 from sibx._checks import check_choice, check_range
+from sibx.attribution import is_control
 from sibx.evaluation import Interval, Results, bootstrap_mean
 from sibx.evaluation.classified import to_hits
 from sibx.evaluation.columns import ACCURACY, CLASSIFIER, IMAGE
@@ -20,7 +21,6 @@ from sibx.metrics import METRICS
 Status = Literal["shown", "partly", "not shown", "opposite"]
 Column = tuple[str, str, str]  # training, method, metric
 Comparison = tuple[str, str]  # two values of the training column: whose gain is asked for, and over which
-CONTROL = "control_"
 HEADLINE = "foreground_focus"
 MARGIN = 0.02  # that accuracy may lose and still count as held
 LEAST_PAIRS = 6  # with five, not even a sign test can reject at 5 %: 2 / 2^5 > 0.05
@@ -203,7 +203,7 @@ class _Pairs:
             yield from self._claim(training, reference, metric, pairs)
 
     def controls(self, training: str, metric: str) -> Iterator[Claim]:
-        for control in (m for m in self.methods if m.startswith(CONTROL)):
+        for control in (m for m in self.methods if is_control(m)):
             pairs = {m: ((training, m, metric), (training, control, metric)) for m in self.methods}
             yield from self._claim(training, control, metric, pairs)
 
@@ -214,7 +214,7 @@ class _Pairs:
         differences = {
             method: (self.scores[better] - self.scores[worse])[self.scored[better] & self.scored[worse]]
             for method, (better, worse) in pairs.items()
-            if not method.startswith(CONTROL) and better in self.scores and worse in self.scores
+            if not is_control(method) and better in self.scores and worse in self.scores
         }
         if differences and metric in self.directions:
             intervals = {method: _interval(values) for method, values in differences.items()}

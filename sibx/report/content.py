@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 
 from sibx._checks import require
+from sibx.attribution import is_control
 from sibx.datasets import DATASETS
 from sibx.evaluation import Interval, Results
 from sibx.evaluation.columns import CELL, CLASSIFIER, IMAGE
 from sibx.models import MODELS
 from sibx.report.cards import Card, data_cards, find_versions, model_cards
 from sibx.report.claims import (
-    CONTROL,
     MARGIN,
     Claim,
     Comparison,
@@ -109,7 +109,7 @@ class Content:
         """What there is how many of: images, methods, controls, metrics, trainings."""
         images = self.results.rows.drop_duplicates(list(IMAGE))
         methods = {line.method for table in self.scores for line in table.lines}
-        controls = {m for m in methods if m.startswith(CONTROL)}
+        controls = {m for m in methods if is_control(m)}
         metrics = {metric for table in self.scores for metric in table.metrics}
         numbers = {
             "image": len(images),

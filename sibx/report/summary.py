@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from sibx.attribution import is_control
 from sibx.evaluation.columns import ACCURACY
-from sibx.report.claims import CONTROL, LEAST_PAIRS, MARGIN, Claim, Scope, Status, combine, pick_headline
+from sibx.report.claims import LEAST_PAIRS, MARGIN, Claim, Scope, Status, combine, pick_headline
 from sibx.report.names import TRAININGS, interval, method_title, metric_title
 
 SUMMARIZED = (ACCURACY, "bg_gap")  # beside the headline metric
@@ -57,7 +58,7 @@ def claim_text(claim: Claim, margin: float = MARGIN) -> str:
     title = metric_title(claim.metric)
     if claim.metric == ACCURACY:
         return f"Accuracy holds: it does not lose more than {margin:g}"
-    if claim.against.startswith(CONTROL):
+    if is_control(claim.against):
         return f"{title} of every method is above that of the {method_title(claim.against).replace(': ', ' ')}"
     if claim.metric == "bg_gap":
         return "The background matters less: the gap between backgrounds of the same and of other classes shrinks"
@@ -86,6 +87,6 @@ def _about(*trainings: str) -> str:
 
 
 def _subject(training: str, against: str) -> str:
-    if against.startswith(CONTROL):
+    if is_control(against):
         return f"{training} against model-free controls" if training else "Methods against model-free controls"
     return f"{training} against {against}"

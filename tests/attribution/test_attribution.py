@@ -34,10 +34,12 @@ from sibx.attribution import (
     TopP,
     TopShare,
     build_method,
+    is_control,
     soft_quantile,
     to_heatmap,
     vjp,
 )
+from sibx.attribution import explain as sibx_explain
 from sibx.attribution.controls import center, random
 from sibx.attribution.cotangents import potential
 from sibx.attribution.mask_rules import odd_window
@@ -47,7 +49,7 @@ from sibx.models import TinyCNN, receptive_field
 from tests.references import sib as reference
 
 NAMES = list(METHODS)
-EXPLAINERS = [n for n in NAMES if not n.startswith("control_")]
+EXPLAINERS = [n for n in NAMES if not is_control(n)]
 
 
 def build(name, model):
@@ -228,6 +230,48 @@ def test_a_target_picks_one_score_per_row(name, images):
 def test_a_target_is_needed_for_several_outputs(name, model, images):
     with pytest.raises((ValueError, AssertionError), match=r"[Tt]arget"):
         explain(name, model, images, None)
+
+
+class TestExplain:
+    """The short way gives what the long way gives."""
+
+    @pytest.mark.parametrize("name", ["sib", "vjp", "gradcam", "saliency", "control_center"])
+    def test_predicted_class_by_default(self, name, model, images):
+        spec, predicted = METHODS[name], model(images).argmax(1)
+        options = {"target": predicted} if spec.uses_target else {}
+        expected = to_heatmap(build_method(name, model).attribute(images, **options), (32, 32), spec.reduce)
+        found = sibx_explain(model.train(), images, name)
+        assert model.training
+        model.eval()
+        assert torch.equal(found, expected)
+        assert (found.dtype, found.requires_grad) == (torch.float32, False)
+
+    def test_target_layer_and_functions(self, model, images):
+        by_class = sibx_explain(model, images, "gradcam", 2, layer="features.3")
+        assert torch.equal(by_class, GradCAM(model, "features.3").attribute(images, 2))
+        assert torch.equal(sibx_explain(lambda x: model(x), images), sibx_explain(model, images, "sib"))
+        with pytest.raises(ValueError, match=r"`method` must be one of .*did you mean 'gradcam'"):
+            sibx_explain(model, images, "gradcamm")
+        with pytest.raises(ValueError, match="`images` must be a floating-point tensor"):
+            sibx_explain(model, images[0])
+
+    def test_kinds_say_what_a_method_looks_at(self, model, images):
+        """Controls never run the model; the others do, CAMs with a layer, and only perturbations without a gradient."""
+        assert {spec.kind for spec in METHODS.values()} == {"gradient", "cam", "perturbation", "control"}
+        for name, spec in METHODS.items():
+            seen = []
+            handle = model.register_forward_hook(lambda _, __, output, seen=seen: seen.append(output))
+            if spec.needs_module and name != "deeplift":
+                handle.remove()
+                continue
+            try:
+                build(name, model).attribute(images, **({"target": 1} if spec.uses_target else {}))
+            except ValueError:
+                assert name == "guided_gradcam"  # which needs ReLU modules
+            handle.remove()
+            assert bool(seen) == (spec.kind != "control") or name == "guided_gradcam", name
+            assert is_control(name) == (spec.kind == "control")
+            assert spec.needs_layer == (spec.kind == "cam") or name == "guided_gradcam"
 
 
 class TestSIB:

@@ -1,0 +1,265 @@
+"""The METHODS table.
+
+To add a method: one file beside this one with a class, and one entry here.
+"""
+
+from torch import nn
+
+from sibx._checks import look_up
+from sibx.attribution import controls
+from sibx.attribution.ablationcam import AblationCAM
+from sibx.attribution.controls import ControlMap
+from sibx.attribution.eigencam import EigenCAM
+from sibx.attribution.gradcam import GradCAM
+from sibx.attribution.gradcam_pp import GradCAMPlusPlus
+from sibx.attribution.gradients import InputXGradient, Saliency, SmoothGrad, VarGrad
+from sibx.attribution.hirescam import HiResCAM
+from sibx.attribution.integrated import GradientSHAP, IntegratedGradients
+from sibx.attribution.layercam import LayerCAM
+from sibx.attribution.method import Method, MethodSpec
+from sibx.attribution.modules import DeepLift, GuidedBackprop, GuidedGradCAM
+from sibx.attribution.occlusion import Occlusion
+from sibx.attribution.rise import RISE
+from sibx.attribution.scorecam import ScoreCAM
+from sibx.attribution.sib import SIBAttribution
+from sibx.attribution.xgradcam import XGradCAM
+
+METHODS: dict[str, MethodSpec] = {
+    spec.name: spec
+    for spec in (
+        MethodSpec(
+            name="sib",
+            title="VJP-IB (R M)",
+            build=lambda model, _: SIBAttribution(model),
+            reference="Shu 2025, arXiv 2511.09239",
+            kind="gradient",
+        ),
+        MethodSpec(
+            name="vjp",
+            title="VJP (R = J_p^T p)",
+            build=lambda model, _: SIBAttribution(model, cotangent="probability", output="vjp"),
+            reference="Shu 2025, arXiv 2511.09239",
+            kind="gradient",
+            uses_target=False,
+        ),
+        MethodSpec(
+            name="saliency",
+            title="Saliency",
+            build=lambda model, _: Saliency(model),
+            reference="Simonyan 2013, arXiv 1312.6034",
+            kind="gradient",
+        ),
+        MethodSpec(
+            name="input_x_gradient",
+            title="Input x Gradient",
+            build=lambda model, _: InputXGradient(model),
+            reference="Shrikumar 2016, arXiv 1605.01713",
+            kind="gradient",
+            signed=True,
+        ),
+        MethodSpec(
+            name="smoothgrad",
+            title="SmoothGrad",
+            build=lambda model, _: SmoothGrad(model),
+            reference="Smilkov 2017, arXiv 1706.03825",
+            kind="gradient",
+        ),
+        MethodSpec(
+            name="vargrad",
+            title="VarGrad",
+            build=lambda model, _: VarGrad(model),
+            reference="Adebayo 2018, arXiv 1810.03292",
+            kind="gradient",
+        ),
+        MethodSpec(
+            name="integrated_gradients",
+            title="Integrated Gradients",
+            build=lambda model, _: IntegratedGradients(model),
+            reference="Sundararajan 2017, arXiv 1703.01365",
+            kind="gradient",
+            signed=True,
+        ),
+        MethodSpec(
+            name="gradient_shap",
+            title="GradientSHAP",
+            build=lambda model, _: GradientSHAP(model),
+            reference="Lundberg 2017, arXiv 1705.07874; Erion 2019, arXiv 1906.10670",
+            kind="gradient",
+            signed=True,
+        ),
+        MethodSpec(
+            name="guided_backprop",
+            title="Guided Backprop",
+            build=lambda model, _: GuidedBackprop(model),
+            reference="Springenberg 2014, arXiv 1412.6806",
+            kind="gradient",
+            needs_module=True,
+        ),
+        MethodSpec(
+            name="guided_gradcam",
+            title="Guided Grad-CAM",
+            build=GuidedGradCAM,
+            reference="Selvaraju 2017, arXiv 1610.02391",
+            kind="gradient",
+            needs_layer=True,
+        ),
+        MethodSpec(
+            name="deeplift",
+            title="DeepLIFT",
+            build=lambda model, _: DeepLift(model),
+            reference="Shrikumar 2017, arXiv 1704.02685",
+            kind="gradient",
+            needs_module=True,
+            signed=True,
+        ),
+        MethodSpec(
+            name="occlusion",
+            title="Occlusion",
+            build=lambda model, _: Occlusion(model),
+            reference="Zeiler 2014, arXiv 1311.2901",
+            kind="perturbation",
+            signed=True,
+        ),
+        MethodSpec(
+            name="rise",
+            title="RISE",
+            build=lambda model, _: RISE(model),
+            reference="Petsiuk 2018, arXiv 1806.07421",
+            kind="perturbation",
+            signed=True,
+        ),
+        MethodSpec(
+            name="gradcam",
+            title="Grad-CAM",
+            build=GradCAM,
+            reference="Selvaraju 2017, arXiv 1610.02391",
+            kind="cam",
+            needs_layer=True,
+            signed=True,
+        ),
+        MethodSpec(
+            name="gradcam_pp",
+            title="Grad-CAM++",
+            build=GradCAMPlusPlus,
+            reference="Chattopadhay 2018, arXiv 1710.11063",
+            kind="cam",
+            needs_layer=True,
+            signed=True,
+        ),
+        MethodSpec(
+            name="layercam",
+            title="LayerCAM",
+            build=LayerCAM,
+            reference="Jiang 2021, IEEE TIP 30",
+            kind="cam",
+            needs_layer=True,
+            signed=True,
+        ),
+        MethodSpec(
+            name="hirescam",
+            title="HiResCAM",
+            build=HiResCAM,
+            reference="Draelos 2020, arXiv 2011.08891",
+            kind="cam",
+            needs_layer=True,
+            signed=True,
+        ),
+        MethodSpec(
+            name="xgradcam",
+            title="XGrad-CAM",
+            build=XGradCAM,
+            reference="Fu 2020, arXiv 2008.02312",
+            kind="cam",
+            needs_layer=True,
+            signed=True,
+        ),
+        MethodSpec(
+            name="eigencam",
+            title="Eigen-CAM",
+            build=EigenCAM,
+            reference="Muhammad 2020, arXiv 2008.00299",
+            kind="cam",
+            needs_layer=True,
+            uses_target=False,
+            signed=True,
+        ),
+        MethodSpec(
+            name="scorecam",
+            title="Score-CAM",
+            build=ScoreCAM,
+            reference="Wang 2020, arXiv 1910.01279",
+            kind="cam",
+            needs_layer=True,
+            signed=True,
+        ),
+        MethodSpec(
+            name="ablationcam",
+            title="Ablation-CAM",
+            build=AblationCAM,
+            reference="Desai 2020, WACV",
+            kind="cam",
+            needs_layer=True,
+            signed=True,
+        ),
+        MethodSpec(
+            name="control_abs_input",
+            title="control: |x|",
+            build=lambda *_: ControlMap(controls.abs_input),
+            reference="model-free control",
+            kind="control",
+            uses_target=False,
+        ),
+        MethodSpec(
+            name="control_input_contrast",
+            title="control: |x - mean|",
+            build=lambda *_: ControlMap(controls.input_contrast),
+            reference="model-free control",
+            kind="control",
+            uses_target=False,
+        ),
+        MethodSpec(
+            name="control_edges",
+            title="control: edges",
+            build=lambda *_: ControlMap(controls.edges),
+            reference="model-free control; Adebayo 2018, arXiv 1810.03292",
+            kind="control",
+            uses_target=False,
+        ),
+        MethodSpec(
+            name="control_center",
+            title="control: center",
+            build=lambda *_: ControlMap(controls.center),
+            reference="model-free control",
+            kind="control",
+            uses_target=False,
+        ),
+        MethodSpec(
+            name="control_random",
+            title="control: random",
+            build=lambda *_: ControlMap(controls.random),
+            reference="model-free control",
+            kind="control",
+            uses_target=False,
+        ),
+    )
+}
+
+
+def is_control(method: str) -> bool:
+    """Whether a method of this name is a control map, which never looks at the model."""
+    return method in METHODS and METHODS[method].kind == "control"
+
+
+def build_method(name: str | MethodSpec, model: nn.Module, layer: nn.Module | str | None = None) -> Method:
+    """Build an attribution method from the METHODS table.
+
+    Args:
+        name: key of METHODS, or a MethodSpec of your own.
+        model: images (B, C, H, W) -> logits (B, K).
+        layer: for methods that need one; None = ``find_cam_layer(model)``.
+
+    Raises:
+        ValueError: unknown name; the message lists the choices and the closest match.
+    """
+    spec = name if isinstance(name, MethodSpec) else look_up("name", name, METHODS)
+    return spec.build(model, layer)
