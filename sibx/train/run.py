@@ -12,10 +12,10 @@ from tqdm import tqdm
 from sibx.datasets.base import MaskedDataset
 from sibx.runs.ranks import gather_objects, mean_over_ranks, rank, share_buffers, world_size
 from sibx.runs.rng import restore_rng, rng_state
-from sibx.train.accuracy import accuracy
 from sibx.train.checkpoints import Checkpoints
 from sibx.train.logs import Board, Meter, write_csv
 from sibx.train.order import EpochPlan, epoch_plans, labels_of, load
+from sibx.train.predictions import accuracy
 from sibx.train.step import Learner
 
 
