@@ -28,7 +28,7 @@ DPI = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class Question:
     """What is asked about every image; target None = the predicted class, names None = classes have no names."""
 
     model: nn.Module
@@ -48,7 +48,7 @@ class Request:
 
 def run(args: Namespace) -> int:
     """Explain the images one by one; 1 if some could not be read."""
-    request = _understand(args)
+    question = _understand(args)
     failed = False
     for path in args.images:
         try:
@@ -58,11 +58,11 @@ def run(args: Namespace) -> int:
             print(f"sibx: error: `images` must be pictures, but got {path!r}: {error}", file=sys.stderr)
             failed = True
         else:
-            print(_explain(request, path, pixels), flush=True)
+            print(_explain(question, path, pixels), flush=True)
     return int(failed)
 
 
-def _understand(args: Namespace) -> Request:
+def _understand(args: Namespace) -> Question:
     """Check everything before anything is computed or written."""
     methods = [look_up("methods", name, METHODS) for name in args.methods]
     require(len(set(args.methods)) == len(methods), "methods", "name none twice", args.methods)
@@ -74,40 +74,40 @@ def _understand(args: Namespace) -> Request:
     given = classifier.notes.get("normalization")
     size = args.image_size or classifier.notes.get("image_size", 224)
     check_range("image_size", size, 16)
-    return Request(
-        classifier.model.to(device).eval(),
-        device,
-        Normalization(tuple(given["mean"]), tuple(given["std"])) if given else IMAGENET,
-        size,
-        methods,
-        args.layer,
-        names,
-        _read_target(args.target, names, count),
-        Path(args.out),
+    return Question(
+        model=classifier.model.to(device).eval(),
+        device=device,
+        normalization=Normalization(tuple(given["mean"]), tuple(given["std"])) if given else IMAGENET,
+        image_size=size,
+        methods=methods,
+        layer=args.layer,
+        names=names,
+        target=_read_target(args.target, names, count),
+        out=Path(args.out),
     )
 
 
-def _explain(request: Request, path: str, pixels: Tensor) -> str:
+def _explain(question: Question, path: str, pixels: Tensor) -> str:
     """Write the files of one image, and return the line to print."""
-    cropped = resize_and_center_crop(pixels, request.image_size)[None].to(request.device)
-    images = request.normalization(cropped)
+    cropped = resize_and_center_crop(pixels, question.image_size)[None].to(question.device)
+    images = question.normalization(cropped)
     with torch.inference_mode():
-        logits = request.model(images)
+        logits = question.model(images)
         check_logits(logits, 1)
         probabilities = logits[0].double().softmax(0)
     top = probabilities.topk(min(SHOWN, len(probabilities))).indices.tolist()
-    target = top[0] if request.target is None else request.target
-    maps = explain_many(request.model, images, target, request.methods, request.layer)
-    size = (request.image_size, request.image_size)
-    heatmaps = {s.title: to_heatmap(maps[s.name], size, s.reduce) for s in request.methods}
-    overlay = request.out / f"{Path(path).stem}.overlay.png"
-    write_atomically(overlay, _draw(cropped, heatmaps, f"{request.label(target)} ({probabilities[target]:.3f})"))
+    target = top[0] if question.target is None else question.target
+    maps = explain_many(question.model, images, target, question.methods, question.layer)
+    size = (question.image_size, question.image_size)
+    heatmaps = {s.title: to_heatmap(maps[s.name], size, s.reduce) for s in question.methods}
+    overlay = question.out / f"{Path(path).stem}.overlay.png"
+    write_atomically(overlay, _draw(cropped, heatmaps, f"{question.label(target)} ({probabilities[target]:.3f})"))
     stream = io.BytesIO()
     arrays: dict[str, Any] = {name: values[0].cpu().numpy() for name, values in maps.items()}
     np.savez_compressed(stream, **arrays)
-    write_atomically(request.out / f"{Path(path).stem}.maps.npz", stream.getbuffer())
-    predictions = ", ".join(f"{request.label(i)} ({probabilities[i]:.3f})" for i in top)
-    return f"{path}: {predictions}; explained: {request.label(target)}; {overlay}"
+    write_atomically(question.out / f"{Path(path).stem}.maps.npz", stream.getbuffer())
+    predictions = ", ".join(f"{question.label(i)} ({probabilities[i]:.3f})" for i in top)
+    return f"{path}: {predictions}; explained: {question.label(target)}; {overlay}"
 
 
 def _draw(pixels: Tensor, heatmaps: dict[str, Tensor], title: str) -> memoryview:

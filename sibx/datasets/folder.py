@@ -106,7 +106,14 @@ def _from_tree(root: Path) -> Iterator[_Entry]:
             label = image.parent.name
             mask = root / "masks" / label / f"{image.stem}.png"
             split = _hashed_split(image.relative_to(root).as_posix())
-            yield _Entry(image, mask if mask.is_file() else None, label, split, -1, None)
+            yield _Entry(
+                image=image,
+                mask=mask if mask.is_file() else None,
+                label=label,
+                split=split,
+                group=-1,
+                undefined=None,
+            )
 
 
 def _from_index(root: Path) -> Iterator[_Entry]:

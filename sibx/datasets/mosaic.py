@@ -58,7 +58,14 @@ class MosaicDataset(MaskedDataset):
         masks = [torch.full_like(p.mask, p.label == mosaic.label) for p in parts]
         mask = _tile(masks)
         name = f"{index:05d}:" + "+".join(p.id for p in parts)
-        return MaskedSample(_tile(images), mask, mosaic.label, name, -1, torch.zeros_like(mask))
+        return MaskedSample(
+            image=_tile(images),
+            mask=mask,
+            label=mosaic.label,
+            id=name,
+            group=-1,
+            undefined=torch.zeros_like(mask),
+        )
 
 
 def _draw(labels: Tensor, label: int, generator: torch.Generator) -> _Mosaic:

@@ -7,9 +7,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from sibx._checks import require
+from sibx.evaluation.columns import MAPS
 
 Array = npt.NDArray[np.float64]
-MAPS = ("dataset", "split", "model", "training", "seed", "method")  # within these, images are compared
 
 
 def rank_correlations(scores: Array) -> tuple[Array, npt.NDArray[np.int64]]:

@@ -32,6 +32,7 @@ ROWS_FILE, CURVES_FILE, INFO_FILE = "results.csv.gz", "curves.csv.gz", "run.json
 # What stands under several columns together.
 IMAGE = ("dataset", "split", "image_id", "label")  # one image
 TRAINED = ("dataset", "split", "model", "training")  # a trained model on a data set
+MAPS = (*TRAINED, "seed", "method")  # the maps of one network, one per image
 CELL = (*TRAINED, "method", "metric")  # one number of a table
 CLASSIFIER, ACCURACY = "classifier", "accuracy"  # method and metric where the classifier itself is scored
 COMPRESSION = 6  # half the time of level 9, seven percent more bytes

@@ -45,6 +45,9 @@ class Scope(NamedTuple):
     model: str
 
 
+SCOPE = list(Scope._fields)  # its columns
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One paired difference and what it shows; ``name`` is the method's."""
@@ -161,7 +164,7 @@ def make_claims(
         check_choice("comparisons", name, trainings)
     known = known_directions(directions)
     claims: list[Claim] = []
-    for key, rows in results.rows.groupby(list(Scope._fields), sort=False):
+    for key, rows in results.rows.groupby(SCOPE, sort=False):
         table = _Pairs(Scope(*map(str, key)), rows, known)
         for training, reference in comparisons:
             claims.extend(table.accuracy(training, reference, margin))

@@ -16,18 +16,18 @@ from sibx.models import MODELS
 from sibx.report.cards import Card, data_cards, find_versions, model_cards
 from sibx.report.claims import (
     MARGIN,
+    SCOPE,
     Claim,
     Comparison,
     Scope,
     known_directions,
     make_claims,
 )
-from sibx.report.curves import CurveGroup, curve_groups
+from sibx.report.curve_bands import CurveGroup, curve_groups
 from sibx.report.names import scope_names
-from sibx.report.summary import Verdict, summarize
+from sibx.report.verdicts import Verdict, summarize
 
 Histories = Mapping[str, Sequence[Mapping[str, float]]]
-SCOPE = list(Scope._fields)
 LOSSES = ("val_accuracy", "accuracy", "total", "cross_entropy", "foreground", "background")  # first, then others
 
 

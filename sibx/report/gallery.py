@@ -19,7 +19,7 @@ GALLERY_FILE = "gallery.npz"
 SIDE = 224  # longer side of a picture on the page, in pixels
 # With full color resolution, or the outline would blur.
 JPEG = (cv2.IMWRITE_JPEG_QUALITY, 82, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
-LARGEST = float(np.finfo(np.float16).max)
+FLOAT16_MAX = float(np.finfo(np.float16).max)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,6 +46,11 @@ class GalleryItem:
     picture: np.ndarray
     mask: np.ndarray
     maps: Mapping[str, Mapping[str, np.ndarray]]
+
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        """What tells the image from all others, in the rows of Results too: data set, split, model, id."""
+        return self.dataset, self.split, self.model, self.id
 
     def __post_init__(self) -> None:
         shape = self.picture.shape
@@ -105,7 +110,7 @@ def save_gallery(items: Sequence[GalleryItem], folder: str | Path) -> Path:
         names = [(method, training) for method, by_training in item.maps.items() for training in by_training]
         for place, (method, training) in enumerate(names):
             values = _relative(item.maps[method][training])
-            arrays[f"{number}/{place}"] = values.clip(-LARGEST, LARGEST).astype(np.float16)
+            arrays[f"{number}/{place}"] = values.clip(-FLOAT16_MAX, FLOAT16_MAX).astype(np.float16)
         notes.append([item.dataset, item.split, item.model, item.id, item.class_name, names])
     stream = io.BytesIO()
     np.savez_compressed(stream, notes=np.array(json.dumps(notes)), **arrays)  # type: ignore[arg-type]
@@ -134,10 +139,9 @@ def merge_galleries(galleries: Iterable[Sequence[GalleryItem]]) -> list[GalleryI
     """Put the maps of the same image into one item; of a method's maps of the same training the last counts."""
     merged: dict[tuple[str, ...], GalleryItem] = {}
     for item in (item for gallery in galleries for item in gallery):
-        key = item.dataset, item.split, item.model, item.id
-        known = merged.get(key, item).maps
+        known = merged.get(item.key, item).maps
         maps = {method: {**known.get(method, {}), **item.maps.get(method, {})} for method in {**known, **item.maps}}
-        merged[key] = replace(item, maps=maps)
+        merged[item.key] = replace(item, maps=maps)
     return list(merged.values())
 
 
@@ -149,7 +153,16 @@ def _load_item(arrays: Mapping[str, Any], number: int, *note: Any) -> GalleryIte
     maps: dict[str, dict[str, np.ndarray]] = {}
     for place, (method, training) in enumerate(names):
         maps.setdefault(method, {})[training] = arrays[f"{number}/{place}"].astype(np.float32)
-    return GalleryItem(dataset, split, model, name, class_name, picture, mask, maps)
+    return GalleryItem(
+        dataset=dataset,
+        split=split,
+        model=model,
+        id=name,
+        class_name=class_name,
+        picture=picture,
+        mask=mask,
+        maps=maps,
+    )
 
 
 def _relative(heatmap: np.ndarray) -> np.ndarray:

@@ -8,20 +8,22 @@ from typing import NamedTuple
 import pandas as pd
 
 from sibx.evaluation.classified import is_right
-from sibx.report.claims import Scope, pick_headline
+from sibx.report.claims import SCOPE, Scope, pick_headline
 from sibx.report.content import Content
 from sibx.report.gallery import GalleryItem, draw_maps, draw_picture, signed_methods
-from sibx.report.names import method_title, metric_title, number
+from sibx.report.names import MINUS, method_title, metric_title, number
 from sibx.report.style import DIVERGING
 
 MARKUP = 400  # characters of a picture's tags
-IMAGE = ["dataset", "split", "model", "image_id"]
-Scores = dict[str, dict[str, dict[str, float | None]]]  # method -> metric -> training -> score, None where undefined
+ITEM = [*SCOPE, "image_id"]  # the columns that GalleryItem.key has the values of
+CardScores = dict[
+    str, dict[str, dict[str, float | None]]
+]  # method -> metric -> training -> score, None where undefined
 ORDERS = (("", "as they come"), ("worst", "worst first"), ("best", "best first"))
 GAIN_ORDERS = (("gain", "largest gain first"), ("loss", "largest loss first"))
 
 
-class Cell(NamedTuple):
+class GalleryMap(NamedTuple):
     """One map: its training, the picture as a data URI, what it is in words, and how the image was classified."""
 
     training: str
@@ -30,26 +32,26 @@ class Cell(NamedTuple):
     note: str
 
 
-class Row(NamedTuple):
+class GalleryRow(NamedTuple):
     """The maps of one method, and the ends and the colors of the scale that they share."""
 
     method: str
     title: str
-    cells: list[Cell]
+    cells: list[GalleryMap]
     low: str
     high: str
     colors: str
 
 
-class Card(NamedTuple):
+class GalleryCard(NamedTuple):
     """One image."""
 
     id: str
     class_name: str
     scope: str
     picture: str
-    rows: list[Row]
-    scores: Scores
+    rows: list[GalleryRow]
+    scores: CardScores
 
     @property
     def size(self) -> int:
@@ -62,7 +64,7 @@ class Card(NamedTuple):
 class GalleryPage(NamedTuple):
     """All cards, what one may choose (key, label, values with their texts), and how many cards did not fit."""
 
-    cards: list[Card]
+    cards: list[GalleryCard]
     choices: list[tuple[str, str, list[tuple[str, str]]]]
     trainings: list[str]
     several: bool  # scopes
@@ -73,10 +75,10 @@ def lay_out(content: Content, items: Sequence[GalleryItem], budget: int) -> Gall
     """Draw as many items, in their order, as fit into so many characters."""
     signed = signed_methods(items)
     rows = content.results.rows
-    by_image = dict(list(rows[rows["image_id"].isin([i.id for i in items])].groupby(IMAGE, sort=False)))
-    cards: list[Card] = []
+    by_image = dict(list(rows[rows["image_id"].isin([i.id for i in items])].groupby(ITEM, sort=False)))
+    cards: list[GalleryCard] = []
     for item in items:
-        scored = by_image.get((item.dataset, item.split, item.model, item.id), rows.iloc[:0])
+        scored = by_image.get(item.key, rows.iloc[:0])
         card = _card(content, item, scored, signed)
         budget -= card.size
         if budget < 0:
@@ -87,29 +89,40 @@ def lay_out(content: Content, items: Sequence[GalleryItem], budget: int) -> Gall
     return GalleryPage(cards, _choices(cards, scopes, trainings), trainings, len(scopes) > 1, len(items) - len(cards))
 
 
-def _card(content: Content, item: GalleryItem, scored: pd.DataFrame, signed: set[str]) -> Card:
+def _card(content: Content, item: GalleryItem, scored: pd.DataFrame, signed: set[str]) -> GalleryCard:
     scope = content.scopes.get(Scope(item.dataset, item.split, item.model), item.split)
     notes = _classified(scored)
-    rows = [_row(item, method, notes, signed=method in signed) for method in item.maps]
-    picture = _uri(draw_picture(item.picture, item.mask))
-    return Card(item.id, item.class_name, scope, picture, rows, _scores(scored, set(item.maps)))
+    return GalleryCard(
+        id=item.id,
+        class_name=item.class_name,
+        scope=scope,
+        picture=_uri(draw_picture(item.picture, item.mask)),
+        rows=[_row(item, method, notes, signed=method in signed) for method in item.maps],
+        scores=_scores(scored, set(item.maps)),
+    )
 
 
-def _row(item: GalleryItem, method: str, notes: Mapping[str, str], *, signed: bool) -> Row:
+def _row(item: GalleryItem, method: str, notes: Mapping[str, str], *, signed: bool) -> GalleryRow:
     drawing, title = draw_maps(item, method, signed=signed), method_title(method)
     cells = []
     for training, picture in drawing.pictures.items():
         undefined = training in drawing.undefined
         alt = f"{title} {training}".strip() + f" for {item.class_name} ({item.id})" + ", undefined" * undefined
         note = ", ".join(filter(None, (notes.get(training, ""), "undefined" * undefined)))
-        cells.append(Cell(training, _uri(picture), alt, note))
+        cells.append(GalleryMap(training, _uri(picture), alt, note))
     scale = drawing.scale
-    colors = "diverging" if scale.colormap == DIVERGING else "sequential"
-    return Row(method, title, cells, f"{scale.low:.3g}".replace("-", "\N{MINUS SIGN}"), f"{scale.high:.3g}", colors)
+    return GalleryRow(
+        method=method,
+        title=title,
+        cells=cells,
+        low=f"{scale.low:.3g}".replace("-", MINUS),
+        high=f"{scale.high:.3g}",
+        colors="diverging" if scale.colormap == DIVERGING else "sequential",
+    )
 
 
-def _scores(scored: pd.DataFrame, methods: set[str]) -> Scores:
-    found: Scores = {}
+def _scores(scored: pd.DataFrame, methods: set[str]) -> CardScores:
+    found: CardScores = {}
     keys = ["method", "metric", "training"]
     means = scored[scored["method"].isin(methods)].groupby(keys, sort=False)["value"].mean().reset_index()
     for method, metric, training, value in means.itertuples(index=False):
@@ -126,7 +139,7 @@ def _classified(scored: pd.DataFrame) -> dict[str, str]:
 
 
 def _choices(
-    cards: Sequence[Card], scopes: Sequence[str], trainings: Sequence[str]
+    cards: Sequence[GalleryCard], scopes: Sequence[str], trainings: Sequence[str]
 ) -> list[tuple[str, str, list[tuple[str, str]]]]:
     """What one may choose; a choice of one is none."""
     classes = sorted({c.class_name for c in cards})

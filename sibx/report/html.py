@@ -21,9 +21,9 @@ from sibx.report.gallery_page import GalleryPage, lay_out
 from sibx.report.names import BADGES, mean_and_bounds, method_title, metric_title, number
 from sibx.report.panels import bar_panels, curve_panels, training_panels
 from sibx.report.style import DIVERGING, SEQUENTIAL, Look, looks
-from sibx.report.summary import EXPLANATION, in_words
+from sibx.report.verdicts import EXPLANATION, in_words
 
-LARGEST = 15_000_000  # bytes of a page
+PAGE_BYTES = 15_000_000  # at most
 CURVES_SHARE = 0.3  # of a page that curves may take
 RESERVE = 20_000  # bytes for the controls around the gallery
 STOPS = 9  # of a color bar
@@ -42,7 +42,7 @@ SECTIONS = (
 )
 
 
-class Cell(NamedTuple):
+class HeatCell(NamedTuple):
     """A cell of the heat table: its text, and its place between the worst (0) and the best (1), None without one."""
 
     text: str
@@ -58,7 +58,7 @@ def to_html(content: Content, gallery: Sequence[GalleryItem] = ()) -> str:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     values: dict[str, Any] = {
         "content": content,
-        "panels": curve_panels(content, int(CURVES_SHARE * LARGEST)),
+        "panels": curve_panels(content, int(CURVES_SHARE * PAGE_BYTES)),
         "bars": [bar_panels(table) for table in content.classifier],
         "training_panels": training_panels(content),
         "script": Markup(script),
@@ -69,7 +69,7 @@ def to_html(content: Content, gallery: Sequence[GalleryItem] = ()) -> str:
     template = _environment(content).get_template("template.html.j2")
     nothing = GalleryPage([], [], [], False, 0)
     bare = template.render(values, gallery=nothing, sections=_sections(values, nothing))
-    page = lay_out(content, gallery, LARGEST - RESERVE - len(bare.encode()))
+    page = lay_out(content, gallery, PAGE_BYTES - RESERVE - len(bare.encode()))
     return template.render(values, gallery=page, sections=_sections(values, page))
 
 
@@ -114,7 +114,7 @@ def _sections(values: dict[str, Any], gallery: GalleryPage) -> list[tuple[str, s
     return [section for section in SECTIONS if there[section[0]]]
 
 
-def _heat(content: Content, table: ScoreTable) -> dict[tuple[str, str, str], Cell]:
+def _heat(content: Content, table: ScoreTable) -> dict[tuple[str, str, str], HeatCell]:
     """The cells of a heat table by method, metric and training."""
     everything = pd.MultiIndex.from_product([table.trainings, table.methods])
     means = table.means().reindex(everything)
@@ -122,7 +122,7 @@ def _heat(content: Content, table: ScoreTable) -> dict[tuple[str, str, str], Cel
     cells = {}
     for metric in table.metrics:
         for (training, method), mean, place in zip(everything, means[metric], places[metric], strict=True):
-            cells[method, metric, training] = Cell(number(mean, 2), None if isnan(place) else place)
+            cells[method, metric, training] = HeatCell(number(mean, 2), None if isnan(place) else place)
     return cells
 
 

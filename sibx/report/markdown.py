@@ -8,8 +8,8 @@ import pandas as pd
 from sibx.report.content import Content
 from sibx.report.names import BADGES, mean_and_bounds
 from sibx.report.paper import Cell, PaperTable, accuracy_table, classifier_tables, score_tables
-from sibx.report.summary import EXPLANATION
 from sibx.report.tables import to_markdown
+from sibx.report.verdicts import EXPLANATION
 
 SPECIAL = re.compile(r"[\\`*<>|~&$]|(?<!\w)_|_(?!\w)|(?<=\])\(")  # _ within a word and [ without ( mean nothing
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from sibx.evaluation import Band, Interval
 from sibx.report.content import Content, ScoreTable
-from sibx.report.curves import CurveGroup
+from sibx.report.curve_bands import CurveGroup
 from sibx.report.figures import curve_panel, interval_bars, training_panel
 from sibx.report.names import CLASSIFIER_TITLES, curve_title, interval, method_title, metric_title, number
 from sibx.report.style import FAINT, INK

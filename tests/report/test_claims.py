@@ -16,7 +16,7 @@ from sibx.report.claims import (
     pick_headline,
 )
 from sibx.report.content import gather
-from sibx.report.summary import summarize
+from sibx.report.verdicts import summarize
 from tests.helpers.reports import make_results
 
 SCOPE = Scope("synthetic", "test", "tiny_cnn")

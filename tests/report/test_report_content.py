@@ -12,7 +12,7 @@ from sibx.evaluation import Interval, bootstrap_band, bootstrap_mean
 from sibx.report.cards import data_cards, find_versions, model_cards
 from sibx.report.claims import Scope
 from sibx.report.content import gather
-from sibx.report.curves import MOST_POINTS
+from sibx.report.curve_bands import MOST_POINTS
 from sibx.report.names import curve_title, interval, mean_and_bounds, method_title, metric_title, number, scope_names
 from sibx.report.panels import bar_panels, curve_panels, training_panels
 from sibx.report.paper import accuracy_table, classifier_tables, score_tables

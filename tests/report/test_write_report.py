@@ -131,7 +131,7 @@ class TestSize:
 
     def test_pictures_that_do_not_fit_are_left_out_and_counted(self, bare, tmp_path, monkeypatch):
         limit = bare + 500_000
-        monkeypatch.setattr(html, "LARGEST", limit)
+        monkeypatch.setattr(html, "PAGE_BYTES", limit)
         monkeypatch.setattr(html, "RESERVE", 10_000)
         path = write_report(make_results(curves=False), tmp_path, gallery=draw_gallery(images=12))
         page = Page(path.read_text(encoding="utf-8"))
@@ -141,7 +141,7 @@ class TestSize:
         assert path.stat().st_size <= limit
 
     def test_curves_that_do_not_fit_are_left_out_and_counted(self, bare, tmp_path, monkeypatch):
-        monkeypatch.setattr(html, "LARGEST", bare)
+        monkeypatch.setattr(html, "PAGE_BYTES", bare)
         page = render(tmp_path, make_results())
         panels = sum(tag == "figure" for tag, _ in page.tags)
         assert panels < 3

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from sibx.evaluation import Band, bootstrap_band
-from sibx.report.claims import Scope
+from sibx.report.claims import SCOPE, Scope
 
 Array = npt.NDArray[np.float64]
 CURVES = ("deletion", "insertion")  # first, then others
@@ -26,7 +26,7 @@ class CurveGroup(NamedTuple):
 
 def curve_groups(curves: pd.DataFrame, names: Mapping[Scope, str]) -> Iterator[CurveGroup]:
     """Put the curves of every scope together by kind, with their bands over images."""
-    for key, of_scope in curves.groupby(list(Scope._fields), sort=False):
+    for key, of_scope in curves.groupby(SCOPE, sort=False):
         kinds = of_scope["curve"].unique()
         for kind in sorted(kinds, key=lambda c: CURVES.index(c) if c in CURVES else len(CURVES)):
             part = of_scope[of_scope["curve"] == kind]
