@@ -9,8 +9,8 @@ from sibx.objectives.foreground import CKA, HSIC
 from sibx.objectives.guidance import GuidanceConfig, GuidanceLoss, GuidanceTerms
 from sibx.objectives.guidance_terms import GUIDANCE, GuidanceSpec
 from sibx.objectives.masks import Frozen, Given, Online, Shuffled
+from sibx.objectives.own_masks.frozen import evidence_masks, self_masks
 from sibx.objectives.own_masks.grab_cut import GrabCut
-from sibx.objectives.own_masks.reading import evidence_masks, self_masks
 from sibx.objectives.own_masks.sufficient import SufficientShare
 from sibx.objectives.sib import SIBLoss
 from sibx.objectives.terms import LossTerms

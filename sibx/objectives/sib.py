@@ -39,7 +39,7 @@ from sibx.objectives.balance import GradientBalance, gradient_norm
 from sibx.objectives.config import SIBConfig
 from sibx.objectives.evidence import contribution
 from sibx.objectives.masks import View
-from sibx.objectives.own_masks.reading import layer_weights
+from sibx.objectives.own_masks.frozen import layer_weights
 from sibx.objectives.precision import full_precision, gradients_on, no_autocast
 from sibx.objectives.sign_flip import SignFlipGuard
 from sibx.objectives.swap import BackgroundSwap
@@ -212,7 +212,14 @@ class SIBLoss(nn.Module):
         terms, share = {}, clean.new_full((), torch.nan)
         for (name, point), gradient in zip(points.items(), gradients, strict=True):
             vjp_map, activations = (to_grid(full_precision(t), batch.size) for t in (gradient, point.tensor))
-            view = View(clean, point.tensor, vjp_map, batch.masks, batch.size, point.alignment)
+            view = View(
+                logits=clean,
+                activations=point.tensor,
+                vjp_map=vjp_map,
+                masks=batch.masks,
+                image_size=batch.size,
+                alignment=point.alignment,
+            )
             mask = self.config.masks.at(view)
             strength = vjp_map if name == "input" else contribution(vjp_map, activations)
             share = share if name == "input" else share_of_positive(strength.detach())

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from sibx._checks import require
 from sibx.datasets.base import MaskedBatch
 from sibx.objectives import GuidanceConfig, GuidanceLoss, SIBConfig, SIBLoss
-from sibx.objectives.own_masks.reading import layer_weights
+from sibx.objectives.own_masks.frozen import layer_weights
 
 # The settings of a loss of ours; a function (model, images, labels, masks) -> the scalar to minimize, or terms with a
 # ``total`` and, for the training accuracy, ``logits``; or None = cross-entropy.
