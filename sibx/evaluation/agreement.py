@@ -40,7 +40,7 @@ def correlate_metrics(rows: pd.DataFrame) -> pd.DataFrame:
     Scores are taken as they are: two metrics that agree correlate negatively where one is better when lower.
 
     Args:
-        rows: of Results.
+        rows: the rows of Results.
     """
     lines = []
     for key, of_maps in rows.groupby(list(MAPS), sort=False):

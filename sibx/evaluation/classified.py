@@ -13,7 +13,7 @@ def is_right(images: pd.DataFrame) -> pd.Series:
     wrong, whatever its label.
 
     Args:
-        images: with the columns ``predicted``, ``label`` and ``confidence``.
+        images: table with the columns ``predicted``, ``label`` and ``confidence``.
 
     Returns:
         (rows,) bool.
@@ -25,7 +25,7 @@ def to_hits(rows: pd.DataFrame) -> pd.DataFrame:
     """Return one row per image, model, training and seed, with 1 as ``value`` if the image is right, else 0.
 
     Args:
-        rows: of Results; an image has as many as there are methods and metrics, and what they say of it is the same.
+        rows: the rows of Results; all that an image has of a model, training and seed say the same of its class.
     """
     images = rows.drop_duplicates([*IMAGE, "model", "training", "seed"]).reset_index(drop=True)
     hits = is_right(images).astype(np.float64)

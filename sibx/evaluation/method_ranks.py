@@ -25,11 +25,11 @@ class Ranking:
         groups: the largest sets of methods of which no two differ, best first; a method that differs from all others is
             a group of its own.
         statistic: Friedman's chi squared, corrected for ties.
-        p_value: of the hypothesis that all methods rank alike.
+        p_value: chance of such a statistic if all methods ranked alike.
         n: images ranked.
         undefined: images left out because a method has no score there.
         undefined_by: method -> images without a score.
-        level: of the critical difference, the chance of any false difference.
+        level: chance of any false difference, which the critical difference allows.
     """
 
     mean_ranks: dict[str, float]
@@ -69,7 +69,7 @@ def rank_methods(scores: Array, methods: Sequence[str], *, higher_is_better: boo
             ranked: it is left out and counted.
         methods: k names.
         higher_is_better: direction of the score.
-        level: of the critical difference, in (0, 1).
+        level: chance of any false difference that the critical difference allows, in (0, 1).
 
     Returns:
         Ranking. Where all methods are equal on every image the statistic is 0 and p is 1; without a ranked image all is

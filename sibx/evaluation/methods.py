@@ -17,8 +17,8 @@ def resolve_methods(methods: Methods) -> list[MethodSpec]:
     """Return the specs of the methods; a function becomes one.
 
     Args:
-        methods: keys of METHODS or specs; or a mapping from names of your own to keys, specs or functions
-            ``(images (B, C, H, W), targets (B,)) -> heatmaps (B, 1, H, W)``, at least 0.
+        methods: methods, as keys of METHODS or as specs; or a mapping from names of your own to keys, specs or
+            functions ``(images (B, C, H, W), targets (B,)) -> heatmaps (B, 1, H, W)``, at least 0.
 
     Raises:
         ValueError: an unknown key, something that cannot be called, no method at all, or a name twice.

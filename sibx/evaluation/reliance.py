@@ -43,11 +43,11 @@ def evaluate_reliance(
     Args:
         model: images -> logits (B, K), K the classes of the data set: a module, or any function.
         dataset: images with masks; images with 3 channels.
-        backgrounds: keys of BACKGROUNDS, or specs of your own; default all.
+        backgrounds: conditions, as keys of BACKGROUNDS or as specs of your own; by default all of BACKGROUNDS.
         batch_size: images per forward pass.
         device: where to compute; None = where the model is, for a function the CPU.
-        seed: of the choice of backgrounds.
-        labels: values of the ``model`` and ``training`` columns (default empty).
+        seed: seed of the random choice of backgrounds.
+        labels: values of the ``model`` and ``training`` columns; by default they are empty.
         progress: whether to show a progress bar on stderr.
 
     Returns:
@@ -99,8 +99,9 @@ def worst_group(results: Results, by: Sequence[str] = CELL) -> pd.DataFrame:
     """Return, for every cell, the group of images with the lowest mean: worst-group accuracy for a classifier's scores.
 
     Args:
-        results: with groups, as of ``synthetic`` or of an index file; groups below 0 are none.
-        by: columns that make a cell.
+        results: scores of images that have groups, as those of ``synthetic`` or of an index file have; a number below 0
+            says that the image has none.
+        by: columns whose values together make a cell.
 
     Returns:
         One line per cell: group, mean, 95 % bootstrap interval over that group's images, n, undefined images; group -1

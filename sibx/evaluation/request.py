@@ -27,11 +27,11 @@ class Request:
         methods: what explains them.
         metrics: what scores the explanations.
         target: the class explained.
-        layer: for CAM methods.
+        layer: layer that CAM methods look at.
         batch_size: images per forward pass.
         device: where to compute.
-        seed: of everything random.
-        columns: those that hold one value: ``dataset``, ``split``, ``model``, ``training``.
+        seed: seed of everything random.
+        columns: the columns that hold one value in all rows: ``dataset``, ``split``, ``model``, ``training``.
     """
 
     model: Callable[[Tensor], Tensor]

@@ -70,7 +70,7 @@ class Results:
         ``by`` does not tell them apart) their mean is its value, undefined ones left out.
 
         Args:
-            by: columns that make a cell.
+            by: columns whose values together make a cell.
 
         ``class_mean`` is the mean over labels of their means (the pointing game's convention).
 
@@ -103,7 +103,7 @@ class Results:
         The columns are those of ``summary``; an image counts once, however many methods, metrics and seeds it has.
 
         Args:
-            by: columns that make a cell.
+            by: columns whose values together make a cell.
 
         Raises:
             ValueError: a name that is not a column.
@@ -177,9 +177,9 @@ class Results:
         """Rank the methods by a metric over images, see ``rank_methods``.
 
         Args:
-            metric: which one.
-            higher_is_better: its direction; None = that of METRICS.
-            level: of the critical difference.
+            metric: name of the metric.
+            higher_is_better: direction of the metric; None = the one that METRICS says.
+            level: chance of any false difference that the critical difference allows, in (0, 1).
 
         Raises:
             ValueError: a metric that is not in the results, one of your own without a direction, fewer than two

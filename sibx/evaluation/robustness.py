@@ -48,15 +48,15 @@ def evaluate_robustness(
     Args:
         model: images -> logits (B, K), K at least 2, differentiable for the attacks: a module, or any function.
         dataset: images with 3 channels and their normalization.
-        attacks: any of ``fgsm`` and ``pgd``.
-        epsilons: of the attacks, each in [0, 1], in units of pixel values.
-        steps: of PGD.
-        corruptions: any of ``sibx.images.CORRUPTIONS``.
-        severities: each 1 to 5.
+        attacks: names of attacks, any of ``fgsm`` and ``pgd``.
+        epsilons: largest changes that an attack may make, each in [0, 1], in units of pixel values.
+        steps: number of gradient steps of PGD.
+        corruptions: names of corruptions, any of ``sibx.images.CORRUPTIONS``.
+        severities: severities of the corruptions, each a whole number from 1 to 5.
         batch_size: images per forward pass.
         device: where to compute; None = where the model is, for a function the CPU.
-        seed: of everything random.
-        labels: values of the ``model`` and ``training`` columns (default empty).
+        seed: seed of everything random.
+        labels: values of the ``model`` and ``training`` columns; by default they are empty.
         progress: whether to show a progress bar on stderr.
 
     Returns:

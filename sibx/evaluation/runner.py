@@ -53,16 +53,16 @@ def evaluate(
 
     Args:
         model: images (B, C, H, W) -> logits (B, K): a module, or any function; then only methods that need no module.
-        dataset: images with masks.
-        methods: keys of METHODS, or specs of your own; or a mapping from names of your own to keys, specs or functions
-            ``(images, targets (B,)) -> heatmaps (B, 1, H, W)``, at least 0.
-        metrics: keys of METRICS, or specs of your own.
+        dataset: images with object masks.
+        methods: methods that explain, as keys of METHODS or as specs of your own; or a mapping from names of
+            your own to keys, specs or functions ``(images, targets (B,)) -> heatmaps (B, 1, H, W)``, at least 0.
+        metrics: metrics that score, as keys of METRICS or as specs of your own.
         target: the class explained: the ``predicted`` one or the ``label``.
-        layer: for CAM methods; None = ``find_cam_layer(model)``.
+        layer: layer that CAM methods look at, its name or the module; None = ``find_cam_layer(model)``.
         batch_size: images per forward pass.
         device: where to compute; None = where the model is, for a function the CPU.
-        seed: of everything random.
-        labels: values of the ``model`` and ``training`` columns (default empty).
+        seed: seed of everything random.
+        labels: values of the ``model`` and ``training`` columns; by default they are empty.
         out_dir: a folder for the results (that all ranks share), written batch by batch; the memory needed does not
             depend on the number of images then. In the end it holds what ``Results.save`` writes.
         resume: continue what an interrupted call left in ``out_dir``, from the start where there is nothing. On a CPU

@@ -38,8 +38,8 @@ def wilcoxon_signed_rank(values: Array, reference: Array) -> SignedRank:
     that it comes from the normal approximation, with its variance corrected for ties and no continuity correction.
 
     Args:
-        values: one per image; NaN means undefined.
-        reference: the same images' values to compare with.
+        values: (N,) one value per image; NaN means undefined.
+        reference: (N,) values of the same images to compare with.
 
     Returns:
         SignedRank. Without any difference p is 1, without any pair NaN.

@@ -55,10 +55,10 @@ def bootstrap_mean(values: Array, *, resamples: int = RESAMPLES, level: float = 
     """Mean over images with a percentile bootstrap interval.
 
     Args:
-        values: one per image; NaN means undefined, is left out and counted.
-        resamples: draws with replacement, at least 1.
-        level: coverage in (0, 1).
-        seed: of the draws.
+        values: (N,) one value per image; NaN means undefined, is left out and counted.
+        resamples: number of draws with replacement, at least 1.
+        level: coverage of the interval, in (0, 1).
+        seed: seed of the random draws.
 
     Returns:
         Interval; all NaN with n = 0 when no value is defined, a zero-width one when a single value is.
@@ -98,10 +98,10 @@ def bootstrap_band(curves: Array, *, resamples: int = RESAMPLES, level: float = 
     curve, with the level.
 
     Args:
-        curves: (N, S), one per image; a curve with a NaN is undefined, is left out and counted.
-        resamples: draws with replacement, at least 1.
-        level: coverage in (0, 1).
-        seed: of the draws.
+        curves: (N, S) one curve per image; a curve with a NaN is undefined, is left out and counted.
+        resamples: number of draws with replacement, at least 1.
+        level: coverage of the interval, in (0, 1).
+        seed: seed of the random draws.
 
     Returns:
         Band; all NaN with n = 0 when no curve is defined.
@@ -133,10 +133,18 @@ def bootstrap_difference(
 ) -> Interval:
     """Mean of ``values - reference`` over the same images, with its interval.
 
-    An image that is undefined in either is left out and counted. Arguments and result as ``bootstrap_mean``.
+    Args:
+        values: (N,) one value per image; an image that is NaN here or in the reference is left out and counted.
+        reference: (N,) values of the same images that are subtracted.
+        resamples: number of draws with replacement, at least 1.
+        level: coverage of the interval, in (0, 1).
+        seed: seed of the random draws.
+
+    Returns:
+        Interval; all NaN with n = 0 when no pair is defined.
 
     Raises:
-        ValueError: arrays of different length.
+        ValueError: arrays of different length or not one-dimensional, or a number out of range.
     """
     values, reference = np.asarray(values, dtype=np.float64), np.asarray(reference, dtype=np.float64)
     require(values.shape == reference.shape, "reference", f"have the shape {values.shape}", reference.shape)
@@ -147,8 +155,8 @@ def mean_over_seeds(values: Array, *, level: float = LEVEL) -> Interval:
     """Mean over a few independent runs with Student's t interval.
 
     Args:
-        values: one per run; NaN means undefined, is left out and counted.
-        level: coverage in (0, 1).
+        values: (N,) one value per run; NaN means undefined, is left out and counted.
+        level: coverage of the interval, in (0, 1).
 
     Returns:
         Interval; all NaN with n = 0 when no value is defined, infinitely wide for a single one.

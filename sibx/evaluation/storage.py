@@ -77,7 +77,7 @@ class InFolder:
     While it runs the folder holds ``part-<number>.json.gz``, afterwards what ``Results.save`` writes.
 
     Args:
-        folder: that all ranks share.
+        folder: folder that all ranks share.
         identity: nested mapping of plain values that says which evaluation this is, see ``check_identity``.
         batches: how many there are.
         resume: whether batches that are already there count.

@@ -30,8 +30,8 @@ def critical_difference(ranking: Ranking, titles: Mapping[str, str] | None = Non
     """Draw Demsar's diagram: the best method on the left, blue bars join methods whose mean ranks do not differ.
 
     Args:
-        ranking: of ``rank_methods`` or ``Results.ranking``.
-        titles: method -> its name in the picture; default the method itself.
+        ranking: a Ranking, from ``Results.ranking`` or ``rank_methods``.
+        titles: method -> its name in the picture; by default the method's key.
 
     Returns:
         A matplotlib Figure (not registered with pyplot); ``figure.savefig(path)`` writes it.

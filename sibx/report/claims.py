@@ -62,12 +62,12 @@ class Claim:
     """That a training's scores are better than those ``against`` it.
 
     Attributes:
-        scope: data set, split and model.
-        training: whose scores.
+        scope: data set, split and model that it is about.
+        training: the training whose scores they are.
         against: another training, or a model-free control of the same training.
         metric: key of METRICS, or ``accuracy``, or a score of the classifier.
         overall: the difference of the mean over methods (an image's: over those defined for it), with its interval.
-        findings: one per method.
+        findings: one finding per method.
     """
 
     scope: Scope
@@ -149,8 +149,8 @@ def make_claims(
     controls. Differences are taken image by image, averaged over seeds, and bootstrapped over images.
 
     Args:
-        results: of any number of data sets, models and trainings.
-        comparisons: pairs of trainings; default ``default_comparisons``.
+        results: results of any number of data sets, models and trainings.
+        comparisons: pairs of trainings; by default ``default_comparisons``.
         directions: metric of your own -> whether higher is better.
         margin: what accuracy may lose and still count as held.
 

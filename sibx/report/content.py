@@ -68,20 +68,20 @@ class Content:
     """Everything that a report says; an empty part is one without data.
 
     Attributes:
-        title: of the report.
+        title: title of the report.
         claims: see ``make_claims``.
         verdicts: the claims that matter most, over all scopes.
         accuracies: training -> scope -> share of the images that are classified right.
-        scores: of explanations, by scope.
+        scores: scores of the explanations, by scope.
         classifier: scores of the classifier: accuracy with other backgrounds, attacked, corrupted; by scope.
-        curves: by scope and kind.
+        curves: mean curves, by scope and kind.
         histories: training -> one line per epoch.
         directions: metric -> whether higher is better.
-        data_cards: one per data set.
-        model_cards: one per model.
+        data_cards: one card per data set.
+        model_cards: one card per model.
         versions: package -> version.
-        scopes: their names.
-        results: whose report it is.
+        scopes: names of the scopes.
+        results: the results that it is a report of.
     """
 
     title: str

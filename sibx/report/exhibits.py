@@ -34,13 +34,14 @@ def make_gallery(
     Modules run in eval mode, and are left in the mode and on the device they were in.
 
     Args:
-        models: value of the ``training`` column -> model, as ``evaluate`` takes it.
-        dataset: whose images are shown.
-        methods: as ``evaluate`` takes them.
-        images: how many, spread over the data set.
+        models: value of the ``training`` column -> model, a module or any function images -> logits (B, K).
+        dataset: data set whose images are shown.
+        methods: methods that explain, as keys of METHODS or as specs; or a mapping from names of your own to keys,
+            specs or functions ``(images, targets (B,)) -> heatmaps (B, 1, H, W)``, at least 0.
+        images: number of images, spread over the data set.
         model: value of the ``model`` column.
         target: the class explained: the ``predicted`` one, which differs between models, or the ``label``.
-        layer: for CAM methods; None = ``find_cam_layer`` of each model.
+        layer: layer that CAM methods look at; None = ``find_cam_layer`` of each model.
         batch_size: images per forward pass.
         device: where to compute; None = where each model is, for a function the CPU.
         signed: show the attributions of methods with signs as they are, instead of their positive part, which metrics

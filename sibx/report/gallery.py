@@ -27,11 +27,11 @@ class GalleryItem:
     """One image with its maps.
 
     Attributes:
-        dataset: as in the rows of Results; with the next three it finds the image's scores.
-        split: likewise.
-        model: likewise.
-        id: likewise ``image_id``.
-        class_name: of the label.
+        dataset: name of the data set; this and the next three find the image's scores in the rows of Results.
+        split: split of the data set.
+        model: value of the ``model`` column.
+        id: value of the ``image_id`` column.
+        class_name: name of the label's class.
         picture: (H, W, 3) in [0, 1].
         mask: (H, W) bool, True on the object; all False where no mask is known.
         maps: method -> training -> heatmap (H, W), with or without signs. Those of a method share a scale, after each

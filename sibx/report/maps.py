@@ -93,8 +93,8 @@ def compare_maps(
         maps: column title -> (B, 1, H, W), with or without signs. An undefined map (zero everywhere or not finite)
             leaves the image bare and says so.
         row_titles: B titles.
-        unit: of the maps, written beside the color bars.
-        opacity: of the maps, in [0, 1].
+        unit: unit of the maps, written beside the color bars.
+        opacity: opacity of the maps over the images, in [0, 1].
 
     Returns:
         A matplotlib Figure (not registered with pyplot).

@@ -35,7 +35,7 @@ def montage(
         heatmaps: column title -> (B, 1, H, W), at least 0. An undefined map (zero everywhere or not finite) is left
             blank and says so.
         row_titles: B titles.
-        opacity: of the heatmap, in [0, 1].
+        opacity: opacity of the heatmaps over the images, in [0, 1].
 
     Returns:
         A matplotlib Figure (not registered with pyplot); ``figure.savefig(path)`` writes it.

@@ -15,9 +15,9 @@ def metric_table(
 
     Args:
         summary: ``Results.summary()`` of one data set and split.
-        metric: which one.
+        metric: name of the metric.
         columns: the column of the summary that is spread over the table's columns.
-        order: of the columns; default as they come.
+        order: order of the columns; by default as they come.
 
     A number of undefined images follows in parentheses where there are any; a cell without a value is ``undefined``.
 

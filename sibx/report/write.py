@@ -33,17 +33,17 @@ def write_report(
     data and models come from; ``results.info``. What there is no data for is left out.
 
     Args:
-        results: of any number of data sets, models and trainings; those of ``evaluate_reliance`` and
+        results: results of any number of data sets, models and trainings; those of ``evaluate_reliance`` and
             ``evaluate_robustness`` may be among them (``Results.concat``). Of ``info``, a training's epochs are read
             from ``info["training_log"][training]["history"]``, and versions from wherever there are any.
-        folder: made if needed.
+        folder: folder to write into; made if needed.
         gallery: images with their maps, in the order in which they are shown; their scores are found in the rows.
-        histories: training -> one line per epoch, as of FineTuneResult; default what ``info`` holds.
-        comparisons: pairs of trainings, whose gain is asked for and over which; default every training against ``ce``
+        histories: training -> one line per epoch, as FineTuneResult has them; by default what ``info`` holds.
+        comparisons: pairs of trainings, whose gain is asked for and over which; by default every training against ``ce``
             (without it: against the first), and S-IB against its control with shuffled masks.
         directions: metric of your own -> whether higher is better.
         margin: what accuracy may lose and still count as held.
-        title: of the page; default the data sets and models.
+        title: title of the page; by default the data sets and models.
 
     Returns:
         The page's path.
