@@ -13,7 +13,7 @@ from tqdm import tqdm
 from sibx._checks import look_up, require
 from sibx.attribution import Explainers
 from sibx.datasets.base import MaskedDataset, collate
-from sibx.evaluation.methods import Methods, resolve_methods
+from sibx.evaluation.method_choice import Methods, resolve_methods
 from sibx.evaluation.request import Request, Target
 from sibx.evaluation.results import Results
 from sibx.evaluation.scoring import score_batch

@@ -15,7 +15,7 @@ from sibx.attribution.heatmaps import image_size
 from sibx.attribution.many import attribute
 from sibx.datasets.base import MaskedBatch
 from sibx.evaluation.columns import COLUMNS, CURVE_COLUMNS
-from sibx.evaluation.methods import FromFunction, HeatmapFunction
+from sibx.evaluation.method_choice import FromFunction, HeatmapFunction
 from sibx.evaluation.request import Request, Target
 from sibx.metrics import Evidence, MetricSpec
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from sibx._checks import check_choice, check_logits, check_range, require
 from sibx.attribution import Explainers, MethodSpec, to_heatmap
 from sibx.datasets.base import MaskedBatch, MaskedDataset, collate, spread
-from sibx.evaluation.methods import Methods, resolve_methods
+from sibx.evaluation.method_choice import Methods, resolve_methods
 from sibx.evaluation.request import Target
 from sibx.models import eval_mode
 from sibx.report.gallery import GalleryItem

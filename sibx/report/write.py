@@ -39,7 +39,7 @@ def write_report(
         folder: folder to write into; made if needed.
         gallery: images with their maps, in the order in which they are shown; their scores are found in the rows.
         histories: training -> one line per epoch, as FineTuneResult has them; by default what ``info`` holds.
-        comparisons: pairs of trainings, whose gain is asked for and over which; by default every training against ``ce``
+        comparisons: pairs of trainings, whose gain is asked for and over which; default every training against ``ce``
             (without it: against the first), and S-IB against its control with shuffled masks.
         directions: metric of your own -> whether higher is better.
         margin: what accuracy may lose and still count as held.
