@@ -49,7 +49,7 @@ def test_no_function_hides_its_module():
 
 
 def test_unknown_attribute():
-    with pytest.raises(AttributeError, match="no attribute 'SIBAtribution'"):
+    with pytest.raises(AttributeError, match="No sibx attribute SIBAtribution"):
         operator.attrgetter("SIBAtribution")(sibx)
 
 

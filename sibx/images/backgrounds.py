@@ -206,16 +206,22 @@ def _mix(scenes: Scenes, backgrounds: Tensor) -> Tensor:
 
 
 BACKGROUNDS: dict[str, BackgroundSpec] = {
-    "only_fg": BackgroundSpec("only_fg", "the object on black", lambda s, _: s.pixels * s.objects),
-    "no_fg": BackgroundSpec("no_fg", "a black hole for the object", lambda s, _: s.pixels * ~s.holes),
-    "only_bg_b": BackgroundSpec(
-        "only_bg_b", "a black box for the object", lambda s, _: s.pixels * ~bounding_boxes(s.holes), boxed=True
-    ),
-    "only_bg_t": BackgroundSpec(
-        "only_bg_t", "background tiles for the object", lambda s, _: tile(s.pixels, bounding_boxes(s.holes)), boxed=True
-    ),
-    "only_bg_i": BackgroundSpec("only_bg_i", "the object inpainted", lambda s, _: inpaint(s.pixels, s.holes)),
-    "mixed_same": BackgroundSpec("mixed_same", "on a background of the same class", _mix, "same"),
-    "mixed_rand": BackgroundSpec("mixed_rand", "on a background of another class", _mix, "other"),
-    "mixed_next": BackgroundSpec("mixed_next", "on a background of the next class", _mix, "next"),
+    spec.name: spec
+    for spec in (
+        BackgroundSpec("only_fg", "the object on black", lambda s, _: s.pixels * s.objects),
+        BackgroundSpec("no_fg", "a black hole for the object", lambda s, _: s.pixels * ~s.holes),
+        BackgroundSpec(
+            "only_bg_b", "a black box for the object", lambda s, _: s.pixels * ~bounding_boxes(s.holes), boxed=True
+        ),
+        BackgroundSpec(
+            "only_bg_t",
+            "background tiles for the object",
+            lambda s, _: tile(s.pixels, bounding_boxes(s.holes)),
+            boxed=True,
+        ),
+        BackgroundSpec("only_bg_i", "the object inpainted", lambda s, _: inpaint(s.pixels, s.holes)),
+        BackgroundSpec("mixed_same", "on a background of the same class", _mix, "same"),
+        BackgroundSpec("mixed_rand", "on a background of another class", _mix, "other"),
+        BackgroundSpec("mixed_next", "on a background of the next class", _mix, "next"),
+    )
 }

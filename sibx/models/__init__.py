@@ -58,25 +58,22 @@ def _build_tiny(num_classes: int, weights: str | None = None) -> TinyCNN:
 
 
 MODELS: dict[str, ModelSpec] = {
-    "tiny_cnn": ModelSpec("tiny_cnn", "TinyCNN", _build_tiny, "sibx.models.tiny"),
-    "resnet18": ModelSpec("resnet18", "ResNet-18", torchvision_builder("resnet18", "fc"), "He 2016, arXiv 1512.03385"),
-    "resnet50": ModelSpec("resnet50", "ResNet-50", torchvision_builder("resnet50", "fc"), "He 2016, arXiv 1512.03385"),
-    "vgg16": ModelSpec("vgg16", "VGG-16", torchvision_builder("vgg16"), "Simonyan 2015, arXiv 1409.1556"),
-    "densenet121": ModelSpec(
-        "densenet121", "DenseNet-121", torchvision_builder("densenet121"), "Huang 2017, arXiv 1608.06993"
-    ),
-    "mobilenet_v2": ModelSpec(
-        "mobilenet_v2", "MobileNetV2", torchvision_builder("mobilenet_v2"), "Sandler 2018, arXiv 1801.04381"
-    ),
-    "efficientnet_b0": ModelSpec(
-        "efficientnet_b0",
-        "EfficientNet-B0",
-        torchvision_builder("efficientnet_b0"),
-        "Tan 2019, arXiv 1905.11946",
-    ),
-    "convnext_tiny": ModelSpec(
-        "convnext_tiny", "ConvNeXt-T", torchvision_builder("convnext_tiny"), "Liu 2022, arXiv 2201.03545"
-    ),
+    spec.name: spec
+    for spec in (
+        ModelSpec("tiny_cnn", "TinyCNN", _build_tiny, "sibx.models.tiny"),
+        ModelSpec("resnet18", "ResNet-18", torchvision_builder("resnet18", "fc"), "He 2016, arXiv 1512.03385"),
+        ModelSpec("resnet50", "ResNet-50", torchvision_builder("resnet50", "fc"), "He 2016, arXiv 1512.03385"),
+        ModelSpec("vgg16", "VGG-16", torchvision_builder("vgg16"), "Simonyan 2015, arXiv 1409.1556"),
+        ModelSpec("densenet121", "DenseNet-121", torchvision_builder("densenet121"), "Huang 2017, arXiv 1608.06993"),
+        ModelSpec("mobilenet_v2", "MobileNetV2", torchvision_builder("mobilenet_v2"), "Sandler 2018, arXiv 1801.04381"),
+        ModelSpec(
+            "efficientnet_b0",
+            "EfficientNet-B0",
+            torchvision_builder("efficientnet_b0"),
+            "Tan 2019, arXiv 1905.11946",
+        ),
+        ModelSpec("convnext_tiny", "ConvNeXt-T", torchvision_builder("convnext_tiny"), "Liu 2022, arXiv 2201.03545"),
+    )
 }
 
 
