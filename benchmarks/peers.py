@@ -33,11 +33,9 @@ from torchcam.metrics import DeletionInsertionMetric
 from torchvision.models import resnet18
 
 from sibx import metrics
-from sibx.metrics import curve_scores
-from sibx.metrics.perturbation import STEPS, Perturbations
-from sibx.metrics.road import SHARES
 
 SIDE, CLASSES = 224, 10
+STEPS, SHARES = 28, 9  # of a perturbation curve, and of ROAD
 MANY, FEW = 64, 8  # maps per round: ours, the peers'
 IMAGES = 256, 2048  # that evaluate scores
 
@@ -126,17 +124,17 @@ def curves(rounds: int) -> int:
     images, targets = torch.randn(FEW, 3, SIDE, SIDE), torch.zeros(FEW, dtype=torch.long)
 
     def deletion_and_insertion(model: nn.Module) -> object:
-        stream = Perturbations(model, images, maps, targets)
+        stream = metrics.Perturbations(model, images, maps, targets)
         stream.measure(("deletion", "mean"), ("insertion", "blur"))
         return stream.deletion(), stream.insertion()
 
     def from_two_curves(model: nn.Module) -> object:
-        stream = Perturbations(model, images, maps, targets)
+        stream = metrics.Perturbations(model, images, maps, targets)
         stream.measure(("deletion", "mean"), ("insertion", "mean"))  # MoRF, and LeRF read backward
         morf, lerf, kept = stream.deletion(), stream.lerf(), stream.insertion("mean")
-        normalized = curve_scores.normalized_deletion(morf), curve_scores.normalized_insertion(kept)
-        difference = curve_scores.insertion_minus_deletion(kept, morf)
-        return curve_scores.srg(lerf, morf), curve_scores.aopc(morf), normalized, difference
+        normalized = metrics.normalized_deletion(morf), metrics.normalized_insertion(kept)
+        difference = metrics.insertion_minus_deletion(kept, morf)
+        return metrics.srg(lerf, morf), metrics.aopc(morf), normalized, difference
 
     def torchcams(model: nn.Module) -> object:
         metric = DeletionInsertionMetric(_Given(maps, model), lambda logits: logits.softmax(1), steps=STEPS)
@@ -167,7 +165,7 @@ def removal(rounds: int) -> int:
     """Cost of ROAD in units of the forward passes it needs; returns the number of limits missed."""
     maps, _ = draw_maps(1)
     images, targets = torch.randn(1, 3, SIDE, SIDE), torch.zeros(1, dtype=torch.long)
-    model, frames = resnet18(num_classes=CLASSES).eval(), images.repeat(2 * len(SHARES), 1, 1, 1)
+    model, frames = resnet18(num_classes=CLASSES).eval(), images.repeat(2 * SHARES, 1, 1, 1)
 
     def ours() -> object:
         return metrics.road(metrics.removal(model, images, maps, targets))

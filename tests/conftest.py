@@ -10,7 +10,7 @@ from sibx.attribution import METHODS, build_method
 from sibx.datasets import InMemoryDataset, SyntheticDataset
 from sibx.evaluation import heatmaps_of
 from sibx.images.normalization import IMAGENET
-from sibx.metrics import Evidence
+from sibx.metrics import Explained
 from sibx.models import TinyCNN
 
 SHARED = Path(__file__).parent.parent.parent / "shared" / "data"
@@ -33,14 +33,14 @@ def model():
 
 
 @pytest.fixture
-def evidence(model, images):
+def explained(model, images):
     """What every metric of the table can score: positive heatmaps with ties, masks, undefined pixels."""
     generator = torch.Generator().manual_seed(1)
     masks = torch.zeros(4, 1, 32, 32, dtype=torch.bool)
     masks[..., 8:24, 4:20] = True
     undefined = torch.zeros_like(masks)
     undefined[..., 12:18] = True
-    return Evidence(
+    return Explained(
         heatmaps=(torch.rand(4, 1, 32, 32, generator=generator) * 50).ceil() / 50,
         masks=masks,
         undefined=undefined,

@@ -21,7 +21,7 @@ class MosaicDataset(MaskedDataset):
 
     The classes that have two images take turns as target; the four images of a mosaic differ, and those of other
     classes are drawn from all images of all other classes alike. The mask is True on the two quadrants of the target
-    class, all of each: ``foreground_focus`` of a mosaic is the Focus score (``sibx.metrics.focus``), and
+    class, all of each: ``foreground_focus`` of a mosaic is the Focus score (``sibx.evaluation.focus``), and
     ``evaluate(model, MosaicDataset(data), ..., target="label")`` makes tables of it.
 
     Args:

@@ -1,5 +1,6 @@
 """Running methods and metrics over a data set, and what comes out."""
 
+from sibx.evaluation._focus import focus
 from sibx.evaluation.agreement import rank_correlations
 from sibx.evaluation.columns import ACCURACY, CELL, CLASSIFIER
 from sibx.evaluation.method_ranks import Ranking, rank_methods
@@ -34,6 +35,7 @@ __all__ = [
     "evaluate",
     "evaluate_reliance",
     "evaluate_robustness",
+    "focus",
     "heatmaps_of",
     "holm",
     "mean_over_seeds",

@@ -17,7 +17,7 @@ from sibx.datasets.base import MaskedBatch
 from sibx.evaluation.columns import COLUMNS, CURVE_COLUMNS
 from sibx.evaluation.method_choice import FromFunction, HeatmapFunction
 from sibx.evaluation.request import Request, Target
-from sibx.metrics import Evidence, MetricSpec
+from sibx.metrics import Explained, MetricSpec
 
 Scores = dict[tuple[str, str], npt.NDArray[np.float64]]  # (method, metric) -> (B,)
 
@@ -34,24 +34,24 @@ def score_batch(request: Request, explainers: Explainers, batch: MaskedBatch) ->
     scores: Scores = {}
     curves: list[pd.DataFrame] = []
     for spec, attributions in explainers.explain(batch.images, targets):
-        evidence = _evidence(request, spec, attributions, explainers, batch, targets)
+        explained = _explained(request, spec, attributions, explainers, batch, targets)
         for metric in request.metrics:
-            scores[spec.name, metric.name] = _values(metric, evidence)
-        curves.extend(_curve_points(images.assign(method=spec.name), evidence))
+            scores[spec.name, metric.name] = _values(metric, explained)
+        curves.extend(_curve_points(images.assign(method=spec.name), explained))
     return to_rows(images, scores), _by_image(curves)
 
 
-def _evidence(
+def _explained(
     request: Request,
     spec: MethodSpec,
     attributions: Tensor,
     explainers: Explainers,
     batch: MaskedBatch,
     targets: Tensor,
-) -> Evidence:
+) -> Explained:
     size = image_size((batch.images,))
     method = explainers.methods[spec.name]
-    return Evidence(
+    return Explained(
         heatmaps=to_heatmap(attributions, size, spec.reduce),
         masks=batch.masks,
         undefined=batch.undefined,
@@ -72,9 +72,9 @@ def _explain_with(explainers: Explainers, spec: MethodSpec, model: nn.Module) ->
     return partial(heatmaps_of, spec, explainers.rebuild(spec, model))
 
 
-def _values(metric: MetricSpec, evidence: Evidence) -> npt.NDArray[np.float64]:
-    scores = metric.score(evidence)
-    expected = (len(evidence.images),)
+def _values(metric: MetricSpec, explained: Explained) -> npt.NDArray[np.float64]:
+    scores = metric.score(explained)
+    expected = (len(explained.images),)
     good = isinstance(scores, Tensor) and tuple(scores.shape) == expected
     require(good, f"metrics[{metric.name!r}]", f"return a tensor of shape {expected}, one score per image", scores)
     return scores.detach().cpu().double().numpy()
@@ -114,10 +114,10 @@ def to_rows(images: pd.DataFrame, scores: Scores) -> pd.DataFrame:
     return repeated.assign(**names, value=values)[list(COLUMNS)]
 
 
-def _curve_points(images: pd.DataFrame, evidence: Evidence) -> Iterator[pd.DataFrame]:
+def _curve_points(images: pd.DataFrame, explained: Explained) -> Iterator[pd.DataFrame]:
     """One row per image and point, for every curve; the index is the image's."""
     keys = [c for c in CURVE_COLUMNS if c not in ("curve", "x", "y")]
-    for name, (x, y) in evidence.curves.items():
+    for name, (x, y) in explained.curves.items():
         points = images[keys].loc[images.index.repeat(len(x))]
         yield points.assign(curve=name, x=x.repeat(len(y)).cpu().numpy(), y=y.flatten().cpu().numpy())
 

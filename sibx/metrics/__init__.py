@@ -1,12 +1,18 @@
 """Scores of explanations, one per image: the METRICS table and every score as a plain function.
 
-To add a metric: one function in its family's file, and one line in METRICS.
+To add a metric: its function and, beside it, its spec in a file of its family, and its line in the family's table. Its
+name below makes the function public.
 """
 
-from sibx.metrics.adaptive import AdaptiveCurves, adaptive_deletion, adaptive_insertion
-from sibx.metrics.base import Evidence, MetricSpec
-from sibx.metrics.complexity import effective_complexity, entropy, histogram_entropy, sparseness
-from sibx.metrics.confidence import (
+from sibx.metrics.complexity import COMPLEXITY, effective_complexity, entropy, histogram_entropy, sparseness
+from sibx.metrics.curves import CURVES
+from sibx.metrics.curves.adaptive import AdaptiveCurves, adaptive_deletion, adaptive_insertion
+from sibx.metrics.curves.auc import deletion, insertion, lerf
+from sibx.metrics.curves.derived import aopc, insertion_minus_deletion, normalized_deletion, normalized_insertion, srg
+from sibx.metrics.curves.perturbations import Curves, Perturbations
+from sibx.metrics.explained import Explained
+from sibx.metrics.faithfulness import FAITHFULNESS
+from sibx.metrics.faithfulness._confidence import (
     Confidence,
     adcc,
     average_drop,
@@ -16,42 +22,35 @@ from sibx.metrics.confidence import (
     increase_in_confidence,
     masked_probability,
 )
-from sibx.metrics.curve_metrics import CURVE_METRICS
-from sibx.metrics.curve_scores import aopc, insertion_minus_deletion, normalized_deletion, normalized_insertion, srg
-from sibx.metrics.faithfulness_metrics import FAITHFULNESS_METRICS
-from sibx.metrics.infidelity import infidelity
-from sibx.metrics.irof import irof, superpixels
-from sibx.metrics.localization import (
+from sibx.metrics.faithfulness._infidelity import infidelity
+from sibx.metrics.faithfulness._irof import irof, superpixels
+from sibx.metrics.faithfulness._max_sensitivity import max_sensitivity
+from sibx.metrics.faithfulness._road import Removal, removal, road, road_lerf, road_morf
+from sibx.metrics.faithfulness._sensitivity_n import SensitivityN, sensitivity_n
+from sibx.metrics.localization import LOCALIZATION
+from sibx.metrics.localization._pointing_game import pointing_game
+from sibx.metrics.localization.largest import iou, relevance_rank, topk_intersection
+from sibx.metrics.localization.mass import (
     attribution_localization,
     background_suppression,
-    focus,
     foreground_focus,
     foreground_lift,
-    pointing_game,
 )
-from sibx.metrics.localization_metrics import LOCALIZATION_METRICS
-from sibx.metrics.max_sensitivity import max_sensitivity
-from sibx.metrics.perturbation import Curves, Perturbations, deletion, insertion, lerf
-from sibx.metrics.random_logit import random_logit
-from sibx.metrics.randomization import (
-    Randomization,
-    complexity_rise,
-    randomization,
-    smooth_randomization,
-    smoothed,
-)
-from sibx.metrics.ranking import average_precision, best_iou, iou, relevance_rank, roc_auc, topk_intersection
-from sibx.metrics.road import Removal, removal, road, road_lerf, road_morf
-from sibx.metrics.sanity_metrics import SANITY_METRICS
-from sibx.metrics.sensitivity_n import SensitivityN, sensitivity_n
+from sibx.metrics.localization.thresholds import average_precision, best_iou, roc_auc
+from sibx.metrics.sanity import SANITY
+from sibx.metrics.sanity._complexity_rise import complexity_rise
+from sibx.metrics.sanity._random_logit import random_logit
+from sibx.metrics.sanity._randomization import Randomization, randomization
+from sibx.metrics.sanity.smooth import smooth_randomization, smoothed
 from sibx.metrics.similarity import spearman, ssim
+from sibx.metrics.spec import MetricSpec
 
 __all__ = [
     "METRICS",
     "AdaptiveCurves",
     "Confidence",
     "Curves",
-    "Evidence",
+    "Explained",
     "MetricSpec",
     "Perturbations",
     "Randomization",
@@ -73,7 +72,6 @@ __all__ = [
     "deletion",
     "effective_complexity",
     "entropy",
-    "focus",
     "foreground_focus",
     "foreground_lift",
     "histogram_entropy",
@@ -108,42 +106,4 @@ __all__ = [
     "topk_intersection",
 ]
 
-METRICS: dict[str, MetricSpec] = {
-    **LOCALIZATION_METRICS,
-    **CURVE_METRICS,
-    **FAITHFULNESS_METRICS,
-    "sparseness": MetricSpec(
-        name="sparseness",
-        title="Sparseness",
-        score=lambda e: sparseness(e.heatmaps),
-        higher_is_better=True,
-        bounds=(0.0, 1.0),
-        chance="0 for a flat map",
-        needs_masks=False,
-        needs_model=False,
-        reference="Chalasani 2020, arXiv 1810.06583",
-    ),
-    "entropy": MetricSpec(
-        name="entropy",
-        title="Entropy",
-        score=lambda e: entropy(e.heatmaps),
-        higher_is_better=False,
-        bounds=(0.0, float("inf")),
-        chance="ln(H W) for a flat map",
-        needs_masks=False,
-        needs_model=False,
-        reference="Bhatt 2020, arXiv 2005.00631",
-    ),
-    "effective_complexity": MetricSpec(
-        name="effective_complexity",
-        title="Effective complexity",
-        score=lambda e: effective_complexity(e.heatmaps),
-        higher_is_better=False,
-        bounds=(0.0, 1.0),
-        chance="1 for a flat map",
-        needs_masks=False,
-        needs_model=False,
-        reference="Nguyen 2020, arXiv 2007.07584",
-    ),
-    **SANITY_METRICS,
-}
+METRICS: dict[str, MetricSpec] = {**LOCALIZATION, **CURVES, **FAITHFULNESS, **COMPLEXITY, **SANITY}

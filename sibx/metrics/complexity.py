@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sibx._checks import check_heatmaps, check_range, require
+from sibx.metrics.spec import MetricSpec
 
 TOLERANCE = 0.1  # of the map's largest magnitude; at 1e-5 every pixel of almost every map of a photograph counts
 BINS = 100
@@ -36,6 +37,18 @@ def sparseness(heatmaps: Tensor) -> Tensor:
     return (a.sort(dim=1).values * weights).sum(1) / (pixels * a.sum(1))
 
 
+SPARSENESS = MetricSpec(
+    name="sparseness",
+    title="Sparseness",
+    formula="Gini index of the magnitudes |a|",
+    score=lambda e: sparseness(e.heatmaps),
+    higher_is_better=True,
+    bounds=(0.0, 1.0),
+    chance="0 for a flat map",
+    reference="Chalasani 2020, arXiv 1810.06583",
+)
+
+
 def entropy(heatmaps: Tensor) -> Tensor:
     """Entropy of the shares of the map's mass, ``-sum_i p_i ln p_i`` with ``p = |a| / sum |a|``, in nats.
 
@@ -46,6 +59,18 @@ def entropy(heatmaps: Tensor) -> Tensor:
     """
     a = _magnitudes(heatmaps)
     return torch.special.entr(a / a.sum(1, keepdim=True)).sum(1)
+
+
+ENTROPY = MetricSpec(
+    name="entropy",
+    title="Entropy",
+    formula="-sum(p ln p), p = |a| / sum |a|",
+    score=lambda e: entropy(e.heatmaps),
+    higher_is_better=False,
+    bounds=(0.0, float("inf")),
+    chance="ln(H W) for a flat map",
+    reference="Bhatt 2020, arXiv 2005.00631",
+)
 
 
 def effective_complexity(heatmaps: Tensor, tolerance: float = TOLERANCE) -> Tensor:
@@ -61,6 +86,18 @@ def effective_complexity(heatmaps: Tensor, tolerance: float = TOLERANCE) -> Tens
     a = _magnitudes(heatmaps)
     counts = (a > tolerance * a.amax(1, keepdim=True)).double().mean(1)
     return counts.where(a.isfinite().all(1), torch.nan)
+
+
+EFFECTIVE_COMPLEXITY = MetricSpec(
+    name="effective_complexity",
+    title="Effective complexity",
+    formula="share of the pixels with |a| above a tenth of the largest",
+    score=lambda e: effective_complexity(e.heatmaps),
+    higher_is_better=False,
+    bounds=(0.0, 1.0),
+    chance="1 for a flat map",
+    reference="Nguyen 2020, arXiv 2007.07584",
+)
 
 
 def histogram_entropy(heatmaps: Tensor, bins: int = BINS) -> Tensor:
@@ -87,3 +124,6 @@ def _magnitudes(heatmaps: Tensor) -> Tensor:
     a = heatmaps.detach().double().flatten(1).abs()
     good = a.isfinite().all(1) & (a > 0).any(1)
     return a.masked_fill(~good.unsqueeze(1), torch.nan)
+
+
+COMPLEXITY: dict[str, MetricSpec] = {s.name: s for s in (SPARSENESS, ENTROPY, EFFECTIVE_COMPLEXITY)}

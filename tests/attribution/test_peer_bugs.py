@@ -149,20 +149,20 @@ class TestAttributionLocalization:
 
 
 @pytest.mark.parametrize("steps", [4, 8, 28])
-def test_areas_need_no_function_that_numpy_dropped(monkeypatch, evidence, steps):
+def test_areas_need_no_function_that_numpy_dropped(monkeypatch, explained, steps):
     """B7, Quantus 0.6: every area under a curve calls np.trapz, which NumPy 2.4 no longer has."""
     monkeypatch.delattr(np, "trapz", raising=False)
-    e = evidence
+    e = explained
     curves = deletion(lambda x: torch.zeros(len(x), 5), e.images, e.heatmaps, e.targets, steps=steps)
     assert curves.auc.tolist() == pytest.approx([0.2] * 4)
 
 
 @pytest.mark.parametrize("name", METRICS)
-def test_metrics_do_not_write_into_what_they_score(name, evidence):
+def test_metrics_do_not_write_into_what_they_score(name, explained):
     """B9, Quantus 0.6: Sparseness adds 1e-7 to the caller's array, in place."""
-    tensors = {key: getattr(evidence, key) for key in ("heatmaps", "masks", "undefined", "images", "targets")}
+    tensors = {key: getattr(explained, key) for key in ("heatmaps", "masks", "undefined", "images", "targets")}
     before = {key: tensor.clone() for key, tensor in tensors.items()}
-    METRICS[name].score(evidence)
+    METRICS[name].score(explained)
     for key, tensor in tensors.items():
         assert torch.equal(tensor, before[key]), key
 
@@ -369,10 +369,10 @@ class TestFaithfulness:
         with pytest.raises(AssertionError):
             score(model=self.Mean().eval(), **self.arrays(images, maps, targets))
 
-    def test_areas_need_no_function_that_scipy_dropped(self, monkeypatch, evidence):
+    def test_areas_need_no_function_that_scipy_dropped(self, monkeypatch, explained):
         """B15, the torchxai on GitHub: the area between MoRF and LeRF calls scipy.integrate.simps, which is gone."""
         monkeypatch.delattr(integrate, "simps", raising=False)
-        runs = Perturbations(evidence.model, evidence.images, evidence.heatmaps, evidence.targets, steps=4)
+        runs = Perturbations(explained.model, explained.images, explained.heatmaps, explained.targets, steps=4)
         between = runs.lerf().probabilities - runs.deletion().probabilities
         expected = (between[:, :-1] + between[:, 1:]).sum(1) / 8
         assert torch.allclose(srg(runs.lerf(), runs.deletion()), expected)

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from sibx import evaluate
 from sibx.datasets import InMemoryDataset, MosaicDataset, draw_boxes
-from sibx.metrics import focus
+from sibx.evaluation import focus
 from sibx.models import TinyCNN
-from tests.references import metrics as reference
+from tests.references import localization as reference
 
 
 class TestBoxes:

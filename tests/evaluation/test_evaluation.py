@@ -82,7 +82,7 @@ class TestEvaluate:
 
         method = MethodSpec("ones", "Ones", lambda *_: Ones(), "here")
         metric = MetricSpec(
-            "area", "Area", lambda e: e.masks.double().mean((1, 2, 3)), True, (0, 1), "", True, False, ""
+            name="area", title="Area", score=lambda e: e.masks.double().mean((1, 2, 3)), higher_is_better=True
         )
         rows = evaluate(net, InMemoryDataset.load(shapes, [0, 1]), methods=[method], metrics=[metric]).rows
         assert rows["value"].tolist() == [shapes[i].mask.double().mean().item() for i in (0, 1)]
@@ -95,7 +95,7 @@ class TestEvaluate:
             seen[e.attributions is None] = e
             return (e.explain(e.images, e.targets) - e.heatmaps).abs().amax((1, 2, 3)).double()
 
-        metric = MetricSpec("again", "Again", look, True, (0, 0), "", False, False, "")
+        metric = MetricSpec(name="again", title="Again", score=look, higher_is_better=True)
         two = InMemoryDataset.load(shapes, [0, 1])
         rows = evaluate(net, two, methods=["input_x_gradient", "saliency"], metrics=[metric]).rows
         assert (rows["value"] == 0).all()
@@ -106,7 +106,7 @@ class TestEvaluate:
 
     @pytest.mark.parametrize("score", [lambda e: e.masks.double(), lambda e: [0.5] * len(e.masks)])
     def test_metrics_return_a_score_per_image(self, score, net, shapes):
-        metric = MetricSpec("odd", "Odd", score, True, (0, 1), "", True, False, "")
+        metric = MetricSpec(name="odd", title="Odd", score=score, higher_is_better=True)
         message = r"`metrics\['odd'\]` must return a tensor of shape \(2,\), one score per image, but got"
         with pytest.raises(ValueError, match=message):
             evaluate(net, InMemoryDataset.load(shapes, [0, 1]), methods=["saliency"], metrics=[metric])

@@ -47,11 +47,11 @@ def stop_after(count):
     """The metrics with one that raises in the batch after so many."""
     calls = []
 
-    def focus(evidence):
+    def focus(explained):
         calls.append(1)
         if len(calls) > count * len(REQUEST["methods"]):
             raise StopError
-        return METRICS["foreground_focus"].score(evidence)
+        return METRICS["foreground_focus"].score(explained)
 
     return [dataclasses.replace(METRICS["foreground_focus"], score=focus), *REQUEST["metrics"][1:]]
 
@@ -110,9 +110,9 @@ class TestFolder:
     def test_what_is_there_is_not_computed_again(self, stopped, whole):
         asked = []
 
-        def area(evidence):
-            asked.extend([len(evidence.images)])
-            return METRICS["foreground_focus"].score(evidence)
+        def area(explained):
+            asked.extend([len(explained.images)])
+            return METRICS["foreground_focus"].score(explained)
 
         metrics = [dataclasses.replace(METRICS["foreground_focus"], score=area), *REQUEST["metrics"][1:]]
         score(out_dir=stopped, resume=True, metrics=metrics)
@@ -234,7 +234,7 @@ class Endless(MaskedDataset):
 def peak(folder, images):
     """Largest memory of Python and NumPy in bytes; the scores are many, the model is nothing."""
     metrics = [
-        MetricSpec(f"m{i}", "", lambda e: e.masks.double().mean((1, 2, 3)), True, (0, 1), "", False, False, "")
+        MetricSpec(name=f"m{i}", title="", score=lambda e: e.masks.double().mean((1, 2, 3)), higher_is_better=True)
         for i in range(50)
     ]
     tracemalloc.start()

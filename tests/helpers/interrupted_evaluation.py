@@ -17,9 +17,9 @@ from sibx.models import TinyCNN
 from tests.helpers.interrupted import kill_repeatedly
 
 
-def short_deletion(evidence):
+def short_deletion(explained):
     """Few steps are enough here; the curve is kept."""
-    e = evidence
+    e = explained
     curves = deletion(e.model, e.images, e.heatmaps, e.targets, steps=3, batch_size=e.batch_size, seed=e.seed)
     e.curves["deletion"] = curves.fractions, curves.probabilities
     return curves.auc

@@ -1,256 +1,48 @@
-"""Metrics: against their slow forms, and their properties: range, scale, ties, undefined cases."""
+"""The METRICS table as a whole, and the record that its metrics score."""
 
 from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from sibx.metrics import (
-    METRICS,
-    attribution_localization,
-    average_precision,
-    background_suppression,
-    best_iou,
-    foreground_focus,
-    foreground_lift,
-    iou,
-    pointing_game,
-    relevance_rank,
-    roc_auc,
-    topk_intersection,
-)
-from tests.references import metrics as reference
-
-RANKING = (relevance_rank, topk_intersection, iou, best_iou, average_precision, roc_auc)
-LOCALIZATION = (foreground_focus, foreground_lift, background_suppression, pointing_game, *RANKING)
-
-
-def random_case(seed, batch=3, size=12, levels=None):
-    """Heatmaps (with few distinct values if levels is given) and masks."""
-    generator = torch.Generator().manual_seed(seed)
-    heatmaps = torch.rand(batch, 1, size, size, generator=generator, dtype=torch.float64)
-    if levels:
-        heatmaps = (heatmaps * levels).floor()
-    masks = torch.rand(batch, 1, size, size, generator=generator) < 0.2
-    masks[:, :, 0, 0], masks[:, :, 1, 1] = True, False
-    return heatmaps + 0.01, masks
-
-
-def rows(heatmaps, masks):
-    return zip(heatmaps[:, 0].numpy(), masks[:, 0].numpy(), strict=True)
-
-
-@settings(max_examples=40, deadline=None)
-@given(seed=st.integers(0, 10_000), levels=st.sampled_from([None, 2, 5]), tolerance=st.sampled_from([0, 1, 1.5, 3]))
-def test_localization_is_the_definition(seed, levels, tolerance):
-    heatmaps, masks = random_case(seed, levels=levels)
-    for fast, slow in (
-        (foreground_focus, reference.foreground_focus),
-        (background_suppression, reference.background_suppression),
-        (relevance_rank, reference.relevance_rank),
-        (best_iou, reference.best_iou),
-        (average_precision, reference.average_precision),
-        (roc_auc, reference.roc_auc),
-        *([] if levels else [(iou, reference.iou)]),
-    ):
-        assert fast(heatmaps, masks).numpy() == pytest.approx([slow(a, s) for a, s in rows(heatmaps, masks)])
-    for k in (1, 7, 100):
-        expected = [reference.topk_intersection(a, s, k) for a, s in rows(heatmaps, masks)]
-        assert topk_intersection(heatmaps, masks, k).numpy() == pytest.approx(expected)
-    expected = [reference.pointing_game(a, s, tolerance) for a, s in rows(heatmaps, masks)]
-    assert pointing_game(heatmaps, masks, tolerance).numpy() == pytest.approx(expected)
-    area = masks.double().mean((1, 2, 3))
-    assert torch.allclose(foreground_lift(heatmaps, masks), foreground_focus(heatmaps, masks) / area)
-
-
-@settings(max_examples=25, deadline=None)
-@given(seed=st.integers(0, 10_000), scale=st.floats(1e-6, 1e6))
-def test_localization_properties(seed, scale):
-    heatmaps, masks = random_case(seed)
-    for score in LOCALIZATION:
-        values = score(heatmaps, masks)
-        assert values.dtype == torch.float64
-        assert values.shape == (3,)
-        assert (values >= 0).all()
-        assert torch.allclose(score(heatmaps * scale, masks), values)
-        assert torch.allclose(score(heatmaps.flip(0), masks.flip(0)), values.flip(0))
-        alone = torch.cat([score(heatmaps[i : i + 1], masks[i : i + 1]) for i in range(3)])
-        assert torch.equal(alone, values)
-
-
-def test_perfect_inverse_and_flat_maps():
-    _, masks = random_case(0)
-    perfect, inverse, flat = masks.double(), (~masks).double(), torch.ones(3, 1, 12, 12, dtype=torch.float64)
-    area = masks.double().mean((1, 2, 3))
-    assert (foreground_focus(perfect, masks) == 1).all()
-    assert (background_suppression(perfect, masks) == 1).all()
-    for score in RANKING:
-        assert torch.allclose(score(perfect, masks), torch.ones(3, dtype=torch.float64)), score
-    for score in (topk_intersection, best_iou, average_precision):
-        assert torch.allclose(score(flat, masks), area), score
-    assert torch.allclose(roc_auc(flat, masks), torch.full((3,), 0.5, dtype=torch.float64))
-    assert torch.allclose(relevance_rank(flat, masks), area)
-    assert torch.allclose(iou(flat, masks), area / (2 - area))
-    assert (pointing_game(perfect, masks, 0) == 1).all()
-    assert torch.allclose(foreground_lift(perfect, masks), 1 / area)
-    for score in set(LOCALIZATION) - {best_iou, average_precision}:  # whose lowest threshold takes every pixel
-        assert (score(inverse, masks, **({"tolerance": 0} if score is pointing_game else {})) == 0).all(), score
-    assert torch.allclose(best_iou(inverse, masks), area)
-    assert torch.allclose(foreground_focus(flat, masks), area)
-    assert torch.allclose(background_suppression(flat, masks), torch.full((3,), 0.5, dtype=torch.float64))
-    assert torch.allclose(pointing_game(flat, masks, 0), area)
-
-
-@settings(max_examples=20, deadline=None)
-@given(seed=st.integers(0, 10_000))
-def test_attribution_localization_is_the_definition(seed):
-    """Of signed maps; of maps without negative values it is the foreground focus, weighted the lift."""
-    heatmaps, masks = random_case(seed)
-    signed = heatmaps - 0.5
-    mu = [reference.attribution_localization(a, s) for a, s in rows(signed, masks)]
-    assert attribution_localization(signed, masks).numpy() == pytest.approx(mu)
-    weighted = [m * s.size / s.sum() for m, (_, s) in zip(mu, rows(signed, masks), strict=True)]
-    assert attribution_localization(signed, masks, weighted=True).numpy() == pytest.approx(weighted)
-    assert torch.equal(attribution_localization(heatmaps, masks), foreground_focus(heatmaps, masks))
-    assert torch.equal(attribution_localization(heatmaps, masks, weighted=True), foreground_lift(heatmaps, masks))
-
-
-def test_attribution_localization_undefined_and_errors():
-    maps, masks = torch.full((4, 1, 2, 2), -1.0), torch.zeros(4, 1, 2, 2, dtype=torch.bool)
-    masks[..., 0] = True
-    maps[1:, :, 0] = 1
-    maps[2, 0, 1, 1], maps[3, 0, 1, 1] = -torch.inf, 5
-    undefined = torch.zeros_like(masks)
-    undefined[3, 0, 1, 1] = True
-    for weighted, half in ((False, 0.5), (True, 0.75)):
-        values = attribution_localization(maps, masks, undefined, weighted=weighted)
-        assert values.isnan().tolist() == [True, False, True, False]
-        assert values[3].item() == half
-    with pytest.raises(ValueError, match="`attributions` must be a floating-point tensor"):
-        attribution_localization(torch.zeros(2, 3, 4, 4), masks)
-    with pytest.raises(ValueError, match="`masks` must be a bool tensor"):
-        attribution_localization(maps, masks.float())
+from sibx import metrics
+from sibx.metrics import METRICS
 
 
 @pytest.mark.parametrize("name", [n for n, spec in METRICS.items() if spec.needs_masks])
-def test_the_table_leaves_undefined_pixels_out(name, evidence):
+def test_the_table_leaves_undefined_pixels_out(name, explained):
     """Neither the heatmap nor the mask matters there; without the undefined pixels both do."""
     score = METRICS[name].score
-    loud = replace(evidence, heatmaps=evidence.heatmaps.where(~evidence.undefined, 3 * evidence.heatmaps.flip(2)))
-    other = replace(evidence, masks=evidence.masks ^ evidence.undefined)
-    assert torch.equal(score(loud), score(evidence))
-    assert torch.equal(score(other), score(evidence))
-    everywhere = torch.zeros_like(evidence.undefined)
-    assert not torch.equal(score(replace(evidence, undefined=everywhere)), score(evidence))
-    assert score(replace(evidence, undefined=~everywhere)).isnan().all()
-
-
-def test_background_suppression_does_not_depend_on_object_size():
-    """Twice the strength inside gives 2/3, for a small and for a large object."""
-    masks = torch.zeros(2, 1, 10, 10, dtype=torch.bool)
-    masks[0, :, :2, :2], masks[1, :, :8, :8] = True, True
-    assert torch.allclose(
-        background_suppression(1.0 + masks.double(), masks), torch.full((2,), 2 / 3, dtype=torch.float64)
-    )
-
-
-def test_default_tolerance_scales_with_the_image():
-    """15 px at 224: 2.14 px at 32. A maximum 2 px off the object hits, 3 px off misses."""
-    masks = torch.zeros(2, 1, 32, 32, dtype=torch.bool)
-    masks[:, :, 10, 10] = True
-    heatmaps = torch.zeros(2, 1, 32, 32)
-    heatmaps[0, 0, 10, 12] = heatmaps[1, 0, 10, 13] = 1
-    assert pointing_game(heatmaps, masks).tolist() == [1, 0]
-
-
-def test_pointing_game_at_the_border():
-    masks = torch.zeros(1, 1, 8, 8, dtype=torch.bool)
-    masks[..., 0, 7] = True
-    heatmaps = torch.zeros(1, 1, 8, 8)
-    heatmaps[..., 1, 0] = 1  # next to the object only if rows wrapped around
-    assert pointing_game(heatmaps, masks, 1).item() == 0
-
-
-def test_undefined_pixels_take_no_part():
-    heatmaps, masks = random_case(1)
-    undefined = torch.zeros_like(masks)
-    undefined[..., 6:] = True
-    for score in LOCALIZATION:
-        options = {pointing_game: {"tolerance": 0}, topk_intersection: {"k": 3}}.get(score, {})
-        part = score(heatmaps, masks, undefined=undefined, **options)
-        assert torch.allclose(part, score(heatmaps[..., :6], masks[..., :6], **options))
-        loud = heatmaps.masked_fill(undefined, 1e9)
-        assert torch.equal(score(loud, masks, undefined=undefined, **options), part)
-
-
-@pytest.mark.parametrize("score", LOCALIZATION)
-def test_undefined_images_are_nan(score):
-    heatmaps = torch.ones(7, 1, 8, 8)
-    masks = torch.zeros(7, 1, 8, 8, dtype=torch.bool)
-    masks[..., :4] = True
-    masks[0], masks[1] = False, True
-    heatmaps[2] = 0
-    heatmaps[3, 0, 0, 0], heatmaps[4, 0, 0, 0] = torch.nan, torch.inf
-    undefined = torch.zeros_like(masks)
-    undefined[5, ..., 4:] = True  # nothing but object is left
-    assert score(heatmaps, masks, undefined=undefined).isnan().tolist() == [True] * 6 + [False]
-
-
-@pytest.mark.parametrize("score", LOCALIZATION)
-def test_empty_batch(score):
-    assert score(torch.zeros(0, 1, 4, 4), torch.zeros(0, 1, 4, 4, dtype=torch.bool)).shape == (0,)
-
-
-@pytest.mark.parametrize(
-    ("heatmaps", "masks", "message"),
-    [
-        (torch.ones(2, 3, 4, 4), torch.ones(2, 1, 4, 4).bool(), "`heatmaps` must be a floating-point tensor of shape"),
-        (torch.ones(2, 1, 4, 4).int(), torch.ones(2, 1, 4, 4).bool(), "`heatmaps` must be a floating-point"),
-        (
-            torch.ones(2, 1, 4, 4),
-            torch.ones(2, 1, 2, 2).bool(),
-            r"`masks` must be a bool tensor of shape \(2, 1, 4, 4\)",
-        ),
-        (torch.ones(2, 1, 4, 4), torch.ones(2, 1, 4, 4), "`masks` must be a bool tensor .* a float32 tensor"),
-        (-torch.ones(2, 1, 4, 4), torch.ones(2, 1, 4, 4).bool(), "`heatmaps` must be at least 0, but got -1"),
-    ],
-)
-def test_localization_errors(heatmaps, masks, message):
-    for score in LOCALIZATION:
-        with pytest.raises(ValueError, match=message):
-            score(heatmaps, masks)
-
-
-def test_ranking_depends_on_the_order_only():
-    heatmaps, masks = random_case(3)
-    for score in RANKING:
-        assert torch.allclose(score(heatmaps.square(), masks), score(heatmaps, masks)), score
-
-
-def test_top_k_scales_with_the_area():
-    """1000 px of 224 x 224 are 3 of 12 x 12."""
-    heatmaps, masks = random_case(0)
-    assert torch.equal(topk_intersection(heatmaps, masks), topk_intersection(heatmaps, masks, 3))
-    with pytest.raises(ValueError, match="`k` must be at least 1, but got 0"):
-        topk_intersection(heatmaps, masks, 0)
-
-
-def test_tolerance_must_not_be_negative():
-    heatmaps, masks = random_case(0)
-    with pytest.raises(ValueError, match="`tolerance` must be at least 0"):
-        pointing_game(heatmaps, masks, -1)
+    loud = replace(explained, heatmaps=explained.heatmaps.where(~explained.undefined, 3 * explained.heatmaps.flip(2)))
+    other = replace(explained, masks=explained.masks ^ explained.undefined)
+    assert torch.equal(score(loud), score(explained))
+    assert torch.equal(score(other), score(explained))
+    everywhere = torch.zeros_like(explained.undefined)
+    assert not torch.equal(score(replace(explained, undefined=everywhere)), score(explained))
+    assert score(replace(explained, undefined=~everywhere)).isnan().all()
 
 
 @pytest.mark.parametrize("name", METRICS)
-def test_every_metric_of_the_table_scores_evidence(name, evidence):
+def test_every_metric_of_the_table_scores_what_was_explained(name, explained):
     spec = METRICS[name]
-    values = spec.score(evidence)
+    values = spec.score(explained)
     assert spec.name == name
     assert values.shape == (4,)
     assert values.dtype == torch.float64
     low, high = spec.bounds
     assert (values >= low).all()
     assert (values <= high).all()
-    assert spec.needs_model or not evidence.curves
+    assert spec.needs_model or not explained.curves
+
+
+@pytest.mark.parametrize("spec", METRICS.values(), ids=METRICS)
+def test_every_metric_says_what_it_is(spec):
+    for text in (spec.title, spec.formula, spec.chance, spec.reference):
+        assert text
+        assert "\n" not in text
+    assert spec.bounds[0] < spec.bounds[1]
+
+
+def test_every_metric_of_the_table_is_a_public_function():
+    assert set(METRICS) <= set(metrics.__all__)
+    assert all(getattr(metrics, name).__doc__ for name in METRICS)

@@ -1,0 +1,28 @@
+"""Faithfulness: what the model makes of masked, imputed and perturbed images, and of images explained again."""
+
+from sibx.metrics.faithfulness import (
+    _confidence,
+    _infidelity,
+    _irof,
+    _max_sensitivity,
+    _road,
+    _sensitivity_n,
+)
+from sibx.metrics.spec import MetricSpec
+
+FAITHFULNESS: dict[str, MetricSpec] = {
+    s.name: s
+    for s in (
+        _confidence.AVERAGE_DROP,
+        _confidence.INCREASE_IN_CONFIDENCE,
+        _confidence.AVERAGE_GAIN,
+        _confidence.ADCC,
+        _road.ROAD,
+        _road.ROAD_MORF,
+        _road.ROAD_LERF,
+        _irof.IROF,
+        _sensitivity_n.SENSITIVITY_N,
+        _infidelity.INFIDELITY,
+        _max_sensitivity.MAX_SENSITIVITY,
+    )
+}
