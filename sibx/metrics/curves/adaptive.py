@@ -78,7 +78,9 @@ def adaptive_deletion(
     Raises:
         ValueError: as ``deletion``, or a tolerance that is not above 0.
     """
-    runs = Perturbations(model, images, heatmaps, targets, normalization, steps, batch_size, seed)
+    runs = Perturbations(
+        model, images, heatmaps, targets, normalization=normalization, steps=steps, batch_size=batch_size, seed=seed
+    )
     return _follow(runs, images, runs.baseline(baseline), tolerance)
 
 
@@ -99,7 +101,9 @@ def adaptive_insertion(
 
     Arguments, result and errors as ``adaptive_deletion``.
     """
-    runs = Perturbations(model, images, heatmaps, targets, normalization, steps, batch_size, seed)
+    runs = Perturbations(
+        model, images, heatmaps, targets, normalization=normalization, steps=steps, batch_size=batch_size, seed=seed
+    )
     return _follow(runs, runs.baseline(baseline), images, tolerance)
 
 

@@ -47,7 +47,9 @@ def deletion(
 
     Source: Petsiuk et al., arXiv 1806.07421 (28 steps and the mean as in its tables).
     """
-    return Perturbations(model, images, heatmaps, targets, normalization, steps, batch_size, seed).deletion(baseline)
+    return Perturbations(
+        model, images, heatmaps, targets, normalization=normalization, steps=steps, batch_size=batch_size, seed=seed
+    ).deletion(baseline)
 
 
 def deletion_of(e: Explained) -> Curves:
@@ -84,7 +86,9 @@ def insertion(
 
     Arguments, result and errors as ``deletion``. Source: Petsiuk et al., arXiv 1806.07421, with a true Gaussian blur.
     """
-    return Perturbations(model, images, heatmaps, targets, normalization, steps, batch_size, seed).insertion(baseline)
+    return Perturbations(
+        model, images, heatmaps, targets, normalization=normalization, steps=steps, batch_size=batch_size, seed=seed
+    ).insertion(baseline)
 
 
 def insertion_of(e: Explained) -> Curves:
@@ -122,7 +126,9 @@ def lerf(
     LeRF, least relevant first: the exact reverse of ``deletion``'s order, ties included. Arguments, result and errors
     as ``deletion``. Source: Samek et al., arXiv 1509.06321, with pixels, shares and baseline of ``deletion``.
     """
-    return Perturbations(model, images, heatmaps, targets, normalization, steps, batch_size, seed).lerf(baseline)
+    return Perturbations(
+        model, images, heatmaps, targets, normalization=normalization, steps=steps, batch_size=batch_size, seed=seed
+    ).lerf(baseline)
 
 
 def lerf_of(e: Explained) -> Curves:
