@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from sibx._checks import require
-from sibx.cli.loading import check_classes, load_classifier, load_data, pick_device
+from sibx.cli.loading import check_classes, load_classifier, load_data
 from sibx.evaluation import Interval, Results, evaluate_reliance, evaluate_robustness, worst_group
 from sibx.report import metric_table, to_markdown
+from sibx.runs import named_device
 
 SETTINGS = {
     "reliance": ("backgrounds",),
@@ -20,7 +21,7 @@ def run(args: Namespace) -> int:
     """Evaluate, write Results and print a line per condition."""
     out = Path(args.out)
     require(not (out / "run.json").exists(), "out", "hold no results of an earlier evaluation", args.out)
-    device, classifier = pick_device(args.device), load_classifier(args)
+    device, classifier = named_device(args.device), load_classifier(args)
     data = load_data(args, args.split, args.image_size or classifier.notes.get("image_size"))
     check_classes(classifier, data, args.num_classes)
     evaluate: Any = {"reliance": evaluate_reliance, "robustness": evaluate_robustness}[args.command]

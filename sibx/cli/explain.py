@@ -17,11 +17,12 @@ from torch import Tensor, nn
 from sibx._checks import check_logits, check_range, look_up, require
 from sibx._files import write_atomically
 from sibx.attribution import METHODS, MethodSpec, explain_many, to_heatmap
-from sibx.cli.loading import load_classifier, pick_device
+from sibx.cli.loading import load_classifier
 from sibx.images import IMAGENET, Normalization
 from sibx.images.geometry import resize_and_center_crop
 from sibx.images.reading import to_pixels
 from sibx.report import montage
+from sibx.runs import named_device
 
 SHOWN = 3  # most probable classes that are printed
 DPI = 200
@@ -68,7 +69,7 @@ def _understand(args: Namespace) -> Question:
     require(len(set(args.methods)) == len(methods), "methods", "name none twice", args.methods)
     stems = [Path(path).stem for path in args.images]
     require(len(set(stems)) == len(stems), "images", "have different names, which the files in out get", args.images)
-    device, classifier = pick_device(args.device), load_classifier(args)
+    device, classifier = named_device(args.device), load_classifier(args)
     count = args.num_classes if classifier.classes is None else len(classifier.classes)
     names = _read_names(args.class_names, count) if args.class_names else classifier.classes
     given = classifier.notes.get("normalization")

@@ -18,6 +18,7 @@ from sibx.datasets import DATASETS, InMemoryDataset, MaskedDataset, build_datase
 from sibx.models import build_model, head_parameters
 from sibx.models.checkpoint import load_checkpoint, read_checkpoint
 from sibx.models.zoo import IMAGENET_CLASSES
+from sibx.runs.place import named_device
 
 NOTES = "finetune.json"  # beside model.pt: which model it is, and how it was made
 
@@ -31,25 +32,10 @@ class Classifier(NamedTuple):
     notes: dict[str, Any]
 
 
-def pick_device(name: str | None) -> torch.device:
-    """Return the device of that name; None = a GPU where there is one.
-
-    Raises:
-        ValueError: torch does not know it, or there is no GPU.
-    """
-    available = torch.cuda.is_available()
-    try:
-        device = torch.device(name or ("cuda" if available else "cpu"))
-    except RuntimeError as error:
-        raise ValueError(f"`device` must be a device of torch, but got {name!r}: {error}") from error
-    require(available or device.type != "cuda", "device", "be cpu where torch finds no GPU", name)
-    return device
-
-
 @contextmanager
 def process_group(device_name: str | None) -> Iterator[torch.device]:
     """Join the other processes that torchrun started, if it did; yields this process's device."""
-    device = pick_device(device_name)
+    device = named_device(device_name)
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield device
         return

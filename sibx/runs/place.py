@@ -6,6 +6,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from sibx._checks import require
+
 
 def pick_device(model: Callable[[Tensor], Tensor], device: torch.device | str | None) -> torch.device:
     """Return the device asked for; None = where the model is, for a function the CPU."""
@@ -13,6 +15,21 @@ def pick_device(model: Callable[[Tensor], Tensor], device: torch.device | str | 
         return torch.device(device)
     weights = next(model.parameters(), None) if isinstance(model, nn.Module) else None
     return torch.device("cpu") if weights is None else weights.device
+
+
+def named_device(name: str | None) -> torch.device:
+    """Return the device of that name; None = a GPU where there is one.
+
+    Raises:
+        ValueError: torch does not know it, or there is no GPU.
+    """
+    available = torch.cuda.is_available()
+    try:
+        device = torch.device(name or ("cuda" if available else "cpu"))
+    except RuntimeError as error:
+        raise ValueError(f"`device` must be a device of torch, but got {name!r}: {error}") from error
+    require(available or device.type != "cuda", "device", "be cpu where torch finds no GPU", name)
+    return device
 
 
 @contextmanager
