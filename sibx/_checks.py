@@ -1,4 +1,4 @@
-"""Checks of what users pass in: every error names the argument, the rule, and what came."""
+"""Checks of arguments: every error names the argument, the rule that it breaks, and the value that was given."""
 
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def describe(value: object) -> str:
-    """Say what a value is, the way an error message should repeat it."""
+    """Return a value as text for an error message: a tensor by its dtype and shape, anything else by its repr."""
     if isinstance(value, Tensor):
         return f"a {str(value.dtype).removeprefix('torch.')} tensor of shape {tuple(value.shape)}"
     return repr(value)
@@ -83,7 +83,7 @@ def check_logits(logits: object, batch: int, argument: str = "model") -> None:
 
 
 def check_explained(heatmaps: object, images: Tensor, argument: str = "explain") -> Tensor:
-    """Require what a function that explains has returned to be one heatmap per image; return it detached."""
+    """Require that an explaining function returned heatmaps (B, 1, H, W), one per image; return them detached."""
     expected = (len(images), 1, *images.shape[2:])
     if not (isinstance(heatmaps, Tensor) and heatmaps.is_floating_point() and tuple(heatmaps.shape) == expected):
         got = describe(heatmaps) if isinstance(heatmaps, Tensor) else f"a {type(heatmaps).__name__}"
@@ -92,7 +92,7 @@ def check_explained(heatmaps: object, images: Tensor, argument: str = "explain")
 
 
 def check_case(images: Tensor, heatmaps: Tensor, targets: Tensor, argument: str = "heatmaps") -> None:
-    """Require images, and for each of them a heatmap of its size and a target."""
+    """Require images, and one heatmap of the same size and one target for each of them."""
     check_images(images)
     check_heatmaps(heatmaps, argument)
     check_same_batch(images, **{argument: heatmaps}, targets=targets)
@@ -108,7 +108,7 @@ def check_range(argument: str, value: float, low: float, high: float = float("in
 
 
 def check_integer(argument: str, value: object, low: int) -> None:
-    """Require a whole number of at least ``low``; True and False are none."""
+    """Require a whole number of at least ``low``; True and False are refused."""
     whole = isinstance(value, Integral) and not isinstance(value, bool)
     require(whole, argument, "be a whole number", value)
     assert isinstance(value, Integral)

@@ -1,4 +1,4 @@
-"""Files that appear complete or not at all, and settings as values that they can hold."""
+"""Files that appear complete or not at all, and settings turned into values that a file can hold."""
 
 import io
 import os
@@ -43,8 +43,8 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
 def plain(value: Any) -> Any:
     """Return settings as values that files can hold.
 
-    Dataclasses become mappings with the name of their class under ``kind``, mappings dicts, tuples lists; of anything
-    that is not plain (a function, say) its name is kept.
+    A dataclass becomes a dict with the name of its class under ``kind``, a mapping becomes a dict, and a tuple becomes
+    a list. Anything else that is not plain, for example a function, is replaced by its name.
     """
     if is_dataclass(value) and not isinstance(value, type):
         return {"kind": type(value).__name__} | {f.name: plain(getattr(value, f.name)) for f in fields(value)}

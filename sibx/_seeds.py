@@ -7,10 +7,10 @@ from torch import Tensor
 
 
 def content_seed(image: Tensor, seed: int = 0) -> int:
-    """A seed made of the values of one image, of any shape; another ``seed`` gives another one."""
+    """Return a seed computed from the values of one image (any shape); another ``seed`` gives another result."""
     return zlib.crc32(image.detach().float().cpu().contiguous().numpy().tobytes(), seed)
 
 
 def image_seeds(ids: Sequence[str], seed: int, purpose: str) -> list[int]:
-    """One seed per image from its name, so that what is drawn depends neither on the batch nor on the other images."""
+    """Return one seed per image, computed from its name: draws depend neither on the batch nor on other images."""
     return [zlib.crc32(f"{seed}/{purpose}/{name}".encode()) for name in ids]

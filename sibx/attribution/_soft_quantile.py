@@ -15,13 +15,16 @@ def soft_quantile(values: Tensor, q: float, temperature: float = 0.1, dim: int =
     """Differentiable quantile: the sorted values weighted by their closeness to rank q (n - 1).
 
     ``Q = sum_i w_i sort(v)_i`` with ``w = softmax(-|i - q (n - 1)| / temperature)``. Only the few order statistics
-    whose weight is not negligible in float64 are looked at: the same number without sorting everything.
+    whose weight is not negligible in float64 are computed: the result is the same, without sorting all values.
 
     Args:
-        values: any shape; n is its size along ``dim``.
-        q: in [0, 1].
-        temperature: > 0, in ranks.
-        dim: dimension to reduce; it is kept with size 1.
+        values: values of any shape; n is their number along ``dim``.
+        q: which quantile, in [0, 1].
+        temperature: how fast the weights fall with the distance from the rank, in ranks, > 0.
+        dim: dimension that is reduced; it is kept with size 1.
+
+    Returns:
+        The quantiles, in the shape of ``values`` with size 1 along ``dim``.
 
     Raises:
         ValueError: q outside [0, 1] or a temperature that is not positive.
@@ -35,7 +38,7 @@ def soft_quantile(values: Tensor, q: float, temperature: float = 0.1, dim: int =
     rank = q * (n - 1)
     reach = math.ceil(NEGLIGIBLE * temperature)
     low, high = max(0, math.floor(rank) - reach), min(n - 1, math.ceil(rank) + reach)
-    # Twice an unordered selection: sorting the larger one would take as long again.
+    # Two unordered selections, one after the other: sorting the larger one would take as long again.
     if n - low <= high + 1:  # fewer values above than below
         around = rows.topk(n - low, sorted=False).values.topk(high - low + 1, largest=False).values
     else:

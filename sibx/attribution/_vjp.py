@@ -1,4 +1,4 @@
-"""The vector-Jacobian product R = J^T v: what backpropagation decodes a class vector into."""
+"""The vector-Jacobian product R = J^T v: the image-shaped map that backpropagation makes of a class vector v."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -28,20 +28,25 @@ def vjp(
     """Compute R = J^T v with one forward and one backward pass.
 
     Args:
-        forward_func: images (B, C, H, W) -> logits (B, K).
-        images: floating point; neither it nor any ``.grad`` is changed.
-        cotangent: ``"probability"`` v = p, the paper's R = J_p^T p with the Jacobian of the softmax; ``"logit"`` the
-            gradient of the target's logit, ``"log_probability"`` of its log-probability, ``"centered_logit"`` of its
-            logit minus the mean of all; ``"ones"`` of the sum of the logits.
-        target: class indices (B,), for the cotangents that name a class.
-        create_graph: keep R (and the logits) differentiable, for losses on R.
+        forward_func: the model, or any function from images (B, C, H, W) to logits (B, K).
+        images: images (B, C, H, W), floating point; neither the tensor nor any ``.grad`` is changed.
+        cotangent: which v. ``"probability"``: v = p, the paper's R = J_p^T p with the Jacobian of the softmax. The
+            others make R a gradient: ``"logit"`` of the target's logit, ``"log_probability"`` of its log-probability,
+            ``"centered_logit"`` of its logit minus the mean of all logits, ``"ones"`` of the sum of all logits.
+        target: class indices (B,); needed for the cotangents that name a class.
+        create_graph: whether R and the logits stay differentiable, for losses on R.
 
     Returns:
         VJP(logits (B, K), map (B, C, H, W)); detached unless ``create_graph``. R is signed, in units of the potential
-        per unit of input. It is zero where the softmax is saturated (v = p), which says nothing about the image.
+        per unit of input. With v = p it is zero where the softmax is saturated; that says nothing about the image.
 
     Raises:
         ValueError: images that are not floating point (B, C, H, W), or an output that is not (B, K).
+
+    Example:
+        >>> images, weights = torch.ones(1, 1, 1, 2), torch.tensor([2.0, 3.0])
+        >>> vjp(lambda x: x.flatten(1) * weights, images, cotangent="ones")
+        VJP(logits=tensor([[2., 3.]]), map=tensor([[[[2., 3.]]]]))
 
     Source: Shu, Meng, Luo, arXiv 2511.09239.
     """

@@ -17,20 +17,23 @@ from sibx.models.layers import to_grid
 class AblationCAM(CAM):
     """Ablation-CAM: relu(sum_k w_k a_k) with w_k = (z - z_k) / z, the share of the score lost without channel k.
 
-    z_k is the target's score with channel k of the layer set to zero. Where z = 0 the map is zero. No gradients. The
-    network up to the layer runs once for many channels, what follows it once per image and channel that is not zero.
+    z_k is the target's score with channel k of the layer set to zero. Where z = 0 the map is zero. It needs no
+    gradients. The network up to the layer runs once for many channels; the part behind the layer runs once for every
+    image and channel that is not zero.
 
     Args:
-        forward_func: as for ``CAM``.
-        layer: as for ``CAM``.
-        upsample: as for ``CAM``.
-        align: as for ``CAM``.
-        channels_per_pass: channels of one image in one forward pass.
+        forward_func: the model, a ``torch.nn.Module``.
+        layer: a module or its dotted name, or several, whose maps are averaged; None = ``find_cam_layer(model)``.
+        upsample: whether to draw the map at the input's height and width (default) or to keep the layer's grid.
+        align: where a unit is drawn: ``"receptive_field"`` (default): where it looks; ``"half_pixel"``: in the middle
+            of its share of the image.
+        channels_per_pass: number of channels of one image in one forward pass.
 
     Attributions (B, 1, H, W), at least 0.
 
     Raises:
-        ValueError: as ``CAM``, or a number below 1.
+        ValueError: a layer that does not exist, or whose output is neither a feature map (B, C, h, w) nor tokens
+            (B, N, D) that fill a grid, several layers with ``upsample=False``, or ``channels_per_pass`` below 1.
 
     Source: Desai and Ramaswamy, WACV 2020, equations 2 and 3.
     """
@@ -95,11 +98,11 @@ class AblationCAM(CAM):
             return self._run(arguments, (), {key: ablate})[0]
 
         every_copy = torch.tensor([row]).expand(count)
-        try:  # one image up to the layer, as many copies as channels behind it
+        try:  # up to the layer one image; behind it one copy of the image per channel
             outputs = run(torch.tensor([row]))
             is_whole = len(outputs) == count
         except RuntimeError:
             is_whole = False
-        if not is_whole:  # what follows counts the images, or joins the layer with something that is still one image
+        if not is_whole:  # the part behind the layer depends on the batch size, or also uses something of batch size 1
             outputs = run(every_copy)
         return select_scores(outputs, pick_rows(target, every_copy, batch), count).reshape(-1)

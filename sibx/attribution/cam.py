@@ -1,4 +1,4 @@
-"""Class activation maps: what they share, and the pass that serves every gradient CAM of a layer."""
+"""Class activation maps: what they share, and the one pass that all gradient CAMs of a layer share."""
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -26,9 +26,10 @@ def run_to_layers(
     extra: tuple[Any, ...],
     rewrite: Mapping[str, Any] | None = None,
 ) -> tuple[Any, list[Tensor]]:
-    """Return the model's output and the layers' (maps, or tokens), from one forward pass.
+    """Return the model's output and the layers' outputs (maps, or tokens), from one forward pass.
 
-    ``rewrite`` is that of ``record``, with the layers' positions as keys: "0", "1", ...
+    ``rewrite`` maps a layer's position ("0", "1", ...) to a function of its output; the rest of the model sees the
+    result.
     """
     names = {str(i): layer for i, layer in enumerate(layers)}
     with record(model, names, rewrite, tokens=True) as outputs:
@@ -46,29 +47,29 @@ def draw(
     inputs: tuple[Tensor, ...],
     extra: tuple[Any, ...],
 ) -> Tensor:
-    """Draw a layer's maps (B, C, h, w) at the first input's size; the other arguments are the model's."""
+    """Draw a layer's maps (B, C, h, w) at the size of the first input; ``inputs`` and ``extra`` went into the model."""
     others = pick_rows((*inputs[1:], *extra), torch.tensor([0]), len(inputs[0]))
     return find_alignment(model, layer, inputs[0], align, *others).draw(maps, image_size(inputs))
 
 
 class CAM(SafeAttribution, LayerAttribution):
-    """A map made of one layer's activations, or of several layers'; tokens of a transformer are laid out as a grid.
+    """A map made of the activations of one layer or several; tokens of a transformer are laid out as a grid.
 
     Args:
-        forward_func: the model.
+        forward_func: the model, a ``torch.nn.Module``.
         layer: a module, its dotted name, or None for ``find_cam_layer(model)``; or several of them. Their maps are then
             drawn at the input's size, each divided by its own maximum, and averaged.
-        upsample: draw the map at the input's height and width (default), else keep the layer's grid.
-        align: where to draw it. ``"receptive_field"`` (default): every unit where it looks, for which the model runs
-            once more per layer (``sibx.models._receptive_field``). ``"half_pixel"``: every unit in the middle of its
-            share of the image, as other libraries do; in a network of stride 32 with symmetric padding that is 16
-            pixels too far to the lower right.
+        upsample: whether to draw the map at the input's height and width (default) or to keep the layer's grid.
+        align: where each unit is drawn. ``"receptive_field"`` (default): where it looks, for which the model runs once
+            more per layer (see ``sibx.models.receptive_field``). ``"half_pixel"``: in the middle of its share of the
+            image, as other libraries do; in a network of stride 32 with symmetric padding that is 16 pixels too far
+            to the lower right.
 
-    Attributions are (B, 1, H, W). Subclasses give ``_maps``.
+    Attributions are (B, 1, H, W). Subclasses implement ``_maps``.
 
     Raises:
-        ValueError: no such layer, its output is neither a feature map (B, C, h, w) nor tokens (B, N, D) that fill a
-            grid, or several layers with ``upsample=False``.
+        ValueError: a layer that does not exist, or whose output is neither a feature map (B, C, h, w) nor tokens
+            (B, N, D) that fill a grid, or several layers with ``upsample=False``.
     """
 
     def __init__(
@@ -91,12 +92,12 @@ class CAM(SafeAttribution, LayerAttribution):
 
     @property
     def layer(self) -> nn.Module:
-        """The layer, the first one of several."""
+        """The layer; of several layers the first."""
         return self.layers[0]
 
     @abstractmethod
     def _maps(self, inputs: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...]) -> list[Tensor]:
-        """The map (B, 1, h, w) on every layer's grid."""
+        """One map (B, 1, h, w) per layer, on that layer's grid."""
 
     def _run(
         self, inputs: tuple[Tensor, ...], extra: tuple[Any, ...], rewrite: Mapping[str, Any] | None = None
@@ -107,7 +108,7 @@ class CAM(SafeAttribution, LayerAttribution):
         return draw(maps, self.forward_func, layer, self.align, inputs, extra)
 
     def _merge(self, maps: Sequence[Tensor], inputs: tuple[Tensor, ...], extra: tuple[Any, ...]) -> Tensor:
-        """What is returned for the maps of all layers."""
+        """The attribution made of the maps of all layers."""
         if not self.upsample:
             return maps[0]
         drawn = [self._draw(m, layer, inputs, extra) for m, layer in zip(maps, self.layers, strict=True)]
@@ -125,23 +126,28 @@ class CAM(SafeAttribution, LayerAttribution):
 
 
 class LayerPass(NamedTuple):
-    """Activations a and gradients g = dz_t / da of a layer, both (B, C, h, w)."""
+    """Activations a of a layer and gradients g = dz_t / da of the target's score, both (B, C, h, w)."""
 
     activations: Tensor
     gradients: Tensor
 
 
 class GradientCAM(CAM):
-    """A CAM that needs the activations and the target's gradient there, and no more.
+    """A CAM computed from a layer's activations and from the gradient of the target's score there, nothing else.
 
     Args:
-        forward_func: as for ``CAM``.
-        layer: as for ``CAM``.
-        upsample: as for ``CAM``.
-        align: as for ``CAM``.
-        create_graph: keep the map differentiable, for losses on it.
+        forward_func: the model, a ``torch.nn.Module``.
+        layer: a module or its dotted name, or several, whose maps are averaged; None = ``find_cam_layer(model)``.
+        upsample: whether to draw the map at the input's height and width (default) or to keep the layer's grid.
+        align: where a unit is drawn: ``"receptive_field"`` (default): where it looks; ``"half_pixel"``: in the middle
+            of its share of the image.
+        create_graph: whether the map stays differentiable, for losses on it.
 
-    Subclasses give ``weigh``; errors as ``CAM``.
+    Subclasses implement ``weigh``.
+
+    Raises:
+        ValueError: a layer that does not exist, or whose output is neither a feature map (B, C, h, w) nor tokens
+            (B, N, D) that fill a grid, or several layers with ``upsample=False``.
     """
 
     def __init__(
@@ -177,13 +183,14 @@ class SharedCAMs(GradientCAM):
     """Several gradient CAMs from one forward pass and one backward pass to the layer.
 
     Args:
-        forward_func: the model.
-        layer: as for ``CAM``.
-        kinds: the CAM classes.
-        upsample: as for ``CAM``.
-        align: as for ``CAM``.
+        forward_func: the model, a ``torch.nn.Module``.
+        layer: a module or its dotted name, or several, whose maps are averaged; None = ``find_cam_layer(model)``.
+        kinds: classes of the CAMs to compute.
+        upsample: whether to draw the map at the input's height and width (default) or to keep the layer's grid.
+        align: where a unit is drawn: ``"receptive_field"`` (default): where it looks; ``"half_pixel"``: in the middle
+            of its share of the image.
 
-    ``attribute((images,), target)`` returns one map (B, 1, H, W) per kind.
+    ``attribute((images,), target)`` returns one map (B, 1, H, W) per class in ``kinds``.
     """
 
     def __init__(

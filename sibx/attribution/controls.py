@@ -1,4 +1,4 @@
-"""Maps that never look at the model: what a localization score is worth without any explanation."""
+"""Maps that never look at the model: they show which localization score needs no explanation at all."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,14 +13,15 @@ from sibx._checks import check_images
 from sibx._seeds import content_seed
 from sibx.attribution.safe import Tensors
 
-CENTER_SIGMA = 0.25  # of the centered blob, in image sides
+CENTER_SIGMA = 0.25  # standard deviation of the centered blob, in image sides
 
 
 class ControlMap(Attribution):
     """A map of the image alone, in the form of a Captum attribution.
 
     Args:
-        draw: images (B, C, H, W) -> map (B, C or 1, H, W), at least 0, row by row.
+        draw: function from images (B, C, H, W) to a map (B, C or 1, H, W), at least 0; the map of an image may not
+            depend on the other images.
     """
 
     def __init__(self, draw: Callable[[Tensor], Tensor]):
@@ -28,7 +29,7 @@ class ControlMap(Attribution):
 
     @log_usage()
     def attribute(self, inputs: Tensors, target: Any = None, additional_forward_args: Any = None) -> Tensors:
-        """Return the map; target and additional arguments are ignored.
+        """Return the map of the images; ``target`` and ``additional_forward_args`` are ignored.
 
         Raises:
             ValueError: inputs that are not floating-point images (B, C, H, W).

@@ -1,4 +1,4 @@
-"""The scalars whose gradients are the VJPs: one vocabulary of cotangents, for maps and for losses."""
+"""The scalars whose gradients are the VJPs: the names of the cotangents, the same for maps and for losses."""
 
 from collections.abc import Callable, Sequence
 from typing import Literal
@@ -10,17 +10,17 @@ from sibx._checks import check_choice, check_labels, require
 
 Cotangent = Literal["probability", "log_probability", "logit", "centered_logit", "ones"]
 
-# Scores (B, K) of which the class that the cotangent names is picked.
+# Cotangents that name a class: scores (B, K) from which that class is picked.
 CLASS_SCORES: dict[str, Callable[[Tensor], Tensor]] = {
     "log_probability": lambda z: z.log_softmax(1),
-    "logit": lambda z: z,  # v = e_y against the Jacobian of the logits
+    "logit": lambda z: z,  # v = e_y with the Jacobian of the logits
     "centered_logit": lambda z: z - z.mean(1, keepdim=True),
 }
-# Scalars of all classes. Rows do not mix: each is a sum over images.
+# Cotangents of all classes: a scalar, which is a sum over images, so that images do not influence each other.
 TOTALS: dict[str, Callable[[Tensor], Tensor]] = {
-    # v = p against the Jacobian of p = softmax(z): the gradient of |p|^2 / 2.
+    # v = p with the Jacobian of p = softmax(z): the gradient of |p|^2 / 2.
     "probability": lambda z: z.softmax(1).square().sum() / 2,
-    # v = 1 against the Jacobian of the logits; against that of p it would vanish, since p sums to 1.
+    # v = 1 with the Jacobian of the logits; with the Jacobian of p the VJP would vanish, since p sums to 1.
     "ones": lambda z: z.sum(),
 }
 
@@ -29,13 +29,13 @@ def potential(logits: Tensor, cotangent: Cotangent, target: Tensor | None = None
     """Return the scalar whose gradient is the VJP with this cotangent.
 
     Args:
-        logits: z, shape (B, K); p = softmax(z).
-        cotangent: ``probability`` |p|^2 / 2 (v = p, the paper's R = J_p^T p); ``log_probability`` log p_y; ``logit``
-            z_y; ``centered_logit`` z_y - mean(z); ``ones`` sum(z).
-        target: y, class indices (B,), for the cotangents that name a class.
+        logits: logits z, shape (B, K); p = softmax(z).
+        cotangent: which scalar, summed over images. ``probability``: |p|^2 / 2 (v = p, the paper's R = J_p^T p);
+            ``log_probability``: log p_y; ``logit``: z_y; ``centered_logit``: z_y - mean(z); ``ones``: sum(z).
+        target: class indices y, (B,); needed for the cotangents that name a class.
 
     Raises:
-        ValueError: unknown cotangent, or a class is needed and missing or out of range.
+        ValueError: an unknown cotangent, or class indices that are needed and missing or out of range.
     """
     check_choice("cotangent", cotangent, (*CLASS_SCORES, *TOTALS))
     if cotangent in TOTALS:
@@ -48,7 +48,7 @@ def potential(logits: Tensor, cotangent: Cotangent, target: Tensor | None = None
 
 
 def differentiate(scalar: Tensor, tensors: Sequence[Tensor], *, create_graph: bool = False) -> tuple[Tensor, ...]:
-    """Return the gradient of the scalar for each tensor, zeros for one that it does not depend on."""
+    """Return the gradient of the scalar for each tensor, zeros for a tensor that the scalar does not depend on."""
     if not scalar.requires_grad:  # constant in all of them
         return tuple(torch.zeros_like(t) for t in tensors)
     return torch.autograd.grad(scalar, tensors, create_graph=create_graph, materialize_grads=True)

@@ -1,4 +1,4 @@
-"""Images in, heatmaps or attributions out: by one method, or by several that share their passes."""
+"""From images to heatmaps or attributions, by one method or by several that share their passes."""
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -23,25 +23,26 @@ def explain(
     *,
     layer: nn.Module | str | None = None,
 ) -> Tensor:
-    """Explain images by one method and return heatmaps: the short way, for a look.
+    """Explain images by one method and return heatmaps, in one call.
 
     A module runs in eval mode and is left in the mode it was in.
 
     Args:
-        model: images -> logits (B, K), a module, or any function for methods that need no module.
-        images: (B, C, H, W), normalized as the model expects it.
+        model: the model, images -> logits (B, K): a module, or any function for methods that need no module.
+        images: images (B, C, H, W), normalized as the model expects them.
         method: key of METHODS, or a MethodSpec of your own.
-        target: the class explained, as for ``attribute``; None = the one that the model predicts for each image.
-        layer: for methods that need one; None = ``find_cam_layer(model)``.
+        target: the class to explain, an int for all images or one int per image; None = the predicted class of each
+            image.
+        layer: module or dotted name, for methods that need a layer; None = ``find_cam_layer(model)``.
 
     Returns:
-        (B, 1, H, W) float32, at least 0, detached: what metrics and overlays see (``to_heatmap``).
+        Heatmaps (B, 1, H, W) float32, at least 0, detached: what metrics and overlays see (``to_heatmap``).
 
     Raises:
-        ValueError: unknown method, images of another shape, or whatever the method refuses.
+        ValueError: an unknown method, images of another shape, or an argument that the method refuses.
 
     Example:
-        >>> model, images = build_model("tiny_cnn", 5), torch.rand(2, 3, 32, 32)
+        >>> model, images = build_model("tiny_cnn", num_classes=5), torch.rand(2, 3, 32, 32)
         >>> explain(model, images, "gradcam").shape
         torch.Size([2, 1, 32, 32])
     """
@@ -67,17 +68,17 @@ def explain_many(
     """Explain the same images by several methods; the gradient CAMs among them share one forward and one backward.
 
     Args:
-        model: images -> logits (B, K).
-        images: (B, C, H, W).
-        target: the class, as for ``attribute``.
-        methods: keys of METHODS, or specs of your own.
-        layer: for methods that need one; None = ``find_cam_layer(model)``.
+        model: the model, images -> logits (B, K).
+        images: images (B, C, H, W), normalized as the model expects them.
+        target: the class to explain, an int for all images or one int per image.
+        methods: keys of METHODS, or MethodSpecs of your own.
+        layer: module or dotted name, for methods that need a layer; None = ``find_cam_layer(model)``.
 
     Returns:
-        Name -> attributions, in the order asked for.
+        A dict from the names of the methods to their attributions, in the given order.
 
     Raises:
-        ValueError: unknown or repeated names.
+        ValueError: an unknown method, or one that is named twice.
     """
     specs = [m if isinstance(m, MethodSpec) else look_up("methods", m, METHODS) for m in methods]
     names = [s.name for s in specs]

@@ -1,4 +1,4 @@
-"""Gradient methods: thin adapters over Captum that leave no trace and return detached results."""
+"""Gradient methods: thin adapters over Captum that change nothing outside and return detached results."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,10 @@ from sibx.attribution.safe import SafeAttribution
 
 
 class Saliency(SafeAttribution):
-    """The gradient of the target's score: g = dz_t / dx, signed, in score per unit of input.
+    """The gradient of the target's score: g = dz_t / dx, signed, in units of the score per unit of input.
+
+    Args:
+        forward_func: the model, or any function of the inputs.
 
     Source: Simonyan et al., arXiv 1312.6034, through ``captum.attr.Saliency(abs=False)``.
     """
@@ -24,6 +27,9 @@ class Saliency(SafeAttribution):
 class InputXGradient(SafeAttribution):
     """The gradient times the input: x g, signed, in units of the score.
 
+    Args:
+        forward_func: the model, or any function of the inputs.
+
     Zero wherever the (normalized) input is zero; compare with the control ``control_abs_input``.
 
     Source: Shrikumar et al., arXiv 1605.01713, through ``captum.attr.InputXGradient``.
@@ -34,13 +40,13 @@ class InputXGradient(SafeAttribution):
 
 
 class NoisyGradient(SafeAttribution):
-    """Gradients at noisy copies of the input; subclasses say what becomes of them.
+    """Gradients at noisy copies of the input; subclasses say how they are combined.
 
     Args:
-        forward_func: model, or any function of the inputs.
-        samples: copies, one forward and backward pass each.
+        forward_func: the model, or any function of the inputs.
+        samples: number of noisy copies, one forward and backward pass each.
         noise: standard deviation of the noise as a share of each image's own range, max(x) - min(x).
-        seed: of the noise. All images see the same draws, so an image's map does not depend on its batch.
+        seed: seed of the noise. All images get the same random numbers, so an image's map does not depend on its batch.
 
     Raises:
         ValueError: fewer than one sample, or a negative noise.
@@ -78,7 +84,14 @@ class NoisyGradient(SafeAttribution):
 class SmoothGrad(NoisyGradient):
     """The mean gradient over noisy copies of the input: mean_i g(x + e_i), signed.
 
-    Arguments and errors as ``NoisyGradient``.
+    Args:
+        forward_func: the model, or any function of the inputs.
+        samples: number of noisy copies, one forward and backward pass each.
+        noise: standard deviation of the noise as a share of each image's own range, max(x) - min(x).
+        seed: seed of the noise, which is the same for all images.
+
+    Raises:
+        ValueError: fewer than one sample, or a negative noise.
 
     Source: Smilkov et al., arXiv 1706.03825 (noise .1 to .2; the mean is of signed gradients, as published).
     """
@@ -90,7 +103,13 @@ class SmoothGrad(NoisyGradient):
 class VarGrad(NoisyGradient):
     """The variance of the gradient over noisy copies of the input, at least 0; needs at least 2 samples.
 
-    Arguments as ``NoisyGradient``. Divided by n - 1.
+    The sum of squared deviations from the mean is divided by n - 1, with n samples.
+
+    Args:
+        forward_func: the model, or any function of the inputs.
+        samples: number n of noisy copies, one forward and backward pass each.
+        noise: standard deviation of the noise as a share of each image's own range, max(x) - min(x).
+        seed: seed of the noise, which is the same for all images.
 
     Raises:
         ValueError: fewer than two samples, or a negative noise.

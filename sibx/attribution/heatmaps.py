@@ -15,17 +15,21 @@ def to_heatmap(attributions: Tensor, size: tuple[int, int], reduce: Reduce) -> T
     """Turn attributions into heatmaps, the non-negative maps that metrics and overlays see.
 
     Args:
-        attributions: (B, C, h, w), any floating dtype.
-        size: (H, W) of the result; other sizes are resized bilinearly (``align_corners=False``).
-        reduce: ``"positive_sum"``: the positive part of the channel sum, for signed attributions;
-            ``"l2"``: the Euclidean norm over channels, for attributions whose sign has no meaning;
+        attributions: attributions (B, C, h, w) of any floating dtype.
+        size: (H, W) of the result; attributions of another size are resized bilinearly (``align_corners=False``).
+        reduce: how the channels become one. ``"positive_sum"``: the positive part of the channel sum, for signed
+            attributions; ``"l2"``: the Euclidean norm over channels, for attributions whose sign has no meaning;
             ``"sum"``: the channel sum with its sign, for metrics that add attributions up.
 
     Returns:
-        (B, 1, H, W) float32, not normalized, at least 0 (but for ``"sum"``). NaN stays NaN.
+        Heatmaps (B, 1, H, W) float32, not normalized, at least 0 (except with ``"sum"``). NaN stays NaN.
 
     Raises:
         ValueError: attributions that are not floating point (B, C, h, w), or an unknown reduction.
+
+    Example:
+        >>> to_heatmap(torch.tensor([3.0, -4.0]).view(1, 2, 1, 1), (1, 1), "l2")
+        tensor([[[[5.]]]])
     """
     check_images(attributions, "attributions")
     check_choice("reduce", reduce, ("positive_sum", "sum", "l2"))

@@ -14,19 +14,21 @@ from sibx.images.normalization import Normalization
 
 
 class IntegratedGradients(SafeAttribution):
-    """The gradient averaged along the straight path from a baseline b, times the way: (x - b) mean_u g(b + u (x - b)).
+    """Integrated Gradients: (x - b) mean_u g(b + u (x - b)), u from 0 to 1, signed, in units of the score.
 
-    The attributions of an image sum to the score's difference between image and baseline, up to the quadrature error.
+    This is the gradient g of the target's score, averaged along the straight path from a baseline b to the input x,
+    times the difference of the two. The attributions of an image sum to the difference between the scores of image and
+    baseline, up to the quadrature error.
     Captum's step sizes are float32, so a float64 model gets float32 accuracy.
 
     Args:
-        forward_func: model, or any function of the inputs.
-        steps: points of the Gauss-Legendre rule.
-        baseline: ``"mean"`` (default): 0 in normalized space, for inputs of any shape; for images also ``"black"``
-            (needs ``normalization``), ``"blur"`` and ``"noise"``, see ``make_baseline``.
-        normalization: of the images, for ``"black"``.
-        points_per_pass: path points (rows times steps) in one forward pass, at least one step of the batch; bounds the
-            memory. None = 8 on a CPU, where more are slower (ResNet-18, 224 px: 32 take 1.18 times as long), else 64.
+        forward_func: the model, or any function of the inputs.
+        steps: number of points of the Gauss-Legendre rule on the path.
+        baseline: where the path starts: ``"mean"`` (default): 0 in normalized space, for inputs of any shape; for
+            images also ``"black"`` (needs ``normalization``), ``"blur"`` and ``"noise"``, see ``make_baseline``.
+        normalization: normalization of the images, for ``"black"``.
+        points_per_pass: largest number of path points (rows times steps) in one forward pass, which bounds the memory;
+            at least one step of the whole batch. None = 8 on a CPU, where more points are slower, else 64.
 
     Raises:
         ValueError: fewer than one step or point per pass, or a baseline that is unknown or does not fit the input.
@@ -52,10 +54,10 @@ class IntegratedGradients(SafeAttribution):
 
     def _explain(self, inputs: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...]) -> tuple[Tensor, ...]:
         method = captum.IntegratedGradients(self.forward_func)
-        # Captum splits steps only, never rows: a chunk smaller than the batch would warn and be ignored.
+        # Captum splits steps only, never rows: it would ignore a chunk smaller than the batch, with a warning.
         points = self.points_per_pass or (8 if inputs[0].device.type == "cpu" else 64)
         chunk = max(len(inputs[0]), points)
-        # Captum makes its own leaves along the path; a graph back to ours would only cost memory.
+        # Captum makes its own leaf tensors along the path; a graph back to our tensors would only cost memory.
         inputs = tuple(t.detach() for t in inputs)
         attributions = method.attribute(
             inputs,
@@ -76,14 +78,14 @@ class IntegratedGradients(SafeAttribution):
 class GradientSHAP(SafeAttribution):
     """Expected gradients: the mean of (x - b) g(b + u (x - b)) over random baselines b and positions u, signed.
 
-    Baselines are Gaussian noise around zero (the data set's mean for normalized images); u is uniform in [0, 1]. An
-    estimate of SHAP values whose sum approaches the score's mean difference to the baselines.
+    Baselines are Gaussian noise around zero (the data set's mean for normalized images); u is uniform in [0, 1]. This
+    estimates SHAP values; their sum approaches the mean difference between the scores of image and baselines.
 
     Args:
-        forward_func: model, or any function of the inputs.
-        samples: draws, one forward and backward pass each.
+        forward_func: the model, or any function of the inputs.
+        samples: number of random draws of b and u, one forward and backward pass each.
         noise: standard deviation of the baselines, in units of the input.
-        seed: of the draws. All images see the same ones, so an image's map does not depend on its batch.
+        seed: seed of the random draws. All images get the same draws, so an image's map does not depend on its batch.
 
     Raises:
         ValueError: fewer than one sample, or a negative noise.

@@ -8,7 +8,21 @@ from sibx.attribution.cam import GradientCAM
 class LayerCAM(GradientCAM):
     """LayerCAM: relu(sum_k relu(g_k) a_k), every position weighted by its own positive gradient.
 
+    Here g_k = dz_t / da_k is the gradient of the target's score, and a_k is channel k of the layer's activations.
+
+    Args:
+        forward_func: the model, a ``torch.nn.Module``.
+        layer: a module or its dotted name, or several, whose maps are averaged; None = ``find_cam_layer(model)``.
+        upsample: whether to draw the map at the input's height and width (default) or to keep the layer's grid.
+        align: where a unit is drawn: ``"receptive_field"`` (default): where it looks; ``"half_pixel"``: in the middle
+            of its share of the image.
+        create_graph: whether the map stays differentiable, for losses on it.
+
     Attributions (B, 1, H, W), at least 0, in units of the score; works at early layers too.
+
+    Raises:
+        ValueError: a layer that does not exist, or whose output is neither a feature map (B, C, h, w) nor tokens
+            (B, N, D) that fill a grid, or several layers with ``upsample=False``.
 
     Source: Jiang et al., LayerCAM, IEEE TIP 30, 2021, equations 5 to 7.
     """

@@ -14,12 +14,12 @@ class Explainers:
     """Methods built once, for any number of batches.
 
     Args:
-        model: images -> logits (B, K).
-        specs: the methods, no name twice.
-        layer: for methods that need one; None = ``find_cam_layer(model)``.
+        model: the model, images -> logits (B, K).
+        specs: the methods to build, with different names.
+        layer: module or dotted name, for methods that need a layer; None = ``find_cam_layer(model)``.
 
     Attributes:
-        methods: name -> method, each by itself.
+        methods: dict from a method's name to the method, each usable by itself.
     """
 
     def __init__(self, model: Any, specs: Sequence[MethodSpec], layer: nn.Module | str | None = None):
@@ -37,7 +37,7 @@ class Explainers:
         return spec.build(model, self._layer_name)
 
     def explain(self, images: Tensor, target: Any) -> Iterator[tuple[MethodSpec, Tensor]]:
-        """Yield every method with its attributions, in order; all gradient CAMs are made when the first is due."""
+        """Yield every method with its attributions, in order; the first gradient CAM computes all of them."""
         cams: dict[str, Tensor] = {}
         for spec in self.specs:
             if self._cams is None or spec.name not in self._kinds:
@@ -48,6 +48,6 @@ class Explainers:
 
 
 def attribute(spec: MethodSpec, method: Method, images: Tensor, target: Any) -> Tensor:
-    """Return the method's attributions; the target goes to methods that use one."""
+    """Return the method's attributions; the target is passed only to a method that uses it."""
     options = {"target": target} if spec.uses_target else {}
     return method.attribute(images, **options)

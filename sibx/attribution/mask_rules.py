@@ -1,4 +1,4 @@
-"""Mask rules: evidence read as a mask, soft or hard."""
+"""Mask rules: functions that turn evidence into a soft or hard mask."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,20 +12,20 @@ from sibx.attribution._soft_quantile import soft_quantile
 
 Strength = Literal["abs_mean", "l2"]
 
-EPSILON = 1e-8  # the authors' guard for a map whose 5 % and 95 % quantiles agree
+EPSILON = 1e-8  # the authors' guard against division by zero where the 5 % and 95 % quantiles of a map agree
 PAPER_WINDOW, PAPER_SIDE = 31, 224
 
 
 class MaskRule(Protocol):
     """Turns evidence (B, C, H, W) into a mask (B, 1, H, W).
 
-    What it needs beside the evidence it says itself, by the names of its keyword arguments: ``images`` (B, C, H, W), or
-    ``tail``, what the rest of the model makes of features under a mask (``sibx.objectives.own_masks.tail``).
+    ``needs`` names the keyword arguments that a rule needs besides the evidence: ``images`` (B, C, H, W), or ``tail``,
+    the part of the model behind the layer, which predicts from masked features (``sibx.objectives.own_masks.tail``).
     """
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """What it looks at beside the evidence."""
+        """Names of the keyword arguments that it needs besides the evidence."""
 
     @property
     def differentiable(self) -> bool:
@@ -51,10 +51,10 @@ class DensityMask:
 
     Attributes:
         window: odd side of the window in pixels; None = the paper's 31 at 224 px, in proportion to the image's side.
-        quantile: q of Q, in [0, 1].
-        temperature: of the soft quantile.
-        slope: of both sigmoids.
-        reduce: strength of R: ``"abs_mean"`` |mean over channels| (the paper) or ``"l2"`` norm over channels.
+        quantile: which quantile Q is, in [0, 1].
+        temperature: temperature of the soft quantiles, in ranks.
+        slope: slope of both sigmoids.
+        reduce: strength of R per pixel: ``"abs_mean"`` |mean over channels| (the paper), ``"l2"`` norm over channels.
 
     Calling it maps R (B, C, H, W) to M (B, 1, H, W) in (0, 1), differentiable, row by row. A constant map gives a
     constant M away from the border, where the zero padding lowers it. M never reaches 0 (its minimum is about 0.03).
@@ -63,6 +63,10 @@ class DensityMask:
         ValueError: a field out of range, an even window, or R that is not a floating-point (B, C, H, W).
 
     Source: arXiv 2511.09239 and its authors' published code (formula restated).
+
+    Example:
+        >>> DensityMask()(torch.randn(2, 3, 32, 32)).shape
+        torch.Size([2, 1, 32, 32])
     """
 
     needs: ClassVar[tuple[str, ...]] = ()
@@ -100,8 +104,8 @@ class DensityMask:
 
     def _pool(self, values: Tensor) -> Tensor:
         window = self.window or odd_window(max(values.shape[2:]))
-        # The mean over a zero-padded square is one over columns of one over rows; as products with band matrices it is
-        # 8 times faster than two poolings of 31 pixels at 224 px, and 50 times faster than one of 31 x 31.
+        # The mean over a zero-padded square is the mean over columns of the means over rows. As products with band
+        # matrices it is 8 times faster than two poolings of 31 pixels at 224 px, 50 times faster than one of 31 x 31.
         with torch.autocast(values.device.type, enabled=False):
             return _band(values.shape[2], window, values) @ values @ _band(values.shape[3], window, values)
 
@@ -121,11 +125,18 @@ def odd_window(side: int) -> int:
 class TopShare:
     """A hard mask: 1 on the given share of the pixels with the largest values, 0 elsewhere.
 
+    Attributes:
+        share: share of the pixels in the mask, in (0, 1).
+
     Calling it maps (B, 1, H, W), or (B, C, H, W) by its L2 norm over channels, to (B, 1, H, W) of zeros and ones with
     ``round(share H W)`` ones (at least one) in every row. Not differentiable.
 
     Raises:
         ValueError: a share outside (0, 1), or a map that is not a floating-point (B, C, H, W).
+
+    Example:
+        >>> TopShare(0.5)(torch.tensor([0.1, 0.4, 0.3, 0.2]).view(1, 1, 1, 4))
+        tensor([[[[0., 1., 1., 0.]]]])
     """
 
     needs: ClassVar[tuple[str, ...]] = ()
@@ -146,10 +157,15 @@ class TopShare:
 
 
 class HardDensityMask(DensityMask):
-    """``DensityMask`` with steps for sigmoids and exact quantiles for soft ones: a mask of zeros and ones.
+    """``DensityMask`` with steps instead of sigmoids and exact instead of soft quantiles: a mask of zeros and ones.
 
-    Fields as ``DensityMask``; ``temperature`` and ``slope`` have no effect. Values at the quantile belong to the mask,
-    so a map that is constant away from the border gives ones there. Not differentiable.
+    Values at the quantile belong to the mask, so a map that is constant away from the border gives ones there. Not
+    differentiable. ``temperature`` and ``slope`` have no effect.
+
+    Attributes:
+        window: odd side of the window in pixels; None = 31 at 224 px, in proportion to the image's side.
+        quantile: which quantile Q is, in [0, 1].
+        reduce: strength of R per pixel: ``"abs_mean"`` |mean over channels|, or ``"l2"`` norm over channels.
 
     Source: a variant that the authors of arXiv 2511.09239 left in their code (idea; the details are ours).
     """
@@ -169,17 +185,17 @@ class PeakMask:
     """A soft mask without a window: ``M = sigmoid(slope (g - Q(g)))``, g = strength of R divided by its maximum.
 
     Attributes:
-        quantile: q of the soft quantile Q, in [0, 1].
-        temperature: of the soft quantile.
-        slope: of the sigmoid.
-        reduce: strength of R, as in ``DensityMask``.
+        quantile: which quantile the soft quantile Q is, in [0, 1].
+        temperature: temperature of the soft quantile, in ranks.
+        slope: slope of the sigmoid.
+        reduce: strength of R per pixel: ``"abs_mean"`` |mean over channels|, or ``"l2"`` norm over channels.
 
     Calling it maps R (B, C, H, W) to M (B, 1, H, W) in (0, 1), differentiable. A constant map gives 1/2.
 
     Raises:
         ValueError: a field out of range, or R that is not a floating-point (B, C, H, W).
 
-    Source: as ``HardDensityMask``.
+    Source: a variant that the authors of arXiv 2511.09239 left in their code (idea; the details are ours).
     """
 
     needs: ClassVar[tuple[str, ...]] = ()
@@ -208,7 +224,7 @@ class TopP:
 
     Attributes:
         p: share of the summed strength, in (0, 1).
-        reduce: strength of R, as in ``DensityMask``.
+        reduce: strength of R per pixel: ``"abs_mean"`` |mean over channels|, or ``"l2"`` norm over channels.
 
     Calling it maps R (B, C, H, W) to (B, 1, H, W) of zeros and ones; all zeros for a map of zeros. Found by sorting,
     which is exact where bisection for the threshold is not. Not differentiable.
@@ -216,7 +232,7 @@ class TopP:
     Raises:
         ValueError: p outside (0, 1), an unknown strength, or R that is not a floating-point (B, C, H, W).
 
-    Source: as ``HardDensityMask``.
+    Source: a variant that the authors of arXiv 2511.09239 left in their code (idea; the details are ours).
     """
 
     needs: ClassVar[tuple[str, ...]] = ()

@@ -25,14 +25,14 @@ class MethodSpec:
 
     Attributes:
         name: key in the table.
-        title: name for people.
-        build: ``(model, layer) -> Method``; methods without a layer ignore it.
-        reference: where it comes from.
+        title: name shown in tables and figures.
+        build: function ``(model, layer) -> Method``; methods without a layer ignore the second argument.
+        reference: publication that the method comes from.
         kind: what it looks at: ``gradient`` at the input, ``cam`` at a layer's activations, ``attention`` at attention
-            matrices, ``perturbation`` at changed images, ``control`` never at the model; None = not said.
+            matrices, ``perturbation`` at changed images, ``control`` never at the model; None = not stated.
         needs_layer: whether the layer matters; such a method needs a module, too.
         needs_module: whether the model has to be a ``torch.nn.Module``; others take any function images -> logits.
-        uses_target: whether it explains a given class; if not it is called without a target.
+        uses_target: whether it explains a given class; if not, it is called without a target.
         signed: True: the heatmap is the positive part of the channel sum; False: the L2 norm over channels.
     """
 

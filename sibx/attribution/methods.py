@@ -255,11 +255,11 @@ def build_method(name: str | MethodSpec, model: nn.Module, layer: nn.Module | st
 
     Args:
         name: key of METHODS, or a MethodSpec of your own.
-        model: images (B, C, H, W) -> logits (B, K).
-        layer: for methods that need one; None = ``find_cam_layer(model)``.
+        model: the model, images (B, C, H, W) -> logits (B, K).
+        layer: module or dotted name, for methods that need a layer; None = ``find_cam_layer(model)``.
 
     Raises:
-        ValueError: unknown name; the message lists the choices and the closest match.
+        ValueError: an unknown name; the message lists the choices and the closest match.
     """
     spec = name if isinstance(name, MethodSpec) else look_up("name", name, METHODS)
     return spec.build(model, layer)

@@ -14,11 +14,14 @@ from sibx.attribution.safe import SafeAttribution
 class GuidedBackprop(SafeAttribution):
     """The gradient with negative gradients cut off at every ReLU on the way back, signed.
 
-    Only ``torch.nn.ReLU`` modules are rewritten. Captum silently returns the plain gradient for a network without any
-    (SiLU, GELU, ReLU6, functional ReLU); here that is an error.
+    Only ``torch.nn.ReLU`` modules are rewritten. For a network without them (SiLU, GELU, ReLU6, functional ReLU) Captum
+    silently returns the plain gradient; here that is an error.
+
+    Args:
+        forward_func: the model, a module with ``torch.nn.ReLU`` modules in it.
 
     Raises:
-        ValueError: not a module, or a module without a ``torch.nn.ReLU``.
+        ValueError: the model is not a module, or has no ``torch.nn.ReLU``.
 
     Source: Springenberg et al., arXiv 1412.6806, through ``captum.attr.GuidedBackprop``. Insensitive to the weights of
     higher layers (Adebayo et al., arXiv 1810.03292): a picture of the image's edges more than of the decision.
@@ -39,14 +42,15 @@ class GuidedBackprop(SafeAttribution):
 
 
 class GuidedGradCAM(SafeAttribution):
-    """Guided Backprop times Grad-CAM, drawn at the input's size: signed, zero where either is.
+    """Guided Backprop times Grad-CAM, drawn at the input's size: signed, zero where one of the two is zero.
 
     Args:
-        forward_func: module with ``torch.nn.ReLU`` modules.
-        layer: of Grad-CAM; None = ``find_cam_layer(model)``.
+        forward_func: the model, a module with ``torch.nn.ReLU`` modules in it.
+        layer: layer of Grad-CAM, a module or its dotted name; None = ``find_cam_layer(model)``.
 
     Raises:
-        ValueError: as ``GuidedBackprop`` and ``GradCAM``.
+        ValueError: the model is not a module or has no ``torch.nn.ReLU``, or the layer does not exist or outputs no
+            map.
 
     Source: Selvaraju et al., arXiv 1610.02391, section 3.2.
     """
@@ -64,12 +68,15 @@ class GuidedGradCAM(SafeAttribution):
 class DeepLift(SafeAttribution):
     """DeepLIFT with the rescale rule and a zero baseline: contributions that sum to the change of the score, signed.
 
-    Zero is the data set's mean for images normalized by it. A module that runs twice in one forward pass breaks
-    Captum's hooks (ResNet's shared ReLUs): that is an error there. Activations without a rescale rule (SiLU, GELU) are
-    treated by their plain gradient, and the sum is then off.
+    Zero is the data set's mean for images normalized by it. A module that runs twice in one forward pass (as ResNet's
+    shared ReLUs do) breaks Captum's hooks, and Captum raises an error. Activations without a rescale rule (SiLU, GELU)
+    are treated by their plain gradient; the contributions then do not sum to the change of the score.
+
+    Args:
+        forward_func: the model, a ``torch.nn.Module``.
 
     Raises:
-        ValueError: not a module.
+        ValueError: the model is not a module.
 
     Source: Shrikumar et al., arXiv 1704.02685, through ``captum.attr.DeepLift``.
     """

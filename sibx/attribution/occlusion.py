@@ -14,13 +14,13 @@ from sibx.attribution.safe import SafeAttribution
 class Occlusion(SafeAttribution):
     """The score lost when a square window is set to zero, averaged over the windows that cover a pixel; signed.
 
-    Zero is the data set's mean for images normalized by it. All channels go together.
+    Zero is the data set's mean for images normalized by it. All channels of a window are set to zero together.
 
     Args:
-        forward_func: model, or any function of the inputs.
+        forward_func: the model, or any function of the inputs.
         window: side of the window as a share of the image's shorter side, in (0, 1].
-        stride: step as a share of the window, in (0, 1].
-        windows_per_pass: windows in one forward pass of the batch.
+        stride: step from one window to the next, as a share of the window, in (0, 1].
+        windows_per_pass: number of windows in one forward pass of the batch.
 
     Raises:
         ValueError: a share out of range, or inputs that are not images (B, C, H, W).

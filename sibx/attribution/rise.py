@@ -13,21 +13,21 @@ from sibx.attribution.safe import SafeAttribution, select_scores
 
 
 class RISE(SafeAttribution):
-    """RISE: the mean of random smooth masks, weighted by the target's probability under each.
+    """RISE: the mean of random smooth masks, each weighted by the target's probability under it.
 
     ``S = 1 / (N p) sum_i (f_i - mean f) m_i`` with ``f_i = softmax(z(x m_i))_t`` and m_i a coarse random grid of zeros
-    and ones (share p of ones), enlarged bilinearly and shifted at random: by how much keeping a pixel raises the
-    probability above its mean. One value per row (a model without classes) is used as it is.
+    and ones (share p of ones), enlarged bilinearly and shifted at random. S says by how much keeping a pixel raises the
+    probability above its mean. The output of a model with one value per row (without classes) is used as it is.
 
     Args:
-        forward_func: images (B, C, H, W) -> logits (B, K), or one value per row.
-        masks: N; the noise of the map falls with its square root.
-        cells: of the grid along each axis.
-        share: p, probability that a cell is kept.
-        seed: of the masks. All images see the same ones, so an image's map does not depend on its batch.
-        centered: False: the published map, without ``mean f``. In expectation that map is this one plus the class's
-            mean probability, a level without meaning that hides the map under it; it is also noisier, since pixels
-            differ in how many masks keep them.
+        forward_func: the model, or any function from images (B, C, H, W) to logits (B, K), or to one value per row.
+        masks: number N of masks; the noise of the map falls like 1 / sqrt(N).
+        cells: number of cells of the grid along each axis.
+        share: probability p that a cell is kept.
+        seed: seed of the masks. All images get the same masks, so an image's map does not depend on its batch.
+        centered: whether ``mean f`` is subtracted (default). False: the published map, without ``mean f``. In
+            expectation that map is the centered one plus the class's mean probability, a constant without meaning that
+            hides the map; it is also noisier, since pixels differ in how many masks keep them.
 
     Attributions (B, 1, H, W), in [-1, 1] ([0, 1] if not centered) up to the sampling noise of p.
 

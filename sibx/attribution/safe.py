@@ -1,4 +1,4 @@
-"""The guard that every method runs in: a call leaves no trace."""
+"""The guard around every method: a call changes nothing outside."""
 
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -19,14 +19,14 @@ Tensors = Tensor | tuple[Tensor, ...]
 
 
 class SafeAttribution(GradientAttribution):
-    """A Captum attribution whose call leaves no trace; subclasses write ``_explain`` only.
+    """A Captum attribution whose call changes nothing outside; subclasses implement ``_explain`` only.
 
-    Whatever happens inside, also an exception: ``requires_grad`` and ``.grad`` of inputs and parameters, hooks, the
-    train / eval mode, the caller's grad mode and BatchNorm's running statistics are as before. Results are detached.
-    Inputs from ``torch.inference_mode`` are copied and work.
+    After a call, even one that raised an exception, these are as before: ``requires_grad`` and ``.grad`` of inputs and
+    parameters, hooks, the train / eval mode, the caller's grad mode and BatchNorm's running statistics. Results are
+    detached. Inputs made under ``torch.inference_mode`` are copied, so they work too.
 
-    A subclass that offers ``create_graph`` sets it; results then stay differentiable with respect to the parameters,
-    and to the inputs where they require grad, so that explanations can be put into a loss.
+    A subclass may offer ``create_graph=True``. Results then stay differentiable with respect to the parameters, and to
+    the inputs where these require grad, so that explanations can be put into a loss.
     """
 
     create_graph = False
@@ -43,16 +43,17 @@ class SafeAttribution(GradientAttribution):
         """Explain the model's output for the inputs.
 
         Args:
-            inputs: a floating-point tensor with B rows, or a tuple of them; images are (B, C, H, W).
-            target: the class, in any form Captum knows: int, list or tensor of B ints, tuple(s) for outputs of more
-                dimensions, None for one output per row. NumPy integers are accepted. Several classes per image at
-                once: a list of B lists of T classes each, or ``"all"`` for all K columns of an output (B, K).
-            additional_forward_args: passed to the model after the inputs.
-            internal_batch_size: rows per forward pass; None = all.
+            inputs: a floating-point tensor with B rows, or a tuple of such tensors; images are (B, C, H, W).
+            target: the class to explain, in any form Captum knows: int, list or tensor of B ints, tuple(s) for outputs
+                of more dimensions, None for one output per row. NumPy integers are accepted. Several classes per image
+                at once: a list of B lists of T classes each, or ``"all"`` for all K columns of an output (B, K).
+            additional_forward_args: further arguments of the model, passed after the inputs.
+            internal_batch_size: largest number of rows in one forward pass; None = all rows in one pass.
 
         Returns:
-            Attributions, a tensor for a tensor and a tuple for a tuple (a 1-tuple too); signed unless the class says
-            otherwise, in the method's own units. With several classes per image the second dimension is T (or K).
+            Attributions, a tensor for a tensor and a tuple for a tuple (a 1-tuple too); signed unless the method's
+            class says otherwise, in the method's own units. With several classes per image the second dimension is T
+            (or K).
 
             A row whose input is not finite gets NaN.
 
@@ -73,7 +74,7 @@ class SafeAttribution(GradientAttribution):
     def _attribute(
         self, tensors: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...], internal_batch_size: int | None
     ) -> tuple[Tensor, ...]:
-        """Attributions for one class per image."""
+        """Compute attributions for one class per image."""
         if not len(tensors[0]):
             return self._empty(tensors)
         with grad_enabled(), frozen_batch_norm(self.forward_func):
@@ -93,7 +94,7 @@ class SafeAttribution(GradientAttribution):
         return tuple(torch.where(broken.view(-1, *[1] * (a.ndim - 1)), torch.nan, a) for a in joined)
 
     def _columns(self, target: Any, tensors: tuple[Tensor, ...], extra: tuple[Any, ...]) -> list[Any]:
-        """Several classes per image as one target per class."""
+        """Return several classes per image as a list of targets with one class per image each."""
         if isinstance(target, str):
             require(target == "all", "target", 'be an integer class index, one per image, or "all"', target)
             arguments = (*tensors, *extra)
@@ -113,17 +114,17 @@ class SafeAttribution(GradientAttribution):
 
     @abstractmethod
     def _explain(self, inputs: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...]) -> tuple[Tensor, ...]:
-        """Attributions for a tuple of fresh leaf tensors that require grad, in grad mode."""
+        """Return attributions of a tuple of new leaf tensors that require grad; called in grad mode."""
 
     def _empty(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Attributions of no rows at all."""
+        """Return the attributions of an empty batch."""
         return tuple(torch.zeros_like(t) for t in inputs)
 
 
 def pick_rows(values: Any, rows: Tensor, batch: int) -> Any:
-    """Return what belongs to the given rows of a batch: of a target, or of a tuple of extra arguments.
+    """Return the part of a target, or of a tuple of extra arguments, that belongs to the given rows of a batch.
 
-    A list or a tensor with one entry per row is indexed, anything else is shared by all rows.
+    A list or a tensor with one entry per row is indexed; anything else is shared by all rows and returned as it is.
     """
     if isinstance(values, tuple):
         return tuple(v[rows.to(v.device)] if isinstance(v, Tensor) and v.shape[:1] == (batch,) else v for v in values)
@@ -134,7 +135,7 @@ def pick_rows(values: Any, rows: Tensor, batch: int) -> Any:
 
 
 def select_scores(outputs: object, target: Any, batch: int) -> Tensor:
-    """Pick the target's score of every row by Captum's rules, with an error that says what is wrong."""
+    """Return the target's score of every row, picked by Captum's rules; errors say what is wrong."""
     if not isinstance(outputs, Tensor):
         raise ValueError(f"`forward_func` must return a tensor of scores, but got a {type(outputs).__name__}.")
     require(
@@ -150,13 +151,13 @@ def select_scores(outputs: object, target: Any, batch: int) -> Tensor:
 
 @contextmanager
 def grad_enabled() -> Iterator[None]:
-    """Compute gradients whatever mode the caller is in, ``no_grad`` and ``inference_mode`` included."""
+    """Within the block gradients are computed, even if the caller is in ``no_grad`` or ``inference_mode``."""
     with torch.inference_mode(False), torch.enable_grad():
         yield
 
 
 def format_target(target: Any) -> Any:
-    """Turn NumPy integers and arrays into Captum's target forms; refuse bools and floats by name."""
+    """Turn NumPy integers and arrays into Captum's target forms; refuse bools and floats."""
     if isinstance(target, np.ndarray):
         target = torch.from_numpy(target)
     if isinstance(target, np.generic):
@@ -204,5 +205,5 @@ def _split_rows(
 
 
 def _leaf(tensor: Tensor) -> Tensor:
-    """A new leaf that requires grad: the caller's tensor keeps its own flag whatever happens."""
+    """Return a new leaf tensor that requires grad; ``requires_grad`` of the caller's tensor never changes."""
     return (tensor.clone() if tensor.is_inference() else tensor.detach()).requires_grad_()

@@ -19,22 +19,25 @@ class ScoreCAM(CAM):
     """Score-CAM: relu(sum_k w_k a_k), w = softmax over channels of the target's score with channel k as a mask.
 
     Channel k, drawn at the image's size and scaled to [0, 1] (a constant channel: 0), multiplies the image; w is the
-    softmax of those scores over channels. The score of the empty image is the same for all of them and cancels in the
-    softmax. No gradients, but one forward pass per image and channel that is not constant.
+    softmax of those scores over channels. The score of the empty image is the same for all channels and cancels in the
+    softmax. It needs no gradients, but one forward pass for every image and channel that is not constant.
 
     Args:
-        forward_func: as for ``CAM``.
-        layer: as for ``CAM``.
-        upsample: as for ``CAM``.
-        align: as for ``CAM``, also of the masks.
-        top_channels: look only at so many channels per image, those whose activation varies most (standard deviation
-            over positions); the others get no weight. None = all. Agreement and speed: ``benchmarks/cost.py``.
-        images_per_pass: masked images in one forward pass.
+        forward_func: the model, a ``torch.nn.Module``.
+        layer: a module or its dotted name, or several, whose maps are averaged; None = ``find_cam_layer(model)``.
+        upsample: whether to draw the map at the input's height and width (default) or to keep the layer's grid.
+        align: where a unit is drawn: ``"receptive_field"`` (default): where it looks; ``"half_pixel"``: in the middle
+            of its share of the image.
+        top_channels: number of channels per image that are tried, those whose activation varies most (standard
+            deviation over positions); the others get no weight. None = all channels.
+        images_per_pass: number of masked images in one forward pass.
 
     Attributions (B, 1, H, W), at least 0. Masks multiply the first input, which must be an image.
 
     Raises:
-        ValueError: as ``CAM``, or a number below 1.
+        ValueError: a layer that does not exist, or whose output is neither a feature map (B, C, h, w) nor tokens
+            (B, N, D) that fill a grid, several layers with ``upsample=False``, or ``top_channels`` or
+            ``images_per_pass`` below 1.
 
     Source: Wang et al., arXiv 1910.01279, algorithm 1; ``top_channels`` is ours.
     """
@@ -78,7 +81,7 @@ class ScoreCAM(CAM):
         spread = activations.flatten(2).std(2, correction=0)
         looked_at = torch.zeros_like(spread, dtype=torch.bool)
         looked_at.scatter_(1, spread.topk(min(self.top_channels or channels, channels)).indices, True)
-        # All constant channels mask everything away: one pass with an empty image serves them.
+        # A constant channel masks everything away: one pass with an empty image gives the score of all such channels.
         empty = run_forward(self.forward_func, (torch.zeros_like(inputs[0]), *inputs[1:]), None, extra)
         nothing = select_scores(empty, target, batch).reshape(-1, 1)
         scores = nothing.expand(-1, channels).masked_fill(~looked_at, -torch.inf)

@@ -1,4 +1,4 @@
-"""SIBAttribution: the VJP map of S-IB and its soft foreground."""
+"""SIBAttribution: the VJP map of S-IB, split into soft foreground and background."""
 
 from collections.abc import Callable
 from typing import Any, Literal, get_args
@@ -22,49 +22,41 @@ class SIBAttribution(SafeAttribution):
     """VJP-IB: the VJP map R = J^T v split by its own density mask M.
 
     Args:
-        forward_func: model, or any function of the inputs.
-        cotangent: ``"auto"`` (default): ``"probability"`` without a target (the paper's R = J_p^T p), ``"logit"`` with
-            one; ``"probability"``: always v = p; ``"logit"``: the gradient of the target's score,
-            ``"log_probability"`` of its log-probability, ``"centered_logit"`` of its score minus the mean over classes;
-            ``"ones"``: of the sum of the scores. A model with one value per row has v = 1.
-        output: ``"foreground"`` R M (default), ``"vjp"`` R, ``"mask"`` M in every channel, ``"background"`` R (1 - M).
-        mask: maps R (B, C, H, W) to M (B, 1, H, W): a function, or a key of MASKS; default the paper's DensityMask.
-        layer: take the VJP at a feature layer, a module or its dotted name, instead of the input. The map is then what
-            every position contributes there, ``sum_k R_k a_k`` over channels, drawn at the input's size.
-        align: where such a map is drawn, as for ``CAM``.
-        multiply_by_inputs: multiply the result by the input, as Input x Gradient does; neither for ``"mask"`` nor with
-            a layer.
-        create_graph: keep the result differentiable, for losses on it.
+        forward_func: the model, or any function of the inputs.
+        cotangent: which v. ``"auto"`` (default): ``"probability"`` without a target (the paper's R = J_p^T p),
+            ``"logit"`` with a target. ``"probability"``: always v = p. The others make R a gradient: ``"logit"`` of the
+            target's score, ``"log_probability"`` of its log-probability, ``"centered_logit"`` of its score minus the
+            mean over classes, ``"ones"`` of the sum of the scores. A model with one value per row has v = 1.
+        output: what is returned: ``"foreground"`` R M (default), ``"vjp"`` R, ``"mask"`` M in every channel, or
+            ``"background"`` R (1 - M).
+        mask: function from R (B, C, H, W) to M (B, 1, H, W), or a key of MASKS; default the paper's DensityMask.
+        layer: feature layer (a module or its dotted name) at which the VJP is taken; None = at the input. With a layer
+            the map is what every position contributes there, ``sum_k R_k a_k`` over channels, drawn at the input's
+            size.
+        align: where each unit of a layer is drawn: ``"receptive_field"`` (default): where it looks; ``"half_pixel"``:
+            in the middle of its share of the image.
+        multiply_by_inputs: whether to multiply the result by the input, as Input x Gradient does; must be False for
+            ``"mask"`` and with a layer.
+        create_graph: whether the result stays differentiable, for losses on it.
 
     Attributions have the shape of the inputs; with a layer they are (B, 1, H, W), for the first input. M is defined for
     image tensors (B, C, H, W); any other tensor in a tuple of inputs gets plain R. R is signed, but its sign says how
     to raise the score and not what is there: read maps by their L2 norm over channels. Where the softmax is saturated R
-    is zero for v = p, and the map undefined.
+    is zero for v = p, and the map is undefined.
 
-    Why R M is the default, and what it is worth (``benchmarks/post_hoc.py``: foreground focus of untouched networks;
-    MobileNetV2 with ImageNet weights at 224 px on 60 pets and 80 MSRC-v2 photographs, and a TinyCNN on 80 synthetic
-    images, where the image's own contrast |x - mean| reaches .422 without any network):
-
-    ===========================  =====  =======  =========
-    map                          pets   MSRC-v2  synthetic
-    ===========================  =====  =======  =========
-    R                            .647   .541     .267
-    R M                          .805   .666     .306
-    R M, ``mask="density_l2"``   .839   .681     .319
-    M                            .729   .603     .286
-    controls: |x|                .439   .427     .268
-    center                       .627   .567     .333
-    center times M               .812   .706     .347
-    ===========================  =====  =======  =========
-
-    R M beats R on every set, and the mask of the L2 norm beats the published one, which stays the default because it is
-    the paper's. Most of the gain is the mask's: a blob in the middle of the image times M does as well as R M.
+    R M lies on objects more than R does, and R M with ``mask="density_l2"`` more than with the published mask; but most
+    of that gain is the mask's: a blob in the middle of the image times M does as well (benchmarks/EXPERIMENTS.md).
 
     Raises:
-        ValueError: unknown cotangent, output or mask, ``multiply_by_inputs`` with ``"mask"`` or a layer, a layer that
-            does not exist or outputs no map, a missing target, or outputs that are not (B, K) for v = p.
+        ValueError: an unknown cotangent, output or mask, ``multiply_by_inputs`` with ``"mask"`` or a layer, a layer
+            that does not exist or outputs no map, a missing target, or outputs that are not (B, K) for v = p.
 
     Source: Shu, Meng, Luo, arXiv 2511.09239.
+
+    Example:
+        >>> model, images = build_model("tiny_cnn", num_classes=5).eval(), torch.rand(2, 3, 32, 32)
+        >>> SIBAttribution(model).attribute(images, target=3).shape
+        torch.Size([2, 3, 32, 32])
     """
 
     def __init__(
@@ -110,9 +102,10 @@ class SIBAttribution(SafeAttribution):
         With several classes per image it is (B, T, 1, H, W).
 
         Args:
-            inputs: as for ``attribute``.
-            target: as for ``attribute``.
-            additional_forward_args: as for ``attribute``.
+            inputs: a floating-point tensor with B rows, or a tuple of such tensors; images are (B, C, H, W).
+            target: the class to explain, an int for all images or one int per image; a list of B lists of T classes
+                each, or ``"all"``, for several classes per image; None = no target.
+            additional_forward_args: further arguments of the model, passed after the inputs.
 
         Raises:
             ValueError: no input is an image tensor (B, C, H, W).
@@ -140,7 +133,7 @@ class SIBAttribution(SafeAttribution):
         return tuple(x * p for x, p in zip(inputs, parts, strict=True)) if self._multiply_by_inputs else parts
 
     def _decode(self, layer: nn.Module, inputs: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...]) -> Tensor:
-        """The layer's contributions (B, 1, H, W), drawn at the input's size."""
+        """Return the layer's contributions (B, 1, H, W), drawn at the input's size."""
         outputs, (activations,) = run_to_layers(self.forward_func, [layer], inputs, extra)
         scalar = self._potential(outputs, target, len(inputs[0]))
         (vjp_map,) = differentiate(scalar, [activations], create_graph=self.create_graph)
@@ -154,7 +147,7 @@ class SIBAttribution(SafeAttribution):
         return (inputs[0].new_zeros(0, 1, *inputs[0].shape[2:]),)
 
     def _potential(self, outputs: Any, target: Any, batch: int) -> Tensor:
-        """The scalar whose gradient is R."""
+        """Return the scalar whose gradient is R."""
         if isinstance(outputs, Tensor) and outputs.numel() == batch and target is None:
             return outputs.sum()  # one value per row: v = 1
         cotangent = self.cotangent
