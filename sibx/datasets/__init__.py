@@ -17,6 +17,7 @@ from sibx.datasets.base import (
 )
 from sibx.datasets.boxes import draw_boxes
 from sibx.datasets.coco import COCODataset
+from sibx.datasets.composite import CompositeDataset
 from sibx.datasets.cub import CUBDataset
 from sibx.datasets.dogs import StanfordDogsDataset
 from sibx.datasets.folder import FolderDataset
@@ -33,6 +34,7 @@ __all__ = [
     "DATASETS",
     "COCODataset",
     "CUBDataset",
+    "CompositeDataset",
     "DatasetSpec",
     "FolderDataset",
     "ImageNetSDataset",

@@ -1,0 +1,159 @@
+"""Objects on other pictures: anybody's own Waterbirds, with exact masks and backgrounds that mislead as asked.
+
+Source of the idea: Sagawa, Koh, Hashimoto and Liang, arXiv 1911.08731 (ICLR 2020), who put birds on places.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from sibx._checks import check_range, require
+from sibx._seeds import image_seeds
+from sibx.datasets.base import MaskedDataset, MaskedSample
+from sibx.images.geometry import resize_and_center_crop
+from sibx.images.reading import to_pixels
+
+EPSILON = 1e-6  # of an alpha: where an object's edge has less of it, its color does not matter
+
+
+class _Place(NamedTuple):
+    """What is drawn for a sample: the kind of background, which picture of it, and where the object goes.
+
+    Attributes:
+        kind: index of the kind.
+        picture: in [0, 1), which of its pictures.
+        share: of the canvas that the object covers.
+        top: in [0, 1], of the room that the object leaves.
+        left: in [0, 1], the same.
+    """
+
+    kind: int
+    picture: float
+    share: float
+    top: float
+    left: float
+
+
+class CompositeDataset(MaskedDataset):
+    """The objects of a data set, cut out by their masks and pasted on pictures of several kinds.
+
+    With probability ``agreement`` an object's background is of its class's own kind (class c has kind c, counted round
+    where there are fewer kinds), else of another one, each equally likely. So 1 / (number of kinds) makes background
+    and class independent, and 0 makes the background contradict. The picture, the size and the place are drawn from the
+    seed and the name of the object's image. An object that is partly undefined is pasted without those pixels.
+
+    Attributes of a sample: ``mask`` is exact, nothing is ``undefined``, ``group`` is
+    ``(number of kinds) * label + kind``, ``id`` names the object's image and the kind. The normalization is that of the
+    objects.
+
+    Args:
+        objects: images with masks; those without an object are left out, for which the set is read through once.
+        backgrounds: kind -> its pictures, files or tensors (C, H, W) of values in [0, 1]; the central square is used.
+            What must not be in two splits is kept apart by whoever makes them.
+        agreement: probability in [0, 1] that the background is of the class's own kind.
+        scale: smallest and largest share of the canvas that an object covers, in (0, 1]; an object that would not fit
+            is made as large as fits.
+        split: name of the split; None = that of the objects.
+        seed: seed of everything that is drawn.
+
+    Raises:
+        ValueError: no object, fewer than two kinds, a kind without a picture, or numbers out of range.
+
+    Example:
+        >>> shapes = SyntheticDataset("train", 32, size=16)
+        >>> pictures = {"dark": [torch.zeros(3, 40, 60)], "bright": [torch.ones(3, 50, 32)]}
+        >>> data = CompositeDataset(shapes, pictures, agreement=1.0)
+        >>> len(data), data[0].image.shape, data[1].group
+        (16, torch.Size([3, 32, 32]), 3)
+    """
+
+    def __init__(
+        self,
+        objects: MaskedDataset,
+        backgrounds: Mapping[str, Sequence[Path | str | Tensor]],
+        *,
+        agreement: float = 0.95,
+        scale: tuple[float, float] = (0.1, 0.3),
+        split: str | None = None,
+        seed: int = 0,
+    ):
+        require(len(backgrounds) > 1, "backgrounds", "name at least two kinds", list(backgrounds))
+        for kind, pictures in backgrounds.items():
+            require(len(pictures) > 0, "backgrounds", "hold a picture of every kind", f"none of {kind!r}")
+        check_range("agreement", agreement, 0, 1)
+        require(0 < scale[0] <= scale[1] <= 1, "scale", "be two rising shares in (0, 1]", scale)
+        self.name, self.split = f"{objects.name}-composite", objects.split if split is None else split
+        self.classes, self.normalization = objects.classes, objects.normalization
+        self.objects, self.kinds = objects, tuple(backgrounds)
+        self.agreement, self.scale, self.seed = agreement, scale, seed
+        self._pictures = [list(pictures) for pictures in backgrounds.values()]
+        self._indices = [i for i in range(len(objects)) if _solid(objects[i]).any()]
+        require(bool(self._indices), "objects", "hold an image with an object", len(objects))
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, index: int) -> MaskedSample:
+        self._check_index(index)
+        sample = self.objects[self._indices[index]]
+        place = self._draw(sample)
+        size = sample.image.shape[-1]
+        pixels, alpha = _fit(self.normalization.inverse(sample.image), _solid(sample), place.share)
+        top, left = (round(room * (size - side)) for room, side in zip(place[3:], alpha.shape[1:], strict=True))
+        canvas = self._background(place, size).clone()  # a picture of this size would be painted on itself
+        mask = torch.zeros(1, size, size, dtype=torch.bool)
+        window = (slice(None), slice(top, top + alpha.shape[1]), slice(left, left + alpha.shape[2]))
+        canvas[window] = canvas[window] * (1 - alpha) + pixels * alpha
+        mask[window] = alpha >= 0.5
+        return MaskedSample(
+            image=self.normalization(canvas),
+            mask=mask,
+            label=sample.label,
+            id=f"{sample.id}@{self.kinds[place.kind]}",
+            group=len(self.kinds) * sample.label + place.kind,
+            undefined=torch.zeros_like(mask),
+        )
+
+    def _draw(self, sample: MaskedSample) -> _Place:
+        rng = np.random.default_rng(image_seeds([sample.id], self.seed, "composite")[0])
+        own, count = sample.label % len(self.kinds), len(self.kinds)
+        agrees, shift = rng.random() < self.agreement, int(rng.integers(1, count))
+        kind = own if agrees else (own + shift) % count
+        return _Place(kind, rng.random(), rng.uniform(*self.scale), rng.random(), rng.random())
+
+    def _background(self, place: _Place, size: int) -> Tensor:
+        pictures = self._pictures[place.kind]
+        chosen = pictures[int(place.picture * len(pictures))]
+        if isinstance(chosen, Tensor):
+            return resize_and_center_crop(chosen, size)
+        with Image.open(chosen) as picture:
+            return resize_and_center_crop(to_pixels(picture), size)
+
+
+def _solid(sample: MaskedSample) -> Tensor:
+    """The pixels (1, H, W) that are the object and nothing else."""
+    return sample.mask & ~sample.undefined
+
+
+def _fit(pixels: Tensor, mask: Tensor, share: float) -> tuple[Tensor, Tensor]:
+    """Cut an object out and resize it to a share of the canvas: colors (C, h, w), and how much of them shows (1, h, w).
+
+    Colors are averaged over the object's own pixels, so that nothing of its old background comes along.
+    """
+    rows, columns = mask[0].any(1).nonzero()[:, 0], mask[0].any(0).nonzero()[:, 0]
+    window = (slice(None), slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1))
+    solid = mask[window].to(pixels.dtype)
+    height, width = solid.shape[1:]
+    side = mask.shape[-1]
+    factor = min((share * side**2 / float(solid.sum())) ** 0.5, side / height, side / width)
+    size = (max(1, round(factor * height)), max(1, round(factor * width)))
+    both = torch.cat([pixels[window] * solid, solid]).unsqueeze(0)
+    resized = F.interpolate(both, size, mode="bilinear", antialias=True)[0]
+    alpha = resized[-1:].clamp(0, 1)
+    return (resized[:-1] / alpha.clamp(min=EPSILON)).clamp(0, 1), alpha
