@@ -1,4 +1,4 @@
-"""Classifiers: the MODELS table, ``build_model``, and finding their layers.
+"""Classifiers: the MODELS table, ``build_model``, and functions that find their layers.
 
 To add a model: one line in MODELS with a builder ``(num_classes, weights) -> nn.Module``.
 """
@@ -44,7 +44,14 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """One line of the MODELS table: key, name for people, ``build(num_classes, weights)``, and source."""
+    """One line of the MODELS table.
+
+    Attributes:
+        name: key in the table.
+        title: name shown in tables and figures.
+        build: function ``(num_classes, weights) -> nn.Module``.
+        reference: publication that the model comes from.
+    """
 
     name: str
     title: str
@@ -82,13 +89,18 @@ def build_model(name: str | ModelSpec, num_classes: int, weights: str | None = N
 
     Args:
         name: key of MODELS, a ModelSpec of your own, or ``"timm/<name>"`` for a model of timm (extra ``timm``).
-        num_classes: K, the number of outputs.
-        weights: None = random, ``"default"`` = torchvision's or timm's, or the path of a state dict; another number of
-            classes in it is fine, the head is replaced.
+        num_classes: number of classes K, the number of outputs.
+        weights: None = random weights, ``"default"`` = the pre-trained weights of torchvision or timm, or the path of a
+            state dict. If the weights are for another number of classes, the head is replaced by a new one.
 
     Raises:
-        ValueError: unknown name, ``num_classes`` below 1, or weights that do not fit.
-        ImportError: a timm model without timm.
+        ValueError: an unknown name, ``num_classes`` below 1, or weights that do not fit.
+        ImportError: a timm model, and timm is not installed.
+
+    Example:
+        >>> model = build_model("tiny_cnn", num_classes=5)
+        >>> model(torch.rand(2, 3, 32, 32)).shape
+        torch.Size([2, 5])
     """
     check_range("num_classes", num_classes, 1)
     if isinstance(name, str) and name.startswith("timm/"):

@@ -11,35 +11,35 @@ from sibx._checks import describe
 from sibx.models.layers import eval_mode, to_grid
 from sibx.models.plain import PlainFunctions
 
-ROOMY = 608  # side of the probing image: receptive fields of the usual networks fit around its central unit
-EPSILON = 1e-6  # of a pixel, so that a window's last pixel is in it
+ROOMY = 608  # side of the probing image; the receptive field of its central unit fits into it in the usual networks
+EPSILON = 1e-6  # in pixels; added to the reach of a window, so that its last pixel is inside despite rounding
 OTHERWISE = "(use align='half_pixel' otherwise)"
 
 
 class ReceptiveField(NamedTuple):
-    """Unit (i, j) of a feature map looks around pixel ``offset + (i, j) * stride``; pixel (0, 0) is the first one.
+    """Unit (i, j) of a feature map looks around pixel ``offset + (i, j) * stride``; pixel (0, 0) is the upper left one.
 
     Attributes:
-        stride: (y, x) in pixels per unit.
-        offset: (y, x) in pixels.
+        stride: distance (y, x) between the points where neighboring units look, in pixels.
+        offset: point (y, x) where unit (0, 0) looks, in pixels.
     """
 
     stride: tuple[float, float]
     offset: tuple[float, float]
 
     def draw(self, maps: Tensor, size: tuple[int, int]) -> Tensor:
-        """Draw maps (B, C, h, w) at (H, W) pixels: every unit where it looks, linear between, constant outside.
+        """Draw maps (B, C, h, w) at (H, W) pixels: every unit where it looks, linear between them, constant outside.
 
-        Plain upsampling instead divides the image into h x w cells and draws every unit at the middle of its cell.
+        Plain upsampling instead divides the image into h x w cells and draws every unit in the middle of its cell.
         """
         rows, columns = (self._interpolation(axis, maps.shape[2 + axis], size[axis]).to(maps) for axis in (0, 1))
         return _apply(rows, maps, columns)
 
     def pool(self, maps: Tensor, grid_size: tuple[int, int]) -> Tensor:
-        """Average maps (B, C, H, W) over the cell of every unit of a grid (h, w): what the unit should know of them.
+        """Average maps (B, C, H, W) over the cell of every unit of a grid (h, w).
 
         The cell of a unit is as wide as the stride and centered where the unit looks; pixel y covers
-        ``[y - 1/2, y + 1/2)``. Parts of a cell outside the image do not count; a cell wholly outside takes the nearest
+        ``[y - 1/2, y + 1/2)``. Parts of a cell outside the image do not count; a cell fully outside takes the nearest
         pixel. For patches side by side this is plain average pooling. Differentiable; every weight row sums to 1.
         """
         rows, columns = (self._averaging(axis, grid_size[axis], maps.shape[2 + axis]).to(maps) for axis in (0, 1))
@@ -63,7 +63,7 @@ class ReceptiveField(NamedTuple):
 
 
 def _apply(rows: Tensor, maps: Tensor, columns: Tensor) -> Tensor:
-    """Rows @ maps @ columns^T in the precision of the maps, also under autocast."""
+    """Return rows @ maps @ columns^T in the precision of the maps, also under autocast."""
     with torch.autocast(maps.device.type, enabled=False):
         return rows @ maps @ columns.T
 
@@ -76,18 +76,23 @@ def receptive_field(model: nn.Module, layer: nn.Module, images: Tensor, *others:
     is then symmetric about the point it looks at. A layer that runs several times is measured in its last run.
 
     Args:
-        model: takes images (B, C, H, W).
-        layer: one of its modules, with output (B, C, h, w) or tokens (B, N, D).
-        images: (B, C, H, W); only their size counts.
-        others: further arguments of the model, for one image; maps of the images' size are enlarged with them.
+        model: the model, which takes images (B, C, H, W).
+        layer: one of the model's modules, with output (B, C, h, w) or tokens (B, N, D).
+        images: images (B, C, H, W); their values do not matter.
+        others: further arguments of the model, for one image; maps of the images' size are enlarged with the image.
 
-    Strides and offsets are rounded to halves of a pixel (to eighths for a stride below 1). The answer is kept as long
-    as the model and the layer live.
+    Strides and offsets are rounded to halves of a pixel (to eighths for a stride below 1). The result is cached for as
+    long as the model and the layer exist.
 
     Raises:
-        ValueError: where there is no one answer: the layer does not run, its output is no map or a single unit, its
-            units look everywhere alike or at irregular places, the model resizes its images, or accepts no other size
-            than theirs and looks too far to be measured at it.
+        ValueError: the layer has no single receptive field: it does not run, its output is no map or a single unit, its
+            units look everywhere alike or at irregular places, the model resizes its images, or the model accepts only
+            images of one size and its units look too far to be measured at that size.
+
+    Example:
+        >>> convolution = torch.nn.Conv2d(3, 8, kernel_size=4, stride=4)
+        >>> receptive_field(torch.nn.Sequential(convolution), convolution, torch.rand(1, 3, 32, 32))
+        ReceptiveField(stride=(4.0, 4.0), offset=(1.5, 1.5))
     """
     known = _KNOWN.setdefault(model, WeakKeyDictionary()).setdefault(layer, {})
     size = (images.shape[2], images.shape[3])
@@ -109,7 +114,7 @@ def _probe(model: nn.Module, layer: nn.Module, image: Tensor, others: tuple[Any,
         field = _measure(*_run(model, layer, roomy, tuple(_enlarged(o, image) for o in others)), complete=False)
     except _UnmeasurableError:
         raise
-    except Exception:  # whatever a model says that was built for one size
+    except Exception:  # a model built for one size may raise any error
         return _measure(units, leaf, complete=True)
     for axis in (0, 1):
         first, stride = field.offset[axis], field.stride[axis]
@@ -126,7 +131,7 @@ def _enlarged(value: Any, image: Tensor) -> Any:
 
 
 class _UnmeasurableError(ValueError):
-    """The layer has no answer, at any size of the image."""
+    """The layer has no single receptive field, at any size of the image."""
 
 
 def _demand(condition: bool, rule: str, got: object) -> None:
@@ -135,7 +140,7 @@ def _demand(condition: bool, rule: str, got: object) -> None:
 
 
 def _run(model: nn.Module, layer: nn.Module, like: Tensor, others: tuple[Any, ...]) -> tuple[Tensor, Tensor]:
-    """The layer's output (h, w), averaged over channels, and the image (1, C, H, W) that it was computed from."""
+    """Return the layer's output (h, w), averaged over channels, and the image (1, C, H, W) it was computed from."""
     leaf = torch.ones_like(like, requires_grad=True)
     outputs: list[Any] = []
     handle = layer.register_forward_hook(lambda _, __, output: outputs.append(output))
@@ -154,9 +159,9 @@ def _run(model: nn.Module, layer: nn.Module, like: Tensor, others: tuple[Any, ..
 
 
 def _measure(units: Tensor, leaf: Tensor, *, complete: bool) -> ReceptiveField:
-    """Fit stride and offset to units on the diagonal; ``complete``: the border may cut none of them off."""
+    """Fit stride and offset to units on the diagonal; ``complete``: the image border may not cut off any of them."""
     _demand(min(units.shape) > 1, f"have at least two units along each axis {OTHERWISE}", tuple(units.shape))
-    # Two pairs, so that units that upsampling made from one and the same come out at their mean place.
+    # Two pairs of units: where upsampling made several units from one, their mean place is right.
     steps = (-2, -1, 0, 1) if min(units.shape) > 3 else (-1, 0)
     middle = [n // 2 for n in units.shape]
     profiles = [_profiles(units[middle[0] + step, middle[1] + step], leaf) for step in steps]
@@ -166,7 +171,7 @@ def _measure(units: Tensor, leaf: Tensor, *, complete: bool) -> ReceptiveField:
 
 
 def _profiles(unit: Tensor, leaf: Tensor) -> tuple[Tensor, Tensor]:
-    """How strongly a unit looks at every row and at every column of the image."""
+    """Return how strongly a unit looks at every row and at every column of the image."""
     rule = f"have units that each look at a place of their own {OTHERWISE}"
     _demand(unit.requires_grad, rule, "one without")
     (gradient,) = torch.autograd.grad(unit, leaf, retain_graph=True)
@@ -176,7 +181,7 @@ def _profiles(unit: Tensor, leaf: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _fit(profiles: list[Tensor], places: list[int], complete: bool) -> tuple[float, float]:
-    """Stride and offset along one axis from the profiles of the units at these places."""
+    """Return stride and offset along one axis, from the profiles of the units at these places."""
     widths, pixels = {int(p.count_nonzero()) for p in profiles}, len(profiles[0])
     rule = f"look less far, or the model accept images of {ROOMY} pixels {OTHERWISE}"
     _demand(not complete or (len(widths) == 1 and pixels not in widths), rule, f"units cut off at {pixels} pixels")
@@ -195,10 +200,10 @@ def _rounded(value: float, stride: float | None = None) -> float:
 
 
 def _center(profile: Tensor) -> float:
-    """The point about which a profile is symmetric, also where the border cuts it off."""
+    """Return the point about which a profile is symmetric, also where the border cuts it off."""
     pixels = torch.arange(len(profile), dtype=torch.float64, device=profile.device)
     weights = profile
-    for _ in range(20):  # take the mean within a window about the last mean that fits into the image
+    for _ in range(20):  # take the mean within the largest window around the last mean that fits into the image
         center = float((weights * pixels).sum() / weights.sum())
         reach = min(center, len(pixels) - 1 - center) + EPSILON
         weights = profile * ((pixels - center).abs() <= reach)

@@ -1,4 +1,4 @@
-"""The layers of a network in the order in which they run, and their parameters drawn again."""
+"""The layers of a network in the order in which they run, and drawing their parameters again at random."""
 
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -11,11 +11,15 @@ from sibx.models.layers import eval_mode
 
 
 def parameter_layers(model: nn.Module, images: Tensor) -> list[str]:
-    """Name the modules that hold parameters of their own, in the order in which they run; the head comes last.
+    """Return the names of the modules that hold parameters of their own, in the order in which they run, head last.
 
-    A module that never runs itself (the output projection of an attention) stands beside the closest module around it
-    that does; parameters of the whole model (class token, position embedding) come first. The model is run once, in
+    A module that never runs itself (the output projection of an attention) takes the place of the closest module around
+    it that runs; parameters of the whole model (class token, position embedding) come first. The model is run once, in
     eval mode, on the first image, so the order does not depend on how an architecture lists its parts.
+
+    Args:
+        model: the model, which takes images (B, C, H, W).
+        images: images (B, C, H, W), at least one.
     """
     started: dict[str, int] = {}
 
@@ -36,7 +40,11 @@ def parameter_layers(model: nn.Module, images: Tensor) -> list[str]:
 
 
 def layers_inside(model: nn.Module, layer: str) -> list[str]:
-    """Name the modules at and inside the named one that hold parameters of their own; "" is the whole model.
+    """Return the names of the modules that hold parameters of their own, at and inside the named one.
+
+    Args:
+        model: the model.
+        layer: dotted name of a module; "" is the whole model.
 
     Raises:
         ValueError: a name that is not a module of the model.
@@ -47,11 +55,16 @@ def layers_inside(model: nn.Module, layer: str) -> list[str]:
 
 
 def redraw(model: nn.Module, layers: Iterable[str], seed: int = 0) -> None:
-    """Draw the parameters that the named modules hold themselves again, in place.
+    """Draw the parameters that the named modules hold themselves again at random, in place.
 
     A module with ``reset_parameters`` starts anew from its own initialization (BatchNorm with its statistics); other
     parameters are drawn from a normal distribution with the mean and the standard deviation of their values. What a
     layer gets depends on the seed and on its name only. The global random state stays as it is.
+
+    Args:
+        model: the model, which is changed.
+        layers: dotted names of the modules.
+        seed: seed of the random draws.
     """
     for layer in layers:
         module = model.get_submodule(layer)
@@ -72,7 +85,7 @@ def _redraw(module: nn.Module) -> None:
 
 
 def _around(name: str) -> Iterator[str]:
-    """The name itself and the names of the modules around it, the model ("") last."""
+    """Yield the name itself and the names of the modules around it, the model ("") last."""
     while name:
         yield name
         name = name.rpartition(".")[0]

@@ -1,18 +1,23 @@
-"""Through what is put around a model: several devices, compilation, training frameworks."""
+"""The model inside its wrappers: several devices, compilation, training frameworks."""
 
 from torch import nn
 
-# What holds the model it wraps under this attribute. Compiled models and frameworks are known by the attributes that
-# they alone have, so that none of them has to be installed.
+# Wrappers that hold the wrapped model under one of these attributes. Compiled models and frameworks are recognized by
+# attributes that only they have, so that they need not be installed.
 ATTRIBUTES = ("_orig_mod", "_forward_module")
 PARALLEL = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """Return the innermost model: through DataParallel, DistributedDataParallel, ``torch.compile`` and Fabric.
+    """Return the model inside DataParallel, DistributedDataParallel, ``torch.compile`` and Fabric wrappers.
 
-    Names of layers are always those of the innermost model: ``"layer4"``, not ``"module.layer4"``. A model that is not
+    Names of layers are always those of this innermost model: ``"layer4"``, not ``"module.layer4"``. A model that is not
     wrapped is returned as it is.
+
+    Example:
+        >>> model = build_model("tiny_cnn", num_classes=5)
+        >>> unwrap(torch.nn.DataParallel(model)) is model
+        True
     """
     inner = _inside(model)
     while inner is not None:
@@ -21,7 +26,7 @@ def unwrap(model: nn.Module) -> nn.Module:
 
 
 def _inside(model: nn.Module) -> nn.Module | None:
-    """What is directly wrapped."""
+    """Return the directly wrapped model, None for a model that wraps no other."""
     if isinstance(model, PARALLEL):
         return model.module
     return next((model._modules[name] for name in ATTRIBUTES if name in model._modules), None)

@@ -1,4 +1,4 @@
-"""Where the units of a layer meet the image: at the points where they look, or in equal cells."""
+"""Where the units of a layer lie on the image: at the points where they look, or in equal cells."""
 
 from typing import Any, Literal, Protocol
 
@@ -12,7 +12,7 @@ Align = Literal["receptive_field", "half_pixel"]
 
 
 class Alignment(Protocol):
-    """Brings maps from the image to a layer's grid and back; ``ReceptiveField`` and ``HalfPixel`` are two."""
+    """Brings maps from the image to a layer's grid and back; ``ReceptiveField`` and ``HalfPixel`` do this."""
 
     def draw(self, maps: Tensor, size: tuple[int, int]) -> Tensor:
         """Draw maps (B, C, h, w) at (H, W) pixels."""
@@ -22,32 +22,33 @@ class Alignment(Protocol):
 
 
 class HalfPixel:
-    """Every unit in the middle of its share of the image, as other libraries have it; exact for the image itself."""
+    """Places every unit in the middle of its share of the image, as other libraries do; exact for the image itself."""
 
     def draw(self, maps: Tensor, size: tuple[int, int]) -> Tensor:
-        """Draw maps (B, C, h, w) at (H, W) pixels, linearly between the middles of the cells."""
+        """Draw maps (B, C, h, w) at (H, W) pixels, linearly between the centers of the cells."""
         return F.interpolate(maps, size, mode="bilinear")
 
     def pool(self, maps: Tensor, grid_size: tuple[int, int]) -> Tensor:
-        """Average maps (B, C, H, W) over h x w equal cells; the identity when that is their size."""
+        """Average maps (B, C, H, W) over h x w equal cells; the identity when the maps have that size."""
         return F.adaptive_avg_pool2d(maps, grid_size)
 
 
 def find_alignment(
     model: nn.Module, layer: nn.Module | str, images: Tensor, align: Align = "receptive_field", *others: Any
 ) -> Alignment:
-    """Return where the units of a layer meet the image.
+    """Return where the units of a layer lie on the image.
 
     Args:
-        model: takes images (B, C, H, W).
-        layer: one of its modules, or its dotted name; ``"input"`` is the image itself, whose pixels are its units.
-        images: (B, C, H, W); only their size counts.
-        align: ``receptive_field``: measured by running the model on one image (see ``receptive_field``);
-            ``half_pixel``: by dividing the image into equal cells.
+        model: the model, which takes images (B, C, H, W).
+        layer: one of the model's modules, or its dotted name; ``"input"`` is the image itself, whose pixels are its
+            units.
+        images: images (B, C, H, W); their values do not matter.
+        align: ``receptive_field``: where the units look, measured by running the model on one image (see
+            ``receptive_field``); ``half_pixel``: in equal cells of the image.
         others: further arguments of the model, for one image.
 
     Raises:
-        ValueError: for ``receptive_field``, a layer that cannot be measured.
+        ValueError: a layer that cannot be measured, for ``receptive_field``.
     """
     if layer == "input" or align == "half_pixel":
         return HalfPixel()

@@ -19,9 +19,9 @@ def save_checkpoint(path: str | Path, model: nn.Module, *, classes: tuple[str, .
 
     Args:
         path: file to write; its folder is made if needed.
-        model: whose ``state_dict`` is written.
-        classes: K names.
-        config: a dataclass of settings, or None.
+        model: model whose ``state_dict`` is written.
+        classes: names of the K classes.
+        config: a dataclass of settings that is written too, or None.
     """
     settings = {} if config is None else plain(config)
     content = {"format": FORMAT, "state": model.state_dict(), "classes": list(classes), "config": settings}
@@ -32,7 +32,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Return what ``save_checkpoint`` wrote: ``state``, ``classes`` and ``config``.
 
     Raises:
-        ValueError: the file is missing, torn, or not a checkpoint of ours.
+        ValueError: the file is missing, damaged, or not a checkpoint of sibx.
     """
     require(Path(path).is_file(), "path", "be a checkpoint file", str(path))
     try:
@@ -48,8 +48,8 @@ def load_checkpoint(path: str | Path, model: nn.Module) -> dict[str, Any]:
     """Load weights written by ``save_checkpoint`` into the model and return the class names and settings.
 
     Raises:
-        ValueError: the file is missing, torn, not a checkpoint of ours, or of another architecture; the model is then
-            unchanged.
+        ValueError: the file is missing, damaged, not a checkpoint of sibx, or of another architecture; the model is
+            then unchanged.
     """
     content = read_checkpoint(path)
     own, loaded = model.state_dict(), content["state"]

@@ -1,4 +1,4 @@
-"""Finding layers, and reading what they output."""
+"""Finding the layers of a model, and reading their outputs."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,9 +13,15 @@ POOLS = (nn.AdaptiveAvgPool2d, nn.AvgPool2d, nn.AdaptiveMaxPool2d, nn.MaxPool2d)
 
 
 def resolve_layer(model: nn.Module, layer: nn.Module | str | None) -> nn.Module:
-    """Return the layer: a module as it is, a dotted name looked up, None = ``find_cam_layer(model)``.
+    """Return a layer of the model as a module.
 
-    Names are those of the innermost model, see ``unwrap``.
+    Args:
+        model: the model.
+        layer: a module, which is returned as it is; its dotted name in the innermost model (see ``unwrap``); or None =
+            ``find_cam_layer(model)``.
+
+    Raises:
+        ValueError: a name that is not a module of the model.
     """
     if isinstance(layer, nn.Module):
         return layer
@@ -26,19 +32,23 @@ def resolve_layer(model: nn.Module, layer: nn.Module | str | None) -> nn.Module:
 
 
 def find_cam_layer(model: nn.Module, image_size: int | None = None) -> str:
-    """Name the layer whose output a CAM should be made of.
+    """Return the name of the layer whose output a CAM should be made of.
 
     For a convolutional network: the last spatial feature map, after its last activation. For a transformer on tokens:
-    the normalization that feeds the last attention (behind it only the class token counts, and the other tokens'
-    gradients are zero). The model is run once on zeros and the layers are read off in order of completion, so the
-    answer does not depend on how an architecture names its parts.
+    the normalization that feeds the last attention (behind it only the class token counts, and the gradients of the
+    other tokens are zero). The model is run once on an image of zeros, and the layers are taken in the order in which
+    they finish, so the result does not depend on how an architecture names its parts.
 
     Args:
-        model: takes images (B, C, H, W); the channels are read from its first convolution.
+        model: the model, which takes images (B, C, H, W); the channels are read from its first convolution.
         image_size: side of the probing image; None = the model's own ``image_size`` where it has one, else 64.
 
     Raises:
-        ValueError: no such layer: name one then.
+        ValueError: the model has no such layer; methods then need their ``layer`` argument.
+
+    Example:
+        >>> find_cam_layer(build_model("tiny_cnn", num_classes=5))
+        'features'
     """
     model = unwrap(model)
     trace = _probe(model, image_size or getattr(model, "image_size", None) or 64)
@@ -50,7 +60,7 @@ def find_cam_layer(model: nn.Module, image_size: int | None = None) -> str:
     if not found:
         raise ValueError(
             f"`layer` must be given for {type(model).__name__}: it has no feature map (B, C, h, w) and no attention on "
-            "normalized tokens (B, N, D), so none can be chosen for it."
+            "normalized tokens (B, N, D), so no layer can be chosen for it."
         )
     return trace[found[-1]][0]
 
@@ -62,7 +72,7 @@ def _is_grid(shape: tuple[int, ...]) -> bool:
 def _probe(model: nn.Module, image_size: int) -> list[tuple[str, nn.Module, tuple[int, ...]]]:
     """Run the model on zeros in eval mode; list name, module and output shape in order of completion.
 
-    The shape is empty for a module that returns something else than a tensor.
+    The shape is () for a module that returns something other than a tensor.
     """
     convolution = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
     if convolution is None:
@@ -89,11 +99,11 @@ def _probe(model: nn.Module, image_size: int) -> list[tuple[str, nn.Module, tupl
 def to_grid(features: Tensor, image_size: tuple[int, int]) -> Tensor:
     """Return features as a map (B, C, h, w): a map as it is, tokens (B, N, D) laid out in rows.
 
-    Tokens in front of the patches (class, registers) are dropped: as many as leave a grid h x w in the proportions of
-    the image.
+    Tokens in front of the patches (class, registers) are dropped: as many as needed, so that the rest fills a grid
+    h x w in the proportions of the image.
 
     Args:
-        features: (B, C, h, w) or (B, N, D).
+        features: features (B, C, h, w), or tokens (B, N, D).
         image_size: (H, W) of the image that the tokens come from.
 
     Raises:
@@ -114,9 +124,9 @@ def to_grid(features: Tensor, image_size: tuple[int, int]) -> Tensor:
 
 @contextmanager
 def eval_mode(model: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Within the block a module is in eval mode, afterwards each of its parts in the mode it was in.
+    """Within the block a module is in eval mode; afterwards each of its parts is in the mode it was in before.
 
-    A function has no mode and stays as it is.
+    A model that is a plain function has no mode and stays as it is.
     """
     modes = [(m, m.training) for m in model.modules()] if isinstance(model, nn.Module) else []
     if isinstance(model, nn.Module):
@@ -136,13 +146,13 @@ def record(
     *,
     tokens: bool = False,
 ) -> Iterator[dict[str, Tensor]]:
-    """Within the block, every forward pass leaves the output of the named layers in the yielded dict.
+    """Within the block, every forward pass puts the outputs of the named layers into the yielded dict.
 
     Args:
-        model: the model whose layers these are; only its forward passes count.
-        names: key -> layer.
-        rewrite: key -> function of that layer's output whose result the rest of the model sees instead.
-        tokens: accept tokens (B, N, D) as well as feature maps (B, C, h, w).
+        model: the model whose layers these are.
+        names: the layers, by keys of your choice.
+        rewrite: functions of a layer's output, by the layer's key; the rest of the model sees the result instead.
+        tokens: whether to accept tokens (B, N, D) as well as feature maps (B, C, h, w).
 
     The rest of the model gets a copy, so that an in-place activation does not change what was recorded.
     """

@@ -1,4 +1,4 @@
-"""What a model's numbers say."""
+"""Which predictions are right."""
 
 from torch import Tensor
 
@@ -6,13 +6,13 @@ from sibx._checks import check_labels, check_logits
 
 
 def hits(logits: Tensor, labels: Tensor) -> Tensor:
-    """Say of every image whether its largest logit is the label's: 1, else 0 (also where a logit is NaN).
+    """Return 1 for every image whose largest logit is the label's, else 0 (also where a logit is NaN).
 
-    The only place that decides what is right; every accuracy is a mean of this.
+    This is the only place that decides what is right; every accuracy is a mean of it.
 
     Args:
-        logits: (B, K).
-        labels: (B,) class indices.
+        logits: logits (B, K).
+        labels: class indices (B,).
 
     Returns:
         (B,) float64.

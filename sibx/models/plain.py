@@ -1,4 +1,4 @@
-"""Networks made plain: functions that act on positions as they do, and on values as simply as possible."""
+"""Plain versions of a network's functions: they move values between positions as before, but act linearly on them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,14 +10,14 @@ from torch.overrides import TorchFunctionMode
 
 
 class PlainFunctions(TorchFunctionMode):
-    """Within it, torch's functions of feature maps are linear with uniform weights.
+    """Within this mode, torch's functions of feature maps are linear with uniform weights.
 
-    Convolutions and linear layers average, maxima too; activations and normalizations do nothing; global pooling,
-    attention and other products of matrices pass no gradient on. What is not listed here stays as it is.
+    Convolutions, linear layers and maxima become averages. Activations and normalizations do nothing. Global pooling,
+    attention and other matrix products pass no gradient on. Functions that are not in PLAIN stay as they are.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Replace the functions of PLAIN, by their names."""
+        """Call the function, or its plain version if PLAIN has one under its name."""
         plain = PLAIN.get(getattr(func, "__name__", ""))
         return plain(func, *args, **kwargs or {}) if plain else func(*args, **kwargs or {})
 
@@ -74,7 +74,7 @@ def _copy(_: Any, x: Tensor, *__: Any, **___: Any) -> Tensor:
 
 
 def _cut(func: Any, *args: Any, **kwargs: Any) -> Any:
-    """Values as they are, without a gradient: such a function looks everywhere."""
+    """Return the outputs without a gradient, because such a function looks everywhere."""
     outputs = func(*args, **kwargs)
     if isinstance(outputs, tuple):
         return tuple(o.detach() if isinstance(o, Tensor) else o for o in outputs)
@@ -82,7 +82,7 @@ def _cut(func: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 def _mean(func: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """The mean over one dimension (channels) mixes values; that over several, or all, positions."""
+    """Cut the gradient of a mean over positions (several dimensions or all); keep it for one dimension (channels)."""
     dims = args[0] if args else kwargs.get("dim")
     mixes_values = isinstance(dims, int) or (dims is not None and len(dims) == 1)
     mean: Tensor = func(x, *args, **kwargs)

@@ -13,15 +13,15 @@ class TinyCNN(nn.Module):
     gradient: a ReLU network has no second derivative through its gates.
 
     Args:
-        num_classes: K.
+        num_classes: number of classes K.
         width: channels of the first convolution; the next ones have twice, four and four times as many.
-        norm: ``"batch"`` or ``"group"`` (4 groups; images then do not influence each other).
-        activation: ``"silu"`` or ``"relu"`` (for methods that need ReLU modules).
+        norm: which normalization: ``"batch"``, or ``"group"`` (4 groups; images then do not influence each other).
+        activation: which nonlinearity: ``"silu"``, or ``"relu"`` (for methods that need ReLU modules).
 
     Input (B, 3, H, W) with H and W at least 4; output logits (B, K). The feature grid is (H/4, W/4).
 
     Raises:
-        ValueError: unknown norm or activation.
+        ValueError: an unknown norm or activation.
     """
 
     def __init__(self, num_classes: int = 8, width: int = 16, norm: str = "batch", activation: str = "silu"):

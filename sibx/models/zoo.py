@@ -20,14 +20,14 @@ def build_torchvision(
     """Build a torchvision classifier with ``num_classes`` outputs.
 
     Args:
-        name: torchvision's name of the builder.
-        num_classes: K of the new head.
-        weights: None = random; ``"default"`` = torchvision's own (from its cache, else downloaded); otherwise the path
-            of a state dict. A state dict with another number of classes is loaded before the head is replaced.
+        name: torchvision's name of the model.
+        num_classes: number of classes K of the new head.
+        weights: None = random weights; ``"default"`` = torchvision's own (from its cache, else downloaded); otherwise
+            the path of a state dict. If it has another number of classes, it is loaded before the head is replaced.
         head: name of the attribute that holds the head; its last linear layer is replaced.
 
     Raises:
-        ValueError: the file is missing, or its keys or shapes are not the model's.
+        ValueError: the file is missing, or its keys or shapes differ from the model's.
     """
     if weights == "default":
         model = tv.get_model(name, weights="DEFAULT")
@@ -68,7 +68,7 @@ def _read(weights: str) -> dict[str, Tensor]:
     require(Path(weights).is_file(), "weights", "be 'default' or the path of a state dict", weights)
     try:
         state: dict[str, Tensor] = torch.load(weights, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever a damaged or foreign file makes of torch.load
+    except Exception as error:  # a damaged or foreign file may make torch.load raise any error
         raise ValueError(f"`weights` must be a state dict that can be read, but got {weights!r}: {error}") from error
     require(isinstance(state, dict), "weights", "hold a state dict", weights)
     return state
@@ -82,7 +82,7 @@ def _load(name: str, weights: str, head: str) -> nn.Module:
 
 
 def _classes(state: dict[str, Tensor], head_name: str) -> int:
-    """The number of classes of a state dict."""
+    """Return the number of classes of a state dict."""
     return state.get(f"{head_name}.weight", torch.empty(IMAGENET_CLASSES, 0)).shape[0]
 
 
@@ -105,12 +105,13 @@ def build_timm(name: str, num_classes: int, weights: str | None = None) -> nn.Mo
 
     Args:
         name: timm's name of the model.
-        num_classes: K of the head.
-        weights: as for ``build_torchvision``; ``"default"`` = timm's own pre-trained ones.
+        num_classes: number of classes K of the head.
+        weights: None = random weights; ``"default"`` = timm's own pre-trained weights; otherwise the path of a state
+            dict. If it has another number of classes, it is loaded before the head is replaced.
 
     Raises:
         ImportError: timm is not installed.
-        ValueError: timm has no such model, the file is missing, or it is not the model's.
+        ValueError: timm has no such model, the file is missing, or it does not fit the model.
     """
     try:
         import timm
@@ -122,7 +123,7 @@ def build_timm(name: str, num_classes: int, weights: str | None = None) -> nn.Mo
         assert isinstance(model, nn.Module)
         return model
     state = _read(weights)
-    head_names = timm.get_pretrained_cfg_value(name, "classifier")  # several for distilled models
+    head_names = timm.get_pretrained_cfg_value(name, "classifier")  # distilled models have several heads
     head_name = head_names if isinstance(head_names, str) else str((head_names or ("",))[0])
     filled: Any = _fill(timm.create_model(name, num_classes=_classes(state, head_name)), f"timm/{name}", state, weights)
     if filled.num_classes != num_classes:
