@@ -1,6 +1,6 @@
 """Images with object masks: the DATASETS table and ``build_dataset``.
 
-To add a dataset: one file here with a MaskedDataset, and one line in DATASETS.
+To add a data set: one file here with a MaskedDataset, and one line in DATASETS.
 """
 
 from typing import Any
@@ -152,7 +152,7 @@ DATASETS: dict[str, DatasetSpec] = {
             image_size=224,
             masks="union of a class's instances, crowds undefined; one row per image and class",
             reference="Lin et al., ECCV 2014, arXiv 1405.0312",
-            licence="annotations CC BY 4.0, photographs from Flickr under their own licences",
+            licence="annotations CC BY 4.0, photographs from Flickr under their own licenses",
         ),
         DatasetSpec(
             name="magnetic-tile",
@@ -162,7 +162,7 @@ DATASETS: dict[str, DatasetSpec] = {
             image_size=224,
             masks="pixel masks of the defects; empty for tiles without one",
             reference="Huang et al., The Visual Computer 36, 2020",
-            licence="none stated; use is welcome, citation asked for",
+            licence="not stated; use is welcome, citation is asked for",
         ),
         DatasetSpec(
             name="waterbirds",
@@ -185,19 +185,25 @@ def build_dataset(
     image_size: int = 224,
     **options: object,
 ) -> MaskedDataset:
-    """Build a dataset from the DATASETS table.
+    """Build a data set from the DATASETS table.
 
     Args:
         name: key of DATASETS, or a DatasetSpec of your own.
         root: folder of the data; ignored by ``synthetic``.
-        split: one of the spec's splits; ``test`` of ``synthetic`` is ``test-id``.
+        split: one of the splits of the data set; for ``synthetic`` ``test`` means ``test-id``.
         image_size: side of the square images in pixels.
-        options: passed to the dataset's class: ``rho`` of ``synthetic``, ``boundary`` of ``oxford-pets``, ``void`` of
-            ``msrc-v2``, ``agreement`` of ``cub200`` and ``waterbirds``, ``min_area`` of ``voc2012`` and ``coco``,
-            ``count`` of ``imagenet-s``; ``download`` where torchvision has the data (``oxford-pets``, ``voc2012``).
+        options: further arguments of the data set's class: ``rho`` of ``synthetic``, ``boundary`` of ``oxford-pets``,
+            ``void`` of ``msrc-v2``, ``agreement`` of ``cub200`` and ``waterbirds``, ``min_area`` of ``voc2012`` and
+            ``coco``, ``count`` of ``imagenet-s``; ``download`` where torchvision has the data (``oxford-pets``,
+            ``voc2012``).
 
     Raises:
-        ValueError: unknown name or split, or missing data; the message lists the choices or the expected layout.
+        ValueError: an unknown name or split, or missing data; the message lists the choices or the expected layout.
+
+    Example:
+        >>> sample = build_dataset("synthetic", split="test", image_size=64)[0]
+        >>> sample.image.shape, sample.mask.shape, sample.label
+        (torch.Size([3, 64, 64]), torch.Size([1, 64, 64]), 0)
     """
     spec = name if isinstance(name, DatasetSpec) else look_up("name", name, DATASETS)
     return spec.build(root, split, image_size, **options)

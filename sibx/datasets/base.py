@@ -1,4 +1,4 @@
-"""What every dataset gives: images with the mask of the labeled object."""
+"""What every data set gives: images with the mask of the labeled object."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
@@ -17,12 +17,12 @@ class MaskedSample(NamedTuple):
     """One image with its mask.
 
     Attributes:
-        image: (C, H, W) float32, normalized.
-        mask: (1, H, W) bool, True on the object; all False where no mask is known.
+        image: image (C, H, W) float32, normalized.
+        mask: mask (1, H, W) bool, True on the object; all False where no mask is known.
         label: class index of the object.
-        id: unique name of the image within its dataset.
-        group: index of a subpopulation (class x background, say), or -1 where the dataset has none.
-        undefined: (1, H, W) bool, True where nobody says whether it is object or not (trimap boundary, void).
+        id: unique name of the image within its data set.
+        group: index of a subpopulation (for example class x background), or -1 where the data set has no groups.
+        undefined: (1, H, W) bool, True where it is not known whether a pixel is object (trimap boundary, void).
     """
 
     image: Tensor
@@ -67,7 +67,7 @@ def collate(samples: Sequence[MaskedSample]) -> MaskedBatch:
 
 
 class MaskedDataset(Dataset[MaskedSample]):
-    """A sized dataset of MaskedSamples that knows its name, split, classes and normalization."""
+    """A data set of MaskedSamples with a length, a name, a split, class names and a normalization."""
 
     name: str
     split: str
@@ -86,9 +86,16 @@ class MaskedDataset(Dataset[MaskedSample]):
 
 
 class InMemoryDataset(MaskedDataset):
-    """All samples of a dataset decoded once and kept as tensors.
+    """Samples of a data set, decoded once and kept as tensors.
 
-    Use it when a dataset is read many times (epochs, methods), to take a subset, or to replace its masks.
+    Use it when a data set is read many times (epochs, methods), to take a subset, or to replace its masks.
+
+    Args:
+        source: data set whose name, split, classes and normalization are taken over.
+        samples: the samples; their images have to have one shape.
+
+    Raises:
+        ValueError: images of different shapes.
     """
 
     def __init__(self, source: MaskedDataset, samples: Iterable[MaskedSample]):
@@ -99,17 +106,22 @@ class InMemoryDataset(MaskedDataset):
 
     @classmethod
     def load(cls, source: MaskedDataset, indices: Iterable[int] | None = None) -> "InMemoryDataset":
-        """Decode the samples at the indices (default: all) of the source, in that order."""
+        """Decode samples of a data set.
+
+        Args:
+            source: the data set.
+            indices: which samples, in which order; None = all.
+        """
         return cls(source, (source[i] for i in (range(len(source)) if indices is None else indices)))
 
     def with_masks(self, masks: Tensor) -> "InMemoryDataset":
-        """Return the same images with other masks; nothing is undefined any more.
+        """Return the same images with other masks; in the result no pixel is undefined.
 
         Args:
-            masks: (N, 1, H, W) bool, one per image.
+            masks: masks (N, 1, H, W) bool, one per image.
 
         Raises:
-            ValueError: masks of another shape or dtype, or no image.
+            ValueError: masks of another shape or dtype, or a data set without images.
         """
         require(len(self) > 0, "samples", "hold at least one image to have other masks", len(self))
         check_masks(masks, self.samples[0].image.expand(len(self), -1, -1, -1))  # all have one shape; nothing is copied
@@ -120,7 +132,7 @@ class InMemoryDataset(MaskedDataset):
 
     @property
     def labels(self) -> Tensor:
-        """(N,) int64 class indices."""
+        """Class indices (N,) int64."""
         return torch.tensor([s.label for s in self.samples], dtype=torch.int64)
 
     def __len__(self) -> int:
@@ -140,13 +152,13 @@ class DatasetSpec:
 
     Attributes:
         name: key in the table.
-        title: name for people.
-        build: ``(root, split, image_size, **options) -> MaskedDataset``.
-        splits: names of the splits it has.
+        title: name shown in tables and figures.
+        build: function ``(root, split, image_size, **options) -> MaskedDataset``.
+        splits: names of its splits.
         image_size: default side of the square images in pixels.
         masks: where the masks come from.
-        reference: what to cite.
-        licence: what the data may be used for.
+        reference: publication to cite.
+        licence: license, or what the data may be used for.
     """
 
     name: str
@@ -160,12 +172,12 @@ class DatasetSpec:
 
 
 def split_indices(split: str, total: int) -> list[int]:
-    """Carve ``val`` out of a data set that comes as two lists, one to train on and one to test on.
+    """Return the indices of a split, with ``val`` taken out of the training list of a data set without one.
 
     Args:
-        split: ``train`` (four of every five), ``val`` (every fifth: in a list grouped by class the same share of each
-            class) or ``test`` (all).
-        total: length of the list that the split is in.
+        split: ``train`` (four of every five entries), ``val`` (every fifth entry: in a list grouped by class the same
+            share of each class) or ``test`` (all).
+        total: length of the list that holds the split: the training list, or for ``test`` the test list.
     """
     everything = range(total)
     return {
@@ -176,6 +188,6 @@ def split_indices(split: str, total: int) -> list[int]:
 
 
 def spread(total: int, count: int) -> list[int]:
-    """Pick ``count`` indices spread evenly over ``range(total)``; files are often grouped by class."""
+    """Return ``count`` indices spread evenly over ``range(total)``, because files are often grouped by class."""
     count = min(count, total)
     return [i * total // count for i in range(count)]

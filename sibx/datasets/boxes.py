@@ -1,4 +1,4 @@
-"""Bounding boxes as masks, for data that has no finer ones."""
+"""Bounding boxes drawn as masks, for data without finer masks."""
 
 from collections.abc import Sequence
 
@@ -9,18 +9,18 @@ from sibx._checks import require
 
 
 def draw_boxes(boxes: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
-    """Draw the boxes of every image into one mask, their union.
+    """Return for every image the union of its boxes as a mask.
 
     A pixel is inside if its center is: column x and row y lie in a box if ``x0 <= x + 1/2 < x1`` and
     ``y0 <= y + 1/2 < y1``. Whole numbers are therefore the edges of pixels, and ``(0, 0, W, H)`` is the whole image;
-    where a data set counts the last pixel in (VOC), add 1 to x1 and y1.
+    where the last pixel belongs to a box (VOC), add 1 to x1 and y1.
 
     Args:
         boxes: one tensor (N, 4) per image, each row (x0, y0, x1, y1) in pixels; N = 0 leaves the mask empty.
         size: (H, W) of the masks.
 
     Returns:
-        (B, 1, H, W) bool, on the device of the boxes.
+        Masks (B, 1, H, W) bool, on the device of the boxes.
 
     Raises:
         ValueError: a tensor that is not (N, 4), or a box that does not satisfy 0 <= x0 < x1 <= W and

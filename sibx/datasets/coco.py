@@ -2,7 +2,7 @@
 
 Source: Lin, Maire, Belongie, Hays, Perona, Ramanan, Dollár and Zitnick, Microsoft COCO: Common Objects in Context, ECCV
 2014, arXiv 1405.0312. Masks: its instances. Annotations under CC BY 4.0; the photographs are from Flickr, each under
-its own licence; sibx does not distribute them.
+its own license; sibx does not distribute them.
 """
 
 import json
@@ -26,23 +26,23 @@ Annotation = dict[str, Any]
 
 
 class COCODataset(PictureDataset):
-    """One row per photograph and class that it shows; the mask is the union of the class's instances.
+    """One row for each class that a photograph shows; the mask is the union of the class's instances.
 
-    A class is shown if one of its instances reaches into the central square: what lies outside is cut off. Crowds of
-    the row's class, which nobody outlined one by one, are undefined where no instance lies over them; a class that is
-    there as a crowd only makes no row. What has a few pixels only can vanish when the square is made smaller, and has
-    no scores then; ``min_area`` leaves it out.
+    A class is shown if one of its instances reaches into the central square; what lies outside the square is cut off.
+    Crowds of the row's class, which the annotators did not outline one by one, are undefined where no instance lies
+    over them; a class that is there only as a crowd makes no row. Objects of a few pixels can vanish when the square is
+    made smaller, and then have no scores; ``min_area`` leaves them out.
 
     Args:
         root: folder that holds ``train2017``, ``val2017`` and ``annotations``.
         split: ``train`` and ``val`` (every fifth photograph of ``train2017``, in the order of ids) or ``test``
             (``val2017``; the annotations of the published test images are not public).
         image_size: side of the central square in pixels.
-        min_area: smallest share of the photograph's pixels that the instances of a class have to cover together for a
-            row of its own, by the areas that the annotations state.
+        min_area: smallest share of the photograph's pixels that the instances of a class have to cover together to get
+            a row, by the areas that the annotations state.
 
     Raises:
-        ValueError: unknown split, ``min_area`` outside [0, 1], or a root without the data.
+        ValueError: an unknown split, ``min_area`` outside [0, 1], or a root without the data.
     """
 
     name = "coco"
@@ -62,7 +62,7 @@ class COCODataset(PictureDataset):
         images = sorted(tables["images"], key=lambda image: image["id"])
         chosen = {image["id"]: image for image in (images[i] for i in split_indices(split, len(images)))}
         groups = _group(tables["annotations"], labels, chosen)
-        self._objects: dict[str, list[Annotation]] = {}  # instances and crowds of a row, by its id
+        self._objects: dict[str, list[Annotation]] = {}  # id of a row -> its instances and crowds
         self.rows = [
             self._add(chosen[number], label, objects)
             for (number, label), objects in sorted(groups.items())
@@ -85,7 +85,7 @@ class COCODataset(PictureDataset):
 def _group(
     annotations: list[Annotation], labels: dict[int, int], images: dict[int, Annotation]
 ) -> dict[tuple[int, int], list[Annotation]]:
-    """Group the annotations of these images by the image's id and the label."""
+    """Group the annotations of these images by the id of the image and the label."""
     groups: dict[tuple[int, int], list[Annotation]] = {}
     for annotation in annotations:
         if annotation["image_id"] in images:
@@ -95,12 +95,12 @@ def _group(
 
 
 def _by_kind(objects: list[Annotation]) -> tuple[list[Annotation], list[Annotation]]:
-    """Return the instances, and the crowds."""
+    """Return the instances and the crowds."""
     return [o for o in objects if not o["iscrowd"]], [o for o in objects if o["iscrowd"]]
 
 
 def _is_shown(objects: list[Annotation], size: Size, min_area: float) -> bool:
-    """Tell whether there are instances that are large enough together and reach into the central square."""
+    """Return whether the instances together are large enough, and one reaches into the central square."""
     instances, _ = _by_kind(objects)
     if not instances or sum(o["area"] for o in instances) < min_area * size[0] * size[1]:
         return False
@@ -108,7 +108,7 @@ def _is_shown(objects: list[Annotation], size: Size, min_area: float) -> bool:
     side = min(size)
     corner = np.array([round((width - side) / 2), round((height - side) / 2)])
     low, extent = np.split(np.array([o["bbox"] for o in instances]), 2, axis=1)
-    # Masks need to be drawn only if no instance lies in the square with all of its box.
+    # If the whole box of an instance lies in the square, no mask has to be drawn.
     if ((low >= corner) & (low + extent <= corner + side)).all(1).any():
         return True
     return bool(central_square(_union(instances, size)).any())

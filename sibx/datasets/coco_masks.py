@@ -15,7 +15,7 @@ Mask = NDArray[np.bool_]
 
 
 class RunLengths(TypedDict):
-    """A mask, column after column, as the lengths of runs of 0 and 1 in turn, packed if they are a string."""
+    """A mask as the lengths of alternating runs of 0 and 1, column by column; a string holds them packed."""
 
     size: Sequence[int]
     counts: Sequence[int] | str
@@ -24,11 +24,12 @@ class RunLengths(TypedDict):
 def decode_segmentation(segmentation: Sequence[Sequence[float]] | RunLengths, size: tuple[int, int]) -> Mask:
     """Return the mask (H, W) of one annotation.
 
-    COCO's own decoder moves the corners of polygons to fifths of a pixel first, and can differ from this one in pixels
-    whose center is closer than that to an outline, nowhere else.
+    COCO's own decoder first rounds the corners of polygons to fifths of a pixel. It can differ from this one in pixels
+    whose center is closer than a fifth to an outline, nowhere else.
 
     Args:
-        segmentation: polygons ``[x0, y0, x1, y1, ...]``, whose union is meant, or ``{"size": [H, W], "counts": ...}``.
+        segmentation: polygons ``[x0, y0, x1, y1, ...]``, of which the union is taken, or run lengths
+            ``{"size": [H, W], "counts": ...}``.
         size: (H, W) of the image.
 
     Raises:
@@ -47,20 +48,20 @@ def decode_segmentation(segmentation: Sequence[Sequence[float]] | RunLengths, si
 def fill_polygon(corners: NDArray[np.float64], size: tuple[int, int]) -> Mask:
     """Return the mask (H, W) of a polygon with corners (N, 2), each (x, y) in pixels.
 
-    A pixel is inside if its center (x + 1/2, y + 1/2) is: if a line from there to the left crosses the outline an odd
-    number of times. Like the boxes of ``draw_boxes``, polygons own their left and upper edges, not their right and
-    lower ones, so that polygons with a common edge share no pixel.
+    A pixel is inside if its center (x + 1/2, y + 1/2) is inside: if a line from there to the left crosses the outline
+    an odd number of times. As with the boxes of ``draw_boxes``, the left and upper edges belong to a polygon, the right
+    and lower edges do not, so that polygons with a common edge share no pixel.
     """
     height, width = size
     (x0, y0), (x1, y1) = corners.T, np.roll(corners, -1, axis=0).T
-    # The rows whose center lies between the ends of an edge, one array over all edges.
+    # For each edge the rows whose center lies between its ends, all edges in one array.
     first, stop = (np.clip(np.ceil(y - 0.5), 0, height).astype(int) for y in (np.minimum(y0, y1), np.maximum(y0, y1)))
     edges = np.repeat(np.arange(len(corners)), stop - first)
     rows = np.arange(len(edges)) - np.repeat(np.cumsum(stop - first) - stop, stop - first)
     share = (rows + 0.5 - y0[edges]) / (y1 - y0)[edges]
     crossed = np.clip(np.ceil(x0[edges] + share * (x1 - x0)[edges] - 0.5), 0, width).astype(int)
     crossings = np.bincount(rows * (width + 1) + crossed, minlength=height * (width + 1)).reshape(height, width + 1)
-    # Only parity counts, so that eight bits may overflow; they are six times as fast.
+    # Only the parity matters, so eight bits may overflow; they are six times as fast.
     return (np.cumsum(crossings.astype(np.uint8), axis=1, dtype=np.uint8)[:, :width] & 1).astype(bool)
 
 
@@ -68,8 +69,8 @@ def unpack_counts(packed: str) -> list[int]:
     """Return the run lengths of a packed string.
 
     A character stands for six bits, its code minus 48: the lower five belong to the number, lowest first, and the sixth
-    says that more follow. Numbers are signed, with the highest bit of the last character as their sign; from the fourth
-    on they are differences to the last but one.
+    says that more characters of the number follow. Numbers are signed: the highest bit of the last character is the
+    sign. From the fourth number on, each is the difference to the number two places before.
     """
     counts: list[int] = []
     value = shift = 0

@@ -2,7 +2,8 @@
 
 Source: Wah, Branson, Welinder, Perona and Belongie, The Caltech-UCSD Birds-200-2011 Dataset, technical report
 CNS-TR-2011-001, California Institute of Technology, 2011. Masks: its segmentations archive. The photographs are from
-Flickr and remain their owners'; for non-commercial research and education; sibx does not distribute them.
+Flickr and remain their owners'; they may be used for non-commercial research and education; sibx does not
+distribute them.
 """
 
 from pathlib import Path
@@ -14,7 +15,7 @@ from sibx._checks import check_choice, check_folder, check_range, require
 from sibx.datasets.base import split_indices
 from sibx.datasets.pictures import PictureDataset, Row, Size, require_files
 
-LEVEL = 51  # a fifth of 255: the gray level of a mask is 51 times the number of annotators who saw bird there
+LEVEL = 51  # a fifth of 255: the gray level of a mask is 51 times the number of annotators who saw the bird there
 HOME = "https://www.vision.caltech.edu/datasets/cub_200_2011"
 TABLES = ("images.txt", "classes.txt", "image_class_labels.txt", "train_test_split.txt")
 LAYOUT = (
@@ -25,7 +26,7 @@ LAYOUT = (
 
 
 class SegmentedBirds(PictureDataset):
-    """Rows whose masks are CUB's segmentations: bird is where at least ``agreement`` of five annotators saw it."""
+    """Rows with CUB's segmentations as masks: True where at least ``agreement`` of five annotators saw the bird."""
 
     agreement: int
 
@@ -41,11 +42,11 @@ class CUBDataset(SegmentedBirds):
         root: folder that holds ``CUB_200_2011`` and ``segmentations``.
         split: ``train`` and ``val`` (every fifth image of the published training list) or ``test``, as published.
         image_size: side of the central square in pixels.
-        agreement: how many of the five annotators have to agree that a pixel is bird; the default is the majority
-            (gray level 153 and above).
+        agreement: how many of the five annotators have to agree that a pixel shows the bird; the default is the
+            majority (gray level 153 and above).
 
     Raises:
-        ValueError: unknown split, an agreement outside 1..5, or a root without the data.
+        ValueError: an unknown split, an agreement outside 1..5, or a root without the data.
     """
 
     name = "cub200"
@@ -73,13 +74,13 @@ class CUBDataset(SegmentedBirds):
 
 
 def find_segmentations(root: Path) -> str:
-    """Return where CUB's segmentations archive was unpacked, relative to the root: beside the images or among them."""
+    """Return the folder of CUB's segmentations, relative to the root: beside ``CUB_200_2011`` or in it."""
     inside = "CUB_200_2011/segmentations"
     return inside if (root / inside).is_dir() else "segmentations"
 
 
 def mask_file(folder: str, image: str) -> str:
-    """Return the segmentation of ``<class>/<name>.jpg`` in the folder."""
+    """Return the path of the segmentation of ``<class>/<name>.jpg`` in the folder."""
     return f"{folder}/{Path(image).with_suffix('.png').as_posix()}"
 
 

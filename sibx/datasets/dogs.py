@@ -35,8 +35,8 @@ class _Listed(NamedTuple):
 class StanfordDogsDataset(PictureDataset):
     """Dogs of 120 breeds; the mask is the union of the image's boxes, filled.
 
-    The corners of a box are taken as edges of pixels, in units of the width and height that its annotation states, and
-    cut off at the border of the image.
+    The corners of a box are taken as edges of pixels, in units of the width and height that its annotation states.
+    Boxes are cut off at the border of the image.
 
     Args:
         root: folder that holds ``Images``, ``Annotation`` and the two lists.
@@ -44,7 +44,7 @@ class StanfordDogsDataset(PictureDataset):
         image_size: side of the central square in pixels.
 
     Raises:
-        ValueError: unknown split, or a root without the data.
+        ValueError: an unknown split, or a root without the data.
     """
 
     name = "stanford-dogs"

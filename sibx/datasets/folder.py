@@ -44,14 +44,15 @@ class FolderDataset(MaskedDataset):
     for which mask scores are undefined. An image that shows several classes may be listed once for each.
 
     Args:
-        root: the folder.
-        split: ``all``, ``train``, ``val`` or ``test``. Without a ``split`` column an image falls into train, val or
-            test (60 / 20 / 20 %) by a hash of its path, so that adding images never moves another one.
+        root: the folder with the images.
+        split: ``all``, ``train``, ``val`` or ``test``. Without a ``split`` column an image belongs to train, val or
+            test (60 / 20 / 20 %) by a hash of its path, so that adding images never moves another image.
         image_size: side of the central square in pixels.
 
     Raises:
-        ValueError: no such folder, unknown split, missing columns, a file that is named but absent, an image that is
-            listed twice with one label, a mask whose size is not the image's, or no image in the split.
+        ValueError: a folder that does not exist, an unknown split, missing columns, a listed file that is missing, an
+            image that is listed twice with one label, a mask whose size differs from the image's, or a split without
+            images.
     """
 
     name = "folder"
@@ -88,7 +89,7 @@ class FolderDataset(MaskedDataset):
         if path is None:
             return torch.zeros(1, self.image_size, self.image_size, dtype=torch.bool)
         with Image.open(path) as picture:
-            # An index or gray mask keeps its values; a color mask marks the object wherever any channel does.
+            # An index or gray mask keeps its values; a color mask marks the object where any channel is non-zero.
             gray = picture if picture.mode in ("1", "L", "P", "I", "I;16") else picture.convert("RGB")
             mask = (tv.pil_to_tensor(gray) != 0).any(0, keepdim=True)
         require(
@@ -132,7 +133,7 @@ def _from_index(root: Path) -> Iterator[_Entry]:
 
 
 def _unique_ids(root: Path, entries: list[_Entry]) -> dict[_Entry, str]:
-    """Return the id of every entry: its image's path, and the label where the image is listed with several."""
+    """Return the id of every entry: the image's path, and the label if the image is listed with several labels."""
     listed = Counter(entry.image for entry in entries)
     twice = [pair for pair, count in Counter((e.image, e.label) for e in entries).items() if count > 1]
     require(not twice, "root", "list an image once for each label", [(str(i), label) for i, label in twice[:3]])

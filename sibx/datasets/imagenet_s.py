@@ -1,8 +1,8 @@
 """ImageNet-S: images of ImageNet with pixel-exact masks, of 50, 300 or 919 classes.
 
 Source: Gao, Li, Yang, Cheng, Han and Torr, Large-scale Unsupervised Semantic Segmentation, TPAMI 45, 2023, arXiv
-2106.03149. Masks: theirs. The photographs are ImageNet's, for non-commercial research and education; sibx does not
-distribute them.
+2106.03149. Masks: those of the publication. The photographs are ImageNet's, for non-commercial research and
+education; sibx does not distribute them.
 """
 
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ class ImageNetSDataset(PictureDataset):
     """Images of ImageNet with the pixels of their class; ignored pixels are undefined.
 
     The classes are WordNet ids (``n01443537``), sorted, as ImageNet's are. A mask holds class ids, R + 256 G, counted
-    from 1 in that order; pixels of others, or of none (0), are background.
+    from 1 in that order; pixels of other classes, or of no class (0), are background.
 
     Args:
         root: folder that holds ``ImageNetS50``, ``ImageNetS300`` or ``ImageNetS919``.
@@ -37,7 +37,7 @@ class ImageNetSDataset(PictureDataset):
         count: number of classes, 50, 300 or 919.
 
     Raises:
-        ValueError: unknown split or count, or a root without the data.
+        ValueError: an unknown split or count, or a root without the data.
     """
 
     name = "imagenet-s"
@@ -51,7 +51,7 @@ class ImageNetSDataset(PictureDataset):
         self.split, self.image_size = split, image_size
         images = self.root / f"ImageNetS{count}" / ("validation" if split == "test" else "train-semi")
         folders = sorted(path for path in images.glob("n*") if path.is_dir())
-        # Class ids are ranks among all classes: with a folder less they would name others.
+        # Class ids are ranks among all classes: without one of the folders they would name other classes.
         rule = f"hold the {count} class folders of {images.relative_to(self.root)}, laid out as {LAYOUT}"
         require(len(folders) == count, "root", rule, f"{len(folders)} of them in {self.root}")
         self.classes = tuple(path.name for path in folders)

@@ -1,7 +1,8 @@
 """Magnetic-tile surface defects: gray photographs of tiles, small defects of five kinds, and tiles without any.
 
-Source: Huang, Qiu and Yuan, Surface Defect Saliency of Magnetic Tile, The Visual Computer 36, 2020. Masks: theirs,
-pixel-exact. No licence is stated; the authors welcome use and ask to be cited; sibx does not distribute the data.
+Source: Huang, Qiu and Yuan, Surface Defect Saliency of Magnetic Tile, The Visual Computer 36, 2020. Masks: those of
+the publication, pixel-exact. No license is stated; the authors welcome use and ask to be cited; sibx does not
+distribute the data.
 """
 
 from pathlib import Path
@@ -12,7 +13,7 @@ from sibx._checks import check_choice, check_folder
 from sibx.datasets.base import split_indices
 from sibx.datasets.pictures import PictureDataset, Row, Size
 
-GRAY = 127  # above it, a pixel of a mask is defect
+GRAY = 127  # gray level above which a pixel of a mask belongs to the defect
 LAYOUT = (
     "<root>/MT_<class>/Imgs/<name>.jpg with <name>.png beside it (white = defect), <class> one of Blowhole, Break, "
     "Crack, Fray, Uneven, Free (https://github.com/abin24/Magnetic-tile-defect-datasets.)"
@@ -23,16 +24,16 @@ class MagneticTileDataset(PictureDataset):
     """Tiles with the mask of their defect; tiles without one ("Free") have an empty mask, whose scores are undefined.
 
     The data has no published split: every fourth image of a class, in the order of names, is for testing, and every
-    fifth of the others for validation. The sides of an image are scaled on their own: the central square would cut
-    off a defect altogether in three of ten images.
+    fifth of the others for validation. Height and width of an image are scaled separately, because the central square
+    would cut off the whole defect in three of ten images.
 
     Args:
-        root: folder that holds ``MT_Blowhole`` and the others; any subset of the classes works.
+        root: folder that holds ``MT_Blowhole`` and the other classes; any subset of them works.
         split: ``train``, ``val`` or ``test``.
         image_size: side of the images in pixels.
 
     Raises:
-        ValueError: unknown split, or a root without the data.
+        ValueError: an unknown split, or a root without the data.
     """
 
     name = "magnetic-tile"
@@ -49,7 +50,7 @@ class MagneticTileDataset(PictureDataset):
         self._check_rows(LAYOUT)
 
     def _rows(self, folder: Path, label: int) -> list[Row]:
-        """Return the rows of a class that are for testing, or the others."""
+        """Return the rows of a class that are for testing, or for the other splits those that are not."""
         images = sorted((folder / "Imgs").glob("*.jpg"))
         names = [path.relative_to(self.root) for path in images]
         chosen = [name for i, name in enumerate(names) if (i % 4 == 3) == (self.split == "test")]

@@ -1,4 +1,4 @@
-"""Mosaics of four images, two of one class and two of others: where a class is, without any mask drawn by hand."""
+"""Mosaics of two images of one class and two of other classes: masks of a class that nobody had to draw."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from sibx.datasets.base import InMemoryDataset, MaskedDataset, MaskedSample
 
 
 class _Mosaic(NamedTuple):
-    """Indices of the images top left, top right, bottom left, bottom right, and the class of two of them."""
+    """Indices of the images (top left, top right, bottom left, bottom right), and the class of two of them."""
 
     places: list[int]
     label: int
@@ -19,18 +19,18 @@ class _Mosaic(NamedTuple):
 class MosaicDataset(MaskedDataset):
     """2 x 2 mosaics: two images of the target class, two of other classes, in random places.
 
-    The classes that have two images take turns as target; the four images of a mosaic differ, and those of other
-    classes are drawn from all images of all other classes alike. The mask is True on the two quadrants of the target
-    class, all of each: ``foreground_focus`` of a mosaic is the Focus score (``sibx.evaluation.focus``), and
-    ``evaluate(model, MosaicDataset(data), ..., target="label")`` makes tables of it.
+    The classes that have two images are the target in turn. The four images of a mosaic are different; those of other
+    classes are drawn from all images of all other classes with equal probability. The mask is True on the whole of the
+    two quadrants of the target class: ``foreground_focus`` of a mosaic is the Focus score (``sibx.evaluation.focus``),
+    and ``evaluate(model, MosaicDataset(data), ..., target="label")`` makes tables of it.
 
     Args:
         source: the images; the model has to take pictures of twice their height and width.
-        count: number of mosaics; the first ones do not depend on it.
-        seed: of the draws.
+        count: number of mosaics; a larger count adds mosaics and does not change the first ones.
+        seed: seed of the random draws.
 
     Raises:
-        ValueError: no class with two images, fewer than two images of other classes, or ``count`` below 1.
+        ValueError: a source without a class of two images or without two images of other classes, or ``count`` below 1.
 
     Source: Arias-Duart et al., arXiv 2109.15035 (100 mosaics per class, of 448 x 448 pixels).
     """

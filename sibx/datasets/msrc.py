@@ -18,7 +18,7 @@ from sibx._checks import check_choice, check_folder
 from sibx.datasets.base import split_indices
 from sibx.datasets.pictures import PictureDataset, Row, Size, require_files
 
-VOID = 0  # mask value of pixels that nobody labeled
+VOID = 0  # mask value of pixels without a label
 TABLE, MASK_VALUES = "image_class_labels.csv", "classes.txt"
 LAYOUT = (
     f"<root>/Images/*.jpg, <root>/SegmentationClass/*.png (one class index per pixel, {VOID} = void), "
@@ -34,12 +34,12 @@ class MSRCDataset(PictureDataset):
         root: folder that holds ``Images``, ``SegmentationClass`` and the two tables.
         split: ``train`` and ``val`` (every fifth image of the table's ``train``) or ``test``.
         image_size: side of the central square in pixels.
-        void: what the pixels without a label are: ``"undefined"`` (default) leaves them out of all mask scores, which
-            leaves a quarter of the images (all books, most flowers) without any background and so without a score;
-            ``"background"`` scores those too, at the price of the few objects that were not labeled.
+        void: what the pixels without a label count as: ``"undefined"`` (default) leaves them out of all mask scores, so
+            that a quarter of the images (all books, most flowers) have no background and no score;
+            ``"background"`` gives those images a score, but counts the few objects without a label as background.
 
     Raises:
-        ValueError: unknown split or void, or a root without the data.
+        ValueError: an unknown split or void, or a root without the data.
     """
 
     name = "msrc-v2"

@@ -26,12 +26,12 @@ class PetsDataset(MaskedDataset):
         root: folder that holds ``oxford-iiit-pet``, as torchvision lays it out; any subset of the breeds works.
         split: ``train`` and ``val`` (every fifth image of ``trainval``) or ``test``.
         image_size: side of the central square in pixels.
-        boundary: what the trimap's boundary pixels are: ``"object"`` (default), ``"background"``, or
+        boundary: what the boundary pixels of the trimap count as: ``"object"`` (default), ``"background"``, or
             ``"undefined"``, which leaves them out of all mask scores.
         download: let torchvision fetch the data into ``root`` first (0.8 GB, checksummed).
 
     Raises:
-        ValueError: unknown split or boundary, or a root without the data.
+        ValueError: an unknown split or boundary, or a root without the data.
     """
 
     name = "oxford-pets"

@@ -1,4 +1,4 @@
-"""What data sets of picture files have in common: one row per sample, masks that fit, errors that show the layout."""
+"""What data sets of picture files share: one row per sample, masks of the right size, errors that show the layout."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
@@ -20,7 +20,15 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One sample: its picture and the file its mask comes from (paths relative to the root), label, id and group."""
+    """One sample.
+
+    Attributes:
+        image: path of the picture, relative to the root.
+        mask: path of the file that the mask comes from, relative to the root.
+        label: class index.
+        id: unique name within the data set.
+        group: index of a subpopulation, or -1 where the data set has no groups.
+    """
 
     image: str
     mask: str
@@ -33,7 +41,7 @@ class PictureDataset(MaskedDataset):
     """Samples read from picture files, one per Row.
 
     A subclass sets ``root``, ``rows``, ``split``, ``classes`` and ``image_size``, and reads the masks. With
-    ``crop = False`` the sides of a picture are scaled on their own and nothing of it is cut off.
+    ``crop = False`` height and width of a picture are scaled separately, and nothing is cut off.
     """
 
     normalization = IMAGENET
@@ -65,17 +73,17 @@ class PictureDataset(MaskedDataset):
         )
 
     def _check_rows(self, layout: str) -> None:
-        """Require that there are rows, with all the files they name."""
+        """Require at least one row, and all files that the rows name."""
         rule = f"hold images of the split {self.split!r}, laid out as {layout}"
         require(bool(self.rows), "root", rule, str(self.root))
         require_files(self.root, (name for row in self.rows for name in (row.image, row.mask)), layout)
 
     @abstractmethod
     def _read_masks(self, row: Row, size: Size) -> tuple[Tensor, Tensor]:
-        """Return mask and undefined pixels of the row's whole picture of the size (H, W), both (1, H, W) bool."""
+        """Return the mask and the undefined pixels of the whole picture of size (H, W), both (1, H, W) bool."""
 
     def _read_values(self, name: str, *modes: str) -> Tensor:
-        """Read a picture as it is, (C, H, W): with a palette, the indices. It has to be in one of Pillow's modes."""
+        """Read a picture as it is, (C, H, W), with a palette the indices; it has to be in one of Pillow's ``modes``."""
         with Image.open(self.root / name) as picture:
             rule = f"hold masks of mode {' or '.join(modes)}"
             require(picture.mode in modes, "root", rule, f"{name}: {picture.mode}")
@@ -90,6 +98,6 @@ class PictureDataset(MaskedDataset):
 
 
 def require_files(root: Path, names: Iterable[str], layout: str) -> None:
-    """Require files by their paths relative to the root; the error names the first that is absent."""
+    """Require files by their paths relative to the root; the error names the first that is missing."""
     for name in names:
         require((root / name).is_file(), "root", f"hold {name}, laid out as {layout}", str(root))

@@ -1,9 +1,9 @@
 """Shapes on real textures: a benchmark with exact masks and a background correlation that you set.
 
 The class is the shape. In training the background texture agrees with the class with probability ``rho``, so a
-network can take the shortcut; the test splits show whether it did. Objects and backgrounds have exchangeable
-luminance: the object is the brighter half as often as the darker one, and its contrast comes from an overlapping
-range, so that brightness alone does not point at it. What remains learnable without a model is measured by the
+network can learn the texture instead of the shape; the test splits show whether it did. Luminance does not tell object
+from background: the object is brighter as often as darker, and the ranges of their contrasts overlap, so that
+brightness alone does not point at the object. How much can still be found without a model is measured by the
 ``control_*`` methods, which every table shows.
 """
 
@@ -32,7 +32,7 @@ DEFAULT_SIZES = {
     "test-adversarial": 1000,
 }
 
-# Textures from the scikit-image wheel, with the factor that brings their grain to a 64 px image.
+# Textures from the scikit-image wheel, with the factor that scales their grain for an image of 64 px.
 TEXTURES = {
     "brick": 0.5,
     "grass": 0.5,
@@ -45,26 +45,26 @@ TEXTURES = {
 }
 TRAIN_SHARE = 0.6  # train and val crop the left 60 % of every texture, the test splits the right 40 %
 ROTATION = 0.35  # radians, either way
-MEAN, STD = 0.5, 0.2  # of the normalization, the same for all channels
+MEAN, STD = 0.5, 0.2  # mean and standard deviation of the normalization, the same for all channels
 TINT = 0.06  # largest shift of one color channel, drawn for object and background alike
-REACH = 1.75  # no shape is longer, in radii of the disc of equal area
-EXTENT = 2.5  # half side of the square a stencil covers: the reach along the diagonal
+REACH = 1.75  # upper bound of the radius of any shape, in radii of the disc of equal area
+EXTENT = 2.5  # half the side of the square that a stencil covers: the reach along the diagonal
 STENCIL_SIDE = 640
 _ANGLES = 720
 
 
 @dataclass(frozen=True, slots=True)
 class Design:
-    """How hard the benchmark is. Ranges are drawn from uniformly; lengths are in image sides.
+    """How hard the benchmark is. Values are drawn uniformly from ranges (low, high); lengths are in image sides.
 
     Attributes:
         gap: difference of mean luminance between object and background; its sign is random.
         object_contrast: standard deviation of the texture inside the object.
-        background_contrast: the same around it.
-        radius: of the disc of equal area.
-        center: of the object along each axis; near 0 and 1 the border cuts it.
-        ramp: luminance rises by so much across the whole image, in a random direction. Beyond the gap, no threshold of
-            luminance tells object from background any more, only edges do.
+        background_contrast: standard deviation of the texture around the object.
+        radius: radius of the disc that has the object's area.
+        center: center of the object along each axis; near 0 and 1 the border cuts the object off.
+        ramp: rise of the luminance across the whole image, in a random direction. If it is larger than ``gap``, no
+            threshold of luminance tells object from background, only edges do.
     """
 
     gap: float = 0.2
@@ -84,7 +84,7 @@ DESIGNS = {
 
 
 def _polygon(sides: int, angle: Array) -> Array:
-    """Radius of a regular polygon (apothem 1) in the direction of each angle."""
+    """Return the radius of a regular polygon (apothem 1) in the direction of each angle."""
     sector = 2 * np.pi / sides
     return np.asarray(1 / np.cos((angle % sector) - sector / 2), dtype=np.float32)
 
@@ -96,7 +96,7 @@ def _plus(angle: Array) -> Array:
 
 
 def _star(angle: Array) -> Array:
-    """Radius of a five-pointed star: straight edges between tips (radius 1) and notches (radius 0.42)."""
+    """Return the radius of a five-pointed star: straight edges between tips (radius 1) and notches (radius 0.42)."""
     half = np.pi / 5
     from_tip = np.abs((angle + half) % (2 * half) - half)
     notch = 0.42
@@ -105,7 +105,7 @@ def _star(angle: Array) -> Array:
 
 @cache
 def shape_radii() -> dict[str, Array]:
-    """Every shape as its radius per angle, scaled to the area of the unit disc, so that no class is larger."""
+    """Return every shape as its radius per angle, scaled to the area of the unit disc: all are equally large."""
     angle = np.linspace(0, 2 * np.pi, _ANGLES, endpoint=False, dtype=np.float32)
     radii = {
         "disc": np.ones_like(angle),
@@ -122,7 +122,7 @@ def shape_radii() -> dict[str, Array]:
 
 @cache
 def load_textures(image_size: int) -> list[Array]:
-    """Gray textures for images of this side: locally flat luminance, unit standard deviation, clipped at 2.5."""
+    """Return gray textures for images of this side: locally flat luminance, unit standard deviation, clipped at 2.5."""
     folder = Path(data.__file__).parent
     textures = []
     for name, factor in TEXTURES.items():
@@ -138,7 +138,7 @@ def load_textures(image_size: int) -> list[Array]:
 
 @cache
 def _stencils() -> list[npt.NDArray[np.bool_]]:
-    """Every shape drawn once on a fine square grid over [-EXTENT, EXTENT]; samples look it up."""
+    """Return every shape drawn once on a fine square grid over [-EXTENT, EXTENT], where samples look it up."""
     axis = np.linspace(-EXTENT, EXTENT, STENCIL_SIDE, dtype=np.float32)
     y, x = np.meshgrid(axis, axis, indexing="ij")
     step = (np.arctan2(-y, x) * (_ANGLES / (2 * np.pi))).astype(np.int64)  # negative steps index from the end
@@ -153,18 +153,18 @@ class SyntheticDataset(MaskedDataset):
     Args:
         split: ``train``, ``val``, ``test-id`` (background agrees with the class with probability ``rho``),
             ``test-decorrelated`` (all backgrounds equally likely) or ``test-adversarial`` (never the class's own).
-        image_size: side in pixels.
-        size: number of samples; default 4000 for training, 1000 elsewhere.
+        image_size: side of the images in pixels.
+        size: number of samples; None = 4000 for training, 1000 for the other splits.
         rho: probability in [0, 1] that the background is the class's own texture.
-        seed: changes all samples.
-        design: a key of DESIGNS. ``standard``; ``centered``: objects near the middle (easier); ``faint``: the same with
-            less luminance between them and a busier background; ``ramp``: objects of varying size under a luminance
-            ramp, where no model-free contrast finds them.
+        seed: seed of the random draws; another seed changes all samples.
+        design: key of DESIGNS. ``standard``; ``centered``: objects near the middle (easier); ``faint``: near the
+            middle, with a smaller difference in luminance and a background of more contrast; ``ramp``: objects of
+            varying size under a luminance ramp, where no contrast finds them without a model.
 
     The group of a sample is ``2 * label + (background is the class's own)``.
 
     Raises:
-        ValueError: unknown split or design, ``rho`` outside [0, 1], or a non-positive size.
+        ValueError: an unknown split or design, ``rho`` outside [0, 1], or a non-positive size.
     """
 
     name = "synthetic"
@@ -211,7 +211,7 @@ class SyntheticDataset(MaskedDataset):
         )
 
     def _background(self, label: int, rng: np.random.Generator) -> int:
-        """Texture index: the class's own with probability rho, else one of the others."""
+        """Return a texture index: the class's own with probability rho, else one of the others."""
         agrees, shift = rng.random() < self.rho, int(rng.integers(1, len(self.classes)))
         return label if agrees else (label + shift) % len(self.classes)
 
@@ -232,16 +232,16 @@ class SyntheticDataset(MaskedDataset):
         return mask
 
     def _span(self, center: float, reach: float) -> tuple[slice, Array]:
-        """Pixels whose centers lie within reach of the center along one axis, and their offsets from it."""
+        """Return the pixels whose centers lie within reach of the center along one axis, and their offsets from it."""
         first = max(0, math.ceil((center - reach) * self.image_size - 0.5))
         last = min(self.image_size - 1, math.floor((center + reach) * self.image_size - 0.5))
         offsets = (np.arange(first, last + 1, dtype=np.float32) + np.float32(0.5)) / np.float32(self.image_size)
         return slice(first, last + 1), offsets - np.float32(center)
 
     def _image(self, background: int, mask: npt.NDArray[np.bool_], rng: np.random.Generator) -> Array:
-        """Normalized image (3, H, W): the object's texture inside the mask, the background's outside.
+        """Return a normalized image (3, H, W): the object's texture inside the mask, the background's outside.
 
-        Painted in normalized units: one pass over the image less than normalizing it afterwards.
+        Painting in normalized units saves one pass over the image.
         """
         gap = self.design.gap if rng.random() < 0.5 else -self.design.gap
         middle = rng.uniform(0.4, 0.6)
@@ -255,14 +255,14 @@ class SyntheticDataset(MaskedDataset):
         return np.clip(pixels, (0 - MEAN) / STD, (1 - MEAN) / STD, out=pixels)
 
     def _ramp(self, rng: np.random.Generator) -> Array:
-        """A plane of luminance (H, W), 0 in the middle, in a random direction, normalized."""
+        """Return a plane of luminance (H, W), 0 in the middle, that rises in a random direction, normalized."""
         angle = rng.uniform(0, 2 * np.pi)
         along = (np.arange(self.image_size) + 0.5) / self.image_size - 0.5
         plane = np.cos(angle) * along[:, None] + np.sin(angle) * along
         return np.asarray(plane * (self.design.ramp / STD), dtype=np.float32)
 
     def _paint(self, index: int, luminance: float, contrast: tuple[float, float], rng: np.random.Generator) -> Array:
-        """A gray crop (H, W) of one texture with this mean luminance and a contrast from the range, normalized."""
+        """Return a gray crop (H, W) of one texture with this mean and a contrast from the range, normalized."""
         texture = load_textures(self.image_size)[index]
         height, width = texture.shape
         border = int(width * TRAIN_SHARE)

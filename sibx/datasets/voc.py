@@ -16,7 +16,7 @@ from sibx.datasets.pictures import PictureDataset, Row, Size, require_files
 from sibx.images.geometry import central_square
 
 FOLDER = "VOCdevkit/VOC2012"
-VOID = 255  # mask value of the seams around objects and of what was too hard to outline
+VOID = 255  # mask value of the outlines around objects and of what was too hard to outline
 CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog"),
     *("horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
@@ -29,22 +29,22 @@ LAYOUT = (
 
 
 class VOCDataset(PictureDataset):
-    """One row per photograph and class that it shows; the mask is every pixel of that class, void is undefined.
+    """One row for each class that a photograph shows; the mask is every pixel of that class, void is undefined.
 
-    A class is shown if it has a pixel in the central square: what lies outside is cut off, and no model can see it.
-    What has a few pixels only can vanish when the square is made smaller, and has no scores then; ``min_area`` leaves
-    it out.
+    A class is shown if it has a pixel in the central square; what lies outside the square is cut off, and no model can
+    see it. Objects of a few pixels can vanish when the square is made smaller, and then have no scores; ``min_area``
+    leaves them out.
 
     Args:
         root: folder that holds ``VOCdevkit``, as torchvision lays it out.
         split: ``train`` and ``val`` (every fifth photograph of the published ``train``), or ``test`` (the published
             ``val``; the masks of the published test images are not public).
         image_size: side of the central square in pixels.
-        min_area: smallest share of the photograph's pixels that a class has to cover for a row of its own.
+        min_area: smallest share of the photograph's pixels that a class has to cover to get a row.
         download: let torchvision fetch the data into ``root`` first (2 GB, checksummed).
 
     Raises:
-        ValueError: unknown split, ``min_area`` outside [0, 1], or a root without the data.
+        ValueError: an unknown split, ``min_area`` outside [0, 1], or a root without the data.
     """
 
     name = "voc2012"

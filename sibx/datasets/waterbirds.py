@@ -1,13 +1,13 @@
-"""Waterbirds: birds of CUB-200-2011 cut out and put before land and water of Places, 95 % in agreement in training.
+"""Waterbirds: birds of CUB-200-2011 pasted on land or water of Places, in training 95 % on their own.
 
 Source: Sagawa, Koh, Hashimoto and Liang, Distributionally Robust Neural Networks for Group Shifts, ICLR 2020, arXiv
-1911.08731. Masks: the segmentations that the birds were cut out with (``sibx.datasets.cub``). Its parts, CUB-200-2011
-and Places, are for non-commercial research and education; sibx does not distribute them.
+1911.08731. Masks: the segmentations that the birds were cut out with (``sibx.datasets.cub``). The two sources,
+CUB-200-2011 and Places, are for non-commercial research and education; sibx does not distribute them.
 
-The numbers of images as published, for landbird on land, landbird on water, waterbird on land, waterbird on water:
-train 3498, 184, 56, 1057; val 467, 466, 133, 133; test 2255, 2255, 642, 642. The labels are those of metadata.csv,
-which was made by looking for words such as "tern" in the names of species: Eastern Towhee, Western Meadowlark and
-Western Wood Pewee count as waterbirds.
+The published numbers of images, for landbird on land, landbird on water, waterbird on land, waterbird on water:
+train 3498, 184, 56, 1057; val 467, 466, 133, 133; test 2255, 2255, 642, 642. The labels are those of metadata.csv. Its
+authors looked for words such as "tern" in the names of species, so that Eastern Towhee, Western Meadowlark and Western
+Wood Pewee count as waterbirds.
 """
 
 import pandas as pd
@@ -33,10 +33,10 @@ class WaterbirdsDataset(SegmentedBirds):
         split: ``train``, ``val`` or ``test``, as published; the groups of val and test are balanced, those of train
             are not.
         image_size: side of the central square in pixels.
-        agreement: how many of the five annotators have to agree that a pixel is bird; the default is the majority.
+        agreement: how many of the five annotators have to agree that a pixel shows the bird; default the majority.
 
     Raises:
-        ValueError: unknown split, an agreement outside 1..5, or a root without the data.
+        ValueError: an unknown split, an agreement outside 1..5, or a root without the data.
     """
 
     name = "waterbirds"

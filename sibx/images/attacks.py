@@ -1,7 +1,7 @@
 """Adversarial images for a classifier: FGSM and PGD.
 
-``sibx.evaluation.evaluate_robustness`` runs a model on them. Everything happens to pixels (B, 3, H, W) in [0, 1]; a
-model here takes pixels, so normalization belongs to it.
+``sibx.evaluation.evaluate_robustness`` runs a model on them. The attacks change pixels (B, 3, H, W) in [0, 1]. A model
+here takes pixels, so normalization is part of the model.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,25 +15,25 @@ from sibx.images.rgb import check_unit_rgb, draw_rows
 
 Model = Callable[[Tensor], Tensor]
 
-STEPS, OVERSHOOT = 10, 2.5  # of PGD; its steps together are 2.5 times as long as epsilon (Madry 2018)
+STEPS, OVERSHOOT = 10, 2.5  # number of PGD steps; their total length in epsilons (Madry 2018)
 
 
 def fgsm(model: Model, pixels: Tensor, labels: Tensor, epsilon: float) -> Tensor:
-    """Move every value by epsilon to where the cross-entropy of the label grows: ``x + epsilon sign(dCE / dx)``.
+    """Move every value by epsilon in the direction that raises the cross-entropy: ``x + epsilon sign(dCE / dx)``.
 
     The result is clipped to [0, 1]. The sign is taken from ``m = logsumexp of the other logits - the label's logit``:
-    CE = log(1 + exp(m)) grows with m, so the sign is the same, but m does not saturate where the model is certain. And
-    captum's threshold of 1e-6, below which it takes a gradient for zero, is set to zero. Otherwise a model that is
+    CE = log(1 + exp(m)) grows with m, so the sign is the same, but m does not saturate where the model is certain.
+    Captum's threshold of 1e-6, below which it treats a gradient as zero, is set to zero, too. Otherwise a model that is
     only more confident would look more robust.
 
     Args:
-        model: pixels -> logits (B, K), K at least 2; runs in the mode it is in.
-        pixels: x, (B, 3, H, W), floating point, in [0, 1].
-        labels: (B,) class indices, the truth.
-        epsilon: in [0, 1], in units of pixel values: 2 / 255 is two gray levels.
+        model: the model, pixels -> logits (B, K), K at least 2; it runs in the mode it is in.
+        pixels: images x, (B, 3, H, W), floating point, in [0, 1].
+        labels: true class indices (B,).
+        epsilon: size of the change, in [0, 1], in units of pixel values: 2 / 255 is two gray levels.
 
     Returns:
-        (B, 3, H, W) in [0, 1], detached. A value on which m does not depend stays.
+        Adversarial pixels (B, 3, H, W) in [0, 1], detached. A value on which m does not depend stays.
 
     Raises:
         ValueError: a wrong shape or dtype, values out of range, or an output that is not (B, K).
@@ -58,23 +58,25 @@ def pgd(
     """Repeat FGSM in short steps within epsilon of the image, from a random point: projected gradient ascent.
 
     ``x_(t+1) = clip(x_t + step_size sign(dCE / dx_t))``, clipped to [x - epsilon, x + epsilon] and to [0, 1]; x_0 is
-    uniform there before the clip to [0, 1]. Steps are captum's FGSM; the start is ours, because captum's PGD draws it
-    from torch's global generator, for the batch as a whole.
+    uniform in the first interval, before the clip to [0, 1]. Each step is Captum's FGSM; the start is ours, because
+    Captum's PGD draws it from torch's global generator, for the batch as a whole.
 
     Args:
-        model: as for ``fgsm``.
-        pixels: as for ``fgsm``.
-        labels: as for ``fgsm``.
-        epsilon: as for ``fgsm``.
-        seeds: B numbers, of every image's start.
-        steps: at least 1.
-        step_size: at least 0; None = 2.5 epsilon / steps, which reaches the border from anywhere and can move along it.
+        model: the model, pixels -> logits (B, K), K at least 2; it runs in the mode it is in.
+        pixels: images x, (B, 3, H, W), floating point, in [0, 1].
+        labels: true class indices (B,).
+        epsilon: largest change of a value, in [0, 1], in units of pixel values.
+        seeds: seeds of the random starts, one per image.
+        steps: number of steps, at least 1.
+        step_size: length of a step, at least 0; None = 2.5 epsilon / steps, enough to reach the border of the interval
+            from any start and to move along it.
 
     Returns:
-        As ``fgsm``.
+        Adversarial pixels (B, 3, H, W) in [0, 1], detached.
 
     Raises:
-        ValueError: as ``fgsm``, or not one seed per image.
+        ValueError: a wrong shape or dtype, values out of range, an output that is not (B, K), or another number of
+            seeds than images.
 
     Source: Madry et al., arXiv 1706.06083 (ICLR 2018).
     """
@@ -92,7 +94,7 @@ def pgd(
 
 
 def _ascend(model: Model, pixels: Tensor, labels: Tensor, size: float) -> Tensor:
-    """One step of FGSM."""
+    """Take one step of FGSM."""
     attack = FGSM(model, _margin, lower_bound=0.0, upper_bound=1.0)
     attack.zero_thresh = 0.0
     with torch.inference_mode(False), torch.enable_grad():
@@ -100,7 +102,7 @@ def _ascend(model: Model, pixels: Tensor, labels: Tensor, size: float) -> Tensor
 
 
 def _margin(logits: Tensor, labels: Tensor) -> Tensor:
-    """How far the label's logit is below the soft maximum of the others, (B,)."""
+    """Return how far the label's logit is below the soft maximum of the other logits, (B,)."""
     check_logits(logits, len(labels))
     check_labels(labels, logits)
     require(logits.shape[1] > 1, "model", "tell at least 2 classes apart", logits)

@@ -1,20 +1,20 @@
-"""How much a classifier relies on backgrounds: objects without theirs, or on another one, and backgrounds without one.
+"""Images that show how much a classifier relies on backgrounds: objects and backgrounds apart, or recombined.
 
 These are images for a classifier, not scores of an explanation; ``sibx.evaluation.evaluate_reliance`` runs a model on
 them. Pixels are (B, 3, H, W) in [0, 1], masks (B, 1, H, W) bool.
 
-An object is pasted by the pixels that its mask names. What is taken away with it, the **hole**, is more: the mask and
-the undefined pixels (trimap boundary, void), which may show the object, grown by 2 px at a side of 224 px, in
-proportion otherwise, because resizing mixes object and background at the edge. So undefined pixels are never shown,
+The object that is pasted consists of the pixels of its mask. What is taken out of an image, the **hole**, is larger:
+the mask and the undefined pixels (trimap boundary, void), which may show the object, grown by 2 px at a side of 224 px,
+in proportion otherwise, because resizing mixes object and background at the edge. So undefined pixels are never shown,
 neither as object nor as background. An image takes part if it has an object and the hole (for ``only_bg_b`` and
-``only_bg_t``: the hole's bounding box) leaves a tenth of the image; the authors leave out the images whose box leaves
-less.
+``only_bg_t``: the hole's bounding box) leaves at least a tenth of the image; the authors leave out the images whose box
+leaves less.
 
-Source: Xiao, Engstrom, Ilyas, Madry, arXiv 2006.09994 (ICLR 2021), whose names the conditions bear. Departures: exact
-masks instead of GrabCut's; ``mixed_*`` fill the other image's hole by inpainting instead of tiling, because a box that
-reaches all four sides, as that of a quarter of Oxford's pets does, leaves nothing to tile with, and the hole has to be
-grown; ``mixed_rand`` never takes the object's own class (the authors draw from all K, so that theirs is ``mixed_same``
-once in K times and their BG-gap, in expectation, (K - 1) / K times this one).
+Source: Xiao, Engstrom, Ilyas, Madry, arXiv 2006.09994 (ICLR 2021); the conditions have the names of that paper.
+Departures: exact masks instead of GrabCut's. ``mixed_*`` fill the other image's hole by inpainting instead of tiling: a
+box that reaches all four sides (as in a quarter of Oxford's pets) leaves nothing to tile with, and the hole has to be
+grown. ``mixed_rand`` never takes the object's own class (the authors draw from all K classes, so that theirs is
+``mixed_same`` once in K times and their BG-gap, in expectation, (K - 1) / K times this one).
 """
 
 from bisect import bisect_left
@@ -33,11 +33,11 @@ from sibx.images.rgb import check_rgb
 
 Donor = Literal["same", "other", "next"]
 GROWTH, INPAINT_RADIUS, SIDE = 2.0, 3.0, 224  # pixels at an image side of 224, in proportion otherwise
-LARGEST_HOLE = 0.9  # share of the image; the authors' limit for the bounding box
+LARGEST_HOLE = 0.9  # largest share of the image that a hole may cover; the authors' limit for the bounding box
 
 
 class Scenes(NamedTuple):
-    """Images taken apart: pixels (B, 3, H, W) in [0, 1]; object pixels and holes, (B, 1, H, W) bool."""
+    """Images taken apart: pixels (B, 3, H, W) in [0, 1], object pixels and holes (B, 1, H, W) bool."""
 
     pixels: Tensor
     objects: Tensor
@@ -50,12 +50,12 @@ class BackgroundSpec:
 
     Attributes:
         name: key in the table.
-        title: what is seen, for people.
-        compose: (scenes, the filled backgrounds of the donors (B, 3, H, W), or the scenes' own pixels without a donor)
-            -> pixels (B, 3, H, W).
-        donor: where the background comes from: another image of the ``same`` class, of an ``other`` class, each equally
-            likely, or of the ``next`` class (after the last one the first); None = the image itself.
-        boxed: whether the hole's bounding box goes instead of the hole.
+        title: what the image shows, for tables and figures.
+        compose: function ``(scenes, backgrounds) -> pixels`` (B, 3, H, W), with the donors' filled backgrounds
+            (B, 3, H, W), or without a donor the scenes' own pixels.
+        donor: where the background comes from: another image of the ``same`` class, of an ``other`` class (all equally
+            likely), or of the ``next`` class (after the last class the first); None = the image itself.
+        boxed: whether the hole's bounding box is taken out instead of the hole.
     """
 
     name: str
@@ -66,12 +66,14 @@ class BackgroundSpec:
 
 
 def take_apart(pixels: Tensor, masks: Tensor, undefined: Tensor | None = None) -> Scenes:
-    """Tell object pixels from holes, see the module.
+    """Find the object pixels and the hole of every image.
+
+    The hole is the mask and the undefined pixels, grown by 2 px at a side of 224 px, in proportion otherwise.
 
     Args:
-        pixels: (B, 3, H, W), floating point, in [0, 1].
-        masks: (B, 1, H, W) bool, True on the object.
-        undefined: (B, 1, H, W) bool, pixels of which nobody says what they are.
+        pixels: images (B, 3, H, W), floating point, in [0, 1].
+        masks: masks (B, 1, H, W) bool, True on the object.
+        undefined: (B, 1, H, W) bool, True where it is not known whether a pixel is object; None = nowhere.
 
     Raises:
         ValueError: a wrong shape or dtype.
@@ -87,14 +89,14 @@ def take_apart(pixels: Tensor, masks: Tensor, undefined: Tensor | None = None) -
 
 
 def takes_part(scenes: Scenes, *, boxed: bool = False) -> Tensor:
-    """Whether every image has an object, and a hole (or its bounding box) that leaves a tenth of it; (B,) bool."""
+    """Return which images have an object and a hole (or its bounding box) that leaves a tenth of them; (B,) bool."""
     gone = bounding_boxes(scenes.holes) if boxed else scenes.holes
     share = gone.flatten(1).double().mean(1)
     return scenes.objects.flatten(1).any(1) & (share <= LARGEST_HOLE)
 
 
 def bounding_boxes(masks: Tensor) -> Tensor:
-    """Return the smallest upright rectangle around every mask (B, 1, H, W), as masks; empty ones stay empty."""
+    """Return the smallest upright rectangle around every mask (B, 1, H, W), as masks; an empty mask stays empty."""
 
     def span(hit: Tensor) -> Tensor:
         return (hit.cumsum(-1) > 0) & (hit.flip(-1).cumsum(-1).flip(-1) > 0)
@@ -103,14 +105,15 @@ def bounding_boxes(masks: Tensor) -> Tensor:
 
 
 def tile(pixels: Tensor, boxes: Tensor) -> Tensor:
-    """Cover every box by copies of the largest strip of the image beside it, laid from the upper left corner on.
+    """Cover every box by copies of the largest strip of the image beside it, starting in the upper left corner.
 
-    The strips are what lies below, above, right and left of the box, over the whole width or height; of equally large
-    ones the first. An image whose box reaches all four sides has no strip and becomes NaN. Source: Only-BG-T.
+    The strips are the parts below, above, right and left of the box, over the whole width or height; of equally large
+    strips the first is taken. An image whose box reaches all four sides has no strip and becomes NaN. Source: the
+    condition Only-BG-T of Xiao et al., arXiv 2006.09994.
 
     Args:
-        pixels: (B, 3, H, W), floating point.
-        boxes: (B, 1, H, W) bool, as from ``bounding_boxes``.
+        pixels: images (B, 3, H, W), floating point.
+        boxes: boxes as masks (B, 1, H, W) bool, for example from ``bounding_boxes``.
     """
     check_rgb(pixels)
     check_masks(boxes, pixels, "boxes")
@@ -121,13 +124,13 @@ def tile(pixels: Tensor, boxes: Tensor) -> Tensor:
 
 
 def inpaint(pixels: Tensor, holes: Tensor) -> Tensor:
-    """Fill every hole from its surroundings by opencv's fast marching, at 8 bits; other pixels stay as they are.
+    """Fill every hole from its surroundings by OpenCV's fast marching, at 8 bits; other pixels stay as they are.
 
-    A hole that is all of the image becomes NaN. The radius is 3 px at a side of 224 px, in proportion otherwise.
+    A hole that covers the whole image becomes NaN. The radius is 3 px at a side of 224 px, in proportion otherwise.
 
     Args:
-        pixels: (B, 3, H, W), floating point, in [0, 1].
-        holes: (B, 1, H, W) bool.
+        pixels: images (B, 3, H, W), floating point, in [0, 1].
+        holes: holes as masks (B, 1, H, W) bool.
 
     Source: Telea, An Image Inpainting Technique Based on the Fast Marching Method, 2004.
     """
@@ -147,14 +150,16 @@ def choose_donors(labels: Tensor, usable: Tensor, donor: Donor, seeds: Sequence[
     """Choose for every image of a data set the image whose background it gets.
 
     Args:
-        labels: (N,) class indices.
-        usable: (N,) bool, which images can lend a background; any can get one.
-        donor: which class: see BackgroundSpec.
-        seeds: N numbers; an image's choice depends on its own and on the pool, not on the other seeds.
-        classes: K.
+        labels: class indices (N,).
+        usable: which images can lend a background, (N,) bool; any image can get one.
+        donor: which class lends the background: the ``same``, any ``other`` (all equally likely), or the ``next``
+            (after the last class the first).
+        seeds: seeds of the random choices, one per image; a choice depends on the image's own seed and on the usable
+            images, not on the other seeds.
+        classes: number of classes K.
 
     Returns:
-        (N,) int64 indices, never the image's own; -1 where no image fits.
+        Indices (N,) int64, never the image's own; -1 where no image fits.
 
     Raises:
         ValueError: an unknown donor, or arguments of different length.
@@ -177,7 +182,7 @@ def choose_donors(labels: Tensor, usable: Tensor, donor: Donor, seeds: Sequence[
 
 
 def _draw_other(items: Sequence[int], excluded: int, rng: np.random.Generator) -> int:
-    """One of the sorted items but the excluded one, each equally likely; -1 without any."""
+    """Return one of the sorted items except the excluded one, all equally likely; -1 if there is no item."""
     place = bisect_left(items, excluded)
     there = place < len(items) and items[place] == excluded
     count = len(items) - there
@@ -188,7 +193,7 @@ def _draw_other(items: Sequence[int], excluded: int, rng: np.random.Generator) -
 
 
 def _repeat_largest_strip(image: Tensor, box: Tensor) -> Tensor:
-    """Tile (C, H, W) with the largest strip beside the box (H, W)."""
+    """Return (C, H, W) tiled with the largest strip beside the box (H, W)."""
     height, width = box.shape
     rows, columns = box.any(1).nonzero()[:, 0], box.any(0).nonzero()[:, 0]
     if not len(rows):

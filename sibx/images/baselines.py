@@ -1,7 +1,7 @@
-"""Images without information: what deletion, insertion and Integrated Gradients compare with.
+"""Images without information, with which deletion, insertion and Integrated Gradients compare.
 
-An inpainted image is none: where everything is gone there is nothing to fill it from, and where only the object is, the
-background stays, so that a curve towards it would stop following the map as soon as the object is gone.
+An inpainted image is no such baseline. Where all pixels are removed there is nothing to inpaint from; where only the
+object is removed the background stays, and a curve would stop following the map as soon as the object is gone.
 """
 
 import math
@@ -24,12 +24,13 @@ def make_baseline(
     """Return the baseline of normalized images, (B, C, H, W).
 
     Args:
-        images: (B, C, H, W), floating point, normalized.
-        baseline: ``mean``: the data set's mean, 0 in normalized space; ``black``: pixels of 0, needs ``normalization``;
-            ``blur``: a true Gaussian with sigma 5 px at a side of 224, in proportion, reflecting borders; ``noise``:
-            standard normal in normalized space, the same for every image.
-        normalization: of the images.
-        seed: of the noise.
+        images: images (B, C, H, W), floating point, normalized.
+        baseline: which baseline: ``mean``: the data set's mean, 0 in normalized space; ``black``: pixels of 0, needs
+            ``normalization``; ``blur``: the image blurred by a Gaussian with sigma 5 px at a side of 224 px, in
+            proportion otherwise, reflecting borders; ``noise``: standard normal noise in normalized space, the same for
+            every image.
+        normalization: normalization of the images, for ``black``.
+        seed: seed of the noise.
 
     Raises:
         ValueError: an unknown name, ``black`` without a normalization, or images of a wrong shape or dtype.
@@ -50,9 +51,9 @@ def make_baseline(
 
 
 def _blur_matrix(size: int, sigma: float) -> Tensor:
-    """Gaussian weights (size, size) of every pixel of a line for every other, the line reflected at its ends.
+    """Return Gaussian weights (size, size) between the pixels of a line that is reflected at its ends.
 
-    Two products with it are the whole blur, ten times cheaper than a convolution with its square kernel.
+    Two products with this matrix are the whole blur, ten times cheaper than a convolution with the square kernel.
     """
     reach = min(math.ceil(4 * sigma), size - 1)
     offsets = torch.arange(-reach, reach + 1)

@@ -1,6 +1,6 @@
 """Common corruptions of images at five severities.
 
-``sibx.evaluation.evaluate_robustness`` runs a model on them. Everything happens to pixels (B, 3, H, W) in [0, 1].
+``sibx.evaluation.evaluate_robustness`` runs a model on them. They change pixels (B, 3, H, W) in [0, 1].
 """
 
 from collections.abc import Callable, Sequence
@@ -33,17 +33,17 @@ def corrupt(pixels: Tensor, corruption: str, severity: int, seeds: Sequence[int]
     ``gaussian_noise``: plus normal noise of standard deviation .08, .12, .18, .26, .38, clipped. ``defocus_blur``:
     convolved with a disc of radius 3, 4, 6, 8, 10 px, its edge softened, reflecting borders. ``contrast``: every
     channel's distance from its mean times .4, .3, .2, .1, .05. ``jpeg_compression``: written and read as JPEG of
-    quality 25, 18, 15, 10, 7. At other sides than 224 px the disc is shrunk or grown in proportion, by area; nothing
-    else changes.
+    quality 25, 18, 15, 10, 7. At a side other than 224 px the disc is scaled in proportion, by area; nothing else
+    changes.
 
     Args:
-        pixels: (B, 3, H, W), floating point, in [0, 1].
+        pixels: images (B, 3, H, W), floating point, in [0, 1].
         corruption: one of CORRUPTIONS.
-        severity: 1 to 5.
-        seeds: B numbers, of every image's noise.
+        severity: how strong, 1 to 5.
+        seeds: seeds of the noise, one per image.
 
     Returns:
-        (B, 3, H, W) in [0, 1].
+        Corrupted pixels (B, 3, H, W) in [0, 1].
 
     Raises:
         ValueError: a wrong shape or dtype, values out of range, or an unknown corruption.
@@ -60,9 +60,9 @@ def corrupt(pixels: Tensor, corruption: str, severity: int, seeds: Sequence[int]
 def defocus_kernel(severity: int, side: int) -> Array:
     """Return ImageNet-C's disc (h, h), h odd, for images of this side.
 
-    At 224 px the authors': the pixels within the radius, smoothed. At other sides every pixel of the kernel gets what
-    lies in it of that disc, drawn at the other scale. Its sum is 1, but 1.011 at severity 5, where smoothing mirrors
-    the disc at the border of the grid; so it is in the authors' images.
+    At 224 px it is the authors' disc: the pixels within the radius, smoothed. At other sides that disc is drawn at the
+    other scale, and every pixel of the kernel gets the part of the disc that lies in it. Its sum is 1, except 1.011 at
+    severity 5, where smoothing mirrors the disc at the border of the grid, as in the authors' images.
     """
     radius, edge = DEFOCUS[severity - 1]
     offsets = np.arange(-max(8, radius), max(8, radius) + 1)
@@ -74,7 +74,7 @@ def defocus_kernel(severity: int, side: int) -> Array:
 
 
 def _overlaps(count: int, scale: float) -> Array:
-    """Shares of ``count`` centered pixels, drawn ``scale`` times as large, in pixels that cover them, (h, count)."""
+    """Return the share of each of ``count`` centered pixels, scaled by ``scale``, in each new pixel, (h, count)."""
     reach = int(np.ceil(count * scale / 2 - 0.5))
     new, old = np.arange(-reach, reach + 1)[:, None], (np.arange(count) - (count - 1) / 2) * scale
     inside = np.minimum(new + 0.5, old + scale / 2) - np.maximum(new - 0.5, old - scale / 2)
@@ -114,7 +114,7 @@ CORRUPTIONS = tuple(_CORRUPT)
 
 
 def _picture_by_picture(pixels: Tensor, change: Callable[[Array], Array]) -> Tensor:
-    """Apply a function of one picture (H, W, 3) float32."""
+    """Apply a function of one picture (H, W, 3) float32 to every image."""
     changed = torch.empty(pixels.shape)
     for row, image in zip(changed, pixels.detach(), strict=True):
         picture = change(image.permute(1, 2, 0).float().contiguous().cpu().numpy())

@@ -13,9 +13,14 @@ Augmentation = Literal["none", "flip", "flip_crop"]
 
 
 def resize_and_center_crop(pixels: Tensor, size: int, *, masks: bool = False) -> Tensor:
-    """Bring (C, H, W) to (C, size, size): shorter side to ``size``, then the central square.
+    """Bring (C, H, W) to (C, size, size): resize the shorter side to ``size``, then cut out the central square.
 
-    Images are resized bilinearly with antialiasing, masks by nearest neighbour, so that the geometry is the same.
+    Images are resized bilinearly with antialiasing, masks by nearest neighbor, so that the geometry is the same.
+
+    Args:
+        pixels: an image or a mask (C, H, W).
+        size: side of the result in pixels.
+        masks: whether ``pixels`` is a mask.
     """
     mode = InterpolationMode.NEAREST_EXACT if masks else InterpolationMode.BILINEAR
     resized = tv.resize(pixels, [size], interpolation=mode, antialias=not masks)
@@ -31,7 +36,7 @@ def central_square(pixels: Tensor) -> Tensor:
 
 
 def stretch(pixels: Tensor, size: int, *, masks: bool = False) -> Tensor:
-    """Bring (C, H, W) to (C, size, size), each side scaled on its own, so that nothing is cut off."""
+    """Bring (C, H, W) to (C, size, size), height and width scaled separately, so that nothing is cut off."""
     mode = InterpolationMode.NEAREST_EXACT if masks else InterpolationMode.BILINEAR
     resized: Tensor = tv.resize(pixels, [size, size], interpolation=mode, antialias=not masks)
     return resized
@@ -40,14 +45,14 @@ def stretch(pixels: Tensor, size: int, *, masks: bool = False) -> Tensor:
 def augment(
     images: Tensor, masks: list[Tensor], mode: Augmentation, generator: torch.Generator
 ) -> tuple[Tensor, list[Tensor]]:
-    """Flip (and crop) every image of a batch at random, its masks in the same way.
+    """Flip (and crop) every image of a batch at random, and its masks in the same way.
 
     Args:
-        images: (B, C, H, W).
+        images: images (B, C, H, W).
         masks: tensors of shape (B, 1, H, W), bool or float.
-        mode: ``"none"``; ``"flip"`` = left-right with probability 1/2; ``"flip_crop"`` = also a random square of
-            60 to 100 % of the area, resized back.
-        generator: CPU generator that decides; the same state gives the same augmentation.
+        mode: which augmentation: ``"none"``; ``"flip"`` = left-right with probability 1/2; ``"flip_crop"`` = also a
+            random square of 60 to 100 % of the area, resized to the size before.
+        generator: CPU generator of the random draws; the same state gives the same augmentation.
 
     Returns:
         Images and masks of unchanged shape and dtype.
@@ -56,7 +61,7 @@ def augment(
 
 
 def draw_augmentation(count: int, mode: Augmentation, generator: torch.Generator) -> Tensor:
-    """Draw what happens to ``count`` images: (count, 4) in [0, 1) for flip, area, top and left; zeros where unused."""
+    """Draw random numbers for ``count`` images: (count, 4) in [0, 1) for flip, area, top and left; 0 where unused."""
     check_choice("mode", mode, ("none", "flip", "flip_crop"))
     draws = torch.zeros(count, 4)
     if mode != "none":

@@ -1,4 +1,4 @@
-"""The values a model sees, and the pixels they stand for."""
+"""From pixels to the normalized values that a model sees, and back."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,17 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class Normalization:
-    """Per-channel ``(x - mean) / std`` and its inverse; mean and std in the units of pixels in [0, 1]."""
+    """Per-channel ``(x - mean) / std`` and its inverse.
+
+    Attributes:
+        mean: mean of every channel, in units of pixels in [0, 1].
+        std: standard deviation of every channel, in the same units.
+
+    Example:
+        >>> normalization = Normalization(mean=(0.5,), std=(0.25,))
+        >>> normalization(torch.ones(1, 1, 1)).item()
+        2.0
+    """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]

@@ -1,4 +1,4 @@
-"""Pictures of any mode as pixels."""
+"""From pictures of any mode to pixels."""
 
 import torch
 from PIL import Image

@@ -1,4 +1,4 @@
-"""What changes to RGB pixels have in common: their checks, and random numbers that belong to an image."""
+"""What all functions that change RGB pixels share: checks, and random numbers with one seed per image."""
 
 from collections.abc import Callable, Sequence
 
@@ -15,7 +15,7 @@ def check_rgb(pixels: Tensor) -> None:
 
 
 def check_unit_rgb(pixels: Tensor, seeds: Sequence[int] | None = None) -> None:
-    """Require pixels (B, 3, H, W) in [0, 1], and one seed per image where there are seeds."""
+    """Require pixels (B, 3, H, W) in [0, 1], and one seed per image if seeds are given."""
     check_rgb(pixels)
     if pixels.numel():
         check_range("pixels", float(pixels.min()), 0, 1)
@@ -25,7 +25,7 @@ def check_unit_rgb(pixels: Tensor, seeds: Sequence[int] | None = None) -> None:
 
 
 def draw_rows(like: Tensor, seeds: Sequence[int], sample: Callable[..., Tensor]) -> Tensor:
-    """Random numbers of the shape of ``like``, every row from its own seed, the same on every device."""
+    """Return random numbers of the shape of ``like``, every row from its own seed, the same on every device."""
     drawn = torch.empty(like.shape)
     for row, seed in zip(drawn, seeds, strict=True):
         row.copy_(sample(row.shape, generator=torch.Generator().manual_seed(seed)))
