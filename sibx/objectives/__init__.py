@@ -1,4 +1,4 @@
-"""S-IB itself, for any training loop: the loss and its settings, own masks, and guidance losses to compare it with."""
+"""S-IB for any training loop: the loss and its settings, own masks, and guidance losses to compare it with."""
 
 from sibx.objectives._hsic import cka, hsic
 from sibx.objectives.background import Fraction, Variance

@@ -14,7 +14,8 @@ class Variance:
     """The variance of R (1 - M) over channels and positions of every image (the paper), in squared units of R.
 
     Attributes:
-        weight: factor of the term in the loss, at least 0; with ``GradNorm`` a share of the cross-entropy's pull.
+        weight: factor of the term in the loss, at least 0; with ``GradNorm`` the length of the term's gradient as a
+            share of the cross-entropy's.
 
     Raises:
         ValueError: a weight below 0.
@@ -29,9 +30,9 @@ class Variance:
         """Return the term of every image, (B,).
 
         Args:
-            vjp_map: R, (B, C, h, w).
-            strength: s, at least 0, (B, C or 1, h, w); not looked at.
-            mask: M, (B, 1, h, w).
+            vjp_map: VJP map R, (B, C, h, w).
+            strength: strength of R, at least 0, (B, C or 1, h, w); not used by this term.
+            mask: mask M, (B, 1, h, w).
         """
         return (vjp_map * (1 - mask)).flatten(1).var(1)
 
@@ -41,7 +42,8 @@ class Fraction:
     """The fraction of the strength of R outside M, ``sum(s (1 - M)) / sum(s)``, in [0, 1]: a term without a scale.
 
     Attributes:
-        weight: as of ``Variance``.
+        weight: factor of the term in the loss, at least 0; with ``GradNorm`` the length of the term's gradient as a
+            share of the cross-entropy's.
 
     Raises:
         ValueError: a weight below 0.
@@ -53,6 +55,12 @@ class Fraction:
         check_range("weight", self.weight, 0)
 
     def __call__(self, vjp_map: Tensor, strength: Tensor, mask: Tensor) -> Tensor:
-        """Return the term of every image, (B,); arguments as ``Variance``, but R is not looked at."""
+        """Return the term of every image, (B,).
+
+        Args:
+            vjp_map: VJP map R, (B, C, h, w); not used by this term.
+            strength: strength s of R, at least 0, (B, C or 1, h, w).
+            mask: mask M, (B, 1, h, w).
+        """
         outside, everywhere = (s.flatten(1).sum(1) for s in (strength * (1 - mask), strength))
         return outside / everywhere.clamp(min=EPSILON)

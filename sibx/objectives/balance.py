@@ -1,4 +1,4 @@
-"""How hard each term pulls at the weights, and terms scaled to pull as hard as their weights say."""
+"""The length of each term's gradient, and scales that make these lengths follow the weights of the terms."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,20 +10,20 @@ from torch import Tensor, nn
 from sibx._checks import check_integer
 from sibx.runs.ranks import world_size
 
-MOMENTUM = 0.9  # of the running averages of gradient norms
-LARGEST = 1e6  # scale; a term that is all but solved is not blown up until its rounding errors train the model
+MOMENTUM = 0.9  # momentum of the running averages of gradient norms
+LARGEST = 1e6  # largest scale: a term that is almost zero must not be scaled until its rounding errors train the model
 
 
 @dataclass(frozen=True, slots=True)
 class GradNorm:
-    """Weights as shares of the cross-entropy's pull.
+    """Weights of terms as lengths of their gradients, in units of the length of the cross-entropy's gradient.
 
     Every S-IB term is scaled so that its gradient over the model's parameters is its weight times as long as the
     cross-entropy's (``GradientBalance`` has the rule). SIBLoss in train mode measures; its buffers hold the scales.
 
     Attributes:
-        every: calls in train mode, at least 1, from one measurement to the next; each costs one more backward pass for
-            the cross-entropy and for every term with a weight.
+        every: number of calls in train mode from one measurement to the next, at least 1. A measurement costs one more
+            backward pass for the cross-entropy and for every term with a weight.
 
     Raises:
         ValueError: a number below 1.
@@ -38,7 +38,7 @@ class GradNorm:
 def gradient_norm(value: Tensor, parameters: Sequence[Tensor]) -> Tensor:
     """Return the L2 norm of the gradient of a scalar of the global batch, over all parameters; the graph is kept.
 
-    Every rank has to call it, and gets the same number; see ``sibx.runs.ranks`` for why a mean is right.
+    Every rank has to call it, and gets the same number; ``sibx.runs.ranks`` explains why the mean over ranks is right.
     """
     if not value.requires_grad or not parameters:
         return torch.zeros_like(value)
@@ -50,7 +50,7 @@ def gradient_norm(value: Tensor, parameters: Sequence[Tensor]) -> Tensor:
 
 
 class GradientBalance(nn.Module):
-    """Scales that make every term pull as hard as its weight says.
+    """Scales that make the gradient of every term as long as its weight says.
 
     With ``n_t`` the running average of the norm of the gradient of term t, without its weight, over the model's
     parameters, and ``n`` that of the cross-entropy, the scale is ``s_t = n / n_t``, at most 1e6: ``w s_t T_t`` has a
@@ -59,13 +59,13 @@ class GradientBalance(nn.Module):
     gradient flows through scales.
 
     Args:
-        names: of the terms, the cross-entropy first.
-        every: steps from one measurement to the next, a step being one call of the loss; the first one measures.
+        names: names of the terms, the cross-entropy first.
+        every: number of steps from one measurement to the next; a step is one call of the loss, and the first measures.
 
     The averages and the number of steps are buffers, so checkpoints carry them.
 
     Source: the idea of equal gradient norms is that of GradNorm (Chen et al. 2018, arXiv 1711.02257). The rule is ours:
-    there is nothing to learn, no training rate enters, and the cross-entropy is the yardstick.
+    nothing is learned, training rates play no part, and norms are compared with the cross-entropy's.
     """
 
     norms: Tensor
@@ -78,13 +78,13 @@ class GradientBalance(nn.Module):
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
 
     def is_due(self) -> bool:
-        """Count a step; return whether it is one that measures."""
+        """Count a step, and return whether this step measures."""
         due = int(self.steps) % self.every == 0
         self.steps += 1
         return due
 
     def update(self, measured: Mapping[str, Tensor]) -> None:
-        """Take up norms of unweighted gradients; a name that is missing counts as zero."""
+        """Update the averages with norms of unweighted gradients; a missing name counts as zero."""
         zero = self.norms.new_zeros(())
         new = torch.stack([measured.get(name, zero).to(self.norms) for name in self.names])
         averages = torch.where(self.norms > 0, MOMENTUM * self.norms + (1 - MOMENTUM) * new, new)

@@ -1,4 +1,4 @@
-"""The settings of the S-IB objective: parts that check themselves."""
+"""The settings of the S-IB objective, made of parts that check themselves."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,25 +20,26 @@ class SIBConfig:
     """What the S-IB loss is made of. The presets are the places to start.
 
     Attributes:
-        layers: where VJPs are taken, dotted name -> weight; ``"input"`` is the image; ``"auto"`` = the last feature map
-            (``find_cam_layer``) with weight 1. SIBLoss looks ``"auto"`` up at every call, by running the model on one
-            small image; ``fine_tune`` does it once.
-        masks: where M comes from: ``Online()``, from the VJP of each step (the paper); ``Frozen()``, from the starting
-            model once; ``Given()``, from the data; ``Shuffled(...)`` of one of these, the control.
-        foreground: ``HSIC()`` of R M and x M (the paper), ``CKA()``, HSIC without its scale, or None.
-        background: ``Variance()`` of R (1 - M) (the paper), ``Fraction()`` of the strength of R outside M, or None.
+        layers: layers at which VJPs are taken, by dotted name, each with its weight; ``"input"`` is the image;
+            ``"auto"`` = the last feature map (``find_cam_layer``) with weight 1. SIBLoss looks ``"auto"`` up at every
+            call, by running the model on one small image; ``fine_tune`` does it once.
+        masks: where M comes from: ``Online()``: the VJP of each step (the paper); ``Frozen()``: the starting model;
+            ``Given()``: the data; ``Shuffled(...)``: one of these with the masks of other images, the control.
+        foreground: foreground term: ``HSIC()`` of R M and x M (the paper), ``CKA()`` (HSIC without its scale), or None.
+        background: background term: ``Variance()`` of R (1 - M) (the paper), ``Fraction()`` of the strength of R that
+            lies outside M, or None.
         swap: weight, at least 0, of the cross-entropy with the background features of another image (not in the paper).
         cotangent: v of the VJP: ``probability`` p (the paper), ``log_probability``, ``logit`` or ``centered_logit`` of
             the label, ``ones``.
-        form: ``linear``: CE - f F + b B; ``exponential``: CE + f exp(-F) + b exp(B), with the foreground and background
-            terms F, B and their weights f, b.
-        balance: None: weights multiply the terms as they are (the paper); ``GradNorm()``: weights are shares of the
-            cross-entropy's pull, so the paper's 1000 is not one of them.
-        align: how masks and images reach a feature layer's grid, and self masks the image: ``receptive_field``, by
-            where its units look (measured once by running the model on one image), the default because CAMs are drawn
-            there as well; ``half_pixel``, by dividing the image into equal cells: for layers that cannot be measured.
-            In a network of stride 32 the two are 16 pixels apart, and one trained the second way learns to look that
-            far aside. In input space they are the same.
+        form: how the terms are added: ``linear``: CE - f F + b B; ``exponential``: CE + f exp(-F) + b exp(B), with the
+            foreground and background terms F, B and their weights f, b.
+        balance: what weights mean: None: factors of the terms (the paper); ``GradNorm()``: lengths of the terms'
+            gradients as shares of the cross-entropy's, so that the paper's weight of 1000 does not carry over.
+        align: how masks and images are brought to a feature layer's grid, and self masks back to the image.
+            ``receptive_field`` (default): by where the layer's units look, measured once by running the model on one
+            image; CAMs are drawn there, too. ``half_pixel``: by dividing the image into equal cells, for layers that
+            cannot be measured. In a network of stride 32 the two are 16 pixels apart, and a network trained with
+            ``half_pixel`` learns to look that far aside. In input space they are the same.
 
     Raises:
         ValueError: a field outside its range, or fields that contradict each other.
@@ -83,14 +84,14 @@ class SIBConfig:
 
     @property
     def weights(self) -> Mapping[str, float]:
-        """Layer -> weight; ``auto`` stands for the layer that is looked up."""
+        """Weights of the layers by name; ``auto`` stands for the layer that is looked up."""
         return {"auto": 1.0} if isinstance(self.layers, str) else self.layers
 
     @classmethod
     def published(cls) -> "SIBConfig":
         """The objective of the authors' README: CE - 0.01 HSIC + 1000 variance, in input space, mask not detached.
 
-        At 64 px its pull is negligible beside the cross-entropy; it is here to be compared with.
+        It is here for comparison: at 64 px its gradient is negligible beside the cross-entropy's.
         """
         return cls()
 
@@ -105,19 +106,20 @@ class SIBConfig:
         masks: Literal["given", "self"] = "given",
         layers: Mapping[str, float] | Literal["auto"] = "auto",
     ) -> "SIBConfig":
-        """The objective that worked in our experiments: feature space, masks without a gradient, terms without a scale.
+        """The objective to start with: feature space, masks without a gradient, terms without a scale.
 
         Args:
-            masks: ``given``: object masks from the data; ``self``: the starting model's own, frozen: its class evidence
-                at the first feature layer named, cut along the image's edges (``GrabCut``). The model has to classify
-                already, and images to have 1 or 3 channels.
-            layers: ``"auto"`` = the last feature map. There alone the CAMs move most; naming a middle layer as well
-                moves the input-space methods too, and gives own masks a finer grid. For MobileNetV2 on photographs
-                ``{"features.13": 5, "features.18": 2}`` was chosen on validation images; with object masks the
-                background term alone (``foreground=None, swap=0``) did better there (README, Results).
+            masks: ``given``: object masks from the data; ``self``: the starting model's own masks, frozen: its class
+                evidence at the first feature layer in ``layers``, cut along the image's edges (``GrabCut``). The model
+                has to classify already, and images must have 1 or 3 channels.
+            layers: layers by dotted name, each with its weight; ``"auto"`` = the last feature map, which changes CAMs
+                most. A middle layer in addition changes the methods in input space, too, and gives own masks a finer
+                grid; for MobileNetV2 on photographs ``{"features.13": 5, "features.18": 2}`` is a good choice. With
+                object masks the background term alone (``foreground=None, swap=0``) does better there (README,
+                Results).
 
         Raises:
-            ValueError: another word, or layers that do not fit.
+            ValueError: another word for ``masks``, or layers that do not fit.
         """
         check_choice("masks", masks, ("given", "self"))
         return cls(
@@ -139,7 +141,7 @@ PARTS: dict[str, tuple[type, ...]] = {
 
 
 def first_feature_layer(layers: Mapping[str, float] | Literal["auto"]) -> str | None:
-    """Return the first layer named that is not the image, None for ``auto``: where own masks have the finest grid."""
+    """Return the first layer that is not the image, where own masks have the finest grid; None for ``auto``."""
     names = () if isinstance(layers, str) else tuple(name for name in layers if name != "input")
     return names[0] if names else None
 

@@ -1,4 +1,4 @@
-"""What a layer contributes to the classes."""
+"""What the positions of a layer contribute to the classes."""
 
 from functools import cache
 
@@ -10,7 +10,12 @@ from sibx.models.layers import to_grid
 
 
 def contribution(vjp_map: Tensor, activations: Tensor) -> Tensor:
-    """Return ``c = sum_k R_k a_k`` (B, 1, h, w): the first-order contribution of every position, signed."""
+    """Return ``c = sum_k R_k a_k`` (B, 1, h, w): the first-order contribution of every position, signed.
+
+    Args:
+        vjp_map: VJP map R, (B, C, h, w).
+        activations: activations a of the layer, (B, C, h, w).
+    """
     return (vjp_map * activations).sum(1, keepdim=True)
 
 
@@ -22,18 +27,19 @@ def class_evidence(
 ) -> Tensor:
     """Return the standard deviation over classes of every position's contribution, (B, 1, h, w), at least 0.
 
-    ``std_k(sum_c dz_k/da_c a_c)``, the energy of all class VJPs; it needs no label. A position that speaks for all
-    classes alike has none. For a network that ends in global average pooling and one linear layer this is
-    ``std_k(w_k . a) / (h w)``; here it is computed for any tail, by one backward pass through it per cotangent.
+    This is ``std_k(sum_c dz_k/da_c a_c)``, the energy of all class VJPs; it needs no label. It is 0 at a position that
+    speaks for all classes equally. For a network that ends in global average pooling and one linear layer it is
+    ``std_k(w_k . a) / (h w)``; here it is computed for any part of a model behind a layer, by one backward pass through
+    that part per cotangent.
 
     The squares of the contributions of K - 1 orthonormal cotangents v, each of sum 0, add up to K - 1 times the
     variance over classes. Fewer of them, drawn at random once for each K, give an unbiased estimate of the variance.
 
     Args:
-        logits: (B, K), computed from the activations, K at least 2.
-        activations: (B, C, h, w), or tokens (B, N, D), in the graph of the logits.
-        image_size: (H, W) of the image, which tokens need to be laid out.
-        cotangents: how many at most, at least 1; None = K - 1, exact.
+        logits: logits (B, K), computed from the activations, K at least 2.
+        activations: activations (B, C, h, w), or tokens (B, N, D), in the graph of the logits.
+        image_size: (H, W) of the image, needed to lay out tokens as a grid.
+        cotangents: largest number of cotangents, at least 1; None = K - 1, which is exact.
 
     The result is detached.
 
@@ -53,7 +59,7 @@ def class_evidence(
 
 @cache
 def _contrasts(classes: int) -> Tensor:
-    """K - 1 random orthonormal vectors (K - 1, K) of sum 0."""
+    """Return K - 1 random orthonormal vectors (K - 1, K), each of sum 0."""
     vectors = torch.randn(classes, classes, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     vectors[:, 0] = 1
     return torch.linalg.qr(vectors).Q[:, 1:].T.contiguous()

@@ -1,4 +1,4 @@
-"""The foreground term: what R M shares with x M over a batch; larger is better."""
+"""The foreground term: how strongly R M and x M depend on each other over a batch; larger is better."""
 
 from dataclasses import dataclass
 from typing import get_args
@@ -14,12 +14,13 @@ class HSIC:
     """The Hilbert-Schmidt independence criterion of R M and x M (the paper), see ``hsic``.
 
     Attributes:
-        weight: factor of the term in the loss, at least 0; with ``GradNorm`` a share of the cross-entropy's pull.
-        kernel: ``linear`` (the paper) or ``gaussian``, its bandwidth by the median heuristic.
-        estimator: ``biased`` (the paper) or ``unbiased``. They need 2 and 4 images with an object; the foreground and
-            background terms of a batch with fewer are 0.
-        projection: width of the ``RandomProjection`` of the rows, at least 1, the same at every step of one SIBLoss;
-            None = rows as they are (the paper); 512 is in a variant of the authors' code.
+        weight: factor of the term in the loss, at least 0; with ``GradNorm`` the length of the term's gradient as a
+            share of the cross-entropy's.
+        kernel: ``linear`` (the paper), or ``gaussian`` with its bandwidth by the median heuristic.
+        estimator: ``biased`` (the paper), which needs 2 images with an object, or ``unbiased``, which needs 4; for a
+            batch with fewer such images the foreground and background terms are 0.
+        projection: width to which rows are projected at random, at least 1, by the same matrix at every step of one
+            SIBLoss; None = no projection (the paper); 512 is in a variant of the authors' code.
 
     Raises:
         ValueError: a field outside its range.
@@ -39,7 +40,7 @@ class HSIC:
 
     @property
     def least_rows(self) -> int:
-        """Images that the estimator needs."""
+        """Number of images that the estimator needs."""
         return MINIMUM_ROWS[self.estimator]
 
     def __call__(self, vjp_rows: Tensor, image_rows: Tensor) -> Tensor:
@@ -49,7 +50,18 @@ class HSIC:
 
 @dataclass(frozen=True, slots=True)
 class CKA(HSIC):
-    """Centered kernel alignment of R M and x M, HSIC without its scale, in [0, 1]; see ``cka``. Fields as ``HSIC``."""
+    """Centered kernel alignment of R M and x M, HSIC without its scale, in [0, 1]; see ``cka``.
+
+    Attributes:
+        weight: factor of the term in the loss, at least 0; with ``GradNorm`` the length of the term's gradient as a
+            share of the cross-entropy's.
+        kernel: ``linear``, or ``gaussian`` with its bandwidth by the median heuristic.
+        estimator: ``biased``, which needs 2 images with an object, or ``unbiased``, which needs 4.
+        projection: width to which rows are projected at random, at least 1; None = no projection.
+
+    Raises:
+        ValueError: a field outside its range.
+    """
 
     weight: float = 0.1
 

@@ -1,6 +1,6 @@
 """Guidance losses to compare S-IB with: each is cross-entropy plus one weighted term, usable like SIBLoss.
 
-The terms themselves are in ``sibx.objectives.guidance_terms``. To add one: its penalty there or here, and its line in
+The terms themselves are in ``sibx.objectives.guidance_terms``. To add one: write its penalty there, and add a line to
 GUIDANCE.
 """
 
@@ -34,15 +34,20 @@ class GuidanceConfig:
     """Which guidance term is added to the cross-entropy, and how strongly.
 
     Attributes:
-        method: key of GUIDANCE, whose lines say what each term is.
+        method: key of GUIDANCE: which term.
         weight: factor of the term, at least 0.
-        layer: where a term that is taken at a layer is taken, a dotted name; ``"auto"`` = the last feature map
+        layer: dotted name of the layer, for a term that is taken at a layer; ``"auto"`` = the last feature map
             (``find_cam_layer``). GuidanceLoss looks ``"auto"`` up at every call, by running the model on one small
             image; ``fine_tune`` does it once.
-        align: how masks reach the layer's grid, as in SIBConfig.
+        align: how masks are brought to the layer's grid: ``receptive_field`` (default): by where its units look;
+            ``half_pixel``: by dividing the image into equal cells.
 
     Raises:
-        ValueError: a field outside its range, or a layer for a method that uses none.
+        ValueError: a field outside its range, or a layer for a method that uses no layer.
+
+    Example:
+        >>> GuidanceConfig("energy-cam", weight=0.5).needs_masks
+        True
     """
 
     method: str
@@ -54,12 +59,12 @@ class GuidanceConfig:
         look_up("method", self.method, GUIDANCE)
         check_range("weight", self.weight, 0)
         check_choice("align", self.align, get_args(Align))
-        rule = f"be 'auto' for method={self.method!r}, which uses none"
+        rule = f"be 'auto' for method={self.method!r}, which uses no layer"
         require(self.spec.at_layer or self.layer == "auto", "layer", rule, self.layer)
 
     @property
     def spec(self) -> GuidanceSpec:
-        """The method's line of GUIDANCE."""
+        """The method's line in GUIDANCE."""
         return GUIDANCE[self.method]
 
     @property
@@ -79,10 +84,10 @@ class GuidanceTerms(NamedTuple):
 
     Attributes:
         total: the scalar to minimize.
-        cross_entropy: of the images as they are, detached.
-        guidance: the unweighted term, a mean over the images that take part, 0 without any; smaller is better;
-            detached.
-        logits: (B, K), detached.
+        cross_entropy: cross-entropy of the unchanged images, detached.
+        guidance: the unweighted term, detached: a mean over the images that take part, 0 if no image does; smaller is
+            better.
+        logits: logits (B, K), detached.
     """
 
     total: Tensor
@@ -95,9 +100,9 @@ class GuidanceLoss(nn.Module):
     """Cross-entropy and a guidance term: ``loss(model, images, labels, masks).total.backward()``.
 
     Args:
-        config: see GuidanceConfig.
+        config: settings of the loss.
 
-    The model runs once, in the mode it is in; ``background-swap`` hands it the images and the pasted ones in one batch.
+    The model runs once, in the mode it is in; for ``background-swap`` its batch holds the images and the pasted images.
     """
 
     def __init__(self, config: GuidanceConfig):
@@ -110,12 +115,12 @@ class GuidanceLoss(nn.Module):
         """Compute the loss of one batch.
 
         Args:
-            model: images -> logits (B, K).
-            images: (B, C, H, W) floating point; B at least 2 for ``background-swap``.
-            labels: (B,) class indices.
-            masks: (B, 1, H, W) bool, True on the object. An image whose mask is empty takes no part in the term (it
-                lends no background either). ``gradient-penalty`` looks at no mask: every image takes part.
-            ramp: share in [0, 1] of the weighted term that enters the total, for a warm-up.
+            model: the model, images -> logits (B, K).
+            images: images (B, C, H, W), floating point; B at least 2 for ``background-swap``.
+            labels: class indices (B,).
+            masks: masks (B, 1, H, W) bool, True on the object. An image whose mask is empty takes no part in the term
+                and lends no background. ``gradient-penalty`` uses no masks: every image takes part.
+            ramp: factor in [0, 1] of the weighted term, for a warm-up.
 
         Raises:
             ValueError: a wrong shape or dtype, labels outside the model's classes, missing masks, B = 1 for
@@ -138,7 +143,7 @@ class GuidanceLoss(nn.Module):
     def _explained(
         self, penalty: Penalty, model: nn.Module, images: Tensor, labels: Tensor, masks: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Logits and the term of a method that penalizes a gradient."""
+        """Return the logits, and the term of a method that penalizes a gradient."""
         layer = self.config.resolved(model).layer if self.spec.at_layer else "input"
         modules = {layer: resolve_layer(model, layer)} if self.spec.at_layer else {}
         alignment = find_alignment(model, layer, images, self.config.align)
@@ -157,7 +162,7 @@ class GuidanceLoss(nn.Module):
         return logits, penalty.of_gradient(gradients, point, pooled)[rows].sum() / rows.sum().clamp(min=1)
 
     def _swapped(self, model: nn.Module, images: Tensor, labels: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits and the cross-entropy of the objects on each other's backgrounds."""
+        """Return the logits, and the cross-entropy of the objects on each other's backgrounds."""
         (rows,) = masks.flatten(1).any(1).nonzero(as_tuple=True)
         rows = rows if len(rows) > 1 else rows[:0]  # a single object has no other background
         with torch.enable_grad():

@@ -1,9 +1,9 @@
-"""The guidance losses of other papers, per image, on maps and masks, and the GUIDANCE table.
+"""The guidance terms of other papers, as functions of maps and masks per image, and the GUIDANCE table.
 
 The papers and their authors' code sum or average over images in different ways. Here every term is the mean over
-images, beside the mean cross-entropy, so that a weight does not depend on the batch size; published weights do not
-carry over unchanged. Masks are the object's pixels where the papers use boxes or annotations. Other departures are
-named at each function.
+images, like the cross-entropy, so that a weight does not depend on the batch size; published weights cannot be used
+unchanged. Masks are the object's pixels where the papers use boxes or annotations. Each function names its other
+departures.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from torch import Tensor, ones_like
 
 from sibx.attribution.cotangents import potential
 
-EPSILON = 1e-12  # keeps a quotient finite where no attribution is positive; every numerator is then zero too
+EPSILON = 1e-12  # keeps a quotient finite where no attribution is positive; its numerator is then zero, too
 
 
 def energy_loss(attributions: Tensor, masks: Tensor) -> Tensor:
@@ -23,15 +23,15 @@ def energy_loss(attributions: Tensor, masks: Tensor) -> Tensor:
 
     The Energy loss of Rao et al. 2023 (arXiv 2303.11932): one minus the energy-based pointing game. In [0, 1], lower is
     better, 0 = all positive attribution lies on the object; it does not depend on the scale of A. Without any positive
-    attribution it is 1 and has no gradient. Ours: M may be fractional, where a mask was averaged to a coarser grid (the
-    authors upsample A instead).
+    attribution it is 1 and has no gradient. Departure: M may be fractional, where a mask was averaged to a coarser grid
+    (the authors upsample A instead).
 
     Args:
-        attributions: A, (B, 1, h, w), signed.
-        masks: M, (B, 1, h, w) in [0, 1].
+        attributions: attributions A, (B, 1, h, w), signed.
+        masks: masks M, (B, 1, h, w) in [0, 1].
 
     Returns:
-        (B,).
+        The loss of every image, (B,).
     """
     positive = attributions.relu()
     inside, everywhere = ((positive * m).flatten(1).sum(1) for m in (masks, ones_like(masks)))
@@ -46,11 +46,11 @@ def l1_loss(attributions: Tensor, masks: Tensor) -> Tensor:
     zero elsewhere. Without any positive attribution it is the mean of M and has no gradient.
 
     Args:
-        attributions: A, (B, 1, h, w), signed.
-        masks: M, (B, 1, h, w) in [0, 1].
+        attributions: attributions A, (B, 1, h, w), signed.
+        masks: masks M, (B, 1, h, w) in [0, 1].
 
     Returns:
-        (B,).
+        The loss of every image, (B,).
     """
     positive = attributions.relu()
     scaled = positive / positive.amax((1, 2, 3), keepdim=True).clamp(min=EPSILON)
@@ -64,11 +64,11 @@ def rrr_loss(gradients: Tensor, masks: Tensor) -> Tensor:
     least 0, unbounded, lower is better, 0 = no background pixel moves any log-probability on average over the classes.
 
     Args:
-        gradients: g, (B, C, H, W).
-        masks: M, (B, 1, H, W) in [0, 1].
+        gradients: gradients g, (B, C, H, W).
+        masks: masks M, (B, 1, H, W) in [0, 1].
 
     Returns:
-        (B,).
+        The loss of every image, (B,).
     """
     return ((1 - masks) * gradients).square().flatten(1).sum(1)
 
@@ -77,13 +77,13 @@ def gradient_penalty(gradients: Tensor) -> Tensor:
     """Return ``sum g^2`` over the pixels and channels of every image, ``g = d CE / dx`` of that image's cross-entropy.
 
     Double backpropagation (Drucker & LeCun 1992) as Ross & Doshi-Velez state it (arXiv 1711.09404), without the factor
-    1/2 of their code. At least 0, unbounded, lower is better; it knows of no object.
+    1/2 of their code. At least 0, unbounded, lower is better; it does not use the object.
 
     Args:
-        gradients: g, (B, C, H, W).
+        gradients: gradients g, (B, C, H, W).
 
     Returns:
-        (B,).
+        The loss of every image, (B,).
     """
     return gradients.square().flatten(1).sum(1)
 
@@ -95,15 +95,15 @@ def swap_backgrounds(images: Tensor, masks: Tensor) -> Tensor:
     remains. That choice is ours. An image without background lends zero, the data set's mean after normalization.
 
     Args:
-        images: x, (B, C, H, W).
-        masks: M, (B, 1, H, W) bool.
+        images: images x, (B, C, H, W).
+        masks: masks M, (B, 1, H, W) bool.
 
     Returns:
-        (B, C, H, W).
+        The pasted images (B, C, H, W).
     """
     inside = masks.to(images.dtype)
     outside = 1 - inside
-    pixels = outside.sum((2, 3), keepdim=True).clamp(min=1)  # a count: at least 1, or 0 under a sum that is 0 too
+    pixels = outside.sum((2, 3), keepdim=True).clamp(min=1)  # at least 1: without a background pixel the sum is 0, too
     color = (images * outside).sum((2, 3), keepdim=True) / pixels
     background = images * outside + color * inside
     return images * inside + outside * background.roll(1, 0)
@@ -113,7 +113,7 @@ class Penalty(NamedTuple):
     """A scalar that is differentiated once, and the penalty on its gradient."""
 
     scalar: Callable[[Tensor, Tensor], Tensor]  # (logits, labels) -> a sum over images
-    of_gradient: Callable[[Tensor, Tensor, Tensor], Tensor]  # (its gradient, where it was taken, masks) -> (B,)
+    of_gradient: Callable[[Tensor, Tensor, Tensor], Tensor]  # (gradient, point where it was taken, masks) -> (B,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +122,11 @@ class GuidanceSpec:
 
     Attributes:
         name: key in the table.
-        title: name for people.
-        penalty: what is differentiated and penalized; None: no gradient, the cross-entropy on swapped backgrounds.
-        needs_masks: whether it looks at the objects' masks.
+        title: name shown in tables and figures.
+        penalty: what is differentiated and penalized; None = no gradient, but the cross-entropy on swapped backgrounds.
+        needs_masks: whether the term uses the objects' masks.
         at_layer: whether it is taken at a feature layer, with the masks averaged to its grid, instead of at the image.
-        reference: where it comes from.
+        reference: publication that the term comes from.
     """
 
     name: str

@@ -19,12 +19,12 @@ class View(NamedTuple):
     """What masks are made of at one layer.
 
     Attributes:
-        logits: (B, K).
-        activations: of the layer in the graph of the logits, (B, C, h, w) or tokens (B, N, D).
-        vjp_map: R, (B, C, h, w).
-        masks: those handed to the loss, (B, 1, H, W) bool.
-        image_size: (H, W).
-        alignment: of the layer with the image.
+        logits: logits (B, K).
+        activations: activations of the layer in the graph of the logits, (B, C, h, w) or tokens (B, N, D).
+        vjp_map: VJP map R, (B, C, h, w).
+        masks: masks handed to the loss, (B, 1, H, W) bool; None without masks.
+        image_size: size (H, W) of the images.
+        alignment: where the layer's units lie on the image.
     """
 
     logits: Tensor
@@ -36,7 +36,7 @@ class View(NamedTuple):
 
 
 class MaskSource(Protocol):
-    """Says where M comes from."""
+    """A source of masks M."""
 
     @property
     def from_outside(self) -> bool:
@@ -44,30 +44,30 @@ class MaskSource(Protocol):
 
     @property
     def frozen(self) -> "Frozen | None":
-        """How the starting model's own masks are read; None where they play no part."""
+        """How the starting model's own masks are read; None if they are not used."""
 
     def check(self, layers: tuple[str, ...]) -> None:
-        """Raise ValueError for what cannot be read at these layers."""
+        """Raise ValueError if the masks cannot be read at these layers."""
 
     def arrange(self, masks: Tensor) -> Tensor:
-        """Return which image gets which of the masks (B, 1, H, W) that were handed to the loss."""
+        """Return the masks (B, 1, H, W) that were handed to the loss, in the order in which the images get them."""
 
     def at(self, view: View) -> Tensor:
         """Return M (B, 1, h, w) at one layer."""
 
 
 class _Outside:
-    """What masks that are handed to the loss have in common."""
+    """What all masks share that are handed to the loss."""
 
     __slots__ = ()
     from_outside: ClassVar[bool] = True
 
     def arrange(self, masks: Tensor) -> Tensor:
-        """Leave every image its own."""
+        """Return the masks as they are: every image gets its own."""
         return masks
 
     def at(self, view: View) -> Tensor:
-        """Return the masks, averaged where the layer's units look."""
+        """Return the masks, averaged over the cells around the points where the layer's units look."""
         assert view.masks is not None
         maps = view.vjp_map
         return view.alignment.pool(view.masks.to(maps.dtype), (maps.shape[2], maps.shape[3]))
@@ -80,20 +80,21 @@ class Given(_Outside):
     frozen: ClassVar[None] = None
 
     def check(self, layers: tuple[str, ...]) -> None:
-        """Any layers will do."""
+        """Accept any layers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Frozen(_Outside):
-    """The starting model's own masks, read once: ``fine_tune`` does it, or ``self_masks`` by hand.
+    """The starting model's own masks, computed once: by ``fine_tune``, or by you with ``self_masks``.
 
     Attributes:
-        rule: turns evidence into a mask.
-        reading: ``class-evidence``, the standard deviation over classes of ``sum_k R_k a_k`` at the layer, which needs
-            no label, or ``vjp``, the strength of R with the objective's cotangent and the predicted class.
-        layer: where the masks are read, a dotted name or ``"input"``; None = the last of the objective's layers.
-        cotangents: backward passes, at least 1, from the logits to the layer for the class evidence; None = one less
-            than there are classes, exact. For many classes and a long tail behind the layer a few will do.
+        rule: mask rule that turns evidence into a mask.
+        reading: which evidence: ``class-evidence``: the standard deviation over classes of ``sum_k R_k a_k`` at the
+            layer, which needs no label; ``vjp``: the strength of R with the objective's cotangent and the predicted
+            class.
+        layer: layer where the evidence is read, a dotted name or ``"input"``; None = the objective's last layer.
+        cotangents: number of backward passes from the logits to the layer for the class evidence, at least 1; None =
+            one less than the number of classes, which is exact. For many classes a few are enough.
 
     Raises:
         ValueError: a field outside its range.
@@ -115,7 +116,7 @@ class Frozen(_Outside):
         return self
 
     def check(self, layers: tuple[str, ...]) -> None:
-        """Require a feature layer for what looks at what the rest of the model makes of features."""
+        """Require a feature layer for class evidence, and for rules that use the part of the model behind it."""
         rule = "be read at a feature layer (the last of `layers`, or `layer`) for class evidence and SufficientShare"
         tail = self.reading == "class-evidence" or "tail" in _needs(self.rule)
         require((self.layer or layers[-1]) != "input" or not tail, "masks", rule, self)
@@ -126,10 +127,14 @@ class Online:
     """The model's own masks, made at every step.
 
     Attributes:
-        rule: turns evidence into a mask; made of the evidence alone, and differentiable unless ``detach``.
-        reading: ``vjp``: the map R (the paper), or ``class-evidence`` as in ``Frozen``.
-        detach: whether no gradient flows through M (the paper: it flows); class evidence lets none through.
-        cotangents: as in ``Frozen``.
+        rule: mask rule that turns evidence into a mask; it may use only the evidence, and has to be differentiable
+            unless ``detach``.
+        reading: which evidence: ``vjp``: the map R (the paper); ``class-evidence``: the standard deviation over classes
+            of ``sum_k R_k a_k`` at the layer.
+        detach: whether gradients through M are cut off (in the paper they are not); class evidence has no gradient in
+            any case.
+        cotangents: number of backward passes from the logits to the layer for the class evidence, at least 1; None =
+            one less than the number of classes, which is exact.
 
     Raises:
         ValueError: a field outside its range, or a rule that cannot be used at every step.
@@ -155,11 +160,11 @@ class Online:
         require(good, "layers", "name a feature layer last for class evidence", layers)
 
     def arrange(self, masks: Tensor) -> Tensor:
-        """Leave masks, which only say here which images have an object, where they are."""
+        """Return the masks as they are; here they only say which images have an object."""
         return masks
 
     def at(self, view: View) -> Tensor:
-        """Return the rule's mask."""
+        """Return the mask that the rule makes of the evidence."""
         read = view.vjp_map
         if self.reading == "class-evidence":
             read = class_evidence(view.logits, view.activations, view.image_size, self.cotangents)
@@ -169,12 +174,12 @@ class Online:
 
 @dataclass(frozen=True, slots=True)
 class Shuffled:
-    """The control: every image gets the mask of the one before it in the batch, the first that of the last.
+    """The control: every image gets the mask of the image before it in the batch, and the first that of the last.
 
-    Where it does as well, the place of the mask does not matter.
+    If a training does as well with shuffled masks, the place of the mask does not matter.
 
     Attributes:
-        masks: whose masks.
+        masks: source of the masks that are shuffled.
     """
 
     masks: Given | Frozen | Online
@@ -193,15 +198,15 @@ class Shuffled:
         return self.masks.frozen
 
     def check(self, layers: tuple[str, ...]) -> None:
-        """Ask the masks."""
+        """Raise ValueError if the masks cannot be read at these layers."""
         self.masks.check(layers)
 
     def arrange(self, masks: Tensor) -> Tensor:
-        """Move masks on by one image."""
+        """Return the masks moved on by one image."""
         return previous_rows(masks)
 
     def at(self, view: View) -> Tensor:
-        """Return the mask of the image before; masks from outside have been moved by ``arrange``."""
+        """Return the mask of the image before; ``arrange`` has moved masks from outside already."""
         mask = self.masks.at(view)
         return mask if self.from_outside else previous_rows(mask)
 
@@ -210,7 +215,7 @@ Masks = Given | Frozen | Online | Shuffled
 
 
 def _needs(rule: MaskRule) -> tuple[str, ...]:
-    """What a rule looks at beside the evidence; a plain function looks at nothing else."""
+    """Return what a rule needs besides the evidence; a plain function needs nothing else."""
     return tuple(getattr(rule, "needs", ()))
 
 

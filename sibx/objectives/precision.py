@@ -1,4 +1,4 @@
-"""In which precision, and with which gradients, a loss on gradients is computed."""
+"""Precision and grad mode of a loss that is computed from gradients."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,17 +8,17 @@ from torch import Tensor
 
 
 def full_precision(tensor: Tensor) -> Tensor:
-    """Return a half-precision tensor in float32, any other as it is."""
+    """Return a half-precision tensor in float32, and any other tensor as it is."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def no_autocast(like: Tensor) -> torch.autocast:
-    """Within the block nothing is cast down, on the device of a tensor."""
+    """Switch autocast off within the block, on the device of the tensor."""
     return torch.autocast(like.device.type, enabled=False)
 
 
 @contextmanager
 def gradients_on() -> Iterator[None]:
-    """Within the block gradients are recorded, whatever mode the caller is in: R itself is one."""
+    """Record gradients within the block, whatever mode the caller is in, because R itself is a gradient."""
     with torch.inference_mode(False), torch.enable_grad():
         yield

@@ -1,26 +1,27 @@
-"""The S-IB loss: cross-entropy, shared information in the foreground, silence in the background.
+"""The S-IB loss: cross-entropy, a term for the foreground, and a term for the background of the VJP map R.
 
-Where this departs from the paper (``SIBConfig.published()`` departs nowhere at 224 px, in float32 and without masks):
+Departures from the paper (none in ``SIBConfig.published()`` at 224 px, in float32 and without masks):
 
-- VJPs may be taken at feature layers, several at once, each with a weight; tokens are laid out as a grid. Their
-  strength there is the contribution ``|sum_k R_k a_k|`` per position, and masks and images are averaged over the cells
-  around the points where its units look (``align``).
-- The window of the density mask is 31 pixels at 224 and in proportion elsewhere.
+- VJPs may be taken at feature layers, several at once, each with a weight; tokens are laid out as a grid. The strength
+  of R at a layer is the contribution ``|sum_k R_k a_k|`` per position, and masks and images are averaged over the cells
+  around the points where the layer's units look (``align``).
+- The window of the density mask is 31 pixels at 224 px and in proportion otherwise.
 - Masks may come from the data or from the starting model (averaged over moved copies of the image), may be read from
   the evidence for all classes, may be hard, may be cut along the image's edges, and may be detached.
-- ``fraction`` and ``cka`` are the two terms without their scale; ``log_probability`` and the centered logit are
-  cotangents that neither saturate nor reward flipping the sign of the contributions (a plain logit does: a warning says
-  so when it happens).
+- ``Fraction`` and ``CKA`` are the two terms without their scale. ``log_probability`` and ``centered_logit`` are
+  cotangents that neither saturate nor reward flipping the sign of the contributions (``logit`` rewards it: a warning
+  says so if it happens).
 - HSIC may take a Gaussian kernel, its unbiased estimator, and randomly projected rows.
 - ``swap`` adds the cross-entropy of the object's features on another image's mean background features.
-- ``balance`` measures gradients and scales the terms, so that weights are shares of the cross-entropy's pull.
-- An image without any object pixel (no mask known, or cropped away) takes no part in the S-IB terms.
+- ``balance`` measures gradients and scales the terms, so that a weight says how long the term's gradient is, as a share
+  of the cross-entropy's.
+- An image without any object pixel (no mask known, or the object cropped away) takes no part in the S-IB terms.
 - Under autocast only the model runs in half precision; the paper trains in float32.
 
 Under ``torch.distributed`` every rank computes the loss of the global batch, all ranks' images in rank order, from
-gathered per-image values: the terms are the same on every rank, and DistributedDataParallel's average is the gradient
-that one process would get (``sibx.runs.ranks`` says why). Only a BatchNorm in train mode still sees its own
-rank's images alone.
+gathered per-image values. The terms are the same on every rank, and DistributedDataParallel's average is the gradient
+that one process would get (``sibx.runs.ranks`` says why). Only BatchNorm in train mode still uses the images of its own
+rank alone.
 """
 
 from collections.abc import Mapping
@@ -61,15 +62,23 @@ class SIBLoss(nn.Module):
     """The S-IB loss, for any training loop: ``loss(model, images, labels, masks).total.backward()``.
 
     Args:
-        config: see SIBConfig; default the published objective.
+        config: settings of the loss; None = the published objective.
 
     The model runs once, in the mode it is in (twice for a background swap on tokens). Under ``no_grad`` and
-    ``inference_mode`` the terms are the same (R is a gradient, so a graph is built all the same) and the total is
+    ``inference_mode`` the terms are the same (a graph is built anyway, because R is a gradient) and the total is
     detached. Under autocast the model runs in half precision, and R, masks and every statistic are float32. Attention
-    runs with the plain kernel: the fused ones have no second derivative. Once a ``torch.distributed`` process group
-    exists, all its ranks have to call the loss together, with equally many images each.
+    runs with the plain kernel, because the fused kernels have no second derivative. If a ``torch.distributed`` process
+    group exists, all its ranks have to call the loss together, with equally many images each.
 
     Source: Shu, Meng, Luo, arXiv 2511.09239.
+
+    Example:
+        >>> model, images = build_model("tiny_cnn", num_classes=5), torch.rand(4, 3, 32, 32)
+        >>> labels, masks = torch.tensor([0, 1, 2, 3]), images[:, :1] > 0.5
+        >>> terms = SIBLoss(SIBConfig.recommended("given"))(model, images, labels, masks)
+        >>> terms.total.backward()
+        >>> terms.logits.shape
+        torch.Size([4, 5])
     """
 
     def __init__(self, config: SIBConfig | None = None):
@@ -88,13 +97,13 @@ class SIBLoss(nn.Module):
         """Compute the loss of one batch.
 
         Args:
-            model: images -> logits (B, K).
-            images: (B, C, H, W) floating point; over all ranks B at least 2, for the unbiased estimator 4, without a
-                foreground term 1.
-            labels: (B,) class indices.
-            masks: (B, 1, H, W) bool, True on the object; needed for ``Given`` and ``Frozen`` masks. An image whose mask
-                is empty takes no part in the S-IB terms (its background goes to no other image either).
-            ramp: share in [0, 1] of all but the cross-entropy that enters the total, for a warm-up.
+            model: the model, images -> logits (B, K).
+            images: images (B, C, H, W), floating point; over all ranks B at least 2, for the unbiased estimator 4,
+                without a foreground term 1.
+            labels: class indices (B,).
+            masks: masks (B, 1, H, W) bool, True on the object; needed for ``Given`` and ``Frozen`` masks. An image
+                whose mask is empty takes no part in the S-IB terms and lends no background.
+            ramp: factor in [0, 1] of all terms except the cross-entropy, for a warm-up.
 
         Raises:
             ValueError: a wrong shape or dtype, labels outside the model's classes, too few images, missing masks, a
@@ -127,24 +136,27 @@ class SIBLoss(nn.Module):
     def gradient_norms(
         self, model: nn.Module, images: Tensor, labels: Tensor, masks: Tensor | None = None
     ) -> dict[str, float]:
-        """Measure how hard each term pulls at the weights: the L2 norm of its gradient over the model's parameters.
+        """Measure the influence of each term: the L2 norm of its gradient over the model's parameters.
 
-        Terms are taken as they enter the total, with their weights (and the scales of ``balance``). One that is orders
-        of magnitude below the cross-entropy has no say. Costs a pass forward and, for every term with a weight, one
-        backward. Nothing is changed: no ``.grad``, no statistic of BatchNorm, no scale, no random state.
+        Terms are taken as they enter the total, with their weights (and the scales of ``balance``). A term that is
+        orders of magnitude below the cross-entropy has no influence. Costs one forward pass, and one backward pass for
+        every term with a weight. Nothing is changed: no ``.grad``, no statistic of BatchNorm, no scale, no random
+        state.
 
         Args:
-            model: as for the loss; so are the others.
-            images: (B, C, H, W).
-            labels: (B,).
-            masks: (B, 1, H, W) bool.
+            model: the model, images -> logits (B, K).
+            images: images (B, C, H, W), floating point.
+            labels: class indices (B,).
+            masks: masks (B, 1, H, W) bool, True on the object; needed for ``Given`` and ``Frozen`` masks.
 
         Returns:
-            ``cross_entropy``, ``foreground``, ``background`` and, with a weight, ``background_swap`` -> norm, at least
-            0. With several layers one pair each: ``foreground[features.13]``. 0 where too few images have an object.
+            The norm, at least 0, of ``cross_entropy``, ``foreground``, ``background`` and, if it has a weight,
+            ``background_swap``. With several layers one pair for each: ``foreground[features.13]``. 0 where too few
+            images have an object.
 
         Raises:
-            ValueError: as for the loss.
+            ValueError: a wrong shape or dtype, labels outside the model's classes, too few images, missing masks, a
+                layer that does not exist or outputs no map, or a model whose output is not (B, K).
         """
         self._check(images, labels, masks)
         devices = [images.device] if images.device.type == "cuda" else []
@@ -162,18 +174,18 @@ class SIBLoss(nn.Module):
         return self.balance.scales() if self.balance is not None else {}
 
     def _norms(self, model: nn.Module, parts: Parts) -> dict[str, Tensor]:
-        """Norms of the gradients without weights, of the terms that there are and that have a weight."""
+        """Return norms of the gradients, without weights, of all terms that have a weight."""
         weights, parameters = term_weights(self.config), [p for p in model.parameters() if p.requires_grad]
         values = term_values(self.config, parts)
         return {name: gradient_norm(value, parameters) for name, value in values.items() if weights[name] > 0}
 
     def _parts(self, model: nn.Module, batch: Batch) -> Parts:
-        """Run the model once and take the VJPs and every term."""
+        """Run the model once, and compute the VJPs and every term."""
         if batch.masks is not None:
             batch = batch._replace(masks=self.config.masks.arrange(batch.masks))
         layers = layer_weights(model, self.config)
         modules = {name: resolve_layer(model, name) for name in layers if name != "input"}
-        # Behind frozen weights a feature map would have no graph, and no VJP.
+        # Behind frozen weights a feature map would have no graph, and so no VJP.
         frozen = not all(p.requires_grad for p in model.parameters())
         leaf = batch.images.detach().requires_grad_("input" in layers or frozen)
         alignments = {name: find_alignment(model, name, batch.images, self.config.align) for name in layers}
@@ -194,14 +206,14 @@ class SIBLoss(nn.Module):
     def _swap(
         self, batch: Batch, modules: Mapping[str, nn.Module], alignments: Mapping[str, Alignment]
     ) -> BackgroundSwap | None:
-        """The second versions of the images at the last layer named, where they have a weight."""
+        """Return what makes the second versions of the images at the last layer, None without a weight."""
         if self.config.swap == 0:
             return None
         assert batch.masks is not None
         return BackgroundSwap(batch.masks, modules, list(alignments.values())[-1])
 
     def _terms(self, logits: Tensor, points: Mapping[str, Point], batch: Batch) -> Parts:
-        """Take every term, given the logits of the images and, if they were swapped, of their second versions."""
+        """Compute every term from the logits of the images and, after a swap, of their second versions."""
         clean, swapped = logits.split([len(batch.images), len(logits) - len(batch.images)])
         scalar = potential(clean, self.config.cotangent, batch.labels)
         gradients = differentiate(scalar, [p.tensor for p in points.values()], create_graph=True)
@@ -240,7 +252,7 @@ class SIBLoss(nn.Module):
         )
 
     def _foreground(self, vjp_map: Tensor, images: Tensor, mask: Tensor, rows: Tensor) -> Tensor | None:
-        """What R M and x M share, x at the grid of R, over the global batch's images marked in ``rows``."""
+        """Return the foreground term of the global batch's images marked in ``rows``; x is brought to the grid of R."""
         if self.config.foreground is None:
             return None
         pairs = (unit_rows(vjp_map * mask), unit_rows(images * mask))
@@ -248,7 +260,7 @@ class SIBLoss(nn.Module):
         return self.config.foreground(a, b)
 
     def _background(self, vjp_map: Tensor, strength: Tensor, mask: Tensor, rows: Tensor) -> Tensor | None:
-        """The mean over the same images of how much of R lies outside M."""
+        """Return the background term, a mean over the same images."""
         if self.config.background is None:
             return None
         return gather_rows(self.config.background(vjp_map, strength, mask))[rows].mean()

@@ -1,33 +1,34 @@
-"""A guard against contributions that change sign instead of place."""
+"""A guard against contributions that change their sign instead of their place."""
 
 import warnings
 
 from torch import Tensor
 
-MOMENTUM = 0.9  # of the running mean
-PATIENCE = 10  # steps before the mean is trusted
-CLEAR = 0.75  # a mean that is trusted before: an untrained network's first steps stay below it
-BLIND = ("probability", "log_probability", "centered_logit")  # to a constant added to all logits
+MOMENTUM = 0.9  # momentum of the running mean
+PATIENCE = 10  # number of steps after which the mean is trusted
+CLEAR = 0.75  # a mean this large is trusted before that; the first steps of an untrained network stay below it
+# Cotangents for which a constant added to all logits changes nothing.
+BLIND = ("probability", "log_probability", "centered_logit")
 
 
 class SignFlipGuard:
     """Warns, once, when the running mean of ``LossTerms.positive_share`` falls below 1/2.
 
-    The background term counts ``|c|``, so it also falls when contributions that spoke for the class come to speak
-    against it. With the plain logit as cotangent that is cheap: a constant added to all logits costs nothing. A mean
-    that was below 1/2 from the start, as an untrained network's may be, has not fallen.
+    The background term counts ``|c|``, so it also falls if contributions that spoke for the class turn against it. With
+    the plain logit as cotangent the model can do this at no cost, by adding a constant to all logits. A mean that was
+    below 1/2 from the start, as an untrained network's may be, causes no warning.
 
     Attributes:
-        mean: exponentially weighted, of the shares seen.
-        highest: value of the mean since it is trusted.
-        steps: how many shares were seen; one that is NaN (no feature layer) is not counted.
+        mean: exponentially weighted mean of the shares seen.
+        highest: highest value of the mean since it is trusted.
+        steps: number of shares seen; a share that is NaN (no feature layer) is not counted.
     """
 
     def __init__(self) -> None:
         self.mean, self.highest, self.steps, self.warned = 0.0, 0.0, 0, False
 
     def __call__(self, share: Tensor, cotangent: str) -> None:
-        """Take up one step's share."""
+        """Add one step's share to the mean, and warn if the mean has fallen below 1/2."""
         if self.warned or share.isnan():
             return
         self.steps += 1

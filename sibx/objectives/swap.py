@@ -1,4 +1,4 @@
-"""The background swap: every image a second time, with another image's background features."""
+"""The background swap: the model sees every image a second time, with another image's background features."""
 
 from collections.abc import Callable, Mapping
 
@@ -10,16 +10,17 @@ from sibx.models.layers import record, to_grid
 from sibx.objectives.precision import full_precision, no_autocast
 from sibx.runs.ranks import previous_rows
 
-EPSILON = 1e-12  # of an area: keeps a mean finite where there is no background; it is then not lent
+EPSILON = 1e-12  # smallest area: keeps the mean finite where there is no background, whose mean is then not used
 
 
 class BackgroundSwap:
-    """Lets the model's tail see every image twice: as it is, and with another image's background features.
+    """Lets the part of the model behind a layer see every image twice: as it is, and with another background.
 
-    At the last layer named the second version is ``a M + (1 - M) mean_background(a of the previous image)``, of the
-    global batch's images that have an object and a background. Of feature maps it is stacked under ``a``, so that one
-    forward pass gives both logits. Tokens usually have a residual path past the layer, where nothing is stacked: they
-    take a second pass. Only patches are mixed; the tokens in front of them stay the image's own.
+    At the last layer the second version is ``a M + (1 - M) mean_background(a of the previous image)``, where only the
+    global batch's images with an object and a background count. Feature maps of both versions are stacked into one
+    batch, so that one forward pass gives both logits. Tokens usually have a residual path around the layer, on which
+    nothing is stacked, so they need a second pass. Only patches are mixed; the tokens in front of them stay the
+    image's own.
     """
 
     def __init__(self, masks: Tensor, modules: Mapping[str, nn.Module], alignment: Alignment):
@@ -55,6 +56,6 @@ class BackgroundSwap:
         outside = 1 - mask
         room = outside.sum((2, 3), keepdim=True)
         background = (grid * outside).sum((2, 3), keepdim=True) / room.clamp(min=EPSILON)
-        # Where no object is known all is outside, and the object with it; where there is no outside there is no mean.
+        # Without a mask the object would count as background; without a background pixel there is no mean.
         lends = self.masks.flatten(1).any(1) & (room.flatten() > 0)
         return grid * mask + outside * previous_rows(background, among=lends)

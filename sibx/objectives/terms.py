@@ -14,24 +14,24 @@ from sibx.runs.ranks import gather_rows
 
 
 class LossTerms(NamedTuple):
-    """The loss and what it is made of; terms are unweighted sums over layers (times the layer's own weight).
+    """The loss and what it is made of; terms are sums over layers, with the layers' weights but not their own.
 
-    Scalars are of the global batch; logits, mask and map are of this rank's images.
+    Scalars belong to the global batch; logits, mask and map belong to the images of this rank.
 
     Attributes:
         total: the scalar to minimize.
-        cross_entropy: of the clean images.
-        foreground: HSIC or CKA of R M and x M; larger is better.
-        background: variance or fraction of R outside M; smaller is better.
-        background_swap: cross-entropy with swapped backgrounds, 0 when switched off.
-        logits: (B, K), detached.
-        soft_mask: M at the last layer named, (B, 1, h, w), detached.
-        vjp: R at the last layer named, (B, C, h, w), detached.
-        saturated: number of images whose R is exactly zero at the last layer named: the cotangent has vanished there
-            (v = p of a saturated softmax), and a small background says nothing.
-        positive_share: ``sum(c+) / sum(|c|)`` of the contributions at the last feature layer named, in [0, 1]; NaN
-            when only ``"input"`` is named or all c are zero. Below 1/2 the class is argued for by what is absent: a
-            shift-sensitive cotangent (``logit``) lowers ``sum(|c|)`` by turning signs around.
+        cross_entropy: cross-entropy of the unchanged images.
+        foreground: foreground term, HSIC or CKA of R M and x M; larger is better.
+        background: background term, variance or fraction of R outside M; smaller is better.
+        background_swap: cross-entropy with swapped backgrounds, 0 if ``swap`` is 0.
+        logits: logits (B, K), detached.
+        soft_mask: mask M at the last of the layers, (B, 1, h, w), detached.
+        vjp: VJP map R at the last of the layers, (B, C, h, w), detached.
+        saturated: number of images whose R is exactly zero at the last of the layers: the cotangent has vanished there
+            (v = p of a saturated softmax), and a small background term says nothing.
+        positive_share: ``sum(c+) / sum(|c|)`` of the contributions at the last feature layer, in [0, 1]; NaN if
+            ``"input"`` is the only layer or all c are zero. Below 1/2 the contributions on balance speak against the
+            class: a shift-sensitive cotangent (``logit``) can lower ``sum(|c|)`` by turning signs around.
     """
 
     total: Tensor
@@ -47,7 +47,7 @@ class LossTerms(NamedTuple):
 
 
 class Point(NamedTuple):
-    """Where a VJP is taken: the image or a layer's output, in the graph, with its weight and alignment."""
+    """Where a VJP is taken: the image or a layer's output in the graph, the layer's weight, and its alignment."""
 
     tensor: Tensor
     weight: float
@@ -63,11 +63,16 @@ class LayerTerms(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """What one pass of the model gives, in the graph; fields as in LossTerms.
+    """What one pass of the model gives, in the graph.
 
     Attributes:
-        layers: name -> terms; none when too few images have an object.
-        background_swap: None when switched off, or when no image has an object.
+        cross_entropy: cross-entropy of the unchanged images.
+        layers: terms of the layers, by name; empty if too few images have an object.
+        background_swap: cross-entropy with swapped backgrounds; None if it has no weight, or no image has an object.
+        logits: logits (B, K).
+        soft_mask: mask M at the last of the layers, (B, 1, h, w).
+        vjp: VJP map R at the last of the layers, (B, C, h, w).
+        positive_share: share of the contributions at the last feature layer that is positive, in [0, 1] or NaN.
     """
 
     cross_entropy: Tensor
@@ -80,7 +85,7 @@ class Parts(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Images (B, C, H, W), labels (B,) and, where there are any, masks (B, 1, H, W) bool."""
+    """Images (B, C, H, W), labels (B,), and masks (B, 1, H, W) bool or None."""
 
     images: Tensor
     labels: Tensor
@@ -88,7 +93,7 @@ class Batch(NamedTuple):
 
     @property
     def size(self) -> tuple[int, int]:
-        """(H, W)."""
+        """Size (H, W) of the images."""
         return self.images.shape[2], self.images.shape[3]
 
     def recordable(self) -> "Batch":
@@ -99,14 +104,14 @@ class Batch(NamedTuple):
 
 
 def share_of_positive(contributions: Tensor) -> Tensor:
-    """Return the share of the summed strength (B, 1, h, w) of the global batch that is positive."""
+    """Return the positive share of the summed ``|c|`` of the global batch, for contributions c (B, 1, h, w)."""
     sums = torch.stack([contributions.clamp(min=0).flatten(1).sum(1), contributions.abs().flatten(1).sum(1)], 1)
     positive, everything = gather_rows(sums).sum(0)
     return positive / everything
 
 
 def term_weights(config: SIBConfig) -> dict[str, float]:
-    """Return the name of every term -> its weight in the total, the cross-entropy first."""
+    """Return the weight of every term in the total, by name, the cross-entropy first."""
     weights = {"cross_entropy": 1.0}
     for layer, weight in config.weights.items():
         weights |= {_name(config, kind, layer): weight * part.weight for kind, part in _parts(config).items()}
@@ -114,7 +119,7 @@ def term_weights(config: SIBConfig) -> dict[str, float]:
 
 
 def term_values(config: SIBConfig, parts: Parts) -> dict[str, Tensor]:
-    """Return the name of every term that there is -> the scalar that its weight multiplies, smaller is better."""
+    """Return the scalar that the weight of every term multiplies, by name; smaller is better."""
     values = {"cross_entropy": parts.cross_entropy}
     for layer, terms in parts.layers.items():
         values |= {_name(config, kind, layer): value for kind, value in _shaped(config, terms).items()}
@@ -135,18 +140,18 @@ def weighted_total(config: SIBConfig, parts: Parts, scales: Mapping[str, float])
 
 
 def _parts(config: SIBConfig) -> dict[str, HSIC | Variance | Fraction]:
-    """The terms of a layer that the objective has, by kind."""
+    """Return the foreground and background terms that the objective has, by kind."""
     parts = {"foreground": config.foreground, "background": config.background}
     return {kind: part for kind, part in parts.items() if part is not None}
 
 
 def _name(config: SIBConfig, kind: str, layer: str) -> str:
-    """``foreground``, or with several layers ``foreground[features.13]``."""
+    """Return ``foreground``, or with several layers ``foreground[features.13]``."""
     return f"{kind}[{layer}]" if len(config.weights) > 1 else kind
 
 
 def _shaped(config: SIBConfig, terms: LayerTerms) -> dict[str, Tensor]:
-    """Kind -> term as the form has it, smaller is better."""
+    """Return the terms of a layer in the objective's form, by kind; smaller is better."""
     lost = None if terms.foreground is None else -terms.foreground
     there = {
         kind: value for kind, value in (("background", terms.background), ("foreground", lost)) if value is not None

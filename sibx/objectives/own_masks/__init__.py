@@ -1,1 +1,1 @@
-"""Masks that a network makes of its own evidence."""
+"""Masks that a network makes from its own evidence."""

@@ -1,4 +1,4 @@
-"""A model's own masks, read off its evidence."""
+"""A model's own masks, made from its evidence."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,7 +19,7 @@ from sibx.objectives.masks import Frozen
 from sibx.objectives.own_masks.tail import Tail
 from sibx.runs.place import pick_device, placed
 
-SHIFT = 1 / 16  # of a side: half a cell of a stride-8 net at 64 px; averages out the grid's phase
+SHIFT = 1 / 16  # share of a side: half a cell of a stride-8 network at 64 px; averages over the position of the grid
 
 
 def self_masks(
@@ -34,27 +34,33 @@ def self_masks(
     """Compute the frozen masks of a model, one per image of the data set, in its order.
 
     The evidence at the layer (class evidence, or the strength of the VJP, by ``Frozen.reading``) is drawn at the
-    image's size (by ``config.align``), averaged over four copies of it (mirrored or not, shifted by 1/16 of a side or
-    not, each moved back), and turned into a mask by ``Frozen.rule`` (a soft one is cut at 1/2).
+    image's size (by ``config.align``), averaged over four copies of the image (mirrored or not, shifted by 1/16 of a
+    side or not, each moved back), and turned into a mask by ``Frozen.rule`` (a soft mask is cut at 1/2).
 
     Args:
-        model: the starting model; evaluated in eval mode and left in the mode and on the device it was in.
-        dataset: images; their masks are not looked at.
-        config: with ``Frozen`` masks; ``layers``, ``cotangent`` and ``align`` count too.
-        batch_size: images per pass.
-        device: where to compute; None = the model's.
+        model: the starting model; it runs in eval mode, and is left in the mode and on the device it was in.
+        dataset: the images; their own masks are not used.
+        config: settings with ``Frozen`` masks; ``layers``, ``cotangent`` and ``align`` are used, too.
+        batch_size: number of images per pass.
+        device: device to compute on; None = the model's.
         progress: whether to show a progress bar on stderr.
 
     Returns:
-        (N, 1, H, W) bool on the CPU.
+        Masks (N, 1, H, W) bool on the CPU.
 
     Raises:
         ValueError: masks that are not Frozen, or a layer that does not exist, outputs neither a feature map nor tokens,
             or cannot be aligned.
+
+    Example:
+        >>> data = build_dataset("synthetic", split="val", image_size=64, size=4)
+        >>> model, config = build_model("tiny_cnn", num_classes=8), SIBConfig.recommended("self")
+        >>> self_masks(model, data, config=config, progress=False).shape
+        torch.Size([4, 1, 64, 64])
     """
     config = replace(
         config, layers=layer_weights(model, config)
-    )  # looking up "auto" runs the model once; that is enough
+    )  # looks "auto" up once, which runs the model, and not at every batch
     loader = DataLoader(dataset, batch_size=batch_size, collate_fn=collate)
     place = pick_device(model, device)
     with placed(model, place):
@@ -66,17 +72,18 @@ def self_masks(
 
 
 def evidence_masks(model: nn.Module, images: Tensor, config: SIBConfig) -> Tensor:
-    """Compute a model's own masks of one batch, as ``self_masks`` does: (B, 1, H, W) bool, detached.
+    """Compute a model's own masks of one batch in the way of ``self_masks``: (B, 1, H, W) bool, detached.
 
-    For masks that follow the model while it learns, or those of a teacher.
+    Useful for masks that follow the model while it learns, or for the masks of a teacher.
 
     Args:
-        model: evaluated in eval mode and left in the mode it was in.
-        images: (B, C, H, W) on the model's device.
-        config: as for ``self_masks``.
+        model: the model; it runs in eval mode and is left in the mode it was in.
+        images: images (B, C, H, W) on the model's device.
+        config: settings with ``Frozen`` masks; ``layers``, ``cotangent`` and ``align`` are used, too.
 
     Raises:
-        ValueError: as ``self_masks``.
+        ValueError: masks that are not Frozen, or a layer that does not exist, outputs neither a feature map nor tokens,
+            or cannot be aligned.
     """
     frozen = config.masks.frozen
     require(frozen is not None, "config", "have Frozen masks, which are the model's own", config.masks)
@@ -90,7 +97,7 @@ def evidence_masks(model: nn.Module, images: Tensor, config: SIBConfig) -> Tenso
 
 
 def layer_weights(model: nn.Module, config: SIBConfig) -> Mapping[str, float]:
-    """Return layer name -> weight, with ``"auto"`` resolved for the model."""
+    """Return the weights of the layers by name, with ``"auto"`` replaced by the model's layer."""
     return {find_cam_layer(model): 1.0} if isinstance(config.layers, str) else config.layers
 
 
@@ -108,7 +115,7 @@ def _averaged_evidence(tail: Tail, frozen: Frozen, cotangent: Cotangent) -> Tens
 
 
 def _evidence(model: nn.Module, layer: str, images: Tensor, frozen: Frozen, cotangent: Cotangent) -> Tensor:
-    """Non-negative evidence (B, 1, h, w) of one layer; cotangents that name a class get the predicted one."""
+    """Return non-negative evidence (B, 1, h, w) of one layer; a cotangent that names a class gets the predicted one."""
     leaf = images.detach().requires_grad_()
     modules = {} if layer == "input" else {layer: resolve_layer(model, layer)}
     with torch.enable_grad(), record(model, modules, tokens=True) as activations:

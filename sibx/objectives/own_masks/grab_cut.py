@@ -1,4 +1,4 @@
-"""A self mask with the image's own edges: the model says roughly where, the colors say how far."""
+"""A self mask with the image's own edges: the model says roughly where the object is, the colors how far it goes."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sibx._checks import check_range, require
 
-# GrabCut models object and background as mixtures of 5 Gaussians of 13 parameters each; OpenCV wants them as a row.
+# GrabCut models object and background as mixtures of 5 Gaussians of 13 parameters each, which OpenCV takes as a row.
 _NO_MODEL, _NO_BOX = (1, 65), (0, 0, 0, 0)
 
 
@@ -20,19 +20,19 @@ _NO_MODEL, _NO_BOX = (1, 65), (0, 0, 0, 0)
 class GrabCut:
     """The evidence cut along the edges of the image (Rother 2004), by OpenCV.
 
-    The pixels with the most evidence are object, those with the least are background; between them GrabCut draws the
-    boundary where colors change, starting from the pixels that are likely the object. So a mask takes the size and the
-    outline of what is there, where a share of a coarse map has neither.
+    The pixels with the most evidence are object, those with the least are background. Between them GrabCut draws the
+    boundary where colors change, starting from the pixels that are likely the object. So the mask gets the size and the
+    outline of the object, which a fixed share of a coarse map does not have.
 
     Calling it maps evidence (B, 1, H, W) and images (B, C, H, W), C 1 or 3, to a mask (B, 1, H, W) bool, row by row, on
-    the evidence's device. Colors count relative to the image's own range, so any normalization will do. Every image
-    starts from the same random state of OpenCV: a row's mask does not depend on the others.
+    the evidence's device. Colors are taken relative to the image's own range, so any normalization works. Every image
+    starts from the same random state of OpenCV: a row's mask does not depend on the other rows.
 
     Attributes:
         sure: share of the pixels, in (0, ``likely``], that are object whatever their color.
-        likely: share in (0, 1) that GrabCut begins with as the object, ``sure`` among them.
-        background: share in (0, 1 - ``likely``] that is background whatever its color.
-        rounds: how often colors are learned and the boundary is drawn anew, at least 1.
+        likely: share of the pixels, in (0, 1), that are the object at the start, ``sure`` among them.
+        background: share of the pixels, in (0, 1 - ``likely``], that are background whatever their color.
+        rounds: number of times, at least 1, that colors are learned and the boundary is drawn again.
 
     Raises:
         ValueError: a field outside its range, or images of another number of channels.
@@ -63,7 +63,7 @@ class GrabCut:
         return torch.from_numpy(np.stack(cuts)).to(evidence.device)[:, None]
 
     def _seeds(self, evidence: Tensor) -> np.ndarray:
-        """Return (B, H, W) of OpenCV's four labels, by the rank of a pixel's evidence in its image."""
+        """Return OpenCV's labels of all pixels, (B, H, W), by the rank of a pixel's evidence in its image."""
         rows = evidence.detach().flatten(1).cpu()
         count = rows.shape[1]
         order = rows.argsort(dim=1, descending=True, stable=True)
@@ -75,7 +75,7 @@ class GrabCut:
 
 
 def _pictures(images: Tensor) -> np.ndarray:
-    """Return (B, H, W, 3) in 0..255, each image stretched to its own range."""
+    """Return pictures (B, H, W, 3) in 0..255, the range of each image stretched to 0..255."""
     flat = images.detach().flatten(1).double()
     low, high = flat.amin(1), flat.amax(1)
     span = torch.where(high > low, high - low, 1.0)
@@ -84,7 +84,7 @@ def _pictures(images: Tensor) -> np.ndarray:
 
 
 def _cut(picture: np.ndarray, seed: np.ndarray, rounds: int) -> np.ndarray:
-    cv2.setRNGSeed(0)  # the mixtures start from randomly chosen colors; every thread has its own state
+    cv2.setRNGSeed(0)  # the mixtures start from random colors; every thread has its own random state
     object_colors, background_colors = np.zeros(_NO_MODEL), np.zeros(_NO_MODEL)
     cv2.grabCut(picture, seed, _NO_BOX, background_colors, object_colors, rounds, cv2.GC_INIT_WITH_MASK)
     return (seed == cv2.GC_FGD) | (seed == cv2.GC_PR_FGD)

@@ -1,4 +1,4 @@
-"""How large a self mask should be, decided by the model itself: as small as keeps its prediction."""
+"""A self mask whose size the model decides: as small as possible while it keeps the prediction."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -15,17 +15,17 @@ from sibx.objectives.own_masks.tail import Tail
 class SufficientShare:
     """Per image, the smallest share of the evidence whose features alone keep the model's prediction.
 
-    A fixed share is a prior on the objects' size; this one needs neither a size nor a label. The largest share is taken
-    where none keeps the prediction.
+    A fixed share is a prior on the objects' size; this rule needs neither a size nor a label. If no share keeps the
+    prediction, the largest share is taken.
 
     Attributes:
-        shares: candidates in (0, 1), rising.
+        shares: shares to try, in (0, 1), in rising order.
 
     Calling it maps evidence (B, 1, H, W) and the ``Tail`` of a model to a mask (B, 1, H, W) bool, by one forward pass
-    and one per candidate.
+    and one for each share.
 
     Raises:
-        ValueError: no share, one outside its range, or shares that do not rise.
+        ValueError: no share, a share outside (0, 1), or shares that do not rise.
     """
 
     needs: ClassVar[tuple[str, ...]] = ("tail",)

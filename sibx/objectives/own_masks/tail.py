@@ -1,4 +1,4 @@
-"""What the rest of a model makes of a layer's features under a mask."""
+"""The part of a model behind a layer, and what it predicts from masked features."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ class Tail:
     """The part of a model behind a layer, for a batch of images.
 
     Attributes:
-        model: in eval mode.
+        model: the whole model, in eval mode.
         layer: name of the feature layer.
-        images: (B, C, H, W).
-        alignment: of the layer with the image.
+        images: images (B, C, H, W).
+        alignment: where the layer's units lie on the image.
     """
 
     model: nn.Module
@@ -31,8 +31,8 @@ class Tail:
         """Return the predicted classes (B,).
 
         Args:
-            masks: (B, 1, H, W) bool; the layer's features are multiplied by it, averaged where its units look, so that
-                features outside become zero; None = as they are.
+            masks: masks (B, 1, H, W) bool; averaged over the cells of the layer's units, they multiply its features, so
+                that features outside become zero. None = features as they are.
         """
         rewrites: dict[str, Callable[[Tensor], Tensor]] = {}
         if masks is not None:
@@ -48,7 +48,7 @@ class Tail:
 
 
 def _laid_like(activations: Tensor, mask: Tensor) -> Tensor:
-    """Return a mask (B, 1, h, w) in the shape that multiplies a layer's output; tokens in front of patches stay."""
+    """Return a mask (B, 1, h, w) in the shape of a layer's output; it keeps the tokens in front of the patches."""
     if activations.ndim == 4:
         return mask
     patches = mask.flatten(2).transpose(1, 2)
