@@ -65,7 +65,7 @@ def check_labels(labels: Tensor, logits: Tensor, argument: str = "labels") -> No
     good = isinstance(labels, Tensor) and labels.ndim == 1 and not labels.is_floating_point()
     require(good and labels.dtype != torch.bool, argument, "be an integer tensor of shape (B,)", labels)
     check_same_batch(logits, **{argument: labels})
-    low, high = (int(labels.min()), int(labels.max())) if labels.numel() else (0, 0)
+    low, high = torch.stack(labels.aminmax()).tolist() if labels.numel() else (0, 0)  # one wait for the device
     require(
         low >= 0 and high < logits.shape[1],
         argument,

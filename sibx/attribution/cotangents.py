@@ -38,11 +38,18 @@ def potential(logits: Tensor, cotangent: Cotangent, target: Tensor | None = None
         ValueError: an unknown cotangent, or class indices that are needed and missing or out of range.
     """
     check_choice("cotangent", cotangent, (*CLASS_SCORES, *TOTALS))
+    if cotangent in CLASS_SCORES:
+        require(target is not None, "target", f"be given for cotangent={cotangent!r}", target)
+        assert target is not None
+        check_labels(target, logits, "target")
+    return potential_of_checked(logits, cotangent, target)
+
+
+def potential_of_checked(logits: Tensor, cotangent: Cotangent, target: Tensor | None) -> Tensor:
+    """Return ``potential`` without looking whether the arguments are right, which waits for the device."""
     if cotangent in TOTALS:
         return TOTALS[cotangent](logits)
-    require(target is not None, "target", f"be given for cotangent={cotangent!r}", target)
     assert target is not None
-    check_labels(target, logits, "target")
     scores = CLASS_SCORES[cotangent](logits)
     return scores.gather(1, target.to(scores.device).long().unsqueeze(1)).sum()
 

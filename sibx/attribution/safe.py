@@ -87,11 +87,11 @@ class SafeAttribution(GradientAttribution):
         )
         if not self.create_graph:
             joined = tuple(a.detach() for a in joined)
-        if all(t.sum().isfinite() for t in tensors):
-            return joined
         # Some backward passes (ReLU) turn NaN into finite zeros; a broken image must not look explained.
-        broken = torch.stack([~t.isfinite().flatten(1).all(1) for t in tensors]).any(0)
-        return tuple(torch.where(broken.view(-1, *[1] * (a.ndim - 1)), torch.nan, a) for a in joined)
+        # It is found without waiting for the device: 0 x is NaN where x is not finite.
+        sums = torch.stack([(0 * t.detach()).reshape(len(t), -1).sum(1) for t in tensors]).sum(0)  # (B,)
+        broken = [sums.isnan().to(a.device).view(-1, *[1] * (a.ndim - 1)) for a in joined]
+        return tuple(torch.where(b, torch.nan, a) for b, a in zip(broken, joined, strict=True))
 
     def _columns(self, target: Any, tensors: tuple[Tensor, ...], extra: tuple[Any, ...]) -> list[Any]:
         """Return several classes per image as a list of targets with one class per image each."""
@@ -127,11 +127,15 @@ def pick_rows(values: Any, rows: Tensor, batch: int) -> Any:
     A list or a tensor with one entry per row is indexed; anything else is shared by all rows and returned as it is.
     """
     if isinstance(values, tuple):
-        return tuple(v[rows.to(v.device)] if isinstance(v, Tensor) and v.shape[:1] == (batch,) else v for v in values)
+        return tuple(_at(v, rows) if isinstance(v, Tensor) and v.shape[:1] == (batch,) else v for v in values)
     if not isinstance(values, list) and not (isinstance(values, Tensor) and values.numel() > 1):
         return values
     require(len(values) == batch, "target", f"hold {batch} entries, one per image", values)
-    return [values[row] for row in rows.tolist()] if isinstance(values, list) else values[rows.to(values.device)]
+    return [values[row] for row in rows.tolist()] if isinstance(values, list) else _at(values, rows)
+
+
+def _at(values: Tensor, rows: Tensor) -> Tensor:
+    return values[rows.to(values.device, non_blocking=True)]
 
 
 def select_scores(outputs: object, target: Any, batch: int) -> Tensor:
@@ -198,8 +202,9 @@ def _split_rows(
     """Yield inputs that require grad, targets and extra arguments, of at most ``size`` rows each."""
     batch = len(tensors[0])
     require(size is None or size >= 1, "internal_batch_size", "be at least 1", size)
-    for rows in torch.arange(batch).split(size or batch):
-        part = slice(int(rows[0]), int(rows[-1]) + 1)
+    for start in range(0, batch, size or batch):
+        part = slice(start, start + (size or batch))
+        rows = torch.arange(batch)[part]
         leaves = tuple(t[part] if create_graph and t.requires_grad else _leaf(t[part]) for t in tensors)
         yield leaves, pick_rows(target, rows, batch), pick_rows(extra, rows, batch)
 

@@ -1,5 +1,7 @@
 """Where the units of a layer look: the stride and offset that a feature map has on the image."""
 
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -13,7 +15,9 @@ from sibx.models.plain import PlainFunctions
 
 ROOMY = 608  # side of the probing image; the receptive field of its central unit fits into it in the usual networks
 EPSILON = 1e-6  # in pixels; added to the reach of a window, so that its last pixel is inside despite rounding
+KEPT = 32  # matrices of weights, of some thousand numbers each; a layer needs one or two
 OTHERWISE = "(use align='half_pixel' otherwise)"
+Weigh = Callable[[float, float, int, int], Tensor]  # stride, offset, units, pixels -> the weights of one axis
 
 
 class ReceptiveField(NamedTuple):
@@ -32,8 +36,7 @@ class ReceptiveField(NamedTuple):
 
         Plain upsampling instead divides the image into h x w cells and draws every unit in the middle of its cell.
         """
-        rows, columns = (self._interpolation(axis, maps.shape[2 + axis], size[axis]).to(maps) for axis in (0, 1))
-        return _apply(rows, maps, columns)
+        return self._apply(_interpolation, maps, (maps.shape[2], maps.shape[3]), size)
 
     def pool(self, maps: Tensor, grid_size: tuple[int, int]) -> Tensor:
         """Average maps (B, C, H, W) over the cell of every unit of a grid (h, w).
@@ -42,30 +45,40 @@ class ReceptiveField(NamedTuple):
         ``[y - 1/2, y + 1/2)``. Parts of a cell outside the image do not count; a cell fully outside takes the nearest
         pixel. For patches side by side this is plain average pooling. Differentiable; every weight row sums to 1.
         """
-        rows, columns = (self._averaging(axis, grid_size[axis], maps.shape[2 + axis]).to(maps) for axis in (0, 1))
-        return _apply(rows, maps, columns)
+        return self._apply(_averaging, maps, grid_size, (maps.shape[2], maps.shape[3]))
 
-    def _averaging(self, axis: int, units: int, pixels: int) -> Tensor:
-        """Weights (units, pixels): the share of every cell that each pixel covers; each row sums to 1."""
-        centers = self.offset[axis] + self.stride[axis] * torch.arange(units, dtype=torch.float64).unsqueeze(1)
-        pixel = torch.arange(pixels)
-        half = self.stride[axis] / 2
-        cover = torch.minimum(centers + half, pixel + 0.5) - torch.maximum(centers - half, pixel - 0.5)
-        nearest = (pixel == centers.round().clamp(0, pixels - 1)).double()
-        weights = torch.where((cover > 0).any(1, keepdim=True), cover.clamp(min=0), nearest)
-        return weights / weights.sum(1, keepdim=True)
-
-    def _interpolation(self, axis: int, units: int, pixels: int) -> Tensor:
-        """Weights (pixels, units) of linear interpolation; each row sums to 1."""
-        positions = (torch.arange(pixels, dtype=torch.float64) - self.offset[axis]) / self.stride[axis]
-        distances = positions.clamp(0, units - 1).unsqueeze(1) - torch.arange(units)
-        return (1 - distances.abs()).clamp(min=0)
+    def _apply(self, weigh: Weigh, maps: Tensor, units: tuple[int, int], pixels: tuple[int, int]) -> Tensor:
+        """Rows @ maps @ columns^T in the precision of the maps, also under autocast."""
+        axes = zip(self.stride, self.offset, units, pixels, strict=True)
+        rows, columns = (_weights(weigh, *axis, maps.dtype, maps.device) for axis in axes)
+        with torch.autocast(maps.device.type, enabled=False):
+            return rows @ maps @ columns.T
 
 
-def _apply(rows: Tensor, maps: Tensor, columns: Tensor) -> Tensor:
-    """Return rows @ maps @ columns^T in the precision of the maps, also under autocast."""
-    with torch.autocast(maps.device.type, enabled=False):
-        return rows @ maps @ columns.T
+def _averaging(stride: float, offset: float, units: int, pixels: int) -> Tensor:
+    """Weights (units, pixels): the share of every cell that each pixel covers; each row sums to 1."""
+    centers = offset + stride * torch.arange(units, dtype=torch.float64).unsqueeze(1)
+    pixel = torch.arange(pixels)
+    cover = torch.minimum(centers + stride / 2, pixel + 0.5) - torch.maximum(centers - stride / 2, pixel - 0.5)
+    nearest = (pixel == centers.round().clamp(0, pixels - 1)).double()
+    weights = torch.where((cover > 0).any(1, keepdim=True), cover.clamp(min=0), nearest)
+    return weights / weights.sum(1, keepdim=True)
+
+
+def _interpolation(stride: float, offset: float, units: int, pixels: int) -> Tensor:
+    """Weights (pixels, units) of linear interpolation; each row sums to 1."""
+    positions = (torch.arange(pixels, dtype=torch.float64) - offset) / stride
+    distances = positions.clamp(0, units - 1).unsqueeze(1) - torch.arange(units)
+    return (1 - distances.abs()).clamp(min=0)
+
+
+@lru_cache(maxsize=KEPT)
+def _weights(
+    weigh: Weigh, stride: float, offset: float, units: int, pixels: int, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    """The weights of one axis, kept where the maps are: bringing them there for every batch waits for the device."""
+    with torch.inference_mode(False):  # made in inference mode they could not serve autograd later
+        return weigh(stride, offset, units, pixels).to(device, dtype)
 
 
 def receptive_field(model: nn.Module, layer: nn.Module, images: Tensor, *others: Any) -> ReceptiveField:

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sibx._checks import check_images, check_labels, check_logits, check_masks, check_range, check_same_batch, require
-from sibx.attribution.cotangents import differentiate, potential
+from sibx.attribution.cotangents import differentiate, potential_of_checked
 from sibx.models.alignment import Alignment, find_alignment
 from sibx.models.layers import frozen_batch_norm, record, resolve_layer, to_grid
 from sibx.objectives._hsic import RandomProjection, unit_rows
@@ -130,7 +130,7 @@ class SIBLoss(nn.Module):
             soft_mask=parts.soft_mask.detach(),
             vjp=parts.vjp.detach(),
             saturated=gather_rows((parts.vjp.detach() == 0).flatten(1).all(1).long()).sum(),
-            positive_share=parts.positive_share,
+            positive_share=torch.full_like(zero, torch.nan) if parts.positive_share is None else parts.positive_share,
         )
 
     def gradient_norms(
@@ -166,7 +166,8 @@ class SIBLoss(nn.Module):
         return {k: w * scales.get(k, 1.0) * float(norms[k]) if k in norms else 0.0 for k, w in weights.items()}
 
     def _learn(self, model: nn.Module, parts: Parts) -> None:
-        self._guard(parts.positive_share, self.config.cotangent)
+        if parts.positive_share is not None:
+            self._guard(parts.positive_share, self.config.cotangent)
         if self.balance is not None and self.balance.is_due():
             self.balance.update(self._norms(model, parts))
 
@@ -215,13 +216,11 @@ class SIBLoss(nn.Module):
     def _terms(self, logits: Tensor, points: Mapping[str, Point], batch: Batch) -> Parts:
         """Compute every term from the logits of the images and, after a swap, of their second versions."""
         clean, swapped = logits.split([len(batch.images), len(logits) - len(batch.images)])
-        scalar = potential(clean, self.config.cotangent, batch.labels)
-        gradients = differentiate(scalar, [p.tensor for p in points.values()], create_graph=True)
         # Images without an object pixel have no background either.
-        objects = torch.ones_like(batch.labels) if batch.masks is None else batch.masks.flatten(1).sum(1)
-        rows, labels = gather_rows(objects) > 0, gather_rows(batch.labels)
-        enough = int(rows.sum()) >= self._least
-        terms, share = {}, clean.new_full((), torch.nan)
+        rows, labels = batch.with_object(), gather_rows(batch.labels)
+        scalar = potential_of_checked(clean, self.config.cotangent, batch.labels)
+        gradients = differentiate(scalar, [p.tensor for p in points.values()], create_graph=True)
+        terms, share = {}, None
         for (name, point), gradient in zip(points.items(), gradients, strict=True):
             vjp_map, activations = (to_grid(full_precision(t), batch.size) for t in (gradient, point.tensor))
             view = View(
@@ -235,12 +234,12 @@ class SIBLoss(nn.Module):
             mask = self.config.masks.at(view)
             strength = vjp_map if name == "input" else contribution(vjp_map, activations)
             share = share if name == "input" else share_of_positive(strength.detach())
-            if enough:
+            if len(rows) >= self._least:
                 images = point.alignment.pool(full_precision(batch.images), (vjp_map.shape[2], vjp_map.shape[3]))
                 f = self._foreground(vjp_map, images, mask, rows)
                 b = self._background(vjp_map, strength.abs(), mask, rows)
                 terms[name] = LayerTerms(point.weight, f, b)
-        swap = F.cross_entropy(gather_rows(swapped)[rows], labels[rows]) if len(swapped) and rows.any() else None
+        swap = F.cross_entropy(gather_rows(swapped)[rows], labels[rows]) if len(swapped) and len(rows) else None
         return Parts(
             cross_entropy=F.cross_entropy(gather_rows(clean), labels),
             layers=terms,

@@ -1,5 +1,6 @@
 """A guard against contributions that change their sign instead of their place."""
 
+import math
 import warnings
 
 from torch import Tensor
@@ -29,11 +30,11 @@ class SignFlipGuard:
 
     def __call__(self, share: Tensor, cotangent: str) -> None:
         """Add one step's share to the mean, and warn if the mean has fallen below 1/2."""
-        if self.warned or share.isnan():
+        if self.warned or math.isnan(value := float(share)):
             return
         self.steps += 1
         rate = (1 - MOMENTUM) / (1 - MOMENTUM**self.steps)  # 1 for the first: the weights of all steps sum to 1
-        self.mean += rate * (float(share) - self.mean)
+        self.mean += rate * (value - self.mean)
         if self.steps >= PATIENCE or self.mean >= CLEAR:
             self.highest = max(self.highest, self.mean)
         if self.steps < PATIENCE or not self.mean < 0.5 <= self.highest:

@@ -10,7 +10,7 @@ from sibx.models.alignment import Alignment
 from sibx.objectives.background import Fraction, Variance
 from sibx.objectives.config import SIBConfig
 from sibx.objectives.foreground import HSIC
-from sibx.runs.ranks import gather_rows
+from sibx.runs.ranks import gather_rows, world_size
 
 
 class LossTerms(NamedTuple):
@@ -72,7 +72,8 @@ class Parts(NamedTuple):
         logits: logits (B, K).
         soft_mask: mask M at the last of the layers, (B, 1, h, w).
         vjp: VJP map R at the last of the layers, (B, C, h, w).
-        positive_share: share of the contributions at the last feature layer that is positive, in [0, 1] or NaN.
+        positive_share: share of the contributions at the last feature layer that is positive, in [0, 1] or NaN; None
+            when only ``"input"`` is named.
     """
 
     cross_entropy: Tensor
@@ -81,7 +82,7 @@ class Parts(NamedTuple):
     logits: Tensor
     soft_mask: Tensor
     vjp: Tensor
-    positive_share: Tensor
+    positive_share: Tensor | None
 
 
 class Batch(NamedTuple):
@@ -101,6 +102,13 @@ class Batch(NamedTuple):
         images, labels = (t.clone() if t.is_inference() else t for t in (self.images, self.labels))
         masks = self.masks.clone() if self.masks is not None and self.masks.is_inference() else self.masks
         return Batch(images, labels, masks)
+
+    def with_object(self) -> Tensor:
+        """Return the indices of the global batch's images that have an object, of all without masks."""
+        if self.masks is None and world_size() == 1:  # nothing to look at, so nothing to wait for
+            return torch.arange(len(self.images), device=self.images.device)
+        objects = torch.ones_like(self.labels) if self.masks is None else self.masks.flatten(1).sum(1)
+        return gather_rows(objects).nonzero().squeeze(1)
 
 
 def share_of_positive(contributions: Tensor) -> Tensor:

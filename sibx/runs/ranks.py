@@ -98,8 +98,10 @@ def previous_rows(rows: Tensor, among: Tensor | None = None) -> Tensor:
     if among is None:
         return everyone[own - 1]
     marked = gather_rows(among.long()) > 0
-    (choice,) = (marked if marked.any() else torch.ones_like(marked)).nonzero(as_tuple=True)
-    return everyone[choice[torch.searchsorted(choice, own) - 1]]
+    marked = marked | ~marked.any()
+    nearest = torch.arange(len(marked), device=rows.device).where(marked, -1).cummax(0).values  # up to every row
+    before = nearest[own - 1]
+    return everyone[before.where(before >= 0, nearest[-1])]
 
 
 def _check_same_shape(rows: Tensor) -> None:

@@ -46,6 +46,7 @@ from sibx.attribution.mask_rules import odd_window
 from sibx.images import IMAGENET
 from sibx.images.baselines import make_baseline
 from sibx.models import TinyCNN, receptive_field
+from tests.helpers.waits import Waits
 from tests.references import sib as reference
 
 NAMES = list(METHODS)
@@ -833,3 +834,12 @@ def test_memory_is_constant_over_many_calls(name, model):
         counts.append((_live_tensors(), sum(len(m._forward_hooks) + len(m._backward_hooks) for m in model.modules())))
     assert counts[0] == counts[1]
     assert counts[0][1] == 0
+
+
+@pytest.mark.parametrize("name", ["saliency", "vjp", "sib", "gradcam"])
+def test_nothing_waits_for_a_device(name, model, images):
+    targets = torch.tensor([0, 3, 3, 1])
+    explain(name, model, images, targets)  # measures where the layer's units look, once
+    with Waits() as seen:
+        explain(name, model, images, targets)
+    assert not seen.found

@@ -242,6 +242,16 @@ class TestDraw:
         peak = drawn[0, 0] == drawn.max()
         assert peak.nonzero().tolist() == [[96, 87], [96, 88]]
 
+    def test_weights_that_are_kept_serve_every_mode_and_precision(self):
+        field, maps = ReceptiveField((3, 3), (0.5, 0.5)), torch.rand(1, 1, 5, 5, dtype=torch.float64)
+        with torch.inference_mode():
+            drawn = [field.draw(maps.to(dtype), (17, 17)) for dtype in (torch.float32, torch.float64)]
+        assert [d.dtype for d in drawn] == [torch.float32, torch.float64]
+        assert torch.allclose(drawn[0].double(), drawn[1])
+        assert torch.equal(field.draw(maps.requires_grad_(), (17, 17)), drawn[1])
+        field.draw(maps, (17, 17)).sum().backward()
+        assert torch.allclose(maps.grad.sum(), torch.tensor(17.0**2).double())
+
     def test_patches_are_plain_upsampling(self):
         """For patches side by side both conventions agree."""
         maps = torch.randn(2, 1, 7, 14, dtype=torch.float64)
