@@ -6,10 +6,10 @@ name below makes the function public.
 
 from sibx.metrics.complexity import COMPLEXITY, effective_complexity, entropy, histogram_entropy, sparseness
 from sibx.metrics.curves import CURVES
+from sibx.metrics.curves._perturbations import Curves, Perturbations
 from sibx.metrics.curves.adaptive import AdaptiveCurves, adaptive_deletion, adaptive_insertion
 from sibx.metrics.curves.auc import deletion, insertion, lerf
 from sibx.metrics.curves.derived import aopc, insertion_minus_deletion, normalized_deletion, normalized_insertion, srg
-from sibx.metrics.curves.perturbations import Curves, Perturbations
 from sibx.metrics.explained import Explained
 from sibx.metrics.faithfulness import FAITHFULNESS
 from sibx.metrics.faithfulness._confidence import (

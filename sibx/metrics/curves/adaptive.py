@@ -16,7 +16,7 @@ from torch import Tensor
 from sibx._checks import require
 from sibx.images.baselines import Baseline
 from sibx.images.normalization import Normalization
-from sibx.metrics.curves.perturbations import Perturbations
+from sibx.metrics.curves._perturbations import Perturbations
 from sibx.metrics.frames import replace, run
 
 FINEST = 224  # shares: one row of pixels each at 224 px, as fine as RISE goes

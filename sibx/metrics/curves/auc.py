@@ -6,7 +6,7 @@ from torch import Tensor
 
 from sibx.images.baselines import Baseline
 from sibx.images.normalization import Normalization
-from sibx.metrics.curves.perturbations import STEPS, Curves, Perturbations, perturbations
+from sibx.metrics.curves._perturbations import STEPS, Curves, Perturbations, perturbations
 from sibx.metrics.explained import Explained
 from sibx.metrics.spec import RANDOM_MAP, MetricSpec
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from sibx._checks import require
+from sibx.metrics.curves._perturbations import Curves, perturbations
 from sibx.metrics.curves.auc import deletion_of, insertion_of, lerf_of
-from sibx.metrics.curves.perturbations import Curves, perturbations
 from sibx.metrics.explained import Explained
 from sibx.metrics.spec import RANDOM_MAP, MetricSpec
 

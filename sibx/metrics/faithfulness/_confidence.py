@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sibx._checks import check_case, check_explained, check_range, check_same_batch
-from sibx.metrics.curves.perturbations import perturbations
+from sibx.metrics.curves._perturbations import perturbations
 from sibx.metrics.explained import Explain, Explained
 from sibx.metrics.probability import Model, probability
 from sibx.metrics.similarity import pearson

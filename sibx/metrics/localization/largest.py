@@ -1,10 +1,11 @@
 """Localization by the largest pixels: do the object's pixels come first?"""
 
+from functools import partial
+
 from torch import Tensor
 
 from sibx._checks import check_range
-from sibx.metrics.localization.overlap import prepare, where_defined
-from sibx.metrics.localization.sorting import sort
+from sibx.metrics.localization._overlap import Levels, Overlap, overlap
 from sibx.metrics.spec import MetricSpec
 
 TOP, TOP_SIDE = 1000, 224  # pixels in an image of 224 x 224, in proportion to the area otherwise
@@ -18,26 +19,36 @@ def relevance_rank(heatmaps: Tensor, masks: Tensor, *, undefined: Tensor | None 
 
     Args:
         heatmaps: a, (B, 1, H, W), floating point, at least 0.
-        masks: s, (B, 1, H, W) bool.
-        undefined: (B, 1, H, W) bool, pixels left out.
+        masks: s, (B, 1, H, W) bool, True on the object.
+        undefined: (B, 1, H, W) bool, pixels that take no part.
 
     Returns:
-        (B,) float64, NaN where undefined.
+        (B,) float64. NaN for an image without object pixels or without others, and for a heatmap that is zero
+        everywhere or not finite.
 
     Raises:
         ValueError: a wrong shape or dtype, or negative values.
 
     Source: relevance rank accuracy, Arras et al., arXiv 2003.07258.
+
+    Example:
+        >>> heatmaps = torch.tensor([[[[4.0, 3.0, 2.0, 1.0]]]])
+        >>> masks = torch.tensor([[[[True, False, True, False]]]])
+        >>> relevance_rank(heatmaps, masks)
+        tensor([0.5000], dtype=torch.float64)
     """
-    a, s, defined = prepare(heatmaps, masks, undefined)
-    return where_defined(_share_of_first(a, s, defined, s.sum(1)), a, s, defined)
+    return _rank(Overlap(heatmaps, masks, undefined))
+
+
+def _rank(o: Overlap) -> Tensor:
+    return o.by_levels(_share_of_first)
 
 
 RELEVANCE_RANK = MetricSpec(
     name="relevance_rank",
     title="Relevance rank",
     formula="share of the |s| largest pixels of a in s; ties by their expected share",
-    score=lambda e: relevance_rank(e.heatmaps, e.masks, undefined=e.undefined),
+    score=lambda e: _rank(e.once(overlap)),
     higher_is_better=True,
     bounds=(0.0, 1.0),
     chance="area share of the object",
@@ -49,10 +60,34 @@ RELEVANCE_RANK = MetricSpec(
 def iou(heatmaps: Tensor, masks: Tensor, *, undefined: Tensor | None = None) -> Tensor:
     """Intersection over union of the object and as many pixels as it has, those with the largest values.
 
-    With r the relevance rank, ``r / (2 - r)``: range [0, 1], higher is better, and no threshold to choose. Chance for
-    area share q: q / (2 - q). Arguments, undefined cases and errors as ``relevance_rank``.
+    With r the relevance rank, ``r / (2 - r)``, so there is no threshold to choose. Range [0, 1], higher is better;
+    chance is q / (2 - q) for the object's area share q.
+
+    Args:
+        heatmaps: a, (B, 1, H, W), floating point, at least 0.
+        masks: s, (B, 1, H, W) bool, True on the object.
+        undefined: (B, 1, H, W) bool, pixels that take no part.
+
+    Returns:
+        (B,) float64. NaN for an image without object pixels or without others, and for a heatmap that is zero
+        everywhere or not finite.
+
+    Raises:
+        ValueError: a wrong shape or dtype, or negative values.
+
+    Source: sibx.
+
+    Example:
+        >>> heatmaps = torch.tensor([[[[4.0, 3.0, 2.0, 1.0]]]])
+        >>> masks = torch.tensor([[[[True, False, True, False]]]])
+        >>> iou(heatmaps, masks)
+        tensor([0.3333], dtype=torch.float64)
     """
-    rank = relevance_rank(heatmaps, masks, undefined=undefined)
+    return _iou(Overlap(heatmaps, masks, undefined))
+
+
+def _iou(o: Overlap) -> Tensor:
+    rank = _rank(o)
     return rank / (2 - rank)
 
 
@@ -60,7 +95,7 @@ IOU = MetricSpec(
     name="iou",
     title="IoU",
     formula="intersection over union of s and the |s| largest pixels of a",
-    score=lambda e: iou(e.heatmaps, e.masks, undefined=e.undefined),
+    score=lambda e: _iou(e.once(overlap)),
     higher_is_better=True,
     bounds=(0.0, 1.0),
     chance="q / (2 - q), q the area share of the object",
@@ -72,30 +107,46 @@ IOU = MetricSpec(
 def topk_intersection(
     heatmaps: Tensor, masks: Tensor, *, undefined: Tensor | None = None, k: int | None = None
 ) -> Tensor:
-    """Share of the min(k, |s|) largest pixels that lie on the object.
+    """Share of the min(k, |s|) largest pixels that lie on the object, |s| = number of object pixels.
 
-    Unlike with a fixed k, a perfect map reaches 1 on a small object too. Ties, range, chance, undefined cases and
-    errors as ``relevance_rank``.
+    Unlike with a fixed k, a perfect map reaches 1 on a small object too. Pixels that tie for the last places count by
+    their expected share under a random order. Range [0, 1], higher is better; chance is the object's area share.
 
     Args:
-        heatmaps: as for ``relevance_rank``.
-        masks: as for ``relevance_rank``.
-        k: number of pixels, at least 1; None = 1000 at 224 x 224, in proportion to the area.
-        undefined: as for ``relevance_rank``.
+        heatmaps: a, (B, 1, H, W), floating point, at least 0.
+        masks: s, (B, 1, H, W) bool, True on the object.
+        undefined: (B, 1, H, W) bool, pixels that take no part.
+        k: number of pixels, at least 1; None = 1000 at 224 x 224 px, in proportion to the area otherwise.
+
+    Returns:
+        (B,) float64. NaN for an image without object pixels or without others, and for a heatmap that is zero
+        everywhere or not finite.
+
+    Raises:
+        ValueError: a wrong shape or dtype, negative values, or k below 1.
 
     Source: Theiner et al., WACV 2022 (fixed k).
+
+    Example:
+        >>> heatmaps = torch.tensor([[[[4.0, 3.0, 2.0, 1.0]]]])
+        >>> masks = torch.tensor([[[[True, False, True, False]]]])
+        >>> topk_intersection(heatmaps, masks, k=1)
+        tensor([1.], dtype=torch.float64)
     """
-    a, s, defined = prepare(heatmaps, masks, undefined)
-    count = max(1, round(TOP * a.shape[1] / TOP_SIDE**2)) if k is None else k
+    return _topk(Overlap(heatmaps, masks, undefined), k)
+
+
+def _topk(o: Overlap, k: int | None = None) -> Tensor:
+    count = max(1, round(TOP * o.size.numel() / TOP_SIDE**2)) if k is None else k
     check_range("k", count, 1)
-    return where_defined(_share_of_first(a, s, defined, s.sum(1).clamp(max=count)), a, s, defined)
+    return o.by_levels(partial(_share_of_first, most=count))
 
 
 TOPK_INTERSECTION = MetricSpec(
     name="topk_intersection",
     title="Top-k intersection",
     formula="share of the min(k, |s|) largest pixels of a in s, k = 1000 at 224 x 224 px, in proportion to the area",
-    score=lambda e: topk_intersection(e.heatmaps, e.masks, undefined=e.undefined),
+    score=lambda e: _topk(e.once(overlap)),
     higher_is_better=True,
     bounds=(0.0, 1.0),
     chance="area share of the object",
@@ -104,12 +155,11 @@ TOPK_INTERSECTION = MetricSpec(
 )
 
 
-def _share_of_first(a: Tensor, s: Tensor, defined: Tensor, count: Tensor) -> Tensor:
-    """Expected share of object pixels among each row's ``count`` (B,) largest pixels."""
-    size = count.clamp(min=1).unsqueeze(1)
-    values, on_object = sort(a, s, defined)
-    last = values.gather(1, size - 1)
-    above, tied = values > last, values == last
-    places = (size.squeeze(1) - above.sum(1)).double()
-    hits = (above & on_object).sum(1) + places * (tied & on_object).sum(1) / tied.sum(1)
-    return hits / size.squeeze(1)
+def _share_of_first(levels: Levels, most: float = float("inf")) -> Tensor:
+    """Expected share of object pixels among the largest pixels, as many as the object has but at most ``most``."""
+    hits, pixels = levels.hits, levels.hits + levels.alarms
+    places = hits[-1].clamp(max=most)
+    gained, sizes = (counts.diff(prepend=counts.new_zeros(1)) for counts in (hits, pixels))
+    # Of a level all is taken, or nothing, or in the last one as many as there are places left.
+    taken = ((places - (pixels - sizes)) / sizes).clamp(0, 1)
+    return (gained * taken).sum() / places

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from sibx._checks import check_heatmaps
-from sibx.metrics.localization.overlap import prepare, where_defined
+from sibx.metrics.localization._overlap import Overlap, overlap
 from sibx.metrics.spec import MetricSpec
 
 
@@ -15,27 +15,39 @@ def foreground_focus(heatmaps: Tensor, masks: Tensor, *, undefined: Tensor | Non
 
     Args:
         heatmaps: a, (B, 1, H, W), floating point, at least 0.
-        masks: s, (B, 1, H, W) bool.
-        undefined: (B, 1, H, W) bool, pixels left out.
+        masks: s, (B, 1, H, W) bool, True on the object.
+        undefined: (B, 1, H, W) bool, pixels that take no part.
 
     Returns:
-        (B,) float64, NaN where undefined (see the module).
+        (B,) float64. NaN for an image without object pixels or without others, and for a heatmap that is zero
+        everywhere or not finite.
 
     Raises:
         ValueError: a wrong shape or dtype, or negative values.
 
     Source: energy-based pointing game, Wang et al., arXiv 1910.01279; relevance mass accuracy, Arras et al., arXiv
     2003.07258.
+
+    Example:
+        >>> heatmaps = torch.tensor([[[[4.0, 3.0, 2.0, 1.0]]]])
+        >>> masks = torch.tensor([[[[True, False, True, False]]]])
+        >>> foreground_focus(heatmaps, masks)
+        tensor([0.6000], dtype=torch.float64)
     """
-    a, s, defined = prepare(heatmaps, masks, undefined)
-    return where_defined((a * s).sum(1) / a.sum(1), a, s, defined)
+    return _focus(Overlap(heatmaps, masks, undefined))
+
+
+def _focus(o: Overlap) -> Tensor:
+    inside, outside = o.masses
+    mass = inside + outside
+    return o.where_defined(inside / mass, mass)
 
 
 FOREGROUND_FOCUS = MetricSpec(
     name="foreground_focus",
     title="Foreground focus",
     formula="sum(a s) / sum(a)",
-    score=lambda e: foreground_focus(e.heatmaps, e.masks, undefined=e.undefined),
+    score=lambda e: _focus(e.once(overlap)),
     higher_is_better=True,
     bounds=(0.0, 1.0),
     chance="area share of the object",
@@ -47,18 +59,40 @@ FOREGROUND_FOCUS = MetricSpec(
 def foreground_lift(heatmaps: Tensor, masks: Tensor, *, undefined: Tensor | None = None) -> Tensor:
     """Foreground focus divided by the object's area share: how many times better than a flat map.
 
-    Range [0, 1 / area share], higher is better, chance 1. Arguments, undefined cases and errors as
-    ``foreground_focus``.
+    Range [0, 1 / area share], higher is better, chance 1.
+
+    Args:
+        heatmaps: a, (B, 1, H, W), floating point, at least 0.
+        masks: s, (B, 1, H, W) bool, True on the object.
+        undefined: (B, 1, H, W) bool, pixels that take no part.
+
+    Returns:
+        (B,) float64. NaN for an image without object pixels or without others, and for a heatmap that is zero
+        everywhere or not finite.
+
+    Raises:
+        ValueError: a wrong shape or dtype, or negative values.
+
+    Source: the weighted form of attribution localization, Kohlbrenner et al., arXiv 1910.09840.
+
+    Example:
+        >>> heatmaps = torch.tensor([[[[4.0, 3.0, 2.0, 1.0]]]])
+        >>> masks = torch.tensor([[[[True, False, True, False]]]])
+        >>> foreground_lift(heatmaps, masks)
+        tensor([1.2000], dtype=torch.float64)
     """
-    _, s, defined = prepare(heatmaps, masks, undefined)
-    return foreground_focus(heatmaps, masks, undefined=undefined) * defined.sum(1) / s.sum(1)
+    return _lift(Overlap(heatmaps, masks, undefined))
+
+
+def _lift(o: Overlap) -> Tensor:
+    return _focus(o) * (o.object_pixels + o.background_pixels) / o.object_pixels
 
 
 FOREGROUND_LIFT = MetricSpec(
     name="foreground_lift",
     title="Foreground lift",
     formula="foreground focus / area share of s",
-    score=lambda e: foreground_lift(e.heatmaps, e.masks, undefined=e.undefined),
+    score=lambda e: _lift(e.once(overlap)),
     higher_is_better=True,
     bounds=(0.0, float("inf")),
     chance="1",
@@ -78,17 +112,24 @@ def attribution_localization(
 
     Args:
         attributions: (B, 1, H, W), floating point, of any sign.
-        masks: (B, 1, H, W) bool.
-        undefined: (B, 1, H, W) bool, pixels left out.
+        masks: (B, 1, H, W) bool, True on the object.
+        undefined: (B, 1, H, W) bool, pixels that take no part.
         weighted: whether to divide by the object's area share S_in / S_tot of each image.
 
     Returns:
-        (B,) float64, NaN where undefined (see the module), and where no value is positive.
+        (B,) float64. NaN for an image without object pixels or without others, and for a map without a positive value
+        or with one that is not finite.
 
     Raises:
         ValueError: a wrong shape or dtype.
 
     Source: Kohlbrenner et al., arXiv 1910.09840, whose masks are bounding boxes.
+
+    Example:
+        >>> attributions = torch.tensor([[[[3.0, 1.0, -2.0, 0.0]]]])
+        >>> masks = torch.tensor([[[[True, False, True, False]]]])
+        >>> attribution_localization(attributions, masks)
+        tensor([0.7500], dtype=torch.float64)
     """
     check_heatmaps(attributions, "attributions")
     score = foreground_lift if weighted else foreground_focus
@@ -98,21 +139,43 @@ def attribution_localization(
 def background_suppression(heatmaps: Tensor, masks: Tensor, *, undefined: Tensor | None = None) -> Tensor:
     """How silent the background is: ``m_in / (m_in + m_out)`` with the mean of the heatmap inside and outside.
 
-    Range [0, 1], higher is better; a flat map scores 0.5 whatever the object's size, a silent background 1.
-    Arguments, undefined cases and errors as ``foreground_focus``. Source: sibx.
+    Range [0, 1], higher is better; a flat map scores 0.5 whatever the object's size, which is chance, a silent
+    background 1.
+
+    Args:
+        heatmaps: a, (B, 1, H, W), floating point, at least 0.
+        masks: s, (B, 1, H, W) bool, True on the object.
+        undefined: (B, 1, H, W) bool, pixels that take no part.
+
+    Returns:
+        (B,) float64. NaN for an image without object pixels or without others, and for a heatmap that is zero
+        everywhere or not finite.
+
+    Raises:
+        ValueError: a wrong shape or dtype, or negative values.
+
+    Source: sibx.
+
+    Example:
+        >>> heatmaps = torch.tensor([[[[4.0, 3.0, 2.0, 1.0]]]])
+        >>> masks = torch.tensor([[[[True, False, True, False]]]])
+        >>> background_suppression(heatmaps, masks)
+        tensor([0.6000], dtype=torch.float64)
     """
-    a, s, defined = prepare(heatmaps, masks, undefined)
-    inside, pixels = a * s, s.sum(1)
-    inside_mean = inside.sum(1) / pixels
-    outside_mean = (a - inside).sum(1) / (defined.sum(1) - pixels)
-    return where_defined(inside_mean / (inside_mean + outside_mean), a, s, defined)
+    return _suppression(Overlap(heatmaps, masks, undefined))
+
+
+def _suppression(o: Overlap) -> Tensor:
+    inside, outside = o.masses
+    inside_mean, outside_mean = inside / o.object_pixels, outside / o.background_pixels
+    return o.where_defined(inside_mean / (inside_mean + outside_mean), inside + outside)
 
 
 BACKGROUND_SUPPRESSION = MetricSpec(
     name="background_suppression",
     title="Background suppression",
     formula="m_in / (m_in + m_out), the means of a inside and outside s",
-    score=lambda e: background_suppression(e.heatmaps, e.masks, undefined=e.undefined),
+    score=lambda e: _suppression(e.once(overlap)),
     higher_is_better=True,
     bounds=(0.0, 1.0),
     chance="0.5",

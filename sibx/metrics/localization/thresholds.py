@@ -1,12 +1,8 @@
 """Localization over all thresholds: how well does the heatmap tell the object from the background?"""
 
-from typing import NamedTuple
-
-import torch
 from torch import Tensor
 
-from sibx.metrics.localization.overlap import prepare, where_defined
-from sibx.metrics.localization.sorting import sort
+from sibx.metrics.localization._overlap import Levels, Overlap, overlap
 from sibx.metrics.spec import MetricSpec
 
 
@@ -14,20 +10,41 @@ def best_iou(heatmaps: Tensor, masks: Tensor, *, undefined: Tensor | None = None
     """Largest intersection over union of the object and {a >= t} over all thresholds t.
 
     Range [0, 1], higher is better; a flat map scores the object's area share, its only threshold. The threshold is
-    chosen with the mask in hand, so this is an upper bound of what a user would get. Arguments, undefined cases and
-    errors as ``relevance_rank``.
+    chosen with the mask in hand, so this is an upper bound of what a user would get.
+
+    Args:
+        heatmaps: a, (B, 1, H, W), floating point, at least 0.
+        masks: s, (B, 1, H, W) bool, True on the object.
+        undefined: (B, 1, H, W) bool, pixels that take no part.
+
+    Returns:
+        (B,) float64. NaN for an image without object pixels or without others, and for a heatmap that is zero
+        everywhere or not finite.
+
+    Raises:
+        ValueError: a wrong shape or dtype, or negative values.
+
+    Source: sibx.
+
+    Example:
+        >>> heatmaps = torch.tensor([[[[4.0, 3.0, 2.0, 1.0]]]])
+        >>> masks = torch.tensor([[[[True, False, True, False]]]])
+        >>> best_iou(heatmaps, masks)
+        tensor([0.6667], dtype=torch.float64)
     """
-    a, s, defined = prepare(heatmaps, masks, undefined)
-    r = _rank(a, s, defined)
-    union = r.pixels + s.sum(1, keepdim=True) - r.hits
-    return where_defined((r.hits / union).masked_fill(~r.ends, 0).amax(1), a, s, defined)
+    return Overlap(heatmaps, masks, undefined).by_levels(_largest_iou)
+
+
+def _largest_iou(levels: Levels) -> Tensor:
+    hits, alarms = levels
+    return (hits / (hits[-1] + alarms)).max()
 
 
 BEST_IOU = MetricSpec(
     name="best_iou",
     title="Best IoU",
     formula="largest intersection over union of s and {a >= t} over thresholds t",
-    score=lambda e: best_iou(e.heatmaps, e.masks, undefined=e.undefined),
+    score=lambda e: e.once(overlap).by_levels(_largest_iou),
     higher_is_better=True,
     bounds=(0.0, 1.0),
     chance="area share of the object",
@@ -39,22 +56,44 @@ BEST_IOU = MetricSpec(
 def average_precision(heatmaps: Tensor, masks: Tensor, *, undefined: Tensor | None = None) -> Tensor:
     """Area under the precision-recall curve of pixels against the object: ``sum_t (R_t - R_t') P_t``.
 
-    t runs over the distinct values of the heatmap, t' is the one before. Range (0, 1], higher is better; a flat map
-    scores the object's area share, which is chance. Arguments, undefined cases and errors as ``relevance_rank``.
+    R_t is the recall and P_t the precision of {a >= t}; t runs over the distinct values of the heatmap from the largest
+    down, t' is the one before. Range (0, 1], higher is better; a flat map scores the object's area share, which is
+    chance.
 
-    Source: the step-wise sum of information retrieval (Manning et al. 2008, chapter 8), without interpolation.
+    Args:
+        heatmaps: a, (B, 1, H, W), floating point, at least 0.
+        masks: s, (B, 1, H, W) bool, True on the object.
+        undefined: (B, 1, H, W) bool, pixels that take no part.
+
+    Returns:
+        (B,) float64. NaN for an image without object pixels or without others, and for a heatmap that is zero
+        everywhere or not finite.
+
+    Raises:
+        ValueError: a wrong shape or dtype, or negative values.
+
+    Source: the step-wise sum of information retrieval, without interpolation, Manning et al. 2008, chapter 8.
+
+    Example:
+        >>> heatmaps = torch.tensor([[[[4.0, 3.0, 2.0, 1.0]]]])
+        >>> masks = torch.tensor([[[[True, False, True, False]]]])
+        >>> average_precision(heatmaps, masks)
+        tensor([0.8333], dtype=torch.float64)
     """
-    a, s, defined = prepare(heatmaps, masks, undefined)
-    r = _rank(a, s, defined)
-    gained = (r.hits - r.hits_before).masked_fill(~r.ends, 0)
-    return where_defined((gained * r.hits / r.pixels).sum(1) / s.sum(1), a, s, defined)
+    return Overlap(heatmaps, masks, undefined).by_levels(_mean_precision)
+
+
+def _mean_precision(levels: Levels) -> Tensor:
+    hits, alarms = levels
+    gained = hits.diff(prepend=hits.new_zeros(1))
+    return (gained * (hits / (hits + alarms))).sum() / hits[-1]
 
 
 AVERAGE_PRECISION = MetricSpec(
     name="average_precision",
     title="Average precision",
     formula="area under the precision-recall curve of pixels against s, exact with ties",
-    score=lambda e: average_precision(e.heatmaps, e.masks, undefined=e.undefined),
+    score=lambda e: e.once(overlap).by_levels(_mean_precision),
     higher_is_better=True,
     bounds=(0.0, 1.0),
     chance="area share of the object",
@@ -66,52 +105,45 @@ AVERAGE_PRECISION = MetricSpec(
 def roc_auc(heatmaps: Tensor, masks: Tensor, *, undefined: Tensor | None = None) -> Tensor:
     """Probability that a random object pixel is above a random background pixel, ties counting one half.
 
-    Range [0, 1], higher is better, chance 0.5. Arguments, undefined cases and errors as ``relevance_rank``.
+    Range [0, 1], higher is better, chance 0.5.
+
+    Args:
+        heatmaps: a, (B, 1, H, W), floating point, at least 0.
+        masks: s, (B, 1, H, W) bool, True on the object.
+        undefined: (B, 1, H, W) bool, pixels that take no part.
+
+    Returns:
+        (B,) float64. NaN for an image without object pixels or without others, and for a heatmap that is zero
+        everywhere or not finite.
+
+    Raises:
+        ValueError: a wrong shape or dtype, or negative values.
 
     Source: area under the ROC curve, Fawcett 2006.
+
+    Example:
+        >>> heatmaps = torch.tensor([[[[4.0, 3.0, 2.0, 1.0]]]])
+        >>> masks = torch.tensor([[[[True, False, True, False]]]])
+        >>> roc_auc(heatmaps, masks)
+        tensor([0.7500], dtype=torch.float64)
     """
-    a, s, defined = prepare(heatmaps, masks, undefined)
-    r = _rank(a, s, defined)
-    false_alarms = r.pixels - r.hits - (r.pixels_before - r.hits_before)
-    area = (false_alarms * (r.hits + r.hits_before) / 2).masked_fill(~r.ends, 0).sum(1)
-    return where_defined(area / (s.sum(1) * (defined & ~s).sum(1)), a, s, defined)
+    return Overlap(heatmaps, masks, undefined).by_levels(_area_under_roc)
+
+
+def _area_under_roc(levels: Levels) -> Tensor:
+    hits, alarms = levels
+    gained, passed = (counts.diff(prepend=counts.new_zeros(1)) for counts in levels)
+    return (passed * (hits - gained / 2)).sum() / (hits[-1] * alarms[-1])
 
 
 ROC_AUC = MetricSpec(
     name="roc_auc",
     title="ROC-AUC",
     formula="probability that an object pixel is above a background pixel, ties 1/2",
-    score=lambda e: roc_auc(e.heatmaps, e.masks, undefined=e.undefined),
+    score=lambda e: e.once(overlap).by_levels(_area_under_roc),
     higher_is_better=True,
     bounds=(0.0, 1.0),
     chance="0.5",
     needs_masks=True,
     reference="Fawcett 2006",
 )
-
-
-class _Ranking(NamedTuple):
-    """Pixels and object pixels down to every place of the order, (B, P), and whether a group of ties ends there.
-
-    ``..._before``: the same at the end of the group before; meaningful where ``ends``.
-    """
-
-    pixels: Tensor
-    hits: Tensor
-    ends: Tensor
-    pixels_before: Tensor
-    hits_before: Tensor
-
-
-def _rank(a: Tensor, s: Tensor, defined: Tensor) -> _Ranking:
-    values, on_object = sort(a, s, defined)
-    hits = on_object.cumsum(1, dtype=torch.float64)
-    pixels = torch.arange(1, a.shape[1] + 1, device=a.device, dtype=torch.float64).expand_as(hits)
-    following = torch.cat([values[:, 1:], torch.full_like(values[:, :1], -2)], 1)
-    ends = (values != following) & (values >= 0)
-
-    def before(counts: Tensor) -> Tensor:
-        reached = counts.masked_fill(~ends, 0).cummax(1).values
-        return torch.cat([torch.zeros_like(reached[:, :1]), reached[:, :-1]], 1)
-
-    return _Ranking(pixels, hits, ends, before(pixels), before(hits))

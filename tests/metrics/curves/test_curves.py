@@ -25,7 +25,7 @@ from sibx.metrics import (
     srg,
 )
 from sibx.metrics.curves import CURVES
-from sibx.metrics.curves.perturbations import perturbations
+from sibx.metrics.curves._perturbations import perturbations
 from sibx.metrics.frames import relevance_order
 from sibx.metrics.probability import probability
 from tests.references import curves as reference

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sibx.metrics import (
+    METRICS,
     attribution_localization,
     average_precision,
     background_suppression,
@@ -18,6 +19,7 @@ from sibx.metrics import (
     roc_auc,
     topk_intersection,
 )
+from sibx.metrics.localization import _overlap
 from tests.references import localization as reference
 
 RANKING = (relevance_rank, topk_intersection, iou, best_iou, average_precision, roc_auc)
@@ -225,3 +227,80 @@ def test_tolerance_must_not_be_negative():
     heatmaps, masks = random_case(0)
     with pytest.raises(ValueError, match="`tolerance` must be at least 0"):
         pointing_game(heatmaps, masks, tolerance=-1)
+
+
+@pytest.mark.parametrize("score", LOCALIZATION)
+def test_only_keywords_after_the_masks(score):
+    heatmaps, masks = random_case(0)
+    with pytest.raises(TypeError, match="positional"):
+        score(heatmaps, masks, ~masks)
+
+
+@pytest.mark.parametrize("score", LOCALIZATION)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_single_precision_gives_the_numbers_of_double_precision(score, dtype):
+    """Values are exact in double precision, and so is what is added up."""
+    heatmaps = (random_case(5, size=40)[0] ** 8).to(dtype)
+    masks = random_case(5, size=40)[1]
+    assert torch.allclose(score(heatmaps, masks), score(heatmaps.double(), masks), rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("score", LOCALIZATION)
+def test_blocks_of_rows_change_nothing(score, monkeypatch):
+    heatmaps, masks = random_case(6, batch=5)
+    whole = score(heatmaps, masks)
+    monkeypatch.setattr(_overlap, "CACHE", 1)
+    assert torch.equal(score(heatmaps, masks), whole)
+
+
+@pytest.mark.parametrize("score", LOCALIZATION)
+def test_memory_layouts_do_not_matter(score):
+    heatmaps, masks = random_case(7)
+    strided = heatmaps.expand(-1, 2, -1, -1).contiguous(memory_format=torch.channels_last)[:, :1]
+    assert torch.equal(score(strided, masks), score(heatmaps, masks))
+    turned = heatmaps.transpose(2, 3).contiguous().transpose(2, 3)
+    assert torch.equal(score(turned, masks), score(heatmaps, masks))
+    shared = masks[:1].expand(3, -1, -1, -1)
+    assert torch.equal(score(heatmaps, shared), score(heatmaps, shared.clone()))
+    before = heatmaps.clone()
+    score(heatmaps.requires_grad_(), masks)
+    assert torch.equal(heatmaps, before)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_ties_are_ties_only(dtype):
+    """Neighbors in the last bit are different values, also above 2, and -0.0 is 0."""
+    low = torch.tensor(3.0, dtype=dtype)
+    high = torch.nextafter(low, torch.tensor(4.0, dtype=dtype))
+    heatmaps = torch.stack([high, low, torch.tensor(-0.0, dtype=dtype), torch.tensor(0.0, dtype=dtype)]).view(
+        1, 1, 1, 4
+    )
+    masks = torch.tensor([True, False, True, False]).view(1, 1, 1, 4)
+    assert roc_auc(heatmaps, masks).item() == (2 + 0 + 0.5) / 4
+    assert average_precision(heatmaps, masks).item() == (1 + 2 / 4) / 2
+    assert best_iou(heatmaps, masks).item() == 1 / 2
+    assert topk_intersection(heatmaps, masks, k=1).item() == pointing_game(heatmaps, masks, tolerance=0).item() == 1
+
+
+def test_a_broken_map_does_not_hide_a_negative_value():
+    heatmaps, masks = random_case(0)
+    heatmaps[0, 0, 3, 3], heatmaps[0, 0, 4, 4] = torch.nan, -2
+    for score in LOCALIZATION:
+        with pytest.raises(ValueError, match="`heatmaps` must be at least 0, but got -2"):
+            score(heatmaps, masks)
+
+
+@pytest.mark.parametrize("score", [foreground_focus, foreground_lift, background_suppression])
+def test_a_mass_beyond_numbers_is_undefined(score):
+    heatmaps, masks = random_case(0)
+    assert score(heatmaps * 1e308, masks).isnan().all()
+    assert torch.allclose(score(heatmaps.float() * 1e38, masks), score(heatmaps, masks), rtol=1e-5)
+
+
+def test_the_table_checks_and_sorts_once(explained, monkeypatch):
+    made, sort = [], _overlap.Overlap.ordered.func
+    monkeypatch.setattr(_overlap.Overlap.ordered, "func", lambda o: made.append(o) or sort(o))
+    for spec in METRICS.values():
+        if spec.needs_masks:
+            spec.score(explained)
+    assert made == [explained.once(_overlap.overlap)]
