@@ -14,8 +14,8 @@ Estimator = Literal["biased", "unbiased"]
 
 MINIMUM_ROWS: dict[Estimator, int] = {"biased": 2, "unbiased": 4}
 EPSILON = 1e-12  # smallest bandwidth of the Gaussian kernel, reached only if all rows are equal
-# If more than half of the pairs are equal, their median distance is zero or a rounding error. The bandwidth is then this
-# share of the mean: so small that the kernel only tells equal rows from different rows, and far above float32 rounding.
+# If more than half of the pairs are equal, their median distance is zero or a rounding error. The bandwidth is then
+# this share of the mean: so small that the kernel only tells equal rows from others, and far above float32 rounding.
 NARROWEST = 1e-4
 
 

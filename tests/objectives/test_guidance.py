@@ -258,7 +258,10 @@ class TestErrors:
             ({"weight": -0.5}, "`weight` must be at least 0, but got -0.5"),
             ({"weight": float("nan")}, "`weight` must be at least 0, but got nan"),
             ({"align": "receptive"}, "`align` must be one of receptive_field, half_pixel, but got 'receptive'"),
-            ({"layer": "features"}, "`layer` must be 'auto' for method='energy', which uses no layer, but got 'features'"),
+            (
+                {"layer": "features"},
+                "`layer` must be 'auto' for method='energy', which uses no layer, but got 'features'",
+            ),
         ],
     )
     def test_bad_configs(self, fields, message):
