@@ -1,8 +1,7 @@
 """benchmarks/cost/device.py, on a CPU and in small."""
 
-import importlib.util
+import importlib
 import json
-import sys
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -10,19 +9,22 @@ from pathlib import Path
 import pytest
 import torch
 
-FILE = Path(__file__).parent.parent / "benchmarks" / "cost" / "device.py"
+FOLDER = Path(__file__).parent.parent.parent / "benchmarks" / "cost"
 
 
 @pytest.fixture
 def device(monkeypatch):
-    specification = importlib.util.spec_from_file_location("benchmark_device", FILE)
-    module = importlib.util.module_from_spec(specification)
-    monkeypatch.setitem(sys.modules, specification.name, module)  # dataclasses look their module up
-    specification.loader.exec_module(module)
+    monkeypatch.syspath_prepend(FOLDER)  # the script imports its neighbors
+    module = importlib.import_module("device")
     monkeypatch.setattr(module, "REHEARSAL", replace(module.REHEARSAL, networks={"tiny_cnn": 32}))
     monkeypatch.setattr(module, "FRAMES", 1)
     monkeypatch.setattr(module, "CURVES", ("deletion",))
     return module
+
+
+def neighbor(name):
+    """A module that the script imports."""
+    return importlib.import_module(name)
 
 
 def run(device, out, *options):
@@ -39,7 +41,7 @@ def test_rehearsal(tmp_path, device, capsys):
     assert all(section.title in printed for section in device.SECTIONS)
     assert "FAILED" not in printed
 
-    assert len(agreement) == 2 * 4 + len(device.COMPARED)
+    assert len(agreement) == 2 * 4 + len(neighbor("agreement").COMPARED)
     for row in agreement:  # here the device is the CPU
         assert row["device - CPU"] == row["device64 - CPU64"] == 0
         assert row["device - CPU64"] == row["CPU - CPU64"] < 0.05
@@ -68,19 +70,20 @@ def test_no_time(tmp_path, device):
 
 def test_failures(tmp_path, device, monkeypatch):
     monkeypatch.setattr(device, "SECTIONS", device.SECTIONS[:1])
-    terms = device._terms
+    agreement, loads = neighbor("agreement"), neighbor("loads")
+    terms = agreement._terms
 
     def fail(work, space):
-        if space == device.INPUT:
+        if space == loads.INPUT:
             raise RuntimeError("a|b\nc")
         return terms(work, space)
 
-    monkeypatch.setattr(device, "_terms", fail)
+    monkeypatch.setattr(agreement, "_terms", fail)
     code, (rows,) = run(device, tmp_path / "device.json")
     assert code == 1
     assert [row["note"] for row in rows if "note" in row] == ["FAILED: RuntimeError: a|b\nc"]
-    assert len(rows) == 4 + 1 + len(device.COMPARED)
-    assert device.shown("a|b\nc") == "a/b c"
+    assert len(rows) == 4 + 1 + len(agreement.COMPARED)
+    assert neighbor("measured").shown("a|b\nc") == "a/b c"
 
 
 def test_too_little_memory(device, monkeypatch):
@@ -107,7 +110,7 @@ def test_waits_are_counted_where_sibx_causes_them(device, monkeypatch):
     def wait():
         warnings.warn(called, stacklevel=1)
 
-    work = device.Workload(device.REHEARSAL, "tiny_cnn", 2)
+    waits, work = neighbor("waits"), device.Workload(device.REHEARSAL, "tiny_cnn", 2)
     original = work.model.forward
 
     def forward(images):
@@ -116,15 +119,15 @@ def test_waits_are_counted_where_sibx_causes_them(device, monkeypatch):
 
     monkeypatch.setattr(work.model, "forward", forward)
     with pytest.warns(UserWarning, match="synchronizing"):  # the first run, which warms up
-        places = device.count_waits(lambda: [wait(), wait(), work.explain("saliency")], "cpu")
+        places = waits.count_waits(lambda: [wait(), wait(), work.explain("saliency")], "cpu")
     assert places.total() == 3
     (outside, twice), (inside, once) = places.most_common()
     assert (twice, once) == (2, 1)
-    assert outside.startswith("test_device_cost.py:")
+    assert outside.startswith("test_device.py:")
     assert inside.startswith("sibx/attribution/gradients.py:")
-    row = device._waits(places, "cuda")
+    row = waits._row(places, "cuda")
     assert row["waits"] == 3
     assert row["where"] == f"{outside} x 2, {inside} x 1"
     # Every other warning is shown as usual.
     with pytest.warns(UserWarning, match="else"):
-        device.count_waits(lambda: warnings.warn("something else", stacklevel=1), "cpu")
+        waits.count_waits(lambda: warnings.warn("something else", stacklevel=1), "cpu")
