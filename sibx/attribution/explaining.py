@@ -82,5 +82,5 @@ def explain_many(
     """
     specs = [m if isinstance(m, MethodSpec) else look_up("methods", m, METHODS) for m in methods]
     names = [s.name for s in specs]
-    require(len(set(names)) == len(names), "methods", "name none twice", names)
+    require(len(set(names)) == len(names), "methods", "name no method twice", names)
     return {spec.name: maps for spec, maps in Explainers(model, specs, layer).explain(images, target)}

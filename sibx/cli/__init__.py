@@ -20,7 +20,14 @@ LONGEST_MESSAGE = 1000  # characters of an error; torch lists every key of a sta
 
 
 class Command(NamedTuple):
-    """One command: the module that runs it, its line in ``sibx --help``, what adds its options, and ``--config``."""
+    """One command.
+
+    Attributes:
+        module: module of ``sibx.cli`` that runs it.
+        help: its line in ``sibx --help``.
+        add_options: function that adds its options to a parser.
+        takes_config: whether it takes ``--config``.
+    """
 
     module: str
     help: str
@@ -47,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        argv: the words after ``sibx``; default those of this process.
+        argv: the words after ``sibx``; None = those of this process.
 
     Returns:
         Exit code: 0; 1 if some of the images could not be read; 2 for bad input, after one line on stderr.
@@ -57,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = _parse(words)
         code: int = import_module(f"sibx.cli.{COMMANDS[args.command].module}").run(args)
     except (ValueError, ImportError, OSError) as error:
-        # Under torchrun all processes of a machine find the same mistake.
+        # Under torchrun all processes of a machine find the same error.
         if os.environ.get("LOCAL_RANK", "0") == "0":
             print(f"sibx: error: {_one_line(str(error))}", file=sys.stderr)
         return BAD_INPUT
@@ -77,7 +84,7 @@ def _parse(words: Sequence[str]) -> Namespace:
 
 
 def _dashed(word: str) -> str:
-    """Options may be spelled with underscores as well as with dashes."""
+    """Return an option with dashes, which users may write with underscores."""
     name, equals, value = word.partition("=")
     return name.replace("_", "-") + equals + value if word.startswith("--") else word
 

@@ -42,13 +42,13 @@ def run(args: Namespace) -> int:
 
 
 def _given(args: Namespace) -> dict[str, Any]:
-    """The command's own settings, as far as they were given; epsilons come in gray levels."""
+    """Return the settings of the command that were given; epsilons are converted from gray levels."""
     given = {name: getattr(args, name) for name in SETTINGS[args.command] if getattr(args, name) is not None}
     return given | ({"epsilons": [level / 255 for level in given["epsilons"]]} if "epsilons" in given else {})
 
 
 def _summary(results: Results) -> str:
-    """Accuracy under every condition, and that of the worst group on the images as they are."""
+    """Return the accuracy under every condition, and that of the worst group on the unchanged images, as text."""
     summary = results.summary()
     lines = summary.assign(method=summary["metric"], metric="accuracy")
     text = to_markdown(metric_table(lines, "accuracy", columns="split"), "condition")

@@ -68,7 +68,7 @@ def _keep_pictures(
 
 
 def _summary(results: Results, metrics: list[str]) -> str:
-    """Accuracy, and a table with a line per method and a column per metric."""
+    """Return the accuracy, and a table with a line per method and a column per metric, as text."""
     summary = results.summary()
     table = pd.concat([metric_table(summary, metric, columns="metric") for metric in metrics], axis=1)
     (accuracy,) = results.accuracy().to_dict("records")

@@ -24,13 +24,13 @@ from sibx.images.reading import to_pixels
 from sibx.report import montage
 from sibx.runs import named_device
 
-SHOWN = 3  # most probable classes that are printed
+SHOWN = 3  # number of classes that are printed, the most probable ones
 DPI = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked about every image; target None = the predicted class, names None = classes have no names."""
+    """What to explain about every image; target None = the predicted class, names None = classes have no names."""
 
     model: nn.Module
     device: torch.device
@@ -43,19 +43,19 @@ class Question:
     out: Path
 
     def label(self, index: int) -> str:
-        """Number and name of a class."""
+        """Return the number and the name of a class."""
         return f"{index} {self.names[index]}" if self.names else str(index)
 
 
 def run(args: Namespace) -> int:
-    """Explain the images one by one; 1 if some could not be read."""
+    """Explain the images one by one; return 1 if some could not be read."""
     question = _understand(args)
     failed = False
     for path in args.images:
         try:
             with Image.open(path) as picture:
                 pixels = to_pixels(picture)
-        except Exception as error:  # whatever a damaged file makes of Pillow
+        except Exception as error:  # a damaged file may make Pillow raise any error
             print(f"sibx: error: `images` must be pictures, but got {path!r}: {error}", file=sys.stderr)
             failed = True
         else:
@@ -66,9 +66,9 @@ def run(args: Namespace) -> int:
 def _understand(args: Namespace) -> Question:
     """Check everything before anything is computed or written."""
     methods = [look_up("methods", name, METHODS) for name in args.methods]
-    require(len(set(args.methods)) == len(methods), "methods", "name none twice", args.methods)
+    require(len(set(args.methods)) == len(methods), "methods", "name no method twice", args.methods)
     stems = [Path(path).stem for path in args.images]
-    require(len(set(stems)) == len(stems), "images", "have different names, which the files in out get", args.images)
+    require(len(set(stems)) == len(stems), "images", "have different names, which name the files in `out`", args.images)
     device, classifier = named_device(args.device), load_classifier(args)
     count = args.num_classes if classifier.classes is None else len(classifier.classes)
     names = _read_names(args.class_names, count) if args.class_names else classifier.classes
@@ -112,7 +112,7 @@ def _explain(question: Question, path: str, pixels: Tensor) -> str:
 
 
 def _draw(pixels: Tensor, heatmaps: dict[str, Tensor], title: str) -> memoryview:
-    """The overlay as the bytes of a PNG."""
+    """Return the overlay as the bytes of a PNG file."""
     no_mask = torch.zeros_like(pixels[:, :1], dtype=torch.bool)
     figure = montage(pixels, no_mask, heatmaps, [title])
     figure.axes[0].set_title("image", fontsize=7)

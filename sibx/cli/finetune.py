@@ -22,7 +22,7 @@ from sibx.train import FineTuneResult, TrainConfig, fine_tune
 
 
 def run(args: Namespace) -> int:
-    """Fine-tune; the first process writes and prints."""
+    """Fine-tune a model; the first process writes and prints."""
     given = {f.name: getattr(args, f.name) for f in fields(TrainConfig) if f.name != "objective"}
     config = TrainConfig(objective=build_objective(args.objective, args.objective_options), **given)
     with process_group(args.device) as device:
@@ -48,7 +48,7 @@ def _starting_model(args: Namespace, data: MaskedDataset, seed: int) -> nn.Modul
 
 
 def _notes(args: Namespace, config: TrainConfig, data: MaskedDataset) -> dict[str, Any]:
-    """What explain and evaluate need to know of model.pt, and how it was made."""
+    """Return what ``explain`` and ``evaluate`` need to know about model.pt, and how it was made."""
     return {
         "model": args.model,
         "image_size": data[0].image.shape[-1],
@@ -64,6 +64,6 @@ def _notes(args: Namespace, config: TrainConfig, data: MaskedDataset) -> dict[st
 
 
 def _history(result: FineTuneResult) -> str:
-    """One line per epoch; the norms of gradients are in log.csv, the table would be too wide."""
+    """Return one line per epoch, without the gradient norms, which are in log.csv."""
     head = tuple(key for key in result.history[-1] if not key.startswith("norm_"))
     return aligned([head] + [tuple(f"{line[key]:.4g}" for key in head) for line in result.history])

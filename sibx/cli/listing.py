@@ -11,7 +11,7 @@ def run(args: Namespace) -> int:
 
 
 def aligned(lines: Sequence[Sequence[str]]) -> str:
-    """Lay out lines of equally many cells in columns, two spaces apart."""
+    """Return lines of equally many cells as text, in columns two spaces apart."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines)
 

@@ -20,11 +20,18 @@ from sibx.models.checkpoint import load_checkpoint, read_checkpoint
 from sibx.models.zoo import IMAGENET_CLASSES
 from sibx.runs.place import named_device
 
-NOTES = "finetune.json"  # beside model.pt: which model it is, and how it was made
+NOTES = "finetune.json"  # beside model.pt; says which model it is, and how it was made
 
 
 class Classifier(NamedTuple):
-    """A model with its key, its K class names where they are known, and finetune.json ({} without one)."""
+    """A model and what is known about it.
+
+    Attributes:
+        model: the model.
+        name: key of MODELS, or ``timm/<name>``.
+        classes: names of the K classes, None if they are not known.
+        notes: content of finetune.json, {} without this file.
+    """
 
     model: nn.Module
     name: str
@@ -34,7 +41,7 @@ class Classifier(NamedTuple):
 
 @contextmanager
 def process_group(device_name: str | None) -> Iterator[torch.device]:
-    """Join the other processes that torchrun started, if it did; yields this process's device."""
+    """Join the other processes if torchrun started several; yields the device of this process."""
     device = named_device(device_name)
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield device
@@ -53,7 +60,7 @@ def load_classifier(args: Namespace) -> Classifier:
     """Load the trained model that ``--checkpoint``, or ``--model``, ``--weights`` and ``--num-classes`` name.
 
     Raises:
-        ValueError: what is needed is missing, cannot be read, or does not fit together.
+        ValueError: an option or a file that is missing, cannot be read, or does not fit the others.
     """
     if args.checkpoint is None:
         require(args.model is not None, "model", "be given with --weights", None)
@@ -70,10 +77,10 @@ def load_classifier(args: Namespace) -> Classifier:
 
 
 def load_data(args: Namespace, split: str, image_size: int | None = None) -> MaskedDataset:
-    """Build the split of ``--dataset``, at most ``--limit`` images of it; default size is the data set's.
+    """Build a split of ``--dataset``, with at most ``--limit`` images; default size of images is the data set's.
 
     Raises:
-        ValueError: unknown data set or split, missing data, or a limit below 1.
+        ValueError: an unknown data set or split, missing data, or a limit below 1.
     """
     spec = look_up("dataset", args.dataset, DATASETS)
     data = build_dataset(spec, args.root, split, image_size or spec.image_size)
@@ -84,12 +91,12 @@ def load_data(args: Namespace, split: str, image_size: int | None = None) -> Mas
 
 
 def check_classes(classifier: Classifier, data: MaskedDataset, num_classes: int | None) -> None:
-    """Refuse a classifier whose classes are not the data set's.
+    """Raise ValueError for a classifier whose classes are not those of the data set.
 
     Args:
-        classifier: whose class names have to be the same, where they are known.
+        classifier: the classifier; its class names have to be the same, if they are known.
         data: the data set.
-        num_classes: of weights without class names; None where the labels of the data set do not matter.
+        num_classes: number of classes of weights without class names; None if the data set's labels do not matter.
     """
     if classifier.classes is not None:
         require(classifier.classes == data.classes, "dataset", "have the checkpoint's classes", list(data.classes))
@@ -104,7 +111,7 @@ def write_notes(folder: Path, notes: dict[str, Any]) -> None:
 
 
 def read_notes(folder: Path) -> dict[str, Any]:
-    """Read finetune.json, {} where there is none."""
+    """Return the content of finetune.json, {} if there is no such file."""
     path = folder / NOTES
     try:
         return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
@@ -114,7 +121,7 @@ def read_notes(folder: Path) -> dict[str, Any]:
 
 
 def _check_own_head(model: nn.Module, weights: str, num_classes: int) -> None:
-    """Refuse a head that build_model made anew because the weights have another number of classes."""
+    """Raise ValueError if build_model made a new head because the weights have another number of classes."""
     own = num_classes == IMAGENET_CLASSES
     if weights != "default":
         state, head = torch.load(weights, map_location="cpu", weights_only=True), head_parameters(model)[-1]

@@ -1,4 +1,4 @@
-"""Objectives from words: a preset and ``NAME=VALUE`` options over it."""
+"""Objectives from command line words: a preset, and ``NAME=VALUE`` options that change it."""
 
 import json
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from sibx.objectives import (
 
 Settings = SIBConfig | GuidanceConfig | None
 
-# Objective -> what it starts from, and its name in the column ``training`` of results.
+# Name of the objective -> its preset, and its name in the column ``training`` of results.
 OBJECTIVES: dict[str, tuple[Settings, str]] = {
     "ce": (None, "ce"),
     "recommended-given": (SIBConfig.recommended("given"), "sib"),
@@ -37,24 +37,26 @@ OF_PARTS = ("masks", "foreground", "background", "balance")  # fields of SIBConf
 
 
 def build_objective(name: str, options: Sequence[str]) -> Settings:
-    """Return a preset with fields replaced by ``NAME=VALUE`` options, values as in JSON or plain words.
+    """Return a preset with fields replaced by ``NAME=VALUE`` options; values are JSON or plain words.
 
-    A field of a part is named with a dot (``background.weight=2``); a part itself by its name (``foreground=cka``,
+    A field of a part is named with a dot (``background.weight=2``). A part is replaced by its name (``foreground=cka``,
     ``balance=gradnorm``, ``background=none``).
 
+    Args:
+        name: key of OBJECTIVES.
+        options: words ``NAME=VALUE``.
+
     Raises:
-        ValueError: unknown name or field, a value the field refuses, or options for ``ce``.
+        ValueError: an unknown name or field, a value that the field refuses, or options for ``ce``.
     """
     check_choice("objective", name, tuple(OBJECTIVES))
     settings = OBJECTIVES[name][0]
-    require(
-        settings is not None or not options, "objective_options", "be left out for ce, which has none", list(options)
-    )
+    require(settings is not None or not options, "objective_options", "be left out for ce", list(options))
     for option in options:
         path, value = _read_option(option)
         try:
             settings = _changed(settings, path.split("."), value)
-        except (TypeError, AttributeError) as error:  # a word where a number is compared, say
+        except (TypeError, AttributeError) as error:  # for example a word instead of a number
             rule = f"`objective_options` must have values of the fields' types, but got {option!r}."
             raise ValueError(rule) from error
     return settings
@@ -70,7 +72,7 @@ def _read_option(option: str) -> tuple[str, Any]:
 
 
 def _changed(settings: Any, path: Sequence[str], value: Any) -> Any:
-    """Settings with the field at a dotted path replaced."""
+    """Return the settings with the field at a dotted path replaced."""
     name, *rest = path
     known = [f.name for f in fields(settings) if f.name not in ("method", "rule")] if is_dataclass(settings) else []
     check_choice("objective_options", name, tuple(known))
@@ -82,7 +84,7 @@ def _changed(settings: Any, path: Sequence[str], value: Any) -> Any:
 
 
 def _part(name: str, word: Any) -> Any:
-    """The part that a word names: ``cka``, ``none``, ``shuffled-given``."""
+    """Return the part that a word names: ``cka``, ``none``, ``shuffled-given``."""
     shuffled, _, kind = str(word).rpartition("-")
     check_choice(name, kind, (*PARTS, "none"))
     part: Any = None if kind == "none" else PARTS[kind]()

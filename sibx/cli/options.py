@@ -1,4 +1,4 @@
-"""The options of every command, and configuration files. Only ``finetune`` imports torch for them, with TrainConfig."""
+"""The options of every command, and configuration files; only those of ``finetune`` import torch (TrainConfig)."""
 
 import inspect
 import json
@@ -11,7 +11,7 @@ from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
 
 class Parser(ArgumentParser):
-    """Takes no abbreviations, and raises ValueError instead of leaving the process."""
+    """An ArgumentParser that takes no abbreviations, and raises ValueError instead of ending the process."""
 
     def __init__(self, **settings: Any):
         super().__init__(**{"allow_abbrev": False, **settings})
@@ -43,7 +43,7 @@ def add_explain(parser: Parser) -> None:
 
 
 def add_finetune(parser: Parser) -> None:
-    """Add the options of ``sibx finetune``: among them all fields of TrainConfig, with their documentation."""
+    """Add the options of ``sibx finetune``, among them all fields of TrainConfig with their documentation."""
     from sibx.train import TrainConfig
 
     _add_data(parser)
@@ -54,7 +54,7 @@ def add_finetune(parser: Parser) -> None:
     parser.add_argument(
         "--objective",
         default="recommended-given",
-        help="recommended-given (masks of the data; the default), recommended-self (the model's own), published, "
+        help="recommended-given (masks of the data; the default), recommended-self (the model's own masks), published, "
         "published-script, ce, or a guidance loss: energy, energy-cam, l1, rrr, gradient-penalty, background-swap",
     )
     parser.add_argument(
@@ -62,7 +62,7 @@ def add_finetune(parser: Parser) -> None:
         nargs="+",
         metavar="NAME=VALUE",
         default=[],
-        help="fields of SIBConfig or GuidanceConfig that replace the objective's, values as in JSON: "
+        help="values in JSON for fields of SIBConfig or GuidanceConfig, instead of the objective's own: "
         "background.weight=2 balance=gradnorm 'layers={\"features.13\": 1}'; a guidance loss has weight=1 by default",
     )
     parser.add_argument("--resume", action=BooleanOptionalAction, default=False, help="continue an interrupted run")
@@ -84,7 +84,7 @@ def add_evaluate(parser: Parser) -> None:
     _add_names(parser, "methods", "sib", "gradcam", "control_center")
     _add_names(parser, "metrics", "foreground_focus", "background_suppression", "pointing_game")
     choices = ("predicted", "label")
-    parser.add_argument("--target", choices=choices, default="predicted", help="class explained; default %(default)s")
+    parser.add_argument("--target", choices=choices, default="predicted", help="class to explain; default %(default)s")
     note = "keep the maps of N images, spread over the split, for sibx report; default %(default)s"
     parser.add_argument("--gallery", type=int, default=0, metavar="N", help=note)
     parser.add_argument("--resume", action=BooleanOptionalAction, default=False, help="continue an interrupted run")
@@ -101,37 +101,37 @@ def add_reliance(parser: Parser) -> None:
 def add_robustness(parser: Parser) -> None:
     """Add the options of ``sibx robustness``; what is not given is left to evaluate_robustness."""
     _add_scoring(parser)
-    parser.add_argument("--attacks", nargs="*", metavar="ATTACK", help="of fgsm and pgd; default both")
+    parser.add_argument("--attacks", nargs="*", metavar="ATTACK", help="attacks, fgsm or pgd; default both")
     parser.add_argument(
-        "--epsilons", nargs="+", type=float, help="of the attacks, in gray levels of 255; default 0.5 1 2"
+        "--epsilons", nargs="+", type=float, help="sizes of the attacks, in gray levels of 255; default 0.5 1 2"
     )
-    parser.add_argument("--steps", type=int, help="of PGD; default 10")
-    parser.add_argument("--corruptions", nargs="*", metavar="NAME", help="of sibx.images.CORRUPTIONS; default all")
-    parser.add_argument("--severities", nargs="+", type=int, help="of the corruptions; default 1 2 3 4 5")
+    parser.add_argument("--steps", type=int, help="number of steps of PGD; default 10")
+    parser.add_argument("--corruptions", nargs="*", metavar="NAME", help="any of sibx.images.CORRUPTIONS; default all")
+    parser.add_argument("--severities", nargs="+", type=int, help="severities of the corruptions; default 1 2 3 4 5")
 
 
 def add_report(parser: Parser) -> None:
     """Add the options of ``sibx report``."""
-    note = "folders of evaluate, reliance or robustness, put together"
+    note = "folders that evaluate, reliance or robustness wrote; their results are put together"
     parser.add_argument("runs", nargs="+", metavar="FOLDER", help=note)
-    pairs = "gains that are asked for; default every training against ce, or against the first"
+    pairs = "pairs of trainings whose gain is shown; default every training against ce, or against the first"
     parser.add_argument("--compare", nargs="+", metavar="TRAINING:REFERENCE", help=pairs)
     parser.add_argument(
         "--margin",
         type=float,
         default=0.02,
-        help="accuracy that may be lost and still count as held; default %(default)s",
+        help="largest loss of accuracy that still counts as held; default %(default)s",
     )
-    logs = "log.csv of fine-tunings, for their curves"
+    logs = "log.csv of fine-tunings, whose curves are shown"
     parser.add_argument("--logs", nargs="+", metavar="TRAINING=FILE", help=logs)
-    parser.add_argument("--title", default="", help="of the page; default the data sets and models")
+    parser.add_argument("--title", default="", help="title of the page; default the data sets and models")
     _add_out(parser, "report.html, report.md and tables.tex")
 
 
 def with_config(parser: Parser, words: Sequence[str]) -> list[str]:
-    """Put the options of the file named by ``--config`` in front of the command's others, which so override them.
+    """Put the options in the file of ``--config`` before those of the command line, which override them.
 
-    Adds the option to the parser, for its help.
+    Also adds ``--config`` to the parser, for its help.
 
     Raises:
         ValueError: the file cannot be read, or is not a mapping.
@@ -160,7 +160,7 @@ def _config_words(path: str) -> list[str]:
 
 
 def _option_words(name: str, value: Any) -> list[str]:
-    """The words that give an option this value; none for None, which is the default of all that may be None."""
+    """Return the words that give an option this value; [] for None, the default of every option that may be None."""
     if value is None:
         return []
     if isinstance(value, bool):
@@ -175,32 +175,32 @@ def _add_trained_model(parser: Parser) -> None:
     trained.add_argument("--checkpoint", metavar="FILE", help="a model.pt of sibx, with class names")
     trained.add_argument("--weights", metavar="FILE", help="'default' (torchvision's) or a state dict")
     parser.add_argument(
-        "--model", help="key of sibx.MODELS, or timm/<name>; default what finetune.json beside the checkpoint says"
+        "--model", help="key of sibx.MODELS, or timm/<name>; default that in finetune.json beside the checkpoint"
     )
-    parser.add_argument("--num-classes", type=int, default=1000, help="of the weights; default %(default)s")
+    parser.add_argument("--num-classes", type=int, default=1000, help="classes of the weights; default %(default)s")
     _add_image_size(parser, "what the model was fine-tuned on, else the data set's, else 224")
     _add_device(parser)
 
 
 def _add_layer(parser: Parser) -> None:
-    parser.add_argument("--layer", help="for CAMs: dotted name; default the last feature map")
+    parser.add_argument("--layer", help="dotted name of the layer for CAMs; default the last feature map")
 
 
 def _add_scoring(parser: Parser) -> None:
-    """What every command takes that scores a trained model on a data set."""
+    """Add the options of every command that scores a trained model on a data set."""
     _add_trained_model(parser)
     _add_data(parser, image_size=False)
-    parser.add_argument("--split", default="test", help="of the data set; default %(default)s")
+    parser.add_argument("--split", default="test", help="split of the data set; default %(default)s")
     parser.add_argument("--batch-size", type=int, default=32, help="images per forward pass; default %(default)s")
-    parser.add_argument("--seed", type=int, default=0, help="of everything random; default %(default)s")
-    parser.add_argument("--training", help="value of that column in the results; default the checkpoint's")
+    parser.add_argument("--seed", type=int, default=0, help="seed of all random draws; default %(default)s")
+    parser.add_argument("--training", help="name of the training in the results; default that of the checkpoint")
     _add_out(parser, "results.csv.gz, curves.csv.gz and run.json")
 
 
 def _add_data(parser: Parser, image_size: bool = True) -> None:
-    parser.add_argument("--dataset", required=True, help="see sibx datasets")
-    parser.add_argument("--root", metavar="FOLDER", help="where the data is")
-    parser.add_argument("--limit", type=int, metavar="N", help="use at most N images of a split, spread over it")
+    parser.add_argument("--dataset", required=True, help="key of the data set (see sibx datasets)")
+    parser.add_argument("--root", metavar="FOLDER", help="folder of the data")
+    parser.add_argument("--limit", type=int, metavar="N", help="use at most N images of a split, spread evenly over it")
     if image_size:
         _add_image_size(parser, "the data set's")
 
@@ -210,7 +210,7 @@ def _add_image_size(parser: Parser, default: str) -> None:
 
 
 def _add_names(parser: Parser, table: str, *default: str) -> None:
-    note = f"see sibx {table}; default {' '.join(default)}"
+    note = f"keys (see sibx {table}); default {' '.join(default)}"
     parser.add_argument(f"--{table}", nargs="+", metavar=table[:-1].upper(), default=list(default), help=note)
 
 
@@ -229,7 +229,7 @@ def _folder(text: str) -> str:
 
 
 def _kind(hint: Any) -> dict[str, Any]:
-    """How argparse should read a field of this type."""
+    """Return how argparse should read a field of this type."""
     parts = (hint, *get_args(hint))
     choices = [choice for part in parts if get_origin(part) is Literal for choice in get_args(part)]
     if choices:
@@ -238,7 +238,7 @@ def _kind(hint: Any) -> dict[str, Any]:
 
 
 def _attribute_notes(text: str) -> dict[str, str]:
-    """What a class's docstring says about every attribute."""
+    """Return what the docstring of a class says about every attribute."""
     section = inspect.cleandoc(text).partition("Attributes:\n")[2]
     found = re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", section, re.MULTILINE)
     return {name: " ".join(note.replace("``", "").split()) for name, note in found}

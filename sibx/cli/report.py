@@ -1,4 +1,4 @@
-"""``sibx report``: the results in one or several folders as a page, Markdown and LaTeX tables."""
+"""``sibx report``: the results in one or several folders as a page, as Markdown and as LaTeX tables."""
 
 import csv
 from argparse import Namespace
@@ -14,7 +14,7 @@ from sibx.report.gallery import GALLERY_FILE
 
 
 def run(args: Namespace) -> int:
-    """Write the report, and print where."""
+    """Write the report, and print where it is."""
     names = [str(folder) for folder in args.runs]
     require(len(set(names)) == len(names), "runs", "name no folder twice", names)
     parts = [Results.load(folder) for folder in names]

@@ -1,4 +1,4 @@
-"""Objects on other pictures: anybody's own Waterbirds, with exact masks and backgrounds that mislead as asked.
+"""Objects pasted on other pictures, as in Waterbirds: exact masks, and backgrounds that mislead as often as you set.
 
 Source of the idea: Sagawa, Koh, Hashimoto and Liang, arXiv 1911.08731 (ICLR 2020), who put birds on places.
 """
@@ -19,7 +19,7 @@ from sibx.datasets.base import MaskedDataset, MaskedSample
 from sibx.images.geometry import resize_and_center_crop
 from sibx.images.reading import to_pixels
 
-EPSILON = 1e-6  # of an alpha: where an object's edge has less of it, its color does not matter
+EPSILON = 1e-6  # smallest alpha: where an object's edge has less of it, its color does not matter
 
 
 class _Place(NamedTuple):
@@ -27,10 +27,10 @@ class _Place(NamedTuple):
 
     Attributes:
         kind: index of the kind.
-        picture: in [0, 1), which of its pictures.
-        share: of the canvas that the object covers.
-        top: in [0, 1], of the room that the object leaves.
-        left: in [0, 1], the same.
+        picture: which of the kind's pictures, in [0, 1).
+        share: share of the canvas that the object covers.
+        top: share of the free height that lies above the object, in [0, 1].
+        left: share of the free width that lies left of the object, in [0, 1].
     """
 
     kind: int
@@ -43,10 +43,10 @@ class _Place(NamedTuple):
 class CompositeDataset(MaskedDataset):
     """The objects of a data set, cut out by their masks and pasted on pictures of several kinds.
 
-    With probability ``agreement`` an object's background is of its class's own kind (class c has kind c, counted round
-    where there are fewer kinds), else of another one, each equally likely. So 1 / (number of kinds) makes background
-    and class independent, and 0 makes the background contradict. The picture, the size and the place are drawn from the
-    seed and the name of the object's image. An object that is partly undefined is pasted without those pixels.
+    With probability ``agreement`` an object's background is of its class's own kind (class c has kind c modulo the
+    number of kinds), else of another kind, all equally likely. So 1 / (number of kinds) makes background and class
+    independent, and 0 makes the background always wrong. The picture, the size and the place are drawn from the seed
+    and the name of the object's image. An object that is partly undefined is pasted without its undefined pixels.
 
     Attributes of a sample: ``mask`` is exact, nothing is ``undefined``, ``group`` is
     ``(number of kinds) * label + kind``, ``id`` names the object's image and the kind. The normalization is that of the
@@ -54,13 +54,13 @@ class CompositeDataset(MaskedDataset):
 
     Args:
         objects: images with masks; those without an object are left out, for which the set is read through once.
-        backgrounds: kind -> its pictures, files or tensors (C, H, W) of values in [0, 1]; the central square is used.
-            What must not be in two splits is kept apart by whoever makes them.
+        backgrounds: the pictures of every kind, by its name: files, or tensors (C, H, W) of values in [0, 1]; the
+            central square is used. Give each split pictures of its own.
         agreement: probability in [0, 1] that the background is of the class's own kind.
         scale: smallest and largest share of the canvas that an object covers, in (0, 1]; an object that would not fit
             is made as large as fits.
-        split: name of the split; None = that of the objects.
-        seed: seed of everything that is drawn.
+        split: name of the split; None = the split of the objects.
+        seed: seed of the random draws.
 
     Raises:
         ValueError: no object, fewer than two kinds, a kind without a picture, or numbers out of range.

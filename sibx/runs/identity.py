@@ -1,4 +1,4 @@
-"""Which run is this? Digests of data and settings, and errors that name what differs."""
+"""The identity of a run: digests of data and settings, and errors that name what differs."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -10,16 +10,16 @@ from torch import Tensor
 from sibx.datasets.base import MaskedDataset, spread
 from sibx.runs.rng import restore_rng, rng_state, seed_rng
 
-SAMPLES = 16  # of a data set, spread evenly, by which it is recognized
+SAMPLES = 16  # number of samples, spread evenly, by which a data set is recognized
 
 
 def check_identity(here: Mapping[str, Any], there: Mapping[str, Any], source: str) -> None:
-    """Raise ValueError unless what is on disk was made by the same run; the error names the first thing that differs.
+    """Raise ValueError unless files were written by the same run; the error names the first thing that differs.
 
     Args:
-        here: nested mapping of plain values by argument: what makes this run this run.
-        there: the same of the run that wrote the files.
-        source: what they are, for the error.
+        here: identity of this run: a nested mapping of plain values, by argument.
+        there: identity of the run that wrote the files.
+        source: what the files are, for the error.
     """
     ours, theirs = dict(_flat(here)), dict(_flat(there))
     for key in {**theirs, **ours}:
@@ -55,9 +55,9 @@ def _pieces(value: Any) -> Iterator[bytes]:
 
 
 def identify_data(data: MaskedDataset, device: torch.device) -> dict[str, Any]:
-    """Say which data set this is, in plain values; the random generators, the device's too, are left as they were."""
+    """Return what identifies a data set, in plain values; all random generators are left in their states."""
     before = rng_state(device)
-    seed_rng(0)  # for samples that are random in themselves
+    seed_rng(0)  # for data sets whose samples are random
     samples = [tuple(data[i]) for i in spread(len(data), SAMPLES)]
     restore_rng(before, device)
     named = {"name": data.name, "split": data.split, "images": len(data), "classes": list(data.classes)}
@@ -65,7 +65,7 @@ def identify_data(data: MaskedDataset, device: torch.device) -> dict[str, Any]:
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield every leaf under its dotted name."""
+    """Yield every value of a nested mapping with its dotted name."""
     for key, item in value.items():
         if isinstance(item, Mapping):
             yield from _flat(item, f"{prefix}{key}.")

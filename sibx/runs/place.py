@@ -1,4 +1,4 @@
-"""Where a model computes."""
+"""The device on which a model computes."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from sibx._checks import require
 
 
 def pick_device(model: Callable[[Tensor], Tensor], device: torch.device | str | None) -> torch.device:
-    """Return the device asked for; None = where the model is, for a function the CPU."""
+    """Return the given device; None = the device of the model, or the CPU for a plain function."""
     if device is not None:
         return torch.device(device)
     weights = next(model.parameters(), None) if isinstance(model, nn.Module) else None
@@ -18,10 +18,10 @@ def pick_device(model: Callable[[Tensor], Tensor], device: torch.device | str | 
 
 
 def named_device(name: str | None) -> torch.device:
-    """Return the device of that name; None = a GPU where there is one.
+    """Return the device of that name; None = a GPU if there is one, else the CPU.
 
     Raises:
-        ValueError: torch does not know it, or there is no GPU.
+        ValueError: a name that torch does not know, or a GPU that does not exist.
     """
     available = torch.cuda.is_available()
     try:
@@ -34,9 +34,9 @@ def named_device(name: str | None) -> torch.device:
 
 @contextmanager
 def placed(model: Callable[[Tensor], Tensor], device: torch.device | str) -> Iterator[None]:
-    """Within the block a module is on the device; afterwards its parameters and buffers are where they were.
+    """Within the block a module is on the device; afterwards its parameters and buffers are where they were before.
 
-    Also after an exception, and where the parts of a module are on several devices. A function stays as it is.
+    This holds after an exception, too, and for a module whose parts are on several devices. A function stays as it is.
     """
     homes = _homes(model) if isinstance(model, nn.Module) else []
     try:
@@ -49,9 +49,9 @@ def placed(model: Callable[[Tensor], Tensor], device: torch.device | str) -> Ite
 
 
 def _homes(model: nn.Module) -> list[tuple[nn.Module, torch.device]]:
-    """The modules to move, and where to, so that all is where it is now.
+    """Return the modules to move, each with its device, so that all parts are back where they are now.
 
-    A module takes its children along; so outer ones come first, and those inside them follow with their own device.
+    Moving a module also moves its children. So outer modules come first, and inner ones follow with their own device.
     """
     own = ((module, (*module.parameters(recurse=False), *module.buffers(recurse=False))) for module in model.modules())
     homes = [(module, tensors[0].device) for module, tensors in own if tensors]

@@ -3,8 +3,8 @@
 Why the gradients come out right. Every rank gathers the rows of all N ranks and computes the SAME loss L on them. The
 backward pass of ``gather_rows`` sums the gradients of all ranks, so rank r's rows get ``N dL/drows_r``, and rank r's
 parameters ``N dL/drows_r drows_r/dtheta``. DistributedDataParallel averages that over ranks:
-``1/N sum_r N dL/drows_r drows_r/dtheta = dL/dtheta``, the gradient of one process with the global batch; no factor
-is left over.
+``1/N sum_r N dL/drows_r drows_r/dtheta = dL/dtheta``, the gradient of one process with the global batch, without any
+further factor.
 """
 
 from collections.abc import Callable
@@ -20,17 +20,17 @@ T = TypeVar("T")
 
 
 def world_size() -> int:
-    """Return the number of ranks of the default process group, 1 without one."""
+    """Return the number of ranks of the default process group; 1 if there is no group."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """Return this process's rank in the default process group, 0 without one."""
+    """Return this process's rank in the default process group; 0 if there is no group."""
     return dist.get_rank() if world_size() > 1 else 0
 
 
 def gather_objects(value: T) -> list[T]:
-    """Return every rank's value, which is pickled, in rank order; every rank has to call it."""
+    """Return the values of all ranks, in rank order; values are pickled, and every rank has to call this."""
     values: list[Any] = [value] * world_size()
     if world_size() > 1:
         dist.all_gather_object(values, value)
@@ -38,7 +38,7 @@ def gather_objects(value: T) -> list[T]:
 
 
 def on_first_rank(function: Callable[[], T]) -> T:
-    """Call a function on the first rank alone; every rank has to come here, and gets its result, or its exception."""
+    """Call a function on the first rank only; every rank has to call this, and gets the result or the exception."""
     outcome: tuple[Any, Exception | None] = None, None
     if rank() == 0:
         try:
@@ -53,13 +53,13 @@ def on_first_rank(function: Callable[[], T]) -> T:
 
 
 def mean_over_ranks(values: dict[str, float]) -> dict[str, float]:
-    """Return the mean over ranks of every value; every rank has to call it, with the same names."""
+    """Return the mean over ranks of every value; every rank has to call this, with the same names."""
     gathered = gather_objects(values)
     return {k: sum(of_rank[k] for of_rank in gathered) / len(gathered) for k in values}
 
 
 def share_buffers(model: nn.Module) -> None:
-    """Give all ranks the first one's buffers (BatchNorm's statistics), as its checkpoints have; every rank calls it."""
+    """Copy the first rank's buffers (BatchNorm's statistics) to all ranks; every rank has to call this."""
     for buffer in model.buffers() if world_size() > 1 else ():
         dist.broadcast(buffer, 0)
 
@@ -67,17 +67,18 @@ def share_buffers(model: nn.Module) -> None:
 def gather_rows(rows: Tensor) -> Tensor:
     """Concatenate the rows of all ranks in rank order, differentiably.
 
-    Every rank of the default process group has to call it, and to run its backward pass if one does. The gradient of
-    a rank's rows is the sum over all ranks' losses; see the module for what that makes of a DDP average.
+    Every rank of the default process group has to call it; if one rank runs the backward pass, all ranks have to. The
+    gradient of a rank's rows is the sum over the losses of all ranks; the module's docstring says why a gradient that
+    DistributedDataParallel averages is then right.
 
     Args:
-        rows: (B, ...), of the same shape on every rank, in a dtype that the group's backend exchanges.
+        rows: rows (B, ...), of the same shape on every rank, in a dtype that the group's backend exchanges.
 
     Returns:
-        (N B, ...) with N ranks; ``rows`` itself when there is one rank or no process group.
+        Rows (N B, ...) of all N ranks; ``rows`` itself if there is one rank or no process group.
 
     Raises:
-        ValueError: shapes that differ between ranks, on every rank.
+        ValueError: shapes that differ between ranks; raised on every rank.
     """
     if world_size() == 1:
         return rows
@@ -87,11 +88,12 @@ def gather_rows(rows: Tensor) -> Tensor:
 
 
 def previous_rows(rows: Tensor, among: Tensor | None = None) -> Tensor:
-    """Return, for each of this rank's rows, the one before it in the global batch (before the first: the last).
+    """Return, for each of this rank's rows, the row before it in the global batch (before the first: the last).
 
     Args:
-        rows: (B, ...).
-        among: (B,) bool, the rows that may be returned: the nearest such one before. None = any; none at all = any.
+        rows: rows (B, ...) of this rank.
+        among: which rows may be returned, (B,) bool: the nearest such row before is taken. None = all rows, also if no
+            row of any rank is marked.
     """
     everyone = gather_rows(rows)
     own = torch.arange(len(rows), device=rows.device) + rank() * len(rows)
@@ -126,7 +128,7 @@ class _GatherRows(torch.autograd.Function):
 
 
 class _SumOwnRows(torch.autograd.Function):
-    """The transpose of gathering; each is the other's derivative, so VJPs through a gather can be differentiated."""
+    """The transpose of ``_GatherRows``; each is the other's derivative, so that VJPs can be differentiated."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The random number generators a training run may draw from: python's, numpy's, torch's, and the device's."""
+"""The random number generators that a training run may use: those of Python, NumPy, torch and the device."""
 
 import random
 from typing import Any
@@ -10,7 +10,7 @@ import torch
 def seed_rng(seed: int) -> None:
     """Seed all global generators."""
     random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002  a data set of the user's may draw from it
+    np.random.seed(seed % 2**32)  # noqa: NPY002  a user's data set may draw from it
     torch.manual_seed(seed)
 
 
@@ -27,7 +27,7 @@ def rng_state(device: torch.device) -> dict[str, Any]:
 
 
 def restore_rng(state: dict[str, Any], device: torch.device) -> None:
-    """Bring all global generators to a state that ``rng_state`` returned."""
+    """Set all global generators to a state that ``rng_state`` returned."""
     version, numbers, gauss = state["python"]
     random.setstate((version, tuple(numbers), gauss))
     algorithm, keys, *rest = state["numpy"]

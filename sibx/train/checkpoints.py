@@ -19,7 +19,7 @@ from sibx.train.config import TrainConfig
 from sibx.train.losses import reads_own_masks
 
 FORMAT = "sibx-training-2"
-KEPT = 2  # the newest, and the one before it should the newest turn out to be torn
+KEPT = 2  # number of checkpoints: the newest, and the one before it in case the newest is damaged
 WITHOUT_EFFECT = ("workers", "checkpoint_every", "tensorboard")  # fields that may change when a run is resumed
 
 
@@ -27,8 +27,8 @@ class Checkpoints:
     """The checkpoints of one run in a folder, ``checkpoint-<steps taken>.pt``, the newest two.
 
     Args:
-        folder: where they are.
-        identity: nested mapping of what makes the run this run; see ``identify``.
+        folder: folder of the checkpoints.
+        identity: settings, model and data of the run as a nested mapping, see ``identify``.
     """
 
     def __init__(self, folder: Path, identity: Mapping[str, Any]):
@@ -36,11 +36,11 @@ class Checkpoints:
         self._kept: list[Path] = []
 
     def files(self) -> list[Path]:
-        """Return the files there are, oldest first."""
+        """Return the checkpoint files that exist, oldest first."""
         return sorted(self.folder.glob("checkpoint-*.pt"))
 
     def save(self, steps: int, state: Mapping[str, Any]) -> None:
-        """Write a checkpoint; delete the oldest when there are more than two, and drafts of a process that died."""
+        """Write a checkpoint; delete the oldest if there are more than two, and unfinished files of a killed run."""
         path = self.folder / f"checkpoint-{steps:09d}.pt"
         content = {"format": FORMAT, "identity": self.identity, "state": dict(state)}
         save_atomically(path, content | {"sha256": digest(content)})
@@ -52,7 +52,7 @@ class Checkpoints:
                 draft.unlink(missing_ok=True)
 
     def load(self) -> dict[str, Any] | None:
-        """Return the newest readable state, None where there is no file; warn of every file passed over.
+        """Return the newest readable state, None if there is no file; warn about every file that cannot be read.
 
         Raises:
             ValueError: no file can be read, or the checkpoint belongs to another run; the error says what differs.
@@ -73,9 +73,15 @@ class Checkpoints:
 def identify(
     config: TrainConfig, model: nn.Module, train_data: MaskedDataset, val_data: MaskedDataset | None
 ) -> dict[str, Any]:
-    """Say which run this is, in plain values.
+    """Return what identifies a run, in plain values: settings, model, data and number of processes.
 
-    The starting weights count only where the objective computes masks from them.
+    The starting weights are part of it only if the objective computes masks from them.
+
+    Args:
+        config: settings of the run.
+        model: the starting model.
+        train_data: data to train on.
+        val_data: data to validate on, or None.
     """
     settings = {k: v for k, v in plain(config).items() if k not in WITHOUT_EFFECT}
     own_masks = reads_own_masks(config.objective)
@@ -91,7 +97,7 @@ def identify(
 
 
 class _OldFormatError(ValueError):
-    """A checkpoint that is whole, of an earlier version."""
+    """An undamaged checkpoint of an earlier version."""
 
 
 def _check_format(path: Path, content: Any) -> None:
@@ -104,7 +110,7 @@ def _check_format(path: Path, content: Any) -> None:
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    """Return a checkpoint's content, or warn and return None."""
+    """Return a checkpoint's content; warn and return None if it is damaged."""
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         _check_format(path, content)
@@ -112,7 +118,7 @@ def _read(path: Path) -> dict[str, Any] | None:
         problem = "" if good else f"it is not of the format {FORMAT}, or its checksum is wrong"
     except _OldFormatError:
         raise
-    except Exception as error:  # whatever a damaged or foreign file makes of torch.load
+    except Exception as error:  # a damaged or foreign file may make torch.load raise any error
         problem = f"{type(error).__name__}: {error}"
     if problem:
         warnings.warn(f"the checkpoint {str(path)!r} cannot be read and is passed over ({problem})", stacklevel=5)

@@ -14,46 +14,54 @@ class TrainConfig:
     """How ``fine_tune`` trains; by default AdamW under a one-cycle schedule.
 
     Attributes:
-        objective: the S-IB loss, a guidance loss to compare it with, None for plain cross-entropy, or any function
-            ``(model, images, labels, masks) -> scalar``; it may return terms instead (a mapping or a NamedTuple) with
-            a ``total`` and, for the training accuracy, ``logits``.
-        epochs: passes over the training data, at least 1.
-        batch_size: images per step, over all processes and micro-batches, at least 2; an incomplete last batch is left
-            out.
-        accumulate: micro-batches that a step's images are cut into, to save memory; divides ``batch_size``. Terms that
-            need several images (HSIC, CKA, the background swap) see one micro-batch at a time, so the S-IB loss
-            changes with it; cross-entropy does not.
+        objective: what is minimized: settings of the S-IB loss or of a guidance loss, None = plain cross-entropy, or
+            any function ``(model, images, labels, masks) -> scalar``. A function may also return terms (a mapping or a
+            NamedTuple) with a ``total`` and, for the training accuracy, ``logits``.
+        epochs: number of passes over the training data, at least 1.
+        batch_size: number of images per step, over all processes and micro-batches, at least 2; an incomplete last
+            batch is left out.
+        accumulate: number of micro-batches into which a step's images are cut, to save memory; divides ``batch_size``.
+            Terms that need several images (HSIC, CKA, the background swap) see one micro-batch at a time, so this
+            changes the S-IB loss; it does not change the cross-entropy.
         optimizer: ``adamw`` or ``sgd``.
-        momentum: of ``sgd``, in [0, 1].
-        learning_rate: peak of the schedule.
-        head_learning_rate: the same for the last linear layer; None = ``learning_rate``.
-        weight_decay: of the optimizer.
-        schedule: ``one-cycle`` (with ``adamw`` the first beta cycles too), ``cosine`` from the peak to 0, or
-            ``constant``.
-        warm_up: epochs, in [0, ``epochs``], over which all of the loss but the cross-entropy rises linearly from 0.
-        clip_norm: largest norm of a step's gradient; None = any.
-        amp: run forward passes in ``bfloat16``, or ``float16`` with a scaled loss (CUDA only); None = as they are.
-        ema: decay in [0, 1] of the moving average of weights that is validated and returned; None = the weights.
-        keep: which epoch's weights are returned: ``last``, or ``best`` = highest accuracy on ``val_data``, the earliest
-            of equals.
-        patience: stop after this many epochs, at least 1, without a higher accuracy on ``val_data``; None = never.
-        balanced: draw every class equally often, with replacement; the data is read through once for its labels.
+        momentum: momentum of ``sgd``, in [0, 1].
+        learning_rate: learning rate at the peak of the schedule.
+        head_learning_rate: learning rate of the last linear layer at the peak; None = ``learning_rate``.
+        weight_decay: weight decay of the optimizer.
+        schedule: schedule of the learning rate: ``one-cycle`` (with ``adamw`` the first beta cycles too), ``cosine``
+            from the peak to 0, or ``constant``.
+        warm_up: number of epochs, in [0, ``epochs``], over which all terms except the cross-entropy rise linearly from
+            0.
+        clip_norm: largest norm of a step's gradient; None = no limit.
+        amp: precision of forward passes: ``bfloat16``, or ``float16`` with a scaled loss (CUDA only); None = that of
+            the model.
+        ema: decay in [0, 1] of the moving average of weights that is validated and returned; None = no average.
+        keep: which epoch's weights are returned: ``last``, or ``best`` = highest accuracy on ``val_data``, of equal
+            epochs the earliest.
+        patience: number of epochs, at least 1, without a higher accuracy on ``val_data`` after which training stops;
+            None = never stop early.
+        balanced: whether to draw every class equally often, with replacement; the data is read through once for its
+            labels.
         augmentation: ``none``, ``flip``, or ``flip_crop``, applied to images and masks together.
-        batch_norm: ``eval``: keep BatchNorm's statistics while fine-tuning (in train mode images of a batch influence
-            each other's VJP); ``train``: when training from scratch.
-        sync_batch_norm: with several processes, take BatchNorm's statistics over all of them (torch's SyncBatchNorm:
-            GPUs only); needs ``batch_norm="train"``.
-        seed: of the order and the augmentation.
-        workers: processes that load the data; 0 = the one that trains.
-        checkpoint_every: steps, at least 1, between checkpoints; None = one at the end of every epoch, which is written
-            in any case.
-        log_gradient_norms: also log, once per epoch, how hard each term of the S-IB loss pulls at the weights
-            (``SIBLoss.gradient_norms``, without the warm-up), on the first micro-batch; about as dear as two or three
-            steps.
-        tensorboard: also log for TensorBoard, which has to be installed.
+        batch_norm: mode of BatchNorm: ``eval``: keep its statistics, for fine-tuning (in train mode the images of a
+            batch influence each other's VJP); ``train``: update them, for training from scratch.
+        sync_batch_norm: whether several processes share the statistics of BatchNorm (torch's SyncBatchNorm: GPUs only);
+            needs ``batch_norm="train"``.
+        seed: seed of the order of the images and of the augmentation.
+        workers: number of processes that load the data; 0 = the process that trains loads it.
+        checkpoint_every: number of steps, at least 1, between checkpoints; None = only at the end of every epoch, where
+            a checkpoint is written in any case.
+        log_gradient_norms: whether to log, once per epoch, how long the gradient of each term of the S-IB loss is
+            (``SIBLoss.gradient_norms``, without the warm-up), on the first micro-batch; costs about two or three steps.
+        tensorboard: whether to log for TensorBoard, too, which has to be installed.
 
     Raises:
         ValueError: a field outside its range, or fields that contradict each other.
+
+    Example:
+        >>> config = TrainConfig(objective=SIBConfig.recommended("self"), epochs=5, learning_rate=1e-4)
+        >>> config.optimizer, config.batch_size
+        ('adamw', 64)
     """
 
     objective: Objective = None

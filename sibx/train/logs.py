@@ -1,4 +1,4 @@
-"""What a training run says while it runs: means of the terms, a table on disk, TensorBoard."""
+"""What a training run logs: means of the terms, a table on disk, TensorBoard."""
 
 import csv
 import io
@@ -12,14 +12,14 @@ from sibx._files import write_atomically
 
 
 class Meter:
-    """Means of named values; ``sums`` and ``count`` are all of its state."""
+    """Means of named values; its whole state is ``sums`` and ``count``."""
 
     def __init__(self, sums: dict[str, float] | None = None, count: int = 0):
         self.sums = sums or {}
         self.count = count
 
     def add(self, terms: Sequence[Mapping[str, Tensor]]) -> dict[str, float]:
-        """Add a step's micro-batches; return the last one's values."""
+        """Add the terms of a step's micro-batches; return the values of the last micro-batch."""
         values: dict[str, float] = {}
         for batch in terms:
             values = {k: float(v) for k, v in batch.items()}
@@ -28,7 +28,7 @@ class Meter:
         return values
 
     def means(self) -> dict[str, float]:
-        """Return every value's mean since the start."""
+        """Return the mean of every value since the start."""
         return {k: v / self.count for k, v in self.sums.items()}
 
 
@@ -42,7 +42,7 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
 
 
 class Board:
-    """Scalars for TensorBoard in a folder; a first epoch above 0 replaces what a killed run wrote after it.
+    """Writes scalars for TensorBoard into a folder; what a killed run wrote after ``first_epoch`` is replaced.
 
     Raises:
         ImportError: TensorBoard is not installed.

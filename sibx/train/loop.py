@@ -21,13 +21,13 @@ from sibx.train.step import Learner
 
 @dataclass(frozen=True, slots=True)
 class FineTuneResult:
-    """The trained model (eval mode) and how it went.
+    """The trained model (in eval mode) and the history of its training.
 
     Attributes:
         model: a trained copy; the model that was passed in is unchanged.
         history: one dict per epoch: mean of every loss term, training accuracy, ``norm_<term>`` of the S-IB loss
             (``log_gradient_norms``), and ``val_accuracy`` if there was validation data.
-        seconds: wall time of training, without validation.
+        seconds: wall time of training in seconds, without validation.
     """
 
     model: nn.Module
@@ -48,35 +48,41 @@ def fine_tune(
 ) -> FineTuneResult:
     """Fine-tune a classifier with the S-IB loss, a guidance loss, or cross-entropy alone.
 
-    Which weights are kept, and whether to stop early, is decided on validation data only; by default the last epoch's
-    are kept. With ``Frozen`` masks the model's own masks are computed once, before the first step, by every
-    process for all images, which are then held in memory. Images without a mask (an empty one) take part in the
-    cross-entropy only.
+    Which weights are kept, and whether to stop early, is decided on validation data only; by default the weights of the
+    last epoch are kept. With ``Frozen`` masks every process computes the model's own masks of all images once, before
+    the first step; the images are then held in memory. Images with an empty mask take part in the cross-entropy only.
 
-    In a ``torch.distributed`` process group (``torchrun``), all ranks call this with the same arguments but ``device``.
-    Every rank takes its equal part of every batch, so the steps are those of one process; only BatchNorm in train mode
-    sees a rank's images alone (see ``sync_batch_norm``), and the guidance terms are means over a rank's images. The
-    first rank writes files and shows progress.
+    In a ``torch.distributed`` process group (``torchrun``), all ranks call this with the same arguments except
+    ``device``. Every rank takes an equal part of every batch, so the steps are those of one process; only BatchNorm in
+    train mode sees a rank's images alone (see ``sync_batch_norm``), and the guidance terms are means over a rank's
+    images. The first rank writes files and shows progress.
 
     Args:
-        model: images -> logits (B, K); it is copied, not changed.
-        train_data: images, labels, and masks where the objective needs them.
-        config: see TrainConfig; default three epochs of cross-entropy.
-        val_data: measured after every epoch.
-        out_dir: if given, ``log.csv`` (one line per epoch), the two newest checkpoints of the run and, at the end,
-            ``model.pt`` (see ``load_checkpoint``) are written there, and TensorBoard's files into ``tensorboard`` if
-            the settings ask for them.
-        resume: continue from the newest checkpoint in ``out_dir``, from the start where there is none. On a CPU the
-            result is, bit for bit, that of a run that was never interrupted. A torn checkpoint is passed over with a
-            warning.
-        device: where to train; None = where the model is.
+        model: the model, images -> logits (B, K); it is copied, not changed.
+        train_data: images, labels, and masks if the objective needs them.
+        config: settings of the training; None = three epochs of cross-entropy.
+        val_data: data on which the accuracy is measured after every epoch; None = no validation.
+        out_dir: folder for ``log.csv`` (one line per epoch), the two newest checkpoints of the run, at the end
+            ``model.pt`` (see ``load_checkpoint``), and TensorBoard's files (in ``tensorboard``) if the settings ask for
+            them; None = nothing is written.
+        resume: whether to continue from the newest checkpoint in ``out_dir``, or from the start if there is no
+            checkpoint. On a CPU the result is, bit for bit, that of a run that was never interrupted. A damaged
+            checkpoint is passed over with a warning.
+        device: device to train on; None = the model's.
         progress: whether to show a progress bar with the loss terms on stderr.
 
     Raises:
         ValueError: fewer images than one batch, settings that need ``val_data`` or ``out_dir`` without it, checkpoints
-            of an earlier run without ``resume``, a checkpoint of another model, configuration or data with it, or
-            whatever SIBLoss or GuidanceLoss refuses.
+            of an earlier run without ``resume``, a checkpoint of another model, configuration or data with ``resume``,
+            or an argument that SIBLoss or GuidanceLoss refuses.
         ImportError: TensorBoard is asked for and not installed.
+
+    Example:
+        >>> data = build_dataset("synthetic", split="train", image_size=64, size=8)
+        >>> config = TrainConfig(objective=SIBConfig.recommended("given"), epochs=1, batch_size=4)
+        >>> result = fine_tune(build_model("tiny_cnn", num_classes=8), data, config=config, progress=False)
+        >>> [line["epoch"] for line in result.history]
+        [1.0]
     """
     config = config or TrainConfig()
     folder = None if out_dir is None else Path(out_dir)

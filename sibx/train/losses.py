@@ -1,4 +1,4 @@
-"""Objectives in the one form in which the loop calls them."""
+"""Objectives of all kinds, in the one form in which the training loop calls them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -12,8 +12,8 @@ from sibx.datasets.base import MaskedBatch
 from sibx.objectives import GuidanceConfig, GuidanceLoss, SIBConfig, SIBLoss
 from sibx.objectives.own_masks.frozen import layer_weights
 
-# The settings of a loss of ours; a function (model, images, labels, masks) -> the scalar to minimize, or terms with a
-# ``total`` and, for the training accuracy, ``logits``; or None = cross-entropy.
+# Settings of a loss of sibx; None = cross-entropy; or a function (model, images, labels, masks) -> the scalar to
+# minimize, or terms with a ``total`` and, for the training accuracy, ``logits``.
 Objective = SIBConfig | GuidanceConfig | Callable[..., Any] | None
 
 
@@ -22,9 +22,10 @@ class Loss:
     """A loss for the loop.
 
     Attributes:
-        compute: (model, images, labels, masks) -> the scalar to minimize or terms; modules take ``ramp=`` too.
-        needs_masks: whether it looks at masks.
-        module: the loss where it has a state, which checkpoints carry and which takes a warm-up.
+        compute: function ``(model, images, labels, masks)`` -> the scalar to minimize, or terms; a ``module`` takes
+            ``ramp=`` too.
+        needs_masks: whether the loss uses masks.
+        module: the loss as a module, if it has a state for checkpoints and takes a warm-up, else None.
     """
 
     compute: Callable[..., Any]
@@ -58,7 +59,7 @@ def build_loss(model: nn.Module, objective: Objective) -> Loss:
 
 
 def reads_own_masks(objective: Objective) -> bool:
-    """Whether masks are read from the starting model, before the first step."""
+    """Whether masks are computed from the starting model, before the first step."""
     return isinstance(objective, SIBConfig) and objective.masks.frozen is not None
 
 

@@ -1,7 +1,7 @@
-"""Which images an epoch sees, in which order and how augmented: a function of the seed and the epoch alone.
+"""Which images an epoch sees, in which order and how augmented: all of it depends only on the seed and the epoch.
 
 Everything random about the data is drawn before the epoch starts, so an interrupted epoch continues where it stopped,
-and every process of a distributed run knows its share without asking.
+and every process of a distributed run knows its share without communication.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,9 +23,9 @@ class EpochPlan:
     """An epoch of S steps.
 
     Attributes:
-        epoch: which one, counted from 0.
-        images: (S, A, b) indices of the b images of every one of a step's A micro-batches.
-        draws: (S, A, b, 4) what ``draw_augmentation`` drew for them.
+        epoch: number of the epoch, counted from 0.
+        images: indices (S, A, b) of the b images of each of the A micro-batches of a step.
+        draws: random numbers (S, A, b, 4) for the augmentation of these images, from ``draw_augmentation``.
     """
 
     epoch: int
@@ -33,11 +33,11 @@ class EpochPlan:
     draws: Tensor
 
     def after(self, step: int) -> "EpochPlan":
-        """Return the steps that are left after the first ``step``."""
+        """Return the plan without its first ``step`` steps."""
         return replace(self, images=self.images[step:], draws=self.draws[step:])
 
     def share(self, rank: int, ranks: int) -> "EpochPlan":
-        """Return one process's equal part of every micro-batch."""
+        """Return the plan of one process: an equal part of every micro-batch."""
         return replace(self, images=self.images.chunk(ranks, 2)[rank], draws=self.draws.chunk(ranks, 2)[rank])
 
 
@@ -45,15 +45,15 @@ def epoch_plans(config: TrainConfig, labels: Tensor | int, first: int = 0) -> It
     """Yield the plans of all epochs from the given one on.
 
     Args:
-        config: its seed, batch size, micro-batches and augmentation.
-        labels: (N,) for class-balanced sampling, or N for a permutation.
-        first: epoch to start at, counted from 0; the earlier ones are drawn and dropped.
+        config: settings of the training; seed, batch size, micro-batches and augmentation are used.
+        labels: class indices (N,) for class-balanced sampling, or the number N of images for a permutation.
+        first: epoch to start at, counted from 0; earlier epochs are drawn and dropped.
     """
     return islice(_plans(config, labels), first, None)
 
 
 def labels_of(data: MaskedDataset) -> Tensor:
-    """Return all labels, (N,) int64; a data set that is not in memory is read through."""
+    """Return all labels, (N,) int64; a data set that is not in memory is read completely."""
     return data.labels if isinstance(data, InMemoryDataset) else torch.tensor([data[i].label for i in range(len(data))])
 
 
@@ -63,7 +63,7 @@ def load(data: MaskedDataset, plan: EpochPlan, config: TrainConfig) -> Iterator[
         _SeededDataset(data, config.seed, plan.epoch),
         batch_sampler=plan.images.flatten(0, 1).tolist(),
         num_workers=config.workers,
-        generator=torch.Generator(),  # its own, because a DataLoader takes a number from the global one otherwise
+        generator=torch.Generator(),  # without one, a DataLoader takes a number from the global generator
         collate_fn=collate,
     )
     batches = iter(loader)
@@ -72,9 +72,9 @@ def load(data: MaskedDataset, plan: EpochPlan, config: TrainConfig) -> Iterator[
 
 
 class _SeededDataset(Dataset[MaskedSample]):
-    """Makes a sample that is random in itself a function of seed, epoch and index where a worker process loads it.
+    """Makes a random sample depend only on seed, epoch and index if a worker process loads it.
 
-    A worker's generators are lost with it; those of the process that trains are in the checkpoint.
+    The states of a worker's generators are lost when it ends; those of the training process are in the checkpoint.
     """
 
     def __init__(self, data: MaskedDataset, seed: int, epoch: int):
@@ -87,10 +87,10 @@ class _SeededDataset(Dataset[MaskedSample]):
 
 
 def _plans(config: TrainConfig, labels: Tensor | int) -> Iterator[EpochPlan]:
-    """All epochs, from one stream of random numbers.
+    """Yield the plans of all epochs, from one stream of random numbers.
 
-    The number in front and the permutation at the end of every epoch are not used. They are what a shuffling DataLoader
-    takes from its generator, with which the published results were made.
+    The number at the beginning and the permutation at the end of every epoch are not used. A shuffling DataLoader, with
+    which the published results were made, takes them from its generator.
     """
     generator = torch.Generator().manual_seed(config.seed)
     total = labels if isinstance(labels, int) else len(labels)

@@ -13,7 +13,13 @@ from sibx.runs.ranks import gather_objects, rank, world_size
 
 
 def predict(model: nn.Module, dataset: MaskedDataset, *, batch_size: int = 64) -> tuple[Tensor, Tensor]:
-    """Return the predicted class and the label of every image, (N,) and (N,), on the CPU; the mode is restored."""
+    """Return the predicted class and the label of every image, (N,) and (N,), on the CPU.
+
+    Args:
+        model: the model, images -> logits (B, K); it runs in eval mode and is left in the mode it was in.
+        dataset: images with labels.
+        batch_size: number of images per forward pass.
+    """
     batches = _run(model, DataLoader(dataset, batch_size, collate_fn=collate))
     predicted, labels = zip(*((logits.argmax(1), of_batch) for logits, of_batch in batches), strict=True)
     return torch.cat(predicted), torch.cat(labels)
@@ -22,8 +28,13 @@ def predict(model: nn.Module, dataset: MaskedDataset, *, batch_size: int = 64) -
 def accuracy(model: nn.Module, dataset: MaskedDataset, *, batch_size: int = 64) -> float:
     """Return the share of images in [0, 1] whose largest logit is the label's; see ``sibx.models.outputs.hits``.
 
-    Once a ``torch.distributed`` process group exists, all its ranks have to call this together; each predicts its share
-    of the images, and all get the accuracy on all of them.
+    If a ``torch.distributed`` process group exists, all its ranks have to call this together; each predicts a part of
+    the images, and all get the accuracy on all images.
+
+    Args:
+        model: the model, images -> logits (B, K); it runs in eval mode and is left in the mode it was in.
+        dataset: images with labels.
+        batch_size: number of images per forward pass.
     """
     own = range(rank(), len(dataset), world_size())
     batches = _run(model, DataLoader(Subset(dataset, own), batch_size, collate_fn=collate)) if own else ()

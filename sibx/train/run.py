@@ -21,17 +21,17 @@ from sibx.train.step import Learner
 
 @dataclass(slots=True)
 class Position:
-    """Where a run is, ``step`` steps into ``epoch``, both counted from 0, and what it has seen on the way.
+    """Where a run is, and what it has measured so far.
 
     Attributes:
-        epoch: epochs completed.
-        step: steps taken in this epoch.
-        elapsed: seconds spent in this epoch.
-        norms: of the terms' gradients, measured in this epoch.
-        history: one line per epoch, see FineTuneResult.
-        seconds: of every epoch.
-        rates: the learning rate after every epoch.
-        best: weights of the best epoch so far, where they are to be kept.
+        epoch: number of completed epochs.
+        step: number of steps taken in this epoch.
+        elapsed: time spent in this epoch, in seconds.
+        norms: norms of the terms' gradients, measured in this epoch.
+        history: one dict per epoch, see FineTuneResult.
+        seconds: duration of every epoch, in seconds.
+        rates: learning rate after every epoch.
+        best: weights of the best epoch so far, if they are to be kept.
     """
 
     epoch: int = 0
@@ -48,11 +48,11 @@ class Run:
     """Trains a learner to the end, or from where a checkpoint left it.
 
     Args:
-        learner: see Learner.
-        data: to train on.
-        val_data: measured after every epoch, or None.
-        folder: for the logs, or None.
-        checkpoints: where to save; None = nowhere.
+        learner: what is trained.
+        data: data to train on.
+        val_data: data on which the accuracy is measured after every epoch, or None.
+        folder: folder for the logs; None = no logs.
+        checkpoints: where to save checkpoints; None = nowhere.
         progress: whether to show a progress bar.
     """
 
@@ -74,7 +74,7 @@ class Run:
         self.board: Board | None = None
 
     def resume(self) -> None:
-        """Go to where the newest checkpoint is, if there is one."""
+        """Continue from the newest checkpoint, if there is one."""
         state = self.checkpoints.load() if self.checkpoints else None
         if state is not None:
             self.position = Position(**state["position"])
@@ -154,7 +154,7 @@ class Run:
             self.board.add(rows[-1])
 
     def _save(self) -> None:
-        """Write a checkpoint; every rank has to come here, and the first one writes."""
+        """Write a checkpoint; every rank has to call this, and the first one writes."""
         if self.checkpoints is None:
             return
         meter = {"sums": self.meter.sums, "count": self.meter.count}
@@ -166,5 +166,5 @@ class Run:
 
 
 def _best_epoch(history: list[dict[str, float]]) -> int:
-    """Index of the highest validation accuracy, the earliest of equals."""
+    """Return the index of the highest validation accuracy, of equal ones the earliest."""
     return max(range(len(history)), key=lambda epoch: history[epoch]["val_accuracy"])

@@ -1,4 +1,4 @@
-"""One optimizer step, and everything whose state it changes."""
+"""One optimizer step, and everything whose state a step changes."""
 
 import copy
 from collections.abc import Sequence
@@ -23,17 +23,17 @@ class Learner:
     """A model with its optimizer, schedule, loss scaler and moving average.
 
     Args:
-        model: what learns, on its device; it is changed.
-        loss: what is minimized, see ``build_loss``.
-        config: see TrainConfig.
-        steps: length of the schedule.
+        model: the model to train, on its device; it is changed.
+        loss: the loss to minimize, see ``build_loss``.
+        config: settings of the training.
+        steps: length of the schedule, in steps.
 
-    In a process group, all ranks' gradients are averaged by DistributedDataParallel, which starts all ranks from the
-    first one's weights.
+    In a process group, DistributedDataParallel averages the gradients of all ranks, and starts all ranks from the
+    weights of the first.
 
     Attributes:
-        model: the same model.
-        network: what is run: the model, or DistributedDataParallel around it.
+        model: the model that is trained.
+        network: the module that is run: the model, or DistributedDataParallel around it.
         average: the model whose weights are the moving average; without ``config.ema`` the model itself.
     """
 
@@ -53,11 +53,11 @@ class Learner:
         """Take one step.
 
         Args:
-            batches: its micro-batches.
-            number: of steps taken before, which the warm-up depends on.
+            batches: micro-batches of the step.
+            number: number of steps taken before, which the warm-up depends on.
 
         Returns:
-            Loss terms and accuracy of every micro-batch, scalars.
+            Loss terms and accuracy of every micro-batch, as scalars.
         """
         self.model.zero_grad(set_to_none=True)
         ramp = min(1.0, number / self.warm_up_steps) if self.warm_up_steps else 1.0
@@ -71,7 +71,7 @@ class Learner:
         return terms
 
     def gradient_norms(self, batch: MaskedBatch) -> dict[str, float]:
-        """Return how hard each term of an S-IB loss pulls, ``norm_<term>``, in full precision; else nothing."""
+        """Return the gradient norm of each term of an S-IB loss, ``norm_<term>``, in full precision; {} for others."""
         if not isinstance(self.objective, SIBLoss):
             return {}
         batch = batch.to(self.device)
@@ -82,19 +82,19 @@ class Learner:
         return {f"norm_{name}": norm for name, norm in norms.items()}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that a step changes, as tensors and plain values."""
+        """Return everything that a step changes, as tensors and plain values."""
         names = ["model", "optimizer", "schedule", "scaler"]
         names += ["average"] if self.config.ema is not None else []
         names += ["objective"] if self.objective is not None else []
         return {name: getattr(self, name).state_dict() for name in names}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go to a state that ``state_dict`` returned."""
+        """Load a state that ``state_dict`` returned."""
         for name, part in state.items():
             getattr(self, name).load_state_dict(part)
 
     def set_mode(self) -> None:
-        """Put the model in train mode, but for BatchNorm where the settings keep its statistics."""
+        """Put the model in train mode, except BatchNorm if the settings keep its statistics."""
         self.model.train()
         if self.config.batch_norm == "eval":
             for module in self.model.modules():
@@ -102,11 +102,11 @@ class Learner:
                     module.eval()
 
     def _backward(self, batch: MaskedBatch, ramp: float, parts: int) -> dict[str, Tensor]:
-        """Add a micro-batch's gradient to the parameters' and return its terms."""
+        """Add the gradient of a micro-batch to the parameters, and return its terms."""
         half = getattr(torch, self.config.amp) if self.config.amp else None
         with torch.autocast(self.device.type, half, enabled=half is not None):
             terms = self.loss(self.network, batch, ramp)
-        # With respect to the parameters only: a backward to the leaves would also walk to the images.
+        # Only with respect to the parameters: a backward pass to all leaves would also go to the images.
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.scaler.scale(terms["total"] / parts).backward(inputs=parameters)
         if "logits" in terms:
@@ -120,7 +120,7 @@ class Learner:
         scale = self.scaler.get_scale()
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        if self.scaler.get_scale() >= scale:  # else the gradient overflowed and no step was taken
+        if self.scaler.get_scale() >= scale:  # otherwise the gradient overflowed and no step was taken
             self.schedule.step()
         if self.config.ema is not None:
             _move_average(self.average, self.model, self.config.ema)
@@ -134,7 +134,7 @@ def _parallel(model: nn.Module) -> DistributedDataParallel:
 
 @torch.no_grad()
 def _move_average(average: nn.Module, model: nn.Module, decay: float) -> None:
-    """Move parameters and buffers toward the model's; counts are copied."""
+    """Move parameters and buffers toward those of the model; integer buffers (counts) are copied."""
     for ours, theirs in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
         if ours.is_floating_point():
             ours.lerp_(theirs, 1 - decay)

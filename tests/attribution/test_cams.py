@@ -325,7 +325,7 @@ class TestExplainMany:
         assert not below
 
     def test_errors_and_empty(self, net, pictures):
-        with pytest.raises(ValueError, match="`methods` must name none twice"):
+        with pytest.raises(ValueError, match="`methods` must name no method twice"):
             explain_many(net, pictures, TARGETS, ["gradcam", "gradcam"])
         with pytest.raises(ValueError, match="did you mean 'gradcam'"):
             explain_many(net, pictures, TARGETS, ["gradcan"])
