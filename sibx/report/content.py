@@ -69,7 +69,7 @@ class Content:
 
     Attributes:
         title: title of the report.
-        claims: see ``make_claims``.
+        claims: all claims, made by ``make_claims``.
         verdicts: the claims that matter most, over all scopes.
         accuracies: training -> scope -> share of the images that are classified right.
         scores: scores of the explanations, by scope.
@@ -145,7 +145,7 @@ def gather(
     margin: float = MARGIN,
     title: str = "",
 ) -> Content:
-    """Compute everything that a report says; arguments and errors as of ``write_report``."""
+    """Compute everything that a report says, from the arguments of ``write_report``."""
     _check_rows(results.rows)
     claims = make_claims(results, comparisons, directions=directions, margin=margin)
     found = [Scope(*map(str, key)) for key in results.rows[SCOPE].drop_duplicates().to_numpy()]
