@@ -46,7 +46,7 @@ def potential(logits: Tensor, cotangent: Cotangent, target: Tensor | None = None
 
 
 def potential_of_checked(logits: Tensor, cotangent: Cotangent, target: Tensor | None) -> Tensor:
-    """Return ``potential`` without looking whether the arguments are right, which waits for the device."""
+    """Return ``potential`` without checking the arguments: the checks wait for the device."""
     if cotangent in TOTALS:
         return TOTALS[cotangent](logits)
     assert target is not None
