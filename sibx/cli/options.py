@@ -62,7 +62,7 @@ def add_finetune(parser: Parser) -> None:
         nargs="+",
         metavar="NAME=VALUE",
         default=[],
-        help="values in JSON for fields of SIBConfig or GuidanceConfig, instead of the objective's own: "
+        help="values (JSON or words) for fields of SIBConfig or GuidanceConfig, instead of the objective's own: "
         "background.weight=2 balance=gradnorm 'layers={\"features.13\": 1}'; a guidance loss has weight=1 by default",
     )
     parser.add_argument("--resume", action=BooleanOptionalAction, default=False, help="continue an interrupted run")
