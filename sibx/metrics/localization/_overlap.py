@@ -15,11 +15,13 @@ INTEGERS = {torch.float32: torch.int32, torch.float64: torch.int64}  # of as man
 
 
 class Levels(NamedTuple):
-    """One map, cut at each of its G distinct values from the largest down: what lies at or above it.
+    """Maps cut at each of their distinct values from the largest down: what lies at or above the value.
+
+    A level may come more than once, and so may one without pixels at the beginning.
 
     Attributes:
-        hits: (G,) float64, pixels on the object.
-        alarms: (G,) float64, pixels beside it.
+        hits: (..., G) float64, pixels on the object.
+        alarms: (..., G) float64, pixels beside it.
     """
 
     hits: Tensor
@@ -90,13 +92,18 @@ class Overlap:
         return keys
 
     def by_levels(self, score: Callable[[Levels], Tensor]) -> Tensor:
-        """Score every map by its levels, (B,) float64, NaN where undefined."""
-        scores = torch.empty(len(self.values), dtype=torch.float64, device=self.values.device)
-        for row, (keys, others) in enumerate(zip(self.ordered, self.background_pixels, strict=True)):
-            pixels = torch.unique_consecutive(keys >> 1, return_counts=True)[1].cumsum(0)
-            alarms = (keys & 1).cumsum(0, dtype=torch.int32).index_select(0, pixels - 1).double()
-            # Undefined pixels are among those of value 0 beside the object.
-            scores[row] = score(Levels(pixels.double() - alarms, alarms.clamp(max=others)))
+        """Score every map by its levels, (B,) float64, NaN where undefined.
+
+        Args:
+            score: Levels with hits and alarms (..., G) -> (...).
+        """
+        keys, others = self.ordered, self.background_pixels
+        if keys.device.type == "cpu":
+            scores = torch.empty(len(keys), dtype=torch.float64)
+            for row, levels in enumerate(map(_distinct_levels, keys, others)):
+                scores[row] = score(levels)
+        else:
+            scores = score(_levels_of_pixels(keys, others))
         return self.where_defined(scores, self.largest)
 
     def where_defined(self, scores: Tensor, scale: Tensor) -> Tensor:
@@ -108,6 +115,29 @@ class Overlap:
 def overlap(e: Explained) -> Overlap:
     """Return the heatmaps of what was explained over their masks."""
     return Overlap(e.heatmaps, e.masks, e.undefined)
+
+
+def steps(counts: Tensor) -> Tensor:
+    """Return by how much counts (..., G) rise from level to level."""
+    return counts.diff(prepend=torch.zeros_like(counts[..., :1]))
+
+
+def _distinct_levels(keys: Tensor, background_pixels: Tensor) -> Levels:
+    """Levels (G,) of one map: all other steps are short then, but on a GPU everything would wait for G."""
+    pixels = torch.unique_consecutive(keys >> 1, return_counts=True)[1].cumsum(0)
+    alarms = (keys & 1).cumsum(0, dtype=torch.int32).index_select(0, pixels - 1).double()
+    # Undefined pixels are among those of value 0 beside the object.
+    return Levels(pixels.double() - alarms, alarms.clamp(max=background_pixels))
+
+
+def _levels_of_pixels(keys: Tensor, background_pixels: Tensor) -> Levels:
+    """Levels (B, P) of all maps: the one that every pixel, from the largest value down, completes or comes after."""
+    completes = torch.ones_like(keys, dtype=torch.bool)
+    completes[:, :-1] = keys[:, 1:] >> 1 != keys[:, :-1] >> 1
+    alarms = (keys & 1).cumsum(1)
+    hits = torch.arange(1, keys.shape[1] + 1, device=keys.device) - alarms
+    hits, alarms = (counts.where(completes, 0).cummax(1).values.double() for counts in (hits, alarms))
+    return Levels(hits, alarms.clamp(max=background_pixels.unsqueeze(1)))
 
 
 def _check_sign(values: Tensor) -> None:

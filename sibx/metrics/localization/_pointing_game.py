@@ -47,9 +47,9 @@ def _pointing(o: Overlap, tolerance: float | None = None) -> Tensor:
     reach = TOLERANCE * max(o.size) / TOLERANCE_SIDE if tolerance is None else tolerance
     check_range("tolerance", reach, 0)
     rows, y, x = _maxima(o)
-    hits = rows[_object_within(o.objects.view(-1, *o.size), rows, y, x, reach)]
-    found, maxima = (r.bincount(minlength=len(o.values)).double() for r in (hits, rows))
-    return found / maxima
+    hits = _object_within(o.objects.view(-1, *o.size), rows, y, x, reach).double()
+    none = torch.zeros(len(o.values), dtype=torch.float64, device=hits.device)
+    return none.index_add(0, rows, hits) / none.index_add(0, rows, torch.ones_like(hits))
 
 
 def _maxima(o: Overlap) -> tuple[Tensor, Tensor, Tensor]:

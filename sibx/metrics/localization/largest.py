@@ -5,7 +5,7 @@ from functools import partial
 from torch import Tensor
 
 from sibx._checks import check_range
-from sibx.metrics.localization._overlap import Levels, Overlap, overlap
+from sibx.metrics.localization._overlap import Levels, Overlap, overlap, steps
 from sibx.metrics.spec import MetricSpec
 
 TOP, TOP_SIDE = 1000, 224  # pixels in an image of 224 x 224, in proportion to the area otherwise
@@ -158,8 +158,7 @@ TOPK_INTERSECTION = MetricSpec(
 def _share_of_first(levels: Levels, most: float = float("inf")) -> Tensor:
     """Expected share of object pixels among the largest pixels, as many as the object has but at most ``most``."""
     hits, pixels = levels.hits, levels.hits + levels.alarms
-    places = hits[-1].clamp(max=most)
-    gained, sizes = (counts.diff(prepend=counts.new_zeros(1)) for counts in (hits, pixels))
+    places, sizes = hits[..., -1:].clamp(max=most), steps(pixels)
     # Of a level all is taken, or nothing, or in the last one as many as there are places left.
-    taken = ((places - (pixels - sizes)) / sizes).clamp(0, 1)
-    return (gained * taken).sum() / places
+    taken = ((places - (pixels - sizes)) / sizes.clamp(min=1)).clamp(0, 1)
+    return (steps(hits) * taken).sum(-1) / places.squeeze(-1)

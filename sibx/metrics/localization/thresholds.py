@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from sibx.metrics.localization._overlap import Levels, Overlap, overlap
+from sibx.metrics.localization._overlap import Levels, Overlap, overlap, steps
 from sibx.metrics.spec import MetricSpec
 
 
@@ -37,7 +37,7 @@ def best_iou(heatmaps: Tensor, masks: Tensor, *, undefined: Tensor | None = None
 
 def _largest_iou(levels: Levels) -> Tensor:
     hits, alarms = levels
-    return (hits / (hits[-1] + alarms)).max()
+    return (hits / (hits[..., -1:] + alarms)).amax(-1)
 
 
 BEST_IOU = MetricSpec(
@@ -85,8 +85,8 @@ def average_precision(heatmaps: Tensor, masks: Tensor, *, undefined: Tensor | No
 
 def _mean_precision(levels: Levels) -> Tensor:
     hits, alarms = levels
-    gained = hits.diff(prepend=hits.new_zeros(1))
-    return (gained * (hits / (hits + alarms))).sum() / hits[-1]
+    precision = hits / (hits + alarms).clamp(min=1)
+    return (steps(hits) * precision).sum(-1) / hits[..., -1]
 
 
 AVERAGE_PRECISION = MetricSpec(
@@ -132,8 +132,7 @@ def roc_auc(heatmaps: Tensor, masks: Tensor, *, undefined: Tensor | None = None)
 
 def _area_under_roc(levels: Levels) -> Tensor:
     hits, alarms = levels
-    gained, passed = (counts.diff(prepend=counts.new_zeros(1)) for counts in levels)
-    return (passed * (hits - gained / 2)).sum() / (hits[-1] * alarms[-1])
+    return (steps(alarms) * (hits - steps(hits) / 2)).sum(-1) / (hits[..., -1] * alarms[..., -1])
 
 
 ROC_AUC = MetricSpec(

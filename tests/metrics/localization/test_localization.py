@@ -19,7 +19,7 @@ from sibx.metrics import (
     roc_auc,
     topk_intersection,
 )
-from sibx.metrics.localization import _overlap
+from sibx.metrics.localization import _overlap, largest, thresholds
 from tests.references import localization as reference
 
 RANKING = (relevance_rank, topk_intersection, iou, best_iou, average_precision, roc_auc)
@@ -304,3 +304,19 @@ def test_the_table_checks_and_sorts_once(explained, monkeypatch):
         if spec.needs_masks:
             spec.score(explained)
     assert made == [explained.once(_overlap.overlap)]
+
+
+@pytest.mark.parametrize("levels", [None, 2, 5])
+def test_a_gpu_gets_the_levels_of_all_maps_at_once(levels):
+    """With the same scores, undefined pixels, zeros and broken maps included."""
+    heatmaps, masks = random_case(8, batch=4, levels=levels)
+    heatmaps[1], heatmaps[2, 0, 2, 2] = heatmaps[1] - heatmaps[1].min(), torch.nan
+    undefined = random_case(9, batch=4)[1]
+    for o in (_overlap.Overlap(heatmaps, masks), _overlap.Overlap(heatmaps, masks, undefined)):
+        at_once = _overlap._levels_of_pixels(o.ordered, o.background_pixels)
+        for score in (largest._share_of_first, thresholds._largest_iou, thresholds._mean_precision):
+            found = o.where_defined(score(at_once), o.largest)
+            assert torch.allclose(found, o.by_levels(score), rtol=1e-12, atol=0, equal_nan=True)
+            assert found.isnan().tolist() == [False, False, True, False]
+        found = o.where_defined(thresholds._area_under_roc(at_once), o.largest)
+        assert torch.equal(found.nan_to_num(2), o.by_levels(thresholds._area_under_roc).nan_to_num(2))
