@@ -12,12 +12,11 @@ from sibx.metrics.curves.auc import deletion, insertion, lerf
 from sibx.metrics.curves.derived import aopc, insertion_minus_deletion, normalized_deletion, normalized_insertion, srg
 from sibx.metrics.explained import Explained
 from sibx.metrics.faithfulness import FAITHFULNESS
+from sibx.metrics.faithfulness._adcc import adcc, coherency
 from sibx.metrics.faithfulness._confidence import (
     Confidence,
-    adcc,
     average_drop,
     average_gain,
-    coherency,
     confidence,
     increase_in_confidence,
     masked_probability,

@@ -21,15 +21,20 @@ def sparseness(heatmaps: Tensor) -> Tensor:
     Range [0, 1 - 1/P], higher is sparser, which is better; a flat map scores 0, a single pixel 1 - 1/P.
 
     Args:
-        heatmaps: (B, 1, H, W), floating point.
+        heatmaps: (B, 1, H, W), floating point, of any sign.
 
     Returns:
-        (B,) float64, NaN where undefined (see the module).
+        (B,) float64, NaN where the heatmap is zero everywhere or not finite.
 
     Raises:
         ValueError: a wrong shape or dtype.
 
     Source: Chalasani et al., arXiv 1810.06583.
+
+    Example:
+        >>> heatmaps = torch.tensor([[[[3.0, 1.0, 0.0, 0.0]]]])
+        >>> sparseness(heatmaps)
+        tensor([0.6250], dtype=torch.float64)
     """
     a = _magnitudes(heatmaps)
     pixels = a.shape[1]
@@ -53,9 +58,23 @@ def entropy(heatmaps: Tensor) -> Tensor:
     """Entropy of the shares of the map's mass, ``-sum_i p_i ln p_i`` with ``p = |a| / sum |a|``, in nats.
 
     Range [0, ln P], lower is better: 0 for a single pixel, ln P for a flat map. Divided by ln P it lies in [0, 1] and
-    compares images of different sizes. Arguments, undefined cases and errors as ``sparseness``.
+    compares images of different sizes.
+
+    Args:
+        heatmaps: (B, 1, H, W), floating point, of any sign.
+
+    Returns:
+        (B,) float64, NaN where the heatmap is zero everywhere or not finite.
+
+    Raises:
+        ValueError: a wrong shape or dtype.
 
     Source: complexity, Bhatt et al., arXiv 2005.00631.
+
+    Example:
+        >>> heatmaps = torch.tensor([[[[3.0, 1.0, 0.0, 0.0]]]])
+        >>> entropy(heatmaps)
+        tensor([0.5623], dtype=torch.float64)
     """
     a = _magnitudes(heatmaps)
     return torch.special.entr(a / a.sum(1, keepdim=True)).sum(1)
@@ -78,9 +97,24 @@ def effective_complexity(heatmaps: Tensor, tolerance: float = TOLERANCE) -> Tens
 
     Range [1/P, 1], lower is better; a flat map scores 1; times P it is a number of pixels. The tolerance is relative
     because the scale of attributions means nothing; in the paper it bounds the loss in prediction instead, which takes
-    the model. Undefined cases and errors as ``sparseness``, and a tolerance outside [0, 1).
+    the model.
+
+    Args:
+        heatmaps: (B, 1, H, W), floating point, of any sign.
+        tolerance: share of the largest magnitude that does not count yet, in [0, 1).
+
+    Returns:
+        (B,) float64, NaN where the heatmap is zero everywhere or not finite.
+
+    Raises:
+        ValueError: a wrong shape or dtype, or a tolerance outside [0, 1).
 
     Source: effective complexity, Nguyen and Martinez, arXiv 2007.07584.
+
+    Example:
+        >>> heatmaps = torch.tensor([[[[3.0, 1.0, 0.0, 0.0]]]])
+        >>> effective_complexity(heatmaps)
+        tensor([0.5000], dtype=torch.float64)
     """
     require(0 <= tolerance < 1, "tolerance", "lie in [0, 1)", tolerance)
     a = _magnitudes(heatmaps)
@@ -101,9 +135,16 @@ EFFECTIVE_COMPLEXITY = MetricSpec(
 
 
 def histogram_entropy(heatmaps: Tensor, bins: int = BINS) -> Tensor:
-    """Entropy in nats of a map's values in ``bins`` equal bins from its smallest to its largest, (B,) float64.
+    """Entropy in nats of a map's values in ``bins`` equal bins from its smallest to its largest.
 
-    Range [0, ln(bins)]; 0 for a constant map; NaN where the map is not finite.
+    Range [0, ln(bins)]; 0 for a constant map.
+
+    Args:
+        heatmaps: (B, 1, H, W), floating point, of any sign.
+        bins: number of bins, at least 2.
+
+    Returns:
+        (B,) float64, NaN where the map is not finite.
 
     Raises:
         ValueError: a wrong shape or dtype, or fewer than 2 bins.

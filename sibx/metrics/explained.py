@@ -25,7 +25,7 @@ class Explained:
         images: (B, C, H, W), normalized.
         targets: (B,) the class explained.
         model: images -> logits (B, K), in eval mode.
-        normalization: of the images.
+        normalization: normalization of the images.
         batch_size: largest forward pass.
         seed: seed of everything random.
         attributions: (B, 1, H, W), one value per pixel with its sign; None = the heatmaps, where a sign means nothing.

@@ -26,7 +26,20 @@ def probability(model: Model, images: Tensor, targets: Tensor, batch_size: int |
 
 
 def logit(model: Model, images: Tensor, targets: Tensor, batch_size: int | None = None) -> Tensor:
-    """Logit of the target: what methods explain, and what their attributions add up to. As ``probability``."""
+    """Logit of the target: what methods explain, and what their attributions add up to.
+
+    Args:
+        model: images -> logits (B, K).
+        images: (B, C, H, W), normalized.
+        targets: (B,) class indices.
+        batch_size: largest forward pass; None = all images at once.
+
+    Returns:
+        (B,) float64 on the device of the logits, without a gradient.
+
+    Raises:
+        ValueError: targets that are not B classes of the model, or a model whose output is not (B, K).
+    """
     return _in_passes(model, images, targets, batch_size, lambda logits: logits)
 
 

@@ -40,10 +40,17 @@ def spearman(heatmaps: Tensor, others: Tensor) -> Tensor:
         others: the maps to compare with, of the same shape.
 
     Returns:
-        (B,) float64.
+        (B,) float64, NaN where one of the maps is not finite or the first is constant.
 
     Raises:
         ValueError: a wrong shape or dtype, or negative values.
+
+    Source: Spearman 1904, American Journal of Psychology 15.
+
+    Example:
+        >>> heatmaps = torch.tensor([[[[3.0, 2.0, 1.0, 0.0]]]])
+        >>> spearman(heatmaps, heatmaps.square())
+        tensor([1.], dtype=torch.float64)
     """
     a, b, good = _prepare(heatmaps, others)
     a, b = _centered_ranks(a), _centered_ranks(b)
@@ -58,8 +65,17 @@ def ssim(heatmaps: Tensor, others: Tensor) -> Tensor:
 
     Gaussian windows of 11 x 11 pixels (sigma 1.5) that lie within the image, K1 = .01, K2 = .03, as published. Range
     [-1, 1], 1 = the same map. Where both maps are far below their maxima the constants make any two values alike: two
-    maps with one outlier each score high, so prefer ``spearman`` for grainy maps. Arguments and errors as ``spearman``,
-    and maps smaller than the window.
+    maps with one outlier each score high, so prefer ``spearman`` for grainy maps.
+
+    Args:
+        heatmaps: (B, 1, H, W), floating point, at least 0, sides of at least 11 pixels.
+        others: the maps to compare with, of the same shape.
+
+    Returns:
+        (B,) float64, NaN where one of the maps is not finite or the first is zero everywhere.
+
+    Raises:
+        ValueError: a wrong shape or dtype, negative values, or maps smaller than the window.
 
     Source: Wang et al. 2004, IEEE TIP 13 (4).
     """

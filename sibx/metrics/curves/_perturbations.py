@@ -49,11 +49,11 @@ class Perturbations:
         images: (B, C, H, W), normalized.
         heatmaps: (B, 1, H, W), at least 0.
         targets: (B,) the class explained.
-        normalization: of the images, for the baseline ``black``.
-        steps: shares in which the pixels are changed, at least 1.
+        normalization: normalization of the images, for the baseline ``black``.
+        steps: number of equal shares in which the pixels are changed, at least 1.
         batch_size: perturbed images per forward pass; steps, images and curves share a pass.
-        seed: of the order of pixels that tie, and of the baseline ``noise``; the same for every image, so a score does
-            not depend on its batch.
+        seed: seed of the random order of pixels that tie, and of the baseline ``noise``; the same for every image, so
+            that a score does not depend on its batch.
 
     Raises:
         ValueError: a wrong shape, dtype or range.

@@ -59,24 +59,25 @@ def adaptive_deletion(
     """Estimate what ``deletion`` with many ``steps`` gives, from few of its points.
 
     Args:
-        model: as for ``deletion``, like everything that is not listed here.
-        images: (B, C, H, W).
-        heatmaps: (B, 1, H, W).
-        targets: (B,).
+        model: images -> logits (B, K). What it is given is one buffer, overwritten from pass to pass.
+        images: (B, C, H, W), normalized.
+        heatmaps: (B, 1, H, W), at least 0.
+        targets: (B,) the class explained.
         tolerance: how far the area may be from that of all ``steps``, above 0. About 95 of 100 areas keep .005, with
             17 points for deletion and 25 for insertion on average; the rougher the curves, the fewer
             (``benchmarks/adaptive_curves.py``).
-        baseline: of the deleted pixels.
-        normalization: of the images.
-        steps: of the curve that is estimated; points lie on its grid.
+        baseline: what pixels are replaced by: ``mean``, ``black`` (needs ``normalization``), ``blur`` or ``noise``, see
+            ``sibx.images.make_baseline``.
+        normalization: normalization of the images, for the baseline ``black``.
+        steps: number of equal shares of the curve that is estimated; points lie on its grid.
         batch_size: perturbed images per forward pass.
-        seed: of the tie order.
+        seed: seed of the random order of pixels that tie, and of the baseline ``noise``.
 
     Returns:
         AdaptiveCurves; rows do not depend on their batch.
 
     Raises:
-        ValueError: as ``deletion``, or a tolerance that is not above 0.
+        ValueError: a wrong shape, dtype or range, an unknown baseline, or a tolerance that is not above 0.
     """
     runs = Perturbations(
         model, images, heatmaps, targets, normalization=normalization, steps=steps, batch_size=batch_size, seed=seed
@@ -99,7 +100,26 @@ def adaptive_insertion(
 ) -> AdaptiveCurves:
     """Estimate what ``insertion`` with many ``steps`` gives, from few of its points.
 
-    Arguments, result and errors as ``adaptive_deletion``.
+    Args:
+        model: images -> logits (B, K). What it is given is one buffer, overwritten from pass to pass.
+        images: (B, C, H, W), normalized.
+        heatmaps: (B, 1, H, W), at least 0.
+        targets: (B,) the class explained.
+        tolerance: how far the area may be from that of all ``steps``, above 0. About 95 of 100 areas keep .005, with
+            17 points for deletion and 25 for insertion on average; the rougher the curves, the fewer
+            (``benchmarks/adaptive_curves.py``).
+        baseline: what the image starts from: ``mean``, ``black`` (needs ``normalization``), ``blur`` or ``noise``, see
+            ``sibx.images.make_baseline``.
+        normalization: normalization of the images, for the baseline ``black``.
+        steps: number of equal shares of the curve that is estimated; points lie on its grid.
+        batch_size: perturbed images per forward pass.
+        seed: seed of the random order of pixels that tie, and of the baseline ``noise``.
+
+    Returns:
+        AdaptiveCurves; rows do not depend on their batch.
+
+    Raises:
+        ValueError: a wrong shape, dtype or range, an unknown baseline, or a tolerance that is not above 0.
     """
     runs = Perturbations(
         model, images, heatmaps, targets, normalization=normalization, steps=steps, batch_size=batch_size, seed=seed

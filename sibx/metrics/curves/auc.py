@@ -33,14 +33,17 @@ def deletion(
         images: (B, C, H, W), normalized.
         heatmaps: (B, 1, H, W), at least 0.
         targets: (B,) the class explained.
-        baseline: ``mean``, ``black`` (needs ``normalization``), ``blur`` or ``noise``, see ``make_baseline``.
-        normalization: of the images, for ``black``.
-        steps: shares, at least 1.
+        baseline: what pixels are replaced by: ``mean``, ``black`` (needs ``normalization``), ``blur`` or ``noise``, see
+            ``sibx.images.make_baseline``.
+        normalization: normalization of the images, for the baseline ``black``.
+        steps: number of equal shares in which the pixels are replaced, at least 1.
         batch_size: perturbed images per forward pass; steps of different images share a pass.
-        seed: of the tie order; the same for every image, so a score does not depend on its batch.
+        seed: seed of the random order of pixels that tie, and of the baseline ``noise``; the same for every image, so
+            that a score does not depend on its batch.
 
     Returns:
-        Curves; chance is the curve of a random map, not a fixed number.
+        Curves; chance is the curve of a random map, not a fixed number. The area is NaN where the heatmap is zero
+        everywhere or not finite.
 
     Raises:
         ValueError: a wrong shape, dtype or range, or an unknown baseline.
@@ -84,7 +87,30 @@ def insertion(
 ) -> Curves:
     """Probability of the target as the most relevant pixels appear on the baseline; higher AUC is better.
 
-    Arguments, result and errors as ``deletion``. Source: Petsiuk et al., arXiv 1806.07421, with a true Gaussian blur.
+    Pixels of all channels come together, in ``steps`` equal shares; both end points are measured. Equal heatmap values
+    are ordered at random (seeded), not from top to bottom.
+
+    Args:
+        model: images -> logits (B, K). What it is given is one buffer, overwritten from pass to pass.
+        images: (B, C, H, W), normalized.
+        heatmaps: (B, 1, H, W), at least 0.
+        targets: (B,) the class explained.
+        baseline: what the image starts from: ``mean``, ``black`` (needs ``normalization``), ``blur`` or ``noise``, see
+            ``sibx.images.make_baseline``.
+        normalization: normalization of the images, for the baseline ``black``.
+        steps: number of equal shares in which the pixels appear, at least 1.
+        batch_size: perturbed images per forward pass; steps of different images share a pass.
+        seed: seed of the random order of pixels that tie, and of the baseline ``noise``; the same for every image, so
+            that a score does not depend on its batch.
+
+    Returns:
+        Curves; chance is the curve of a random map, not a fixed number. The area is NaN where the heatmap is zero
+        everywhere or not finite.
+
+    Raises:
+        ValueError: a wrong shape, dtype or range, or an unknown baseline.
+
+    Source: Petsiuk et al., arXiv 1806.07421, with a true Gaussian blur.
     """
     return Perturbations(
         model, images, heatmaps, targets, normalization=normalization, steps=steps, batch_size=batch_size, seed=seed
@@ -123,8 +149,29 @@ def lerf(
 ) -> Curves:
     """Probability of the target as the least relevant pixels are replaced by the baseline; higher AUC is better.
 
-    LeRF, least relevant first: the exact reverse of ``deletion``'s order, ties included. Arguments, result and errors
-    as ``deletion``. Source: Samek et al., arXiv 1509.06321, with pixels, shares and baseline of ``deletion``.
+    LeRF, least relevant first: the exact reverse of the order of ``deletion``, ties included.
+
+    Args:
+        model: images -> logits (B, K). What it is given is one buffer, overwritten from pass to pass.
+        images: (B, C, H, W), normalized.
+        heatmaps: (B, 1, H, W), at least 0.
+        targets: (B,) the class explained.
+        baseline: what pixels are replaced by: ``mean``, ``black`` (needs ``normalization``), ``blur`` or ``noise``, see
+            ``sibx.images.make_baseline``.
+        normalization: normalization of the images, for the baseline ``black``.
+        steps: number of equal shares in which the pixels are replaced, at least 1.
+        batch_size: perturbed images per forward pass; steps of different images share a pass.
+        seed: seed of the random order of pixels that tie, and of the baseline ``noise``; the same for every image, so
+            that a score does not depend on its batch.
+
+    Returns:
+        Curves; chance is the curve of a random map, not a fixed number. The area is NaN where the heatmap is zero
+        everywhere or not finite.
+
+    Raises:
+        ValueError: a wrong shape, dtype or range, or an unknown baseline.
+
+    Source: Samek et al., arXiv 1509.06321, with pixels, shares and baseline of ``deletion``.
     """
     return Perturbations(
         model, images, heatmaps, targets, normalization=normalization, steps=steps, batch_size=batch_size, seed=seed

@@ -44,10 +44,13 @@ NORMALIZED_DELETION = MetricSpec(
 def normalized_insertion(insertion: Curves) -> Tensor:
     """Insertion AUC in units of the clean probability: ``AUC / p_0``; higher is better.
 
-    Range, undefined cases and source as ``normalized_deletion``.
+    Range [0, 1 / p_0]: 1 is a probability that stays what it is, so that images the model is more or less sure of
+    compare. NaN also where the clean probability p_0 is 0.
 
     Args:
         insertion: what ``insertion`` returns; the clean image is its last point.
+
+    Source: sibx; the AUC is that of Petsiuk et al., arXiv 1806.07421.
     """
     return _in_units_of(insertion.probabilities[:, -1], insertion.auc)
 

@@ -1,6 +1,7 @@
 """Faithfulness: what the model makes of masked, imputed and perturbed images, and of images explained again."""
 
 from sibx.metrics.faithfulness import (
+    _adcc,
     _confidence,
     _infidelity,
     _irof,
@@ -16,7 +17,7 @@ FAITHFULNESS: dict[str, MetricSpec] = {
         _confidence.AVERAGE_DROP,
         _confidence.INCREASE_IN_CONFIDENCE,
         _confidence.AVERAGE_GAIN,
-        _confidence.ADCC,
+        _adcc.ADCC,
         _road.ROAD,
         _road.ROAD_MORF,
         _road.ROAD_LERF,

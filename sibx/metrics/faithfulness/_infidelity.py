@@ -46,9 +46,9 @@ def infidelity(
         samples: random squares per image, at least 1. Their sides are k / 28 of the shorter side of the image, k = 1,
             ..., 10, each as likely as the others and so is each place.
         baseline: what removed pixels are replaced by, see ``make_baseline``.
-        normalization: of the images, for ``black``.
+        normalization: normalization of the images, for the baseline ``black``.
         batch_size: largest forward pass; no pass holds more than 20 images.
-        seed: of the squares, which depend on it and the image's values.
+        seed: seed of the random squares, which depend on it and the image's values.
 
     Returns:
         (B,) float64, NaN where the attributions are zero everywhere or not finite.

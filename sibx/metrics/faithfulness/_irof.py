@@ -33,7 +33,7 @@ def superpixels(images: Tensor, normalization: Normalization | None = None, coun
 
     Args:
         images: (B, C, H, W). One channel is taken for gray and three for RGB, and compared as Lab; others as they are.
-        normalization: of the images; None = they are pixels in [0, 1].
+        normalization: normalization of the images; None = they are pixels in [0, 1].
         count: how many segments, about; at least 1.
 
     Returns:
@@ -85,11 +85,11 @@ def irof(
         images: (B, C, H, W), normalized.
         heatmaps: (B, 1, H, W), at least 0.
         targets: (B,) the class explained.
-        segments: (B, 1, H, W) integers, a number per segment, as of ``superpixels``.
+        segments: (B, 1, H, W) integers, a number per segment, such as ``superpixels`` returns.
         baseline: what segments are replaced by, see ``make_baseline``.
-        normalization: of the images, for ``black``.
+        normalization: normalization of the images, for the baseline ``black``.
         batch_size: perturbed images per forward pass; segments of different images share a pass.
-        seed: of the order of segments that tie.
+        seed: seed of the random order of segments that tie.
 
     Returns:
         (B,) float64, NaN where the heatmap is zero everywhere or not finite, and where p_0 is 0.

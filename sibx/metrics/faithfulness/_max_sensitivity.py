@@ -38,7 +38,7 @@ def max_sensitivity(
         radius: above 0, in units of the normalized image: 0.02 is about one gray level of 255.
         samples: random images y, uniform in the cube, at least 1.
         batch_size: largest number of images explained at once, all of them near one x.
-        seed: of y, which depends on it and the image's values.
+        seed: seed of the random y, which depend on it and the image's values.
 
     Returns:
         (B,) float64, NaN where the heatmap is zero everywhere or not finite, or that of a y is not finite.

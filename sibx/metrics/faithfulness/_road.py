@@ -29,7 +29,7 @@ class Removal(NamedTuple):
     Attributes:
         shares: (S,) float64, true shares of the pixels removed.
         morf: (B, S) float64, the most relevant pixels removed; NaN where the heatmap is zero everywhere or not finite.
-        lerf: (B, S) float64, the least relevant pixels removed; NaN likewise.
+        lerf: (B, S) float64, the least relevant pixels removed; NaN for the same heatmaps.
     """
 
     shares: Tensor
@@ -59,12 +59,12 @@ def removal(
         images: (B, C, H, W), normalized.
         heatmaps: (B, 1, H, W), at least 0.
         targets: (B,) the class explained.
-        shares: of the pixels to remove, each in (0, 1).
+        shares: shares of the pixels that are removed, each in (0, 1).
         noise: standard deviation of the Gaussian noise on imputed pixels, in the units of pixels in [0, 1].
-        normalization: of the images, for those units; None = the images are in them.
+        normalization: normalization of the images, for those units; None = the images are in them.
         batch_size: imputed images per solve and forward pass; shares and images share one.
-        seed: of the tie order and of the noise; both the same for every image and share, so that a score does not
-            depend on its batch.
+        seed: seed of the random order of pixels that tie and of the noise; both are the same for every image and share,
+            so that a score does not depend on its batch.
 
     Raises:
         ValueError: a wrong shape, dtype or range.
@@ -137,7 +137,12 @@ ROAD_MORF = MetricSpec(
 def road_lerf(r: Removal) -> Tensor:
     """Mean probability over the shares with the least relevant pixels removed, (B,) float64; higher is better.
 
-    Range, undefined cases, chance, argument and source as ``road_morf``.
+    Range [0, 1]; NaN where the heatmap is zero everywhere or not finite. Chance is what a random map gets.
+
+    Args:
+        r: what ``removal`` returns.
+
+    Source: Rong et al., ICML 2022, arXiv 2202.00449.
     """
     return r.lerf.mean(1)
 
@@ -160,7 +165,12 @@ def road(r: Removal) -> Tensor:
 
     Range [-1, 1]; chance is 0: the two orders of a random map are equal in distribution, and what imputation itself
     costs the model is in both. A map and its reverse score opposite values. Twice the combined score of grad-cam, which
-    takes half of the difference. Undefined cases, argument and source as ``road_morf``.
+    takes half of the difference. NaN where the heatmap is zero everywhere or not finite.
+
+    Args:
+        r: what ``removal`` returns.
+
+    Source: Rong et al., ICML 2022, arXiv 2202.00449.
     """
     return road_lerf(r) - road_morf(r)
 

@@ -61,9 +61,9 @@ def sensitivity_n(
         fractions: n as shares of the pixels, ascending, between 0 and 1; rounded to at least 1 pixel.
         subsets: random sets for every n, at least 2.
         baseline: what removed pixels are replaced by, see ``make_baseline``.
-        normalization: of the images, for ``black``.
+        normalization: normalization of the images, for the baseline ``black``.
         batch_size: perturbed images per forward pass.
-        seed: of the sets, which depend on it and the image's values.
+        seed: seed of the random sets, which depend on it and the image's values.
 
     Returns:
         SensitivityN. A correlation is NaN where the attributions are not finite, or one of its sides is the same for

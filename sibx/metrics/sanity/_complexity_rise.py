@@ -28,19 +28,23 @@ def complexity_rise(
 
     H is the entropy of the histogram of the map's values (``histogram_entropy``). Range [-1, inf), higher is better:
     an explanation of a random model should be less ordered; 0 is a map that does not see the parameters, -1 one that
-    goes silent, as CAMs of random models often do. One more explanation per image. Errors as ``randomization``.
+    goes silent, as CAMs of random models often do. One more explanation per image.
 
     Args:
-        model: as for ``randomization``.
-        explain_with: as for ``randomization``.
-        images: as for ``randomization``.
-        heatmaps: as for ``randomization``.
-        targets: as for ``randomization``.
-        bins: of the histogram, at least 2.
-        seed: of the parameters.
+        model: images -> logits (B, K); copied.
+        explain_with: model -> function (images, targets) -> heatmaps.
+        images: (B, C, H, W), normalized.
+        heatmaps: (B, 1, H, W), at least 0, of the model itself.
+        targets: (B,) the class explained, by both models the same.
+        bins: number of bins of the histogram, at least 2.
+        seed: seed of the random parameters.
 
     Returns:
         (B,) float64, NaN where a map is not finite, or the heatmap is constant (H = 0).
+
+    Raises:
+        ValueError: a model that is no module or has no parameters, a wrong shape or dtype, fewer than 2 bins, or
+            ``explain_with`` that does not give heatmaps.
 
     Source: Hedstroem et al., arXiv 2401.06465 (100 bins). Heatmaps, at least 0, take the place of its signed
     attributions.

@@ -34,10 +34,11 @@ def random_logit(
         heatmaps: (B, 1, H, W), at least 0, of the targets.
         targets: (B,) the class explained.
         similarity: ``ssim`` or ``spearman``.
-        seed: of the draw, which depends on it and the image's values.
+        seed: seed of the random classes, which depend on it and the image's values.
 
     Returns:
-        (B,) float64, NaN as ``sibx.metrics.similarity`` says.
+        (B,) float64, NaN where one of the maps is not finite or the heatmap is zero everywhere, with ``spearman`` also
+        where it is constant.
 
     Raises:
         ValueError: a wrong shape or dtype, fewer than two classes, or ``explain`` that does not give heatmaps.

@@ -71,10 +71,11 @@ def randomization(
             None = all modules that hold parameters, in reverse of the order in which they run.
         stages: at most so many; the layers are then dealt out evenly. None = one for each layer, as published.
         similarity: ``spearman`` or ``ssim``.
-        seed: of the parameters; what a layer gets depends on it and the layer's name only.
+        seed: seed of the random parameters; what a layer gets depends on it and the layer's name only.
 
     Returns:
-        Randomization. A similarity is NaN as the function says (``sibx.metrics.similarity``), the score where one is.
+        Randomization. A similarity is NaN where one of the maps is not finite or the model's own is zero everywhere,
+        with ``spearman`` also where that is constant; the score is where one of them is.
 
     Raises:
         ValueError: a model that is no module or has no parameters, an unknown name, ``stages`` below 1, a wrong shape

@@ -31,21 +31,30 @@ def smooth_randomization(
 ) -> Randomization:
     """Smooth MPRT: ``randomization`` of heatmaps averaged over noisy copies of the image, which denoises both sides.
 
-    All models see the same noise (``smoothed``), so that nothing but the parameters differs. Arguments, result and
-    errors as ``randomization``; the heatmaps of the model itself are made here.
+    All models see the same noise (``smoothed``), so that nothing but the parameters differs. The heatmaps of the model
+    itself are made here.
 
     Args:
-        model: as for ``randomization``.
-        explain_with: as for ``randomization``.
-        images: as for ``randomization``.
-        targets: as for ``randomization``.
-        samples: noisy copies, at least 1.
+        model: images -> logits (B, K); copied.
+        explain_with: model -> function (images, targets) -> heatmaps.
+        images: (B, C, H, W), normalized.
+        targets: (B,) the class explained, at all stages the same.
+        samples: number of noisy copies, at least 1.
         noise: standard deviation of the noise as a share of each image's range of values.
-        order: as for ``randomization``.
-        layers: as for ``randomization``; the paper goes from the bottom up: name them in this order.
-        stages: as for ``randomization``.
-        similarity: as for ``randomization``.
-        seed: of the noise and of the parameters.
+        order: ``cascading``: a stage keeps what the ones before have drawn; ``independent``: each starts from the
+            trained model.
+        layers: names of modules in the order of their stages; the paper goes from the bottom up: name them in this
+            order. None = all modules that hold parameters, in reverse of the order in which they run.
+        stages: at most so many; the layers are then dealt out evenly. None = one for each layer.
+        similarity: ``spearman`` or ``ssim``.
+        seed: seed of the random noise and of the random parameters.
+
+    Returns:
+        Randomization; a similarity is NaN where one of the maps is not finite or the model's own is zero everywhere.
+
+    Raises:
+        ValueError: a model that is no module or has no parameters, an unknown name, ``samples`` or ``stages`` below 1,
+            a negative ``noise``, a wrong shape or dtype, or ``explain_with`` that does not give heatmaps.
 
     Source: Hedstroem et al., arXiv 2401.06465 (N = 50, noise 0.1). Heatmaps, at least 0, take the place of its signed
     attributions.
@@ -76,6 +85,12 @@ def smoothed(explain: Explain, samples: int = SAMPLES, noise: float = NOISE, see
 
     The noise is normal, with ``noise (max - min)`` of each image as its standard deviation and the same draws for every
     image and every model.
+
+    Args:
+        explain: (images, targets) -> heatmaps.
+        samples: number of noisy copies, at least 1.
+        noise: standard deviation of the noise as a share of each image's range of values.
+        seed: seed of the random noise.
 
     Raises:
         ValueError: ``samples`` below 1 or a negative ``noise``; when called, what is not heatmaps.
