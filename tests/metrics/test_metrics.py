@@ -1,6 +1,5 @@
 """The METRICS table as a whole, and the record that its metrics score."""
 
-import doctest
 from dataclasses import replace
 
 import pytest
@@ -47,11 +46,3 @@ def test_every_metric_says_what_it_is(spec):
 def test_every_metric_of_the_table_is_a_public_function():
     assert set(METRICS) <= set(metrics.__all__)
     assert all(getattr(metrics, name).__doc__ for name in METRICS)
-
-
-@pytest.mark.parametrize("name", [n for n in metrics.__all__ if ">>>" in (getattr(metrics, n).__doc__ or "")])
-def test_examples_run(name):
-    finder, runner = doctest.DocTestFinder(recurse=False), doctest.DocTestRunner()
-    value = getattr(metrics, name)
-    for example in finder.find(value, name, globs={**vars(metrics), "torch": torch}):
-        assert runner.run(example).failed == 0
