@@ -3,6 +3,8 @@
 from sibx.evaluation._focus import focus
 from sibx.evaluation.agreement import rank_correlations
 from sibx.evaluation.columns import ACCURACY, CELL, CLASSIFIER
+from sibx.evaluation.crossed import mean_over_seeds_and_images, p_value_over_seeds_and_images
+from sibx.evaluation.gain import Gain, paired_gain
 from sibx.evaluation.method_ranks import Ranking, rank_methods
 from sibx.evaluation.reliance import evaluate_reliance, worst_group
 from sibx.evaluation.results import Results
@@ -25,6 +27,7 @@ __all__ = [
     "CELL",
     "CLASSIFIER",
     "Band",
+    "Gain",
     "Interval",
     "Ranking",
     "Results",
@@ -39,6 +42,9 @@ __all__ = [
     "heatmaps_of",
     "holm",
     "mean_over_seeds",
+    "mean_over_seeds_and_images",
+    "p_value_over_seeds_and_images",
+    "paired_gain",
     "rank_correlations",
     "rank_methods",
     "size_of",

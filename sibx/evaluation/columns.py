@@ -39,6 +39,11 @@ COMPRESSION = 6  # half the time of level 9, seven percent more bytes
 TEXTS = ("dataset", "split", "image_id", "model", "training", "method", "metric", "curve")
 
 
+def per_image(rows: pd.DataFrame) -> pd.Series:
+    """Return the mean of every image's defined values, in order of first appearance; NaN for one that has none."""
+    return rows.groupby(list(IMAGE), sort=False)["value"].mean()
+
+
 def to_csv(table: pd.DataFrame) -> str:
     """Return the lines of a table, without its header."""
     return table.to_csv(index=False, header=False, lineterminator="\n")

@@ -11,9 +11,9 @@ from torch.utils.data import DataLoader
 from sibx._checks import check_choice, look_up, require
 from sibx._seeds import image_seeds
 from sibx.datasets.base import MaskedBatch, MaskedDataset, collate
-from sibx.evaluation.columns import CELL
+from sibx.evaluation.columns import CELL, per_image
 from sibx.evaluation.conditions import Model, Setting, hits_of
-from sibx.evaluation.results import Results, per_image
+from sibx.evaluation.results import Results
 from sibx.evaluation.statistics import bootstrap_mean
 from sibx.images.backgrounds import BACKGROUNDS, BackgroundSpec, Scenes, choose_donors, inpaint, take_apart, takes_part
 

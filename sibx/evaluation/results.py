@@ -18,16 +18,16 @@ from sibx.evaluation.columns import (
     COLUMNS,
     CURVE_COLUMNS,
     CURVES_FILE,
-    IMAGE,
     INFO_FILE,
     ROWS_FILE,
     TRAINED,
+    per_image,
     read_table,
     to_csv,
     write_info,
     write_table,
 )
-from sibx.evaluation.comparison import compare_over_images, compare_over_seeds
+from sibx.evaluation.comparison import compare_over_seeds, compare_trainings
 from sibx.evaluation.method_ranks import Ranking, rank_rows
 from sibx.evaluation.statistics import bootstrap_mean
 from sibx.evaluation.strata import Sizes, add_sizes
@@ -67,7 +67,8 @@ class Results:
         """Return one line per cell: mean, 95 % bootstrap interval over images, class mean, n, undefined images.
 
         An image counts once: where a cell has several values of it (of several seeds, or of several methods because
-        ``by`` does not tell them apart) their mean is its value, undefined ones left out.
+        ``by`` does not tell them apart) their mean is its value, undefined ones left out. Intervals speak for these
+        trainings and other images; the spread between trainings is in ``difference``.
 
         Args:
             by: columns whose values together make a cell.
@@ -93,7 +94,7 @@ class Results:
         Method ``classifier``, metric ``accuracy``, ``value`` 1 if the label is predicted, else 0; an image with a NaN
         among its logits (its ``confidence`` is NaN) is wrong. Every accuracy is a view of these rows: their means are
         ``accuracy()``, that of the worst group is ``worst_group(results.hits())``, and a gain of it is
-        ``results.hits().over_seeds("sib", "ce")``.
+        ``results.hits().difference("sib", "ce")``.
         """
         return Results(to_hits(self.rows), pd.DataFrame(columns=list(CURVE_COLUMNS)), self.info)
 
@@ -138,35 +139,39 @@ class Results:
         return Results(add_sizes(self.rows, sizes), self.curves, self.info)
 
     def difference(self, training: str, reference: str) -> pd.DataFrame:
-        """Return the paired difference between two trainings, image by image, one line per cell.
+        """Return the paired difference between two trainings, one line per cell, with what may be claimed of it.
 
-        Beside the mean difference with its 95 % bootstrap interval: ``p_value`` of Wilcoxon's signed-rank test, and
-        ``p_holm``, the same corrected by Holm over all methods and metrics of a data set, split and model. With
-        several seeds an image's values are their means over the seeds that have both; what new seeds would give is
-        asked by ``over_seeds``.
-
-        Args:
-            training: value of the ``training`` column whose gain is asked for.
-            reference: the one it is compared with.
-
-        Raises:
-            ValueError: a training that is not in the results.
-        """
-        return compare_over_images(self.rows, training, reference)
-
-    def over_seeds(self, training: str, reference: str) -> pd.DataFrame:
-        """Return the paired difference between two trainings over seeds, one line per cell.
-
-        What new runs would give: the gain of a seed is the mean over its images, paired, and over the seeds stands
-        Student's 95 % interval, infinitely wide for a single seed.
+        With one seed the 95 % interval is the bootstrap over images, the p value that of Wilcoxon's signed-rank test:
+        they speak for this training and other images. From two seeds on they speak for other trainings and other
+        images, see ``mean_over_seeds_and_images``.
 
         Args:
             training: value of the ``training`` column whose gain is asked for.
             reference: the one it is compared with.
 
         Returns:
-            dataset, split, model, method, metric; mean, low and high of the difference; ``n`` seeds, and how many are
-            ``undefined``, because no image has a value of both trainings there.
+            dataset, split, model, method, metric; mean, low, high; ``n`` images with a pair in any seed, and how many
+            are ``undefined``; ``seeds`` with a pair; ``p_value``, two-sided; ``p_holm``, the same corrected by Holm
+            over all methods and metrics of a data set, split and model.
+
+        Raises:
+            ValueError: a training that is not in the results.
+        """
+        return compare_trainings(self.rows, training, reference)
+
+    def over_seeds(self, training: str, reference: str) -> pd.DataFrame:
+        """Return the paired difference between two trainings over seeds, one line per cell.
+
+        What other trainings would give on these images (``difference`` asks for other images too): Student's 95 %
+        interval over the seeds' means over images, infinitely wide for a single seed.
+
+        Args:
+            training: value of the ``training`` column whose gain is asked for.
+            reference: the one it is compared with.
+
+        Returns:
+            dataset, split, model, method, metric; mean, low, high; ``n`` seeds, and how many are ``undefined``, because
+            no image has a value of both trainings there.
 
         Raises:
             ValueError: a training that is not in the results.
@@ -220,11 +225,6 @@ class Results:
             ValueError: the folder does not hold the three files.
         """
         return _OnDisk(Path(folder))
-
-
-def per_image(rows: pd.DataFrame) -> pd.Series:
-    """Return the mean of every image's defined values, in order of first appearance; NaN for one that has none."""
-    return rows.groupby(list(IMAGE), sort=False)["value"].mean()
 
 
 class _OnDisk(Results):

@@ -1,11 +1,12 @@
 """What the scores show, claim by claim: paired differences whose interval lies on one side of 0, or honestly nothing.
 
-A claim is about one data set, split and model. "Focus rises" holds for a method if the 95 % bootstrap interval of the
-paired difference lies above 0, and for all methods only if it does so for each of them; so no correction for their
-number is needed. Accuracy holds if its interval stays above minus a margin that is named.
+A claim is about one data set, split and model. "Focus rises" holds for a method if the 95 % interval of the paired
+difference lies above 0, and for all methods only if it does so for each of them; so no correction for their number is
+needed. Accuracy holds if its interval stays above minus a margin that is named. The intervals are those of
+``Results.difference``: with one seed they speak for this training, with several for other trainings too.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -13,7 +14,7 @@ import pandas as pd
 
 from sibx._checks import check_choice, check_range
 from sibx.attribution import is_control
-from sibx.evaluation import Interval, Results, bootstrap_mean
+from sibx.evaluation import Gain, Interval, Results, paired_gain
 from sibx.evaluation.classified import to_hits
 from sibx.evaluation.columns import ACCURACY, CLASSIFIER, IMAGE
 from sibx.metrics import METRICS
@@ -24,6 +25,7 @@ Comparison = tuple[str, str]  # two values of the training column: whose gain is
 HEADLINE = "foreground_focus"
 MARGIN = 0.02  # that accuracy may lose and still count as held
 LEAST_PAIRS = 6  # with five, not even a sign test can reject at 5 %: 2 / 2^5 > 0.05
+LEAST_SEEDS = 5  # with four, Student's factor is above 3; with many it is 2
 # Scores of a classifier, beside METRICS, whose direction is beyond doubt.
 RELIANCE_DIRECTIONS = {"bg_gap": False, "mixed_rand": True}
 # A training's own control: the same masks, but those of other images.
@@ -50,11 +52,12 @@ SCOPE = list(Scope._fields)  # its columns
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One paired difference and what it shows; ``name`` is the method's."""
+    """What a method gains and what that shows: ``status``, and of these trainings alone, where there are several."""
 
     name: str
-    difference: Interval
+    gain: Gain
     status: Status
+    these: Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ class Claim:
         training: the training whose scores they are.
         against: another training, or a model-free control of the same training.
         metric: key of METRICS, or ``accuracy``, or a score of the classifier.
-        overall: the difference of the mean over methods (an image's: over those defined for it), with its interval.
+        overall: the difference of the mean over methods (an image's: over those defined for it).
         findings: one finding per method.
     """
 
@@ -74,13 +77,18 @@ class Claim:
     training: str
     against: str
     metric: str
-    overall: Interval
+    overall: Gain
     findings: tuple[Finding, ...]
 
     @property
     def status(self) -> Status:
         """What the findings show together."""
         return combine([f.status for f in self.findings])
+
+    @property
+    def these(self) -> Status:
+        """What they show of these trainings alone."""
+        return combine([f.these for f in self.findings])
 
 
 def combine(statuses: Sequence[Status]) -> Status:
@@ -146,7 +154,7 @@ def make_claims(
 
     Per data set, split and model: for every comparison, accuracy and every metric with a direction; and for every
     training whose gain is asked for (without a comparison: every training), the headline metric against the model-free
-    controls. Differences are taken image by image, averaged over seeds, and bootstrapped over images.
+    controls. Differences are taken image by image and seed by seed, see ``paired_gain``.
 
     Args:
         results: results of any number of data sets, models and trainings.
@@ -189,14 +197,14 @@ class _Pairs:
 
     def accuracy(self, training: str, reference: str, margin: float) -> Iterator[Claim]:
         if {training, reference} <= set(self.hits):
-            found = _interval((self.hits[training] - self.hits[reference]).dropna())
-            finding = Finding(CLASSIFIER, found, judge_held(found, margin))
+            gain = paired_gain((self.hits[training] - self.hits[reference]).dropna())
+            finding = _find(CLASSIFIER, gain, lambda interval: judge_held(interval, margin))
             yield Claim(
                 scope=self.scope,
                 training=training,
                 against=reference,
                 metric=ACCURACY,
-                overall=found,
+                overall=gain,
                 findings=(finding,),
             )
 
@@ -220,19 +228,18 @@ class _Pairs:
             if not is_control(method) and better in self.scores and worse in self.scores
         }
         if differences and metric in self.directions:
-            intervals = {method: _interval(values) for method, values in differences.items()}
             higher = self.directions[metric]
-            findings = tuple(Finding(m, found, judge(found, higher)) for m, found in intervals.items())
+            gains = {method: paired_gain(values) for method, values in differences.items()}
+            findings = tuple(_find(m, gain, lambda interval: judge(interval, higher)) for m, gain in gains.items())
             yield Claim(
                 scope=self.scope,
                 training=training,
                 against=against,
                 metric=metric,
-                overall=_interval(pd.DataFrame(differences).mean(axis=1)),
+                overall=paired_gain(pd.DataFrame(differences).mean(axis=1)),
                 findings=findings,
             )
 
 
-def _interval(differences: pd.Series) -> Interval:
-    """The mean over images, where every image counts once, with the mean over its seeds."""
-    return bootstrap_mean(differences.groupby(level=list(IMAGE), sort=False).mean().to_numpy())
+def _find(name: str, gain: Gain, rule: Callable[[Interval], Status]) -> Finding:
+    return Finding(name, gain, rule(gain.interval), rule(gain.these))

@@ -105,6 +105,11 @@ class Content:
         return [str(t) for t in self.results.rows["training"].unique()]
 
     @property
+    def seeds(self) -> list[int]:
+        """How many seeds trainings have, each number once, in any scope."""
+        return sorted(self.results.rows.groupby([*SCOPE, "training"])["seed"].nunique().unique().tolist())
+
+    @property
     def counts(self) -> list[tuple[int, str]]:
         """What there is how many of: images, methods, controls, metrics, trainings."""
         images = self.results.rows.drop_duplicates(list(IMAGE))

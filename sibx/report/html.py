@@ -18,10 +18,19 @@ from sibx.report.content import Content, ScoreTable
 from sibx.report.figures import quality
 from sibx.report.gallery import GalleryItem
 from sibx.report.gallery_page import GalleryPage, lay_out
-from sibx.report.names import BADGES, mean_and_bounds, method_title, metric_title, number
+from sibx.report.names import (
+    BADGES,
+    extent,
+    extent_of_means,
+    mean_and_bounds,
+    means_note,
+    method_title,
+    metric_title,
+    number,
+)
 from sibx.report.panels import bar_panels, curve_panels, training_panels
 from sibx.report.style import DIVERGING, SEQUENTIAL, Look, looks
-from sibx.report.verdicts import EXPLANATION, in_words
+from sibx.report.verdicts import explain, in_words
 
 PAGE_BYTES = 15_000_000  # at most
 CURVES_SHARE = 0.3  # of a page that curves may take
@@ -85,9 +94,12 @@ def _environment(content: Content) -> Environment:
         "arrow": lambda metric: ARROWS[content.directions.get(metric)],
         "badges": BADGES,
         "dashes": _dashes,
-        "explanation": EXPLANATION,
+        "explanation": explain(content.claims),
+        "extent": extent(content.seeds),
+        "extent_of_means": extent_of_means(content.seeds),
         "heat": lambda table: _heat(content, table),
         "in_words": in_words,
+        "means_note": means_note(content.seeds),
         "looks": looks,
         "mean_and_bounds": mean_and_bounds,
         "method_title": method_title,

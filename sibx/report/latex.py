@@ -3,11 +3,10 @@ r"""Tables of a report for a paper: a LaTeX file to ``\input``, or to take table
 import re
 
 from sibx.report.content import Content
-from sibx.report.names import MINUS, mean_and_bounds
+from sibx.report.names import MINUS, mean_and_bounds, means_note
 from sibx.report.paper import Cell, PaperTable, accuracy_table, classifier_tables, score_tables
 
 HEAD = r"% Tables of sibx. The document needs \usepackage{booktabs} in its preamble."
-NOTE = r" Mean with 95\,\% bootstrap interval over images; best in bold."
 # What LaTeX reads as a command, or sets as another character in its default encoding.
 SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -31,7 +30,8 @@ PATTERN = re.compile("|".join(map(re.escape, SPECIAL)))
 def to_latex(content: Content) -> str:
     """Return all tables of a report, each a ``table`` with a caption and the label ``tab:sibx-<number>``."""
     tables = [accuracy_table(content), *score_tables(content), *classifier_tables(content)]
-    return "\n\n".join([HEAD, *(_table(table, number) for number, table in enumerate(tables, start=1))]) + "\n"
+    note = f"{escape(means_note(content.seeds))}; best in bold."
+    return "\n\n".join([HEAD, *(_table(table, number, note) for number, table in enumerate(tables, start=1))]) + "\n"
 
 
 def escape(text: str) -> str:
@@ -39,7 +39,7 @@ def escape(text: str) -> str:
     return PATTERN.sub(lambda found: SPECIAL[found[0]], " ".join(text.split()))
 
 
-def _table(table: PaperTable, place: int) -> str:
+def _table(table: PaperTable, place: int, note: str) -> str:
     heads = " & ".join(map(escape, (table.corner, *table.columns)))
     lines = [
         "    "
@@ -51,7 +51,7 @@ def _table(table: PaperTable, place: int) -> str:
         [
             r"\begin{table}",
             r"  \centering",
-            rf"  \caption{{{escape(table.title)}.{NOTE}}}",
+            rf"  \caption{{{escape(table.title)}. {note}}}",
             rf"  \label{{tab:sibx-{place}}}",
             rf"  \begin{{tabular}}{{l{'r' * len(table.columns)}}}",
             r"    \toprule",

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 import pandas as pd
 
 from sibx.report.content import Content
-from sibx.report.names import BADGES, mean_and_bounds
+from sibx.report.names import BADGES, mean_and_bounds, means_note
 from sibx.report.paper import Cell, PaperTable, accuracy_table, classifier_tables, score_tables
 from sibx.report.tables import to_markdown
-from sibx.report.verdicts import EXPLANATION
+from sibx.report.verdicts import explain
 
 SPECIAL = re.compile(r"[\\`*<>|~&$]|(?<!\w)_|_(?!\w)|(?<=\])\(")  # _ within a word and [ without ( mean nothing
 
@@ -19,7 +19,7 @@ def to_report(content: Content) -> str:
     counts = ", ".join(f"{count} {name}" for count, name in content.counts)
     chunks = [f"# {escape(content.title or 'Results')}", counts]
     chunks += _summary(content)
-    chunks += ["## Accuracy", _table(accuracy_table(content))]
+    chunks += ["## Accuracy", f"{means_note(content.seeds)}.", _table(accuracy_table(content))]
     for title, tables in (("Scores", score_tables(content)), ("Classifier", classifier_tables(content))):
         parts = [chunk for table in tables for chunk in (f"### {escape(table.title)}", _table(table))]
         chunks += [f"## {title}", *parts] if parts else []
@@ -48,7 +48,7 @@ def _summary(content: Content) -> Iterator[str]:
             lines += [f"  - {escape(p.scope)}: {BADGES[p.status]}, {escape(p.words)}" for p in verdict.parts]
         yield "\n".join(lines)
     if content.verdicts:
-        yield EXPLANATION
+        yield explain(content.claims)
 
 
 def _table(table: PaperTable) -> str:

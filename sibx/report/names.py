@@ -1,6 +1,6 @@
 """How keys are called on a page."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from sibx.attribution import METHODS
 from sibx.evaluation import Interval
@@ -66,6 +66,25 @@ def scope_names(scopes: Sequence[Scope]) -> dict[Scope, str]:
     """Name every scope by the parts in which they differ; a single one by its split."""
     parts = [i for i in range(len(Scope._fields)) if len({s[i] for s in scopes}) > 1] or [1]
     return {scope: ", ".join(scope[i] for i in parts if scope[i]) for scope in scopes}
+
+
+def extent(seeds: Collection[int]) -> str:
+    """Say of which trainings a claim speaks, by the number of seeds; of several scopes, by the fewest and the most."""
+    fewest, most = max(1, min(seeds)), max(1, max(seeds))
+    if most == 1:
+        return "for this training"
+    return f"over {most} seeds" if fewest == most else f"over {fewest} to {most} seeds"
+
+
+def extent_of_means(seeds: Collection[int]) -> str:
+    """Say of which trainings a table of means speaks."""
+    return extent(seeds) + (", for these trainings" if max(seeds) > 1 else "")
+
+
+def means_note(seeds: Collection[int]) -> str:
+    """Say what the intervals of such a table are."""
+    note = f"Means with 95 % bootstrap intervals over images, {extent_of_means(seeds)}"
+    return note + ("; how much trainings differ is in the claims only" if max(seeds) > 1 else "")
 
 
 def number(value: float, digits: int = 3, *, sign: bool = False) -> str:

@@ -1,21 +1,35 @@
 """Claims in words: what the first page of a report says."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from sibx.attribution import is_control
 from sibx.evaluation.columns import ACCURACY
-from sibx.report.claims import LEAST_PAIRS, MARGIN, Claim, Scope, Status, combine, pick_headline
-from sibx.report.names import TRAININGS, interval, method_title, metric_title
+from sibx.report.claims import LEAST_PAIRS, LEAST_SEEDS, MARGIN, Claim, Scope, Status, combine, pick_headline
+from sibx.report.names import TRAININGS, extent, interval, method_title, metric_title
 
 SUMMARIZED = (ACCURACY, "bg_gap")  # beside the headline metric
 EXPLANATION = (
-    "Shown: the 95 % bootstrap interval of the difference, paired over images, lies on the better side of 0; for every "
-    "method, if that holds for each of them. Partly shown: for some; which ones is not corrected for their number. The "
-    "opposite is shown: the interval lies on the worse side, for at least one method and on the better side for none. "
-    f"Not shown: the interval includes 0, or there are fewer than {LEAST_PAIRS} pairs. Intervals speak of other images "
-    "of this kind, not of other training runs; several seeds are averaged first."
+    "Shown: the 95 % interval of the difference, paired over images, lies on the better side of 0; for every method, "
+    "if that holds for each of them. Partly shown: for some; which ones is not corrected for their number. "
+    "The opposite is shown: the interval lies on the worse side, for at least one method and on the better side for "
+    "none. "
+    f"Not shown: the interval includes 0, or there are fewer than {LEAST_PAIRS} pairs."
 )
+OF_ONE_SEED = (
+    "With one seed, intervals are bootstraps over images: they speak of other images of this kind, for this training. "
+    "Trained again with another seed it may be different; with two or more seeds every interval includes that."
+)
+OF_SEVERAL_SEEDS = (
+    "Over several seeds, intervals speak of other images of this kind and of other trainings: what Student's intervals "
+    "over seeds and over images reach is added in squares. Few seeds make them wide: Student's factor over seeds is "
+    "12.7 with two of them, 4.3 with three, 2.8 with five."
+)
+ALONE: Mapping[Status, str] = {
+    "shown": "it is shown",
+    "partly": "it is partly shown",
+    "opposite": "the opposite is shown",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +63,30 @@ def summarize(claims: Sequence[Claim], names: Mapping[Scope, str], margin: float
                 parts = tuple(Part(names[c.scope], c.status, in_words(c)) for c in same)
                 status = combine([p.status for p in parts])
                 who = _subject(training, against), _about(training, against)
-                verdicts.append(Verdict(*who, claim_text(same[0], margin), status, parts))
+                text = claim_text(same[0], [c.overall.seeds for c in same], margin)
+                verdicts.append(Verdict(*who, text, status, parts))
     return verdicts
 
 
-def claim_text(claim: Claim, margin: float = MARGIN) -> str:
-    """Say what is claimed."""
+def explain(claims: Sequence[Claim]) -> str:
+    """Say what the verdicts mean."""
+    seeds = {claim.overall.seeds for claim in claims}
+    several = [OF_SEVERAL_SEEDS] if max(seeds, default=1) > 1 else []
+    return " ".join([EXPLANATION, *([OF_ONE_SEED] if min(seeds, default=1) < 2 else []), *several])
+
+
+def claim_text(claim: Claim, seeds: Collection[int], margin: float = MARGIN) -> str:
+    """Say what is claimed, and of which trainings.
+
+    Args:
+        claim: the claim, of any scope.
+        seeds: how many seeds the scopes have.
+        margin: what accuracy may lose and still count as held.
+    """
+    return f"{_statement(claim, margin)}, {extent(seeds)}"
+
+
+def _statement(claim: Claim, margin: float) -> str:
     title = metric_title(claim.metric)
     if claim.metric == ACCURACY:
         return f"Accuracy holds: it does not lose more than {margin:g}"
@@ -69,17 +101,33 @@ def claim_text(claim: Claim, margin: float = MARGIN) -> str:
 
 def in_words(claim: Claim) -> str:
     """Say what the rows show."""
-    difference = interval(claim.overall, sign=True)
-    images = f"{claim.overall.n} images"
-    if len(claim.findings) == 1:
-        return f"{difference}, {images}"
+    found = interval(claim.overall.interval, sign=True)
+    words = f"{found}, {claim.overall.interval.n} images"
+    if claim.overall.seeds > 1:
+        words += f", {claim.overall.seeds} seeds"
+    if len(claim.findings) > 1:
+        words = _count_methods(claim, words)
+    return words + _of_these(claim)
+
+
+def _count_methods(claim: Claim, mean: str) -> str:
     total, shown = len(claim.findings), sum(f.status == "shown" for f in claim.findings)
-    words = f"{shown} of {total} methods, mean {difference}, {images}"
+    words = f"{shown} of {total} methods, mean {mean}"
     for status, verb in (("not shown", "not shown for"), ("opposite", "the opposite for")):
         found = [method_title(f.name) for f in claim.findings if f.status == status]
         if found:
             words += f"; {verb} {'all others' if len(found) == total - shown > 2 else ', '.join(found)}"
     return words
+
+
+def _of_these(claim: Claim) -> str:
+    """What is shown of these trainings where nothing is of others: there are too few, or they differ too much."""
+    seeds = claim.overall.seeds
+    if claim.status != "not shown" or claim.these == "not shown":
+        return ""
+    found = interval(claim.overall.these, sign=True)
+    words = f"; of these {seeds} trainings alone {ALONE[claim.these]} ({found} over images)"
+    return words + (f", but {seeds} seeds are few" if seeds < LEAST_SEEDS else "")
 
 
 def _about(*trainings: str) -> str:

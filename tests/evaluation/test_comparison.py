@@ -1,4 +1,4 @@
-"""Differences over seeds, against their definition."""
+"""Differences of several seeds, against their definition."""
 
 import numpy as np
 import pytest
@@ -38,6 +38,28 @@ def test_over_seeds_is_its_definition(seed):
         assert (line["low"], line["high"]) == pytest.approx((mean - reach, mean + reach))
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_difference_is_its_definition(seed):
+    """Of four seeds: for other trainings and other images."""
+    results = draw(seed)
+    table = results.difference("sib", "ce")
+    assert len(table) == 2 * 3 * 2
+    for line in table.to_dict("records"):
+        cell = {name: line[name] for name in ("split", "method", "metric")}
+        values, others = (
+            {(r["seed"], r["image_id"]): r["value"] for r in results.where(training=t, **cell).rows.to_dict("records")}
+            for t in ("sib", "ce")
+        )
+        differences = {key: values[key] - others[key] for key in values.keys() & others.keys()}
+        expected = reference.over_seeds_and_images(differences)
+        assert (line["mean"], line["low"], line["high"]) == pytest.approx(expected)
+        assert line["p_value"] == pytest.approx(reference.p_over_seeds_and_images(differences), abs=1e-9)
+        assert line["n"] == len({image for (_, image), d in differences.items() if not np.isnan(d)})
+        assert line["seeds"] == 4
+    for _, family in table.groupby("split"):
+        assert family["p_holm"].tolist() == pytest.approx(reference.holm(family["p_value"].tolist()))
+
+
 def test_a_seed_without_a_pair_is_undefined():
     results = make_results(seeds=(0, 1, 2), curves=False)
     rows = results.rows
@@ -48,6 +70,10 @@ def test_a_seed_without_a_pair_is_undefined():
     assert table.loc[("gradcam", "deletion"), ["n", "undefined"]].tolist() == [1, 2]
     assert table.loc[("gradcam", "deletion"), "high"] == np.inf
     assert table.loc[("control_center", "deletion"), "mean"] == 0
+    pairs = Results(rows, results.curves).difference("sib", "ce").set_index(["method", "metric"])
+    assert pairs.loc[("gradcam", "deletion"), "seeds"] == 1  # so it is a bootstrap over images
+    assert np.isfinite(pairs.loc[("gradcam", "deletion"), "high"])
+    assert pairs.loc[("sib", "deletion"), "seeds"] == 2
 
 
 def test_a_training_with_itself():

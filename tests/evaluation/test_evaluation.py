@@ -315,7 +315,8 @@ class TestResults:
         table = Results.concat(parts).difference("sib", "ce")
         line = table.query("method == 'sib' and metric == 'foreground_focus'").iloc[0]
         assert (line["n"], line["undefined"]) == (24, 0)
-        assert line["mean"] == pytest.approx((0.25 + 23 * 0.5) / 24)  # one image has a pair in one seed only
+        assert line["mean"] == pytest.approx(0.5)  # the mean of .25 and .75, which is over one image less
+        assert (line["seeds"], line["low"] < 0) == (2, True)  # over images alone it would lie above .47
 
     def test_save_and_load(self, results, tmp_path):
         undefined = Results(results.rows.assign(value=np.nan), results.curves, results.info)

@@ -4,6 +4,7 @@ import itertools
 import math
 
 import numpy as np
+from scipy.stats import t as student
 
 
 def mean_ranks_of(values):
@@ -80,3 +81,38 @@ def over_seeds(values, others):
     # Of Student's t, 97.5 %, n - 1 degrees of freedom.
     quantile = {2: 12.706204736432095, 3: 4.302652729911275, 4: 3.182446305284263}[n]
     return mean, quantile * deviation / math.sqrt(n), n
+
+
+def over_seeds_and_images(values, level=0.95):
+    """Mean of the seeds' means, and the interval: what Student reaches over seeds and over images, added in squares.
+
+    Args:
+        values: (seed, image) -> value.
+        level: coverage of the interval.
+    """
+    defined = {key: value for key, value in values.items() if not math.isnan(value)}
+
+    def means(place):
+        found = {}
+        for key, value in defined.items():
+            found.setdefault(key[place], []).append(value)
+        return [sum(of_one) / len(of_one) for of_one in found.values()]
+
+    def reach(these):
+        n, mean = len(these), sum(these) / len(these)
+        error = math.sqrt(sum((m - mean) ** 2 for m in these) / (n - 1) / n)
+        return student.ppf(1 - (1 - level) / 2, n - 1) * error
+
+    of_seeds, of_images = means(0), means(1)
+    mean, half = sum(of_seeds) / len(of_seeds), math.sqrt(reach(of_seeds) ** 2 + reach(of_images) ** 2)
+    return mean, mean - half, mean + half
+
+
+def p_over_seeds_and_images(values):
+    """Halve the range of levels until it is found where 0 leaves the interval: 1 - that level."""
+    low, high = 0.0, 1.0
+    for _ in range(60):
+        level = (low + high) / 2
+        _, below, above = over_seeds_and_images(values, level)
+        low, high = (low, level) if below <= 0 <= above else (level, high)
+    return 1 - low

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sibx import Results
-from sibx.evaluation import Interval, bootstrap_mean
+from sibx.evaluation import Interval, bootstrap_mean, mean_over_seeds_and_images
 from sibx.report.claims import (
     Scope,
     combine,
@@ -16,7 +16,8 @@ from sibx.report.claims import (
     pick_headline,
 )
 from sibx.report.content import gather
-from sibx.report.verdicts import summarize
+from sibx.report.names import extent
+from sibx.report.verdicts import explain, summarize
 from tests.helpers.reports import make_results
 
 SCOPE = Scope("synthetic", "test", "tiny_cnn")
@@ -34,18 +35,17 @@ def claim(claims, training, against, metric, split="test"):
 
 
 def paired(results, better, worse):
-    """Differences of two columns (training, method, metric) by image, the mean over the seeds that both have."""
+    """Differences of two columns (training, method, metric), images x seeds: of all images that both scored in any."""
     values = {}
     for row in results.rows.to_dict("records"):
         column = row["training"], row["method"], row["metric"]
         values.setdefault((row["image_id"], row["label"]), {})[column, row["seed"]] = row["value"]
-    differences = []
+    seeds, differences = sorted(set(results.rows["seed"])), []
     for of_image in values.values():
-        seeds = {seed for _, seed in of_image if (better, seed) in of_image and (worse, seed) in of_image}
-        found = [of_image[better, s] - of_image[worse, s] for s in sorted(seeds)]
-        defined = [d for d in found if not np.isnan(d)]
-        if found:
-            differences.append(np.mean(defined) if defined else np.nan)
+        both = [(better, s) in of_image and (worse, s) in of_image for s in seeds]
+        if any(both):
+            found = zip(seeds, both, strict=True)
+            differences.append([of_image[better, s] - of_image[worse, s] if b else np.nan for s, b in found])
     return np.array(differences)
 
 
@@ -143,10 +143,28 @@ class TestClaims:
         for metric in ("foreground_focus", "deletion"):
             for finding in claim(claims, "sib", "ce", metric).findings:
                 found = paired(results, ("sib", finding.name, metric), ("ce", finding.name, metric))
-                assert finding.difference.mean == pytest.approx(np.nanmean(found))
-                assert finding.difference[3:] == ((~np.isnan(found)).sum(), np.isnan(found).sum())
-                expected = bootstrap_mean(found)  # of the same images in another order: another draw
-                assert finding.difference[1:3] == pytest.approx(expected[1:3], abs=0.05)
+                difference, undefined = finding.gain.interval, np.isnan(found).all(1)
+                assert difference[3:] == ((~undefined).sum(), undefined.sum())
+                if len(seeds) == 1:  # of the same images in another order: another draw
+                    expected, close = bootstrap_mean(found[:, 0]), 0.05
+                else:
+                    expected, close = mean_over_seeds_and_images(found), 1e-9
+                assert difference.mean == pytest.approx(expected.mean)
+                assert difference[1:3] == pytest.approx(expected[1:3], abs=close)
+                assert finding.gain.seeds == len(seeds)
+
+    @pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
+    def test_the_numbers_are_those_of_difference(self, seeds):
+        random = np.random.default_rng(1)
+        results = make_results(seeds=seeds, score=lambda *_: random.random(), curves=False)
+        table = results.difference("sib", "ce").set_index(["method", "metric"])
+        for metric in ("foreground_focus", "deletion"):
+            for finding in claim(make_claims(results), "sib", "ce", metric).findings:
+                line = table.loc[(finding.name, metric)]
+                assert Interval.of(line) == pytest.approx(finding.gain.interval)
+                assert (line["seeds"], line["p_value"]) == (len(seeds), pytest.approx(finding.gain.p_value))
+        accuracy = results.hits().difference("sib", "ce").iloc[0]
+        assert Interval.of(accuracy) == claim(make_claims(results), "sib", "ce", "accuracy").overall.interval
 
     def test_control_is_of_the_same_training(self):
         results = make_results(curves=False)
@@ -156,14 +174,15 @@ class TestClaims:
             expected = paired(
                 results, ("sib", finding.name, "foreground_focus"), ("sib", "control_center", "foreground_focus")
             )
-            assert finding.difference.mean == pytest.approx(expected.mean())
+            assert finding.gain.interval.mean == pytest.approx(expected.mean())
 
     def test_overall_is_the_mean_over_methods(self):
         results = make_results(curves=False)
         found = claim(make_claims(results), "sib", "ce", "foreground_focus")
-        assert found.overall.mean == pytest.approx(np.mean([f.difference.mean for f in found.findings]))
-        assert found.overall.mean == pytest.approx(0.2)
-        assert found.overall.n == 8
+        overall = found.overall.interval
+        assert overall.mean == pytest.approx(np.mean([f.gain.interval.mean for f in found.findings]))
+        assert overall.mean == pytest.approx(0.2)
+        assert overall.n == 8
 
     def test_gains_are_shown_where_they_are(self):
         """sib gains .2 of focus and loses .1 of deletion, where lower is better."""
@@ -189,7 +208,7 @@ class TestClaims:
     def test_scopes_are_apart(self):
         claims = make_claims(make_results(splits=("a", "b"), curves=False))
         assert {c.scope for c in claims} == {SCOPE._replace(split=s) for s in ("a", "b")}
-        assert claim(claims, "sib", "ce", "deletion", "a").overall.n == 8
+        assert claim(claims, "sib", "ce", "deletion", "a").overall.interval.n == 8
 
     def test_a_metric_without_a_direction_is_not_claimed(self):
         results = make_results(metrics=("own",), curves=False)
@@ -199,7 +218,7 @@ class TestClaims:
     def test_accuracy(self):
         results = make_results(images=40, hit=lambda training, image: training == "ce" or image % 4 > 0, curves=False)
         found = claim(make_claims(results), "sib", "ce", "accuracy")
-        assert found.overall.mean == -0.25
+        assert found.overall.interval.mean == -0.25
         assert found.status == "opposite"
         assert claim(make_claims(results, margin=0.5), "sib", "ce", "accuracy").status == "shown"
 
@@ -213,6 +232,99 @@ class TestClaims:
         assert {c.against for c in claims if c.scope.split == "other"} == {"control_center"}
 
 
+def vary(per_seed, images=80):
+    """Seeds whose trainings gain so much of focus, each image a little more or less; nobody gains in deletion."""
+    parts = []
+    for seed, gain in enumerate(per_seed):
+
+        def score(training, method, metric, image, gain=gain):
+            noise = np.random.default_rng([image, len(method)]).normal(0, 0.07)
+            return 0.5 + (training == "sib") * (metric == "foreground_focus") * (gain + noise)
+
+        parts.append(make_results(images=images, methods=("sib", "gradcam"), seeds=(seed,), score=score, curves=False))
+    return Results.concat(parts)
+
+
+class TestSeeds:
+    PER_SEED = (0.12, 0.10, 0.02, -0.05, 0.02)  # on average .042, and not to be relied on
+
+    def test_a_gain_over_images_that_is_not_there_over_seeds_is_not_shown(self):
+        """As it was seen on a set kept back: +.042 [.026, .057] over images, of five trainings that differ."""
+        found = claim(make_claims(vary(self.PER_SEED)), "sib", "ce", "foreground_focus")
+        these = found.overall.these
+        assert these.low > 0.02
+        assert these.high < 0.07
+        assert (found.status, found.these) == ("not shown", "shown")
+        assert found.overall.interval.low < 0 < 0.1 < found.overall.interval.high
+        (part,) = summarize([found], {SCOPE: "test"})[0].parts
+        assert part.words == (
+            "0 of 2 methods, mean +0.040 [−0.046, +0.126], 80 images, 5 seeds; not shown for VJP-IB (R M), Grad-CAM; "
+            "of these 5 trainings alone it is shown (+0.040 [+0.029, +0.052] over images)"
+        )
+
+    def test_a_gain_of_every_training_is_shown(self):
+        found = claim(make_claims(vary((0.05, 0.04, 0.06, 0.05, 0.045))), "sib", "ce", "foreground_focus")
+        assert (found.status, found.these) == ("shown", "shown")
+        assert found.overall.seeds == 5
+
+    def test_few_seeds_are_named(self):
+        found = claim(make_claims(vary((0.05, 0.03))), "sib", "ce", "foreground_focus")
+        assert (found.status, found.these) == ("not shown", "shown")
+        (part,) = summarize([found], {SCOPE: "test"})[0].parts
+        assert part.words.endswith("over images), but 2 seeds are few")
+
+    def test_the_opposite_of_these_trainings(self):
+        found = claim(make_claims(vary((-0.2, -0.02, -0.01))), "sib", "ce", "foreground_focus")
+        (part,) = summarize([found], {SCOPE: "test"})[0].parts
+        assert "; of these 3 trainings alone the opposite is shown (−0.0" in part.words
+
+    def test_accuracy(self):
+        """It falls by .25 in one training of three: not shown to hold, nor to fall."""
+        parts = [
+            make_results(
+                images=40, seeds=(seed,), hit=lambda t, i, seed=seed: t == "ce" or seed or i % 4 > 0, curves=False
+            )
+            for seed in range(3)
+        ]
+        found = claim(make_claims(Results.concat(parts)), "sib", "ce", "accuracy")
+        assert (found.overall.interval.mean, found.status) == (pytest.approx(-1 / 12), "not shown")
+        assert found.these == "opposite"
+
+    @pytest.mark.parametrize(
+        ("seeds", "text"),
+        [
+            ([1], "for this training"),
+            ([0, 1], "for this training"),
+            ([5, 5], "over 5 seeds"),
+            ([3, 1], "over 1 to 3 seeds"),
+        ],
+    )
+    def test_extent(self, seeds, text):
+        assert extent(seeds) == text
+
+    def test_every_verdict_says_of_which_trainings(self):
+        one, several = make_results(curves=False), make_results(seeds=(0, 1, 2), splits=("other",), curves=False)
+        names = {SCOPE: "test", SCOPE._replace(split="other"): "other"}
+        for results, text in [
+            (one, "for this training"),
+            (several, "over 3 seeds"),
+            (Results.concat([one, several]), "over 1 to 3 seeds"),
+        ]:
+            verdicts = summarize(make_claims(results), names)
+            assert len(verdicts) == 3
+            assert all(v.claim.endswith(f", {text}") for v in verdicts)
+
+    def test_the_explanation_is_of_the_seeds_there_are(self):
+        one, several = make_results(curves=False), make_results(seeds=(0, 1), splits=("other",), curves=False)
+        texts = [explain(make_claims(r)) for r in (one, several, Results.concat([one, several]))]
+        assert [("With one seed" in t, "Over several seeds" in t) for t in texts] == [
+            (True, False),
+            (False, True),
+            (True, True),
+        ]
+        assert "fewer than 6 pairs" in texts[0]
+
+
 class TestSummary:
     def verdicts(self, results, **options):
         return summarize(make_claims(results, **options), {SCOPE: "test", SCOPE._replace(split="other"): "other"})
@@ -222,15 +334,16 @@ class TestSummary:
         reliance = make_results(methods=("classifier",), metrics=("bg_gap", "mixed_rand"), curves=False)
         found = [(v.subject, v.claim) for v in self.verdicts(Results.concat([explained, reliance]))]
         assert found == [
-            ("sib against ce", "Foreground focus improves for every method"),
-            ("sib against ce", "Accuracy holds: it does not lose more than 0.02"),
+            ("sib against ce", "Foreground focus improves for every method, for this training"),
+            ("sib against ce", "Accuracy holds: it does not lose more than 0.02, for this training"),
             (
                 "sib against ce",
-                "The background matters less: the gap between backgrounds of the same and of other classes shrinks",
+                "The background matters less: the gap between backgrounds of the same and of other classes shrinks, "
+                "for this training",
             ),
             (
                 "sib against model-free controls",
-                "Foreground focus of every method is above that of the control center",
+                "Foreground focus of every method is above that of the control center, for this training",
             ),
         ]
 
@@ -263,9 +376,9 @@ class TestSummary:
 
     def test_one_method(self):
         first = self.verdicts(make_results(methods=("sib",), curves=False))[0]
-        assert first.claim == "Foreground focus improves"
+        assert first.claim == "Foreground focus improves, for this training"
         assert first.parts[0].words == "+0.200 [+0.200, +0.200], 8 images"
 
     def test_the_margin_is_named(self):
         content = gather(make_results(curves=False), margin=0.1)
-        assert content.verdicts[1].claim == "Accuracy holds: it does not lose more than 0.1"
+        assert content.verdicts[1].claim == "Accuracy holds: it does not lose more than 0.1, for this training"

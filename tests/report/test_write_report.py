@@ -187,12 +187,43 @@ class TestNames:
             assert not re.search(r"[%$#~^_<>|\"]", re.sub(r"\\(begin|end|label)\{[^}]*\}", "", bare))
 
 
+class TestExtent:
+    """Every table says of which trainings it speaks."""
+
+    @pytest.mark.parametrize(
+        ("seeds", "claims", "means"),
+        [
+            ((0,), "for this training", "for this training"),
+            ((3, 4), "over 2 seeds", "over 2 seeds, for these trainings"),
+        ],
+    )
+    def test_captions(self, seeds, claims, means, tmp_path):
+        reliance = make_results(methods=("classifier",), metrics=("original", "bg_gap"), seeds=seeds, curves=False)
+        page = render(tmp_path, Results.concat([make_results(seeds=seeds), reliance]))
+        text = " ".join(page.text.split())
+        assert text.count(f"{claims}, means over methods with 95 % intervals") == 1
+        for caption in (
+            "Accuracy on the images scored",
+            "Scores of explanations, test",
+            "Means by method, metric and training, test",
+            "Scores of the classifier, test",
+            "with 95 % bootstrap bands over images at every point",
+        ):
+            assert f"{caption}, {means}" in text
+        note = f"Means with 95 % bootstrap intervals over images, {means}"
+        assert text.count(note) == 2
+        assert f"## Accuracy\n\n{note}" in (tmp_path / "report.md").read_text(encoding="utf-8")
+        tables = (tmp_path / "tables.tex").read_text(encoding="utf-8")
+        assert tables.count(note.replace("%", r"\%")) == tables.count(r"\caption") == 4
+
+
 class TestMarkdown:
     def test_says_what_is_shown(self, full):
         text = (full.parent / "report.md").read_text(encoding="utf-8")
         assert "# Shapes on textures · TinyCNN\n\n8 images, 2 methods, 1 control, 2 metrics, 2 trainings\n" in text
         about = "sib: S-IB with object masks from the data; ce: cross-entropy alone"
-        assert f"### sib against ce\n\n{about}\n\n- **shown**: Foreground focus improves for every method\n" in text
+        verdict = "- **shown**: Foreground focus improves for every method, for this training\n"
+        assert f"### sib against ce\n\n{about}\n\n{verdict}" in text
         assert "| package | version |" in text
 
     def test_best_of_every_line_is_bold(self, full):

@@ -1,0 +1,59 @@
+"""What one training gains over another: the one rule by which everything that is claimed here is decided."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from sibx.evaluation.crossed import mean_over_seeds_and_images, p_value_over_seeds_and_images
+from sibx.evaluation.significance import wilcoxon_signed_rank
+from sibx.evaluation.statistics import Interval, bootstrap_mean
+
+
+class Gain(NamedTuple):
+    """A mean paired difference and what it says.
+
+    Attributes:
+        interval: the mean difference with its 95 % interval. With one seed for other images and this training; with
+            several for other images and other trainings.
+        these: the same for other images and these trainings alone; with one seed there is no other.
+        p_value: two-sided, of the question that ``interval`` answers.
+        seeds: how many have a pair.
+    """
+
+    interval: Interval
+    these: Interval
+    p_value: float
+    seeds: int
+
+
+def paired_gain(differences: pd.Series) -> Gain:
+    """Estimate a mean difference from pairs of one or several seeds.
+
+    With one seed: the bootstrap over images (``bootstrap_mean``) and Wilcoxon's signed-rank test, which speak for this
+    training. From two seeds on: ``mean_over_seeds_and_images`` and its test, which take the spread between trainings
+    into account; two seeds are allowed, and say little: Student's factor is 12.7 then, 4.3 with three seeds, 2.8 with
+    five.
+
+    Args:
+        differences: one value per image and seed, NaN where it is undefined. The index has a level ``seed``; its other
+            levels name the image.
+
+    Returns:
+        Gain. An image counts as undefined if no seed has a pair of it.
+
+    >>> import pandas as pd
+    >>> index = pd.MultiIndex.from_product([["cat", "dog", "fox"], [0, 1]], names=["image_id", "seed"])
+    >>> gain = paired_gain(pd.Series([0.10, 0.14, 0.20, 0.22, 0.30, 0.30], index))
+    >>> f"{gain.interval:.2f}", f"{gain.these:.2f}", gain.seeds
+    ('0.21 [-0.05, 0.47]', '0.21 [0.12, 0.30]', 2)
+    """
+    image = [name for name in differences.index.names if name != "seed"]
+    of_images = differences.groupby(level=image, sort=False).mean()  # in order of first appearance
+    values = differences.unstack("seed").loc[of_images.index].to_numpy()  # (images, seeds)
+    seeds = int((~np.isnan(values)).any(0).sum())
+    these = bootstrap_mean(of_images.to_numpy())
+    if seeds < 2:
+        test = wilcoxon_signed_rank(of_images.to_numpy(), np.zeros(len(of_images)))
+        return Gain(these, these, test.p_value, seeds)
+    return Gain(mean_over_seeds_and_images(values), these, p_value_over_seeds_and_images(values), seeds)
