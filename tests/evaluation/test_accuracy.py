@@ -74,7 +74,7 @@ def test_a_nan_is_wrong_in_claims(unsure):
     fixed = unsure.rows["training"] == "ce"
     unsure.rows.loc[fixed, "confidence"] = 0.9
     (claim,) = (c for c in make_claims(unsure) if (c.against, c.metric) == ("ce", "accuracy"))
-    assert claim.overall.mean == -0.25
+    assert claim.overall.interval.mean == -0.25
 
 
 def test_a_nan_is_wrong_on_the_page(unsure):
