@@ -1,6 +1,5 @@
 """The smaller scripts of benchmarks/, in small: what they measure is what they say."""
 
-import importlib
 import importlib.util
 import sys
 from pathlib import Path
@@ -53,49 +52,6 @@ def test_gallery(tmp_path, monkeypatch):
     with Image.open(out) as drawn:
         assert drawn.width > 4 * drawn.height / len(METHODS)
         assert len(drawn.convert("RGB").getcolors(10**6)) > 1000
-
-
-def test_cost(monkeypatch):
-    pytest.importorskip("pytorch_grad_cam", reason="needs the extra reference")
-    cost = script("cost", monkeypatch)
-    tensors = torch.rand(500, 500)
-    twice = cost.Case("", lambda: [tensors @ tensors for _ in range(8)], lambda: [tensors @ tensors] * 8, 2)
-    value, seconds = cost.ratio(twice, 5, "cpu")
-    assert 1.5 < value < 8  # eight products against one, in units of two
-    assert seconds > 0
-    # Two tensors of 4 MiB at a time.
-    assert cost.peak_memory(lambda: torch.ones(2**20).add(1).sum(), "cpu") == pytest.approx(8, abs=0.1)
-
-
-def test_peers(monkeypatch, capsys):
-    for name in ("quantus", "torchcam", "pytorch_grad_cam"):
-        pytest.importorskip(name, reason="needs the extra reference")
-    peers = script("peers", monkeypatch)
-    for name, value in {"SIDE": 40, "MANY": 4, "FEW": 2}.items():
-        monkeypatch.setattr(peers, name, value)
-    peaks = {(256, True): 500, (2048, True): 506, (2048, False): 520}
-    monkeypatch.setattr(peers, "peak_memory", lambda images, out_dir: peaks[images, out_dir is not None])
-    assert peers.memory() == 1
-    peaks[2048, True] = 505
-    assert peers.memory() == 0
-    peers.main(rounds=1)
-    lines = [line.split(" | ") for line in capsys.readouterr().out.splitlines()]
-    rates = {cells[0][2:]: cells for cells in lines if len(cells) == 5}
-    assert {"foreground focus", "ROC-AUC", "average precision"} <= rates.keys()
-    assert rates["deletion + insertion"][1:3] == ["57", "57"]
-    ratios = {cells[0]: float(cells[1]) for cells in lines if cells[0] in ("| sibx", "| grad-cam")}
-    assert 0.5 < ratios["| sibx"] < ratios["| grad-cam"]
-    maps, masks = peers.draw_maps(4)
-    assert maps.shape == masks.shape == (4, 1, 40, 40)
-    assert (maps == 0).any()
-    assert masks.flatten(1).any(1).all()
-
-
-def test_memory(tmp_path, monkeypatch, capsys):
-    memory = script("memory", monkeypatch)
-    memory.main(images=3, out_dir=tmp_path / "out")
-    assert 100 < int(capsys.readouterr().out) < 100_000
-    assert (tmp_path / "out" / "results.csv.gz").is_file()
 
 
 @pytest.fixture
@@ -234,36 +190,3 @@ def test_factors(tmp_path, monkeypatch, capsys):
     assert set(cells["design"]) == {"ramp", *(f"ramp {n}" for n in networks)}
     monkeypatch.setattr(factors, "learn", lambda *_: pytest.fail("a finished arm was repeated"))
     factors.main(seeds=[0], designs=["ramp"], out=tmp_path)
-
-
-@pytest.fixture
-def scaling(monkeypatch):
-    monkeypatch.syspath_prepend(FOLDER)
-    return importlib.import_module("scaling")  # under the name by which a new process finds it
-
-
-def test_scaling_model(scaling):
-    links = dict.fromkeys(scaling.PASSES, scaling.Link(latency=1e-3, bandwidth=1e6))
-    seconds = {o: scaling.Exchange("", o, 8000).seconds(4, links) for o in scaling.PASSES}
-    # 3 passes of 2 kB, 6 of 2 kB, 2 of 8 kB
-    assert seconds == pytest.approx({"all_gather": 0.009, "all_reduce": 0.018, "broadcast": 0.018})
-
-
-@pytest.mark.slow  # starting two interpreters takes several seconds
-def test_scaling(scaling):
-    measured = scaling.measure(scaling.Setting("tiny_cnn", 32, 8, rounds=1, probe=2**20))
-    network = TinyCNN(scaling.CLASSES)
-    sizes = {part: [e.size for e in measured.exchanges if e.part == part] for part in scaling.PARTS}
-    assert sum(sizes["gradients"]) == 4 * sum(p.numel() for p in network.parameters())
-    assert sizes["buffers"] == [sum(b.nbytes for b in network.buffers())]
-    features = 8 * 64 * 8 * 8 * 4  # the rows of R M, of 8 images with 64 channels on an 8 x 8 grid
-    assert scaling.Exchange("gathers", "all_gather", features) in measured.exchanges
-    assert scaling.Exchange("gathers", "all_reduce", features) in measured.exchanges  # its backward pass
-    assert min(*measured.steps.values(), *measured.compute.values(), *measured.parts.values()) > 0
-
-    rows = [line.split(" | ") for line in scaling.step_table(measured).splitlines()[2:]]
-    assert [row[0] for row in rows] == ["| 1", "| 2", "| 2", "| 4", "| 8", "| 16"]
-    compute, step = (np.array([float(row[i]) for row in rows[2:]]) for i in (2, 6))
-    assert np.allclose(compute, measured.steps[1] / np.array([2, 4, 8, 16]), atol=1e-3)
-    assert (step >= compute).all()
-    assert scaling.exchange_table(measured).count("\n") == 4

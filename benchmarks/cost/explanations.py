@@ -5,7 +5,7 @@ ratios is printed, so that a busy machine blurs the numbers without favoring one
 counted. Memory is the largest sum of live tensors that the profiler sees during one call. Exit code 1 when a limit is
 missed by more than 3 %, the noise. Needs the extra ``reference``.
 
-    python benchmarks/cost.py
+    python benchmarks/cost/explanations.py
 """
 
 import itertools
@@ -22,10 +22,10 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from jsonargparse import auto_cli
+from passes import CLASSES, LAYER, STEPS, Step, Workload, feature_space
 from PIL import Image
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
-from workloads import CLASSES, LAYER, STEPS, Step, Workload, feature_space
 
 from sibx import GradCAM, IntegratedGradients, Saliency, SIBAttribution, SIBConfig, build_model
 from sibx.attribution import AblationCAM, ScoreCAM

@@ -4,7 +4,7 @@ Everything runs on this machine: gloo over the loopback, one thread per process,
 of processes, and the recommended objective on given masks. What the processes of a step exchange is recorded, and
 timed again alone. The extrapolation's assumptions are printed with it. Seconds are wall time: let the machine be idle.
 
-    python benchmarks/scaling.py
+    python benchmarks/cost/scaling.py
 """
 
 import json

@@ -1,20 +1,17 @@
 """What the scores cost, beside the peers that compute the same: same maps, same masks, same model, one process.
 
 Speed is processor time on one thread, the median of alternating rounds; an absolute figure depends on the machine, the
-ratio to the peer hardly does. Forward passes are counted. A peer that is not installed ends the script (extra
-``reference``); exit code 1 when a limit is missed.
+ratio to the peer, or to a score written plainly, hardly does. Forward passes are counted. A peer that is not installed
+ends the script (extra ``reference``); exit code 1 when a limit is missed.
 
-    python benchmarks/peers.py
+    python benchmarks/cost/metrics.py
 """
 
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 import warnings
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -24,25 +21,27 @@ from typing import Any
 import numpy as np
 import quantus
 import torch
-import torch.nn.functional as F
 from jsonargparse import auto_cli
 from pytorch_grad_cam.metrics.road import ROADCombined
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputSoftmaxTarget
+from stand_ins import CLASSES, Counted, Free, Given, draw_maps, medians
 from torch import Tensor, nn
 from torchcam.metrics import DeletionInsertionMetric
 from torchvision.models import resnet18
 
 from sibx import metrics
+from sibx.images import IMAGENET
 
-SIDE, CLASSES = 224, 10
+SIDE = 224
 STEPS, SHARES = 28, 9  # of a perturbation curve, and of ROAD
 MANY, FEW = 64, 8  # maps per round: ours, the peers'
 IMAGES = 256, 2048  # that evaluate scores
+LOCALIZATION = [spec for spec in metrics.METRICS.values() if spec.needs_masks]
 
 
 @dataclass(frozen=True)
 class Rate:
-    """A localization score: ours on many maps, a peer's on a few, and the least maps per second."""
+    """A localization score: ours, a peer's, and the smallest ratio of its maps per second to those of PLAIN."""
 
     name: str
     ours: Callable[[Tensor, Tensor], object]
@@ -51,36 +50,20 @@ class Rate:
 
 
 RATES = (
-    Rate("foreground focus", metrics.foreground_focus, quantus.RelevanceMassAccuracy, 1500),
-    Rate("background suppression", metrics.background_suppression, None, 1500),
-    Rate("pointing game", metrics.pointing_game, quantus.PointingGame, 1500),
-    Rate("relevance rank", metrics.relevance_rank, quantus.RelevanceRankAccuracy, 250),
-    Rate("top-k intersection", metrics.topk_intersection, quantus.TopKIntersection, 250),
-    Rate("average precision", metrics.average_precision, None, 250),
-    Rate("ROC-AUC", metrics.roc_auc, quantus.AUC, 250),
+    Rate("foreground focus", metrics.foreground_focus, quantus.RelevanceMassAccuracy, 0.35),
+    Rate("background suppression", metrics.background_suppression, None, 0.35),
+    Rate("pointing game", metrics.pointing_game, quantus.PointingGame, 0.35),
+    Rate("relevance rank", metrics.relevance_rank, quantus.RelevanceRankAccuracy, 0.04),
+    Rate("top-k intersection", metrics.topk_intersection, quantus.TopKIntersection, 0.04),
+    Rate("average precision", metrics.average_precision, None, 0.05),
+    Rate("ROC-AUC", metrics.roc_auc, quantus.AUC, 0.05),
 )
+PLAIN = "(a * s).sum() / a.sum()"
 
 
-class Counted(nn.Module):
-    """A model that counts the images it is given."""
-
-    def __init__(self, model: nn.Module):
-        super().__init__()
-        self.model, self.images = model, 0
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits of the model (B, K)."""
-        self.images += len(images)
-        logits: Tensor = self.model(images)
-        return logits
-
-
-class Free(nn.Module):
-    """A model that costs nothing."""
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Zeros (B, K)."""
-        return images.new_zeros(len(images), CLASSES)
+def plain(maps: Tensor, masks: Tensor) -> Tensor:
+    """PLAIN of every map, in single precision and without any check."""
+    return (maps * masks).sum((1, 2, 3)) / maps.sum((1, 2, 3))
 
 
 def main(rounds: int = 5) -> int:
@@ -99,28 +82,49 @@ def main(rounds: int = 5) -> int:
 
 def localization(rounds: int) -> int:
     """Maps per second of every localization score; returns the number of limits missed."""
-    maps, masks = draw_maps(MANY)
+    maps, masks = draw_maps(MANY, SIDE)
+    scores = [plain, *(rate.ours for rate in RATES)]
+    plainly, *rates = [MANY / s for s in medians([partial(score, maps, masks) for score in scores], rounds)]
+    (together,) = medians([partial(all_of_the_table, maps, masks)], rounds)
     images, labels = np.zeros((FEW, 3, SIDE, SIDE), np.float32), np.zeros(FEW, int)
     few = {"a_batch": maps[:FEW].numpy(), "s_batch": masks[:FEW].numpy(), "device": "cpu"}
-    print("\n| maps per second | sibx | limit | quantus | ratio |\n|---|---|---|---|---|")
+    peers = {
+        rate.name: partial(rate.peer(disable_warnings=True, display_progressbar=False), Free(), images, labels, **few)
+        for rate in RATES
+        if rate.peer
+    }
+    theirs = {name: FEW / s for name, s in zip(peers, medians(list(peers.values()), rounds), strict=True)}
+    print("\n| maps per second | sibx | of the plain form | limit | quantus | ratio |\n|---|---|---|---|---|---|")
+    print(f"| plainly, {PLAIN} | {plainly:.0f} | 1 | | | |")
     missed = 0
-    for rate in RATES:
-        runs: list[Callable[[], object]] = [partial(rate.ours, maps, masks)]
-        if rate.peer:
-            score = rate.peer(disable_warnings=True, display_progressbar=False)
-            runs.append(partial(score, Free(), images, labels, **few))
-        ours, *peer = [n / s for n, s in zip((MANY, FEW), medians(runs, rounds), strict=False)]
-        missed += ours < rate.limit
-        theirs = f"{peer[0]:.0f} | {ours / peer[0]:.0f}" if peer else " | "
-        print(
-            f"| {rate.name} | {ours:.0f} | {rate.limit:.0f}{' MISSED' * (ours < rate.limit)} | {theirs} |", flush=True
-        )
+    for rate, ours in zip(RATES, rates, strict=True):
+        bad = ours < rate.limit * plainly
+        missed += bad
+        peer = theirs.get(rate.name)
+        cells = f"{peer:.0f} | {ours / peer:.0f}" if peer else " | "
+        print(f"| {rate.name} | {ours:.0f} | {ours / plainly:.2g} | {rate.limit}{' MISSED' * bad} | {cells} |")
+    every, shown = f"all {len(LOCALIZATION)} of the table together", MANY / together
+    print(f"| {every} | {shown:.0f} | {shown / plainly:.2g} | | | |", flush=True)
     return missed
+
+
+def all_of_the_table(maps: Tensor, masks: Tensor) -> list[Tensor]:
+    """Every localization score of METRICS, as ``evaluate`` asks for them."""
+    explained = metrics.Explained(
+        heatmaps=maps,
+        masks=masks,
+        undefined=torch.zeros_like(masks),
+        images=maps,
+        targets=torch.zeros(len(maps), dtype=torch.long),
+        model=Free(),
+        normalization=IMAGENET,
+    )
+    return [spec.score(explained) for spec in LOCALIZATION]
 
 
 def curves(rounds: int) -> int:
     """Forward passes and own cost of deletion and insertion; returns the number of limits missed."""
-    maps, _ = draw_maps(FEW)
+    maps, _ = draw_maps(FEW, SIDE)
     images, targets = torch.randn(FEW, 3, SIDE, SIDE), torch.zeros(FEW, dtype=torch.long)
 
     def deletion_and_insertion(model: nn.Module) -> object:
@@ -137,7 +141,7 @@ def curves(rounds: int) -> int:
         return metrics.srg(lerf, morf), metrics.aopc(morf), normalized, difference
 
     def torchcams(model: nn.Module) -> object:
-        metric = DeletionInsertionMetric(_Given(maps, model), lambda logits: logits.softmax(1), steps=STEPS)
+        metric = DeletionInsertionMetric(Given(maps, model), lambda logits: logits.softmax(1), steps=STEPS)
         metric.update(images, 0)
         return metric.summary()
 
@@ -163,7 +167,7 @@ def curves(rounds: int) -> int:
 
 def removal(rounds: int) -> int:
     """Cost of ROAD in units of the forward passes it needs; returns the number of limits missed."""
-    maps, _ = draw_maps(1)
+    maps, _ = draw_maps(1, SIDE)
     images, targets = torch.randn(1, 3, SIDE, SIDE), torch.zeros(1, dtype=torch.long)
     model, frames = resnet18(num_classes=CLASSES).eval(), images.repeat(2 * SHARES, 1, 1, 1)
 
@@ -202,52 +206,6 @@ def peak_memory(images: int, out_dir: str | None) -> int:
     command = [sys.executable, str(Path(__file__).with_name("memory.py")), "--images", str(images)]
     folder = [] if out_dir is None else ["--out_dir", out_dir]
     return int(subprocess.run([*command, *folder], stdout=subprocess.PIPE, text=True, check=True).stdout)
-
-
-class _Given:
-    """What torchcam's metric asks of a CAM extractor, answered with maps that are there already."""
-
-    def __init__(self, maps: Tensor, model: nn.Module):
-        self.maps, self.model = maps, model
-
-    def __enter__(self) -> "_Given":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return None
-
-    def __call__(self, *_: object, **__: object) -> list[Tensor]:
-        return [self.maps.squeeze(1)]
-
-    def fuse_cams(self, maps: list[Tensor]) -> Tensor:
-        return maps[0]
-
-    def _hooks_off(self) -> AbstractContextManager[None]:
-        return nullcontext()
-
-
-def draw_maps(count: int) -> tuple[Tensor, Tensor]:
-    """Smooth random maps (N, 1, H, W) with ties, as a CAM behind a ReLU has them, and masks of one ellipse each."""
-    generator = torch.Generator().manual_seed(0)
-    coarse = torch.rand(count, 1, 14, 14, generator=generator)
-    maps = (F.interpolate(coarse, (SIDE, SIDE), mode="bilinear") - 0.4).clamp(min=0)
-    axis = torch.linspace(-1, 1, SIDE)
-    center, radius = torch.rand(2, count, 1, 1, generator=generator) - 0.5, 0.2 + 0.4 * torch.rand(2, count, 1, 1)
-    inside = ((axis[:, None] - center[0]) / radius[0]) ** 2 + ((axis - center[1]) / radius[1]) ** 2 < 1
-    return maps, inside[:, None]
-
-
-def medians(runs: list[Callable[[], object]], rounds: int) -> list[float]:
-    """Median processor seconds of every run; they take turns, and the first turn only warms up."""
-    seconds = []
-    for _ in range(1 + rounds):
-        turn = []
-        for run in runs:
-            start = time.process_time()
-            run()
-            turn.append(time.process_time() - start)
-        seconds.append(turn)
-    return [statistics.median(column) for column in zip(*seconds[1:], strict=True)]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What ``cost.py`` times: one network, one batch, and every pass and training step over it."""
+"""What ``explanations.py`` times: one network, one batch, and every pass and training step over it."""
 
 import importlib.util
 from collections.abc import Callable
@@ -109,7 +109,7 @@ class Step:
 
 def plain_formulas() -> Any:
     """tests/references/sib.py of this checkout."""
-    file = Path(__file__).parent.parent / "tests" / "references" / "sib.py"
+    file = Path(__file__).parents[2] / "tests" / "references" / "sib.py"
     specification = importlib.util.spec_from_file_location("plain_formulas", file)
     assert specification is not None
     assert specification.loader is not None

@@ -3,7 +3,7 @@
 Scores synthetic images, made one by one, with a model that costs nothing, and prints the peak in MiB. Linux only: what
 other systems report as the peak of a process is, if larger, that of the process that has started it.
 
-    python benchmarks/memory.py --images 2000 --out_dir FOLDER
+    python benchmarks/cost/memory.py --images 2000 --out_dir FOLDER
 """
 
 import re
