@@ -10,7 +10,7 @@ from sibx import evaluate
 from sibx.datasets import InMemoryDataset, MosaicDataset, draw_boxes
 from sibx.evaluation import focus
 from sibx.models import TinyCNN
-from tests.references import localization as reference
+from tests.references import TWINS
 
 
 class TestBoxes:
@@ -105,7 +105,7 @@ class TestFocus:
         for mosaic in (mosaics[i] for i in range(6)):
             labels = [label_of[name] for name in mosaic.id.split(":")[1].split("+")]
             heatmap = self.explain(mosaic.image[None], torch.tensor([mosaic.label]))[0, 0].numpy()
-            expected.append(reference.focus(heatmap, labels, mosaic.label))
+            expected.append(TWINS[focus](heatmap, labels, mosaic.label))
         assert focus(self.explain, mosaics, batch_size).tolist() == pytest.approx(expected)
 
     def test_extremes(self, shapes):

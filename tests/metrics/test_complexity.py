@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sibx.metrics import effective_complexity, entropy, sparseness
-from tests.references import complexity as reference
+from tests.references import TWINS
 
 SCORES = (sparseness, entropy, effective_complexity)
 
@@ -24,10 +24,8 @@ def random_maps(seed, levels=None):
 def test_complexity_is_the_definition(seed, levels, tolerance):
     maps = random_maps(seed, levels)
     rows = maps.flatten(1).tolist()
-    assert sparseness(maps).tolist() == pytest.approx([reference.sparseness(r) for r in rows])
-    assert entropy(maps).tolist() == pytest.approx([reference.entropy(r) for r in rows])
-    expected = [reference.effective_complexity(r, tolerance) for r in rows]
-    assert effective_complexity(maps, tolerance).tolist() == pytest.approx(expected)
+    for score, options in ((sparseness, ()), (entropy, ()), (effective_complexity, (tolerance,))):
+        assert score(maps, *options).tolist() == pytest.approx([TWINS[score](r, *options) for r in rows])
 
 
 @settings(max_examples=25, deadline=None)

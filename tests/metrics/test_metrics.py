@@ -7,6 +7,7 @@ import torch
 
 from sibx import metrics
 from sibx.metrics import METRICS
+from tests.references import TWINS, twin_of
 
 
 @pytest.mark.parametrize("name", [n for n, spec in METRICS.items() if spec.needs_masks])
@@ -46,3 +47,14 @@ def test_every_metric_says_what_it_is(spec):
 def test_every_metric_of_the_table_is_a_public_function():
     assert set(METRICS) <= set(metrics.__all__)
     assert all(getattr(metrics, name).__doc__ for name in METRICS)
+
+
+def test_every_metric_has_a_slow_twin():
+    assert [name for name in METRICS if getattr(metrics, name) not in TWINS] == []
+
+
+def test_a_twin_has_the_name_of_its_function_and_is_the_only_one():
+    with pytest.raises(AssertionError, match="sparseness has a twin already"):
+        twin_of(metrics.sparseness)(metrics.sparseness)
+    with pytest.raises(AssertionError):
+        twin_of(metrics.coherency)(metrics.sparseness)

@@ -9,7 +9,7 @@ from scipy.stats import spearmanr
 from skimage.metrics import structural_similarity
 
 from sibx.metrics import spearman, ssim
-from tests.references import randomization as reference
+from tests.references import TWINS
 
 BOTH = (spearman, ssim)
 
@@ -26,10 +26,10 @@ def random_pair(seed, levels=None, size=(13, 12)):
 def test_similarity_is_the_definition(seed, levels):
     a, b = random_pair(seed, levels)
     rows = list(zip(a[:, 0].numpy(), b[:, 0].numpy(), strict=True))
-    expected = [reference.spearman(p.flatten().tolist(), q.flatten().tolist()) for p, q in rows]
+    expected = [TWINS[spearman](p.flatten().tolist(), q.flatten().tolist()) for p, q in rows]
     assert spearman(a, b).tolist() == pytest.approx(expected)
     assert spearman(a, b).tolist() == pytest.approx([spearmanr(p.flatten(), q.flatten())[0] for p, q in rows])
-    assert ssim(a, b).tolist() == pytest.approx([reference.ssim(p, q) for p, q in rows])
+    assert ssim(a, b).tolist() == pytest.approx([TWINS[ssim](p, q) for p, q in rows])
 
 
 @pytest.mark.parametrize("size", [(11, 11), (32, 20)])

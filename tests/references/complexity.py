@@ -2,7 +2,11 @@
 
 import math
 
+from sibx import metrics
+from tests.references import twin_of
 
+
+@twin_of(metrics.sparseness)
 def sparseness(values):
     """Chalasani 2020, definition of the Gini index: 1 - 2 sum_k v_k / |v|_1 (d - k + 1/2) / d, ascending."""
     magnitudes = sorted(abs(v) for v in values)
@@ -10,6 +14,7 @@ def sparseness(values):
     return 1 - 2 * sum(v / total * (size - k + 0.5) / size for k, v in enumerate(magnitudes, start=1))
 
 
+@twin_of(metrics.entropy)
 def entropy(values):
     """Bhatt 2020: the entropy of the fractional contributions."""
     total = sum(abs(v) for v in values)
@@ -17,6 +22,7 @@ def entropy(values):
     return -sum(p * math.log(p) for p in shares if p > 0)
 
 
+@twin_of(metrics.effective_complexity)
 def effective_complexity(values, tolerance):
     largest = max(abs(v) for v in values)
     return sum(abs(v) > tolerance * largest for v in values) / len(values)

@@ -4,6 +4,9 @@ import math
 
 import numpy as np
 
+from sibx import metrics
+from tests.references import twin_of
+
 
 def mask(heatmap):
     """Scaled by minimum and maximum to [0, 1]."""
@@ -22,14 +25,17 @@ def explanation_map(image, heatmap):
     return seen
 
 
+@twin_of(metrics.average_drop)
 def average_drop(clean, masked):
     return max(0, clean - masked) / clean
 
 
+@twin_of(metrics.increase_in_confidence)
 def increase_in_confidence(clean, masked):
     return 1 if clean < masked else 0
 
 
+@twin_of(metrics.average_gain)
 def average_gain(clean, masked):
     return max(0, masked - clean) / (1 - clean)
 
@@ -41,6 +47,7 @@ def correlation(first, second):
     return covariance / math.sqrt(sum((a - mean_a) ** 2 for a, _ in pairs) * sum((b - mean_b) ** 2 for _, b in pairs))
 
 
+@twin_of(metrics.adcc)
 def adcc(probability, explain, image, heatmap):
     """Poppi et al. 2021, equation by equation."""
     seen = explanation_map(image, heatmap)

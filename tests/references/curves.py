@@ -4,6 +4,9 @@ from itertools import pairwise
 
 import numpy as np
 
+from sibx import metrics
+from tests.references import twin_of
+
 
 def ordered(heatmap, places):
     """Pixels from the largest value to the smallest; of equal ones first that with the lower place."""
@@ -32,15 +35,49 @@ def area(fractions, probabilities):
     return total
 
 
+@twin_of(metrics.deletion)
+def deletion(probability, image, baseline, order, steps):
+    return area(*curve(probability, image, baseline, order, steps))
+
+
+@twin_of(metrics.insertion)
+def insertion(probability, image, baseline, order, steps):
+    return area(*curve(probability, baseline, image, order, steps))
+
+
+@twin_of(metrics.lerf)
+def lerf(probability, image, baseline, order, steps):
+    """The least relevant pixels first."""
+    return area(*curve(probability, image, baseline, order[::-1], steps))
+
+
+@twin_of(metrics.normalized_deletion)
+def normalized_deletion(probability, image, baseline, order, steps):
+    return deletion(probability, image, baseline, order, steps) / probability(image)
+
+
+@twin_of(metrics.normalized_insertion)
+def normalized_insertion(probability, image, baseline, order, steps):
+    return insertion(probability, image, baseline, order, steps) / probability(image)
+
+
+@twin_of(metrics.insertion_minus_deletion)
+def insertion_minus_deletion(probability, image, start, end, order, steps):
+    """Insertion from the one baseline, deletion towards the other."""
+    return insertion(probability, image, start, order, steps) - deletion(probability, image, end, order, steps)
+
+
+@twin_of(metrics.srg)
 def srg(probability, image, baseline, order, steps):
     """Least relevant pixels first minus most relevant pixels first."""
-    morf = curve(probability, image, baseline, order, steps)
-    lerf = curve(probability, image, baseline, order[::-1], steps)
-    return area(*lerf) - area(*morf)
+    towards = (probability, image, baseline)
+    return lerf(*towards, order, steps) - deletion(*towards, order, steps)
 
 
-def aopc(probabilities):
+@twin_of(metrics.aopc)
+def aopc(probability, image, baseline, order, steps):
     """Mean over k = 0, ..., L of f(x_0) - f(x_k)."""
+    _, probabilities = curve(probability, image, baseline, order, steps)
     total = 0.0
     for p in probabilities:
         total += probabilities[0] - p

@@ -4,6 +4,9 @@ import math
 
 import numpy as np
 
+from sibx import metrics
+from tests.references import twin_of
+
 
 def without(image, baseline, pixels):
     """The image with these pixels (y, x) of all channels taken from the baseline."""
@@ -19,6 +22,7 @@ def correlation(a, b):
     return covariance / math.sqrt(sum((p - mean_a) ** 2 for p in a) * sum((q - mean_b) ** 2 for q in b))
 
 
+@twin_of(metrics.irof)
 def irof(output, image, heatmap, segments, baseline):
     """Rieger and Hansen 2020 for maps without ties: remove whole segments, the most relevant on average first."""
     members = {}
@@ -33,6 +37,7 @@ def irof(output, image, heatmap, segments, baseline):
     return 1 - sum((curve[k] + curve[k + 1]) / 2 / steps for k in range(steps))
 
 
+@twin_of(metrics.sensitivity_n)
 def sensitivity_n(output, image, attributions, baseline, sets):
     """Ancona 2018, for sets of n pixels (y, x): Pearson's correlation of sum R_i with S(x) - S(x without them)."""
     sums = [sum(attributions[p] for p in pixels) for pixels in sets]
@@ -40,6 +45,7 @@ def sensitivity_n(output, image, attributions, baseline, sets):
     return correlation(sums, falls)
 
 
+@twin_of(metrics.infidelity)
 def infidelity(output, image, attributions, baseline, squares):
     """Yeh 2019, definition 2.1 with I = the pixels of a square, and the scaling that minimizes it."""
     products = [sum(attributions[p] for p in square) for square in squares]
@@ -48,6 +54,7 @@ def infidelity(output, image, attributions, baseline, squares):
     return sum((beta * p - f) ** 2 for p, f in zip(products, falls, strict=True)) / len(squares)
 
 
+@twin_of(metrics.max_sensitivity)
 def max_sensitivity(explain, heatmap, neighbors):
     """Yeh 2019, definition 3.1 over these images, divided by the norm of the heatmap."""
 

@@ -2,6 +2,9 @@
 
 import numpy as np
 
+from sibx import metrics
+from tests.references import twin_of
+
 WEIGHTS = {(dy, dx): 1 / 6 if dy == 0 or dx == 0 else 1 / 12 for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx}
 
 
@@ -26,6 +29,7 @@ def linear_imputation(image, removed):
     return filled
 
 
+@twin_of(metrics.removal)
 def removal(probability, image, order, shares, noise):
     """Probability of one image (C, H, W) with the first pixels of this order imputed, a value per share.
 
@@ -42,3 +46,20 @@ def removal(probability, image, order, shares, noise):
                 imputed[c, y, x] += noise[c, y, x]
         values.append(probability(imputed))
     return values
+
+
+@twin_of(metrics.road_morf)
+def road_morf(probabilities):
+    """Over the shares, the most relevant pixels first."""
+    return sum(probabilities) / len(probabilities)
+
+
+@twin_of(metrics.road_lerf)
+def road_lerf(probabilities):
+    """Over the shares, the least relevant pixels first."""
+    return sum(probabilities) / len(probabilities)
+
+
+@twin_of(metrics.road)
+def road(morf, lerf):
+    return road_lerf(lerf) - road_morf(morf)

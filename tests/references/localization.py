@@ -2,7 +2,11 @@
 
 import numpy as np
 
+from sibx import evaluation, metrics
+from tests.references import twin_of
 
+
+@twin_of(metrics.foreground_focus)
 def foreground_focus(heatmap, mask):
     inside = total = 0.0
     for y, x in np.ndindex(heatmap.shape):
@@ -11,12 +15,20 @@ def foreground_focus(heatmap, mask):
     return inside / total
 
 
+@twin_of(metrics.foreground_lift)
+def foreground_lift(heatmap, mask):
+    """Foreground focus over the share of the pixels on the object."""
+    return foreground_focus(heatmap, mask) * mask.size / mask.sum()
+
+
+@twin_of(metrics.attribution_localization)
 def attribution_localization(attributions, box):
     """Kohlbrenner 2020: positive relevance inside the box over all positive relevance."""
     positive = [(a, s) for a, s in zip(attributions.flatten(), box.flatten(), strict=True) if a > 0]
     return sum(a for a, s in positive if s) / sum(a for a, _ in positive)
 
 
+@twin_of(evaluation.focus)
 def focus(heatmap, labels, target):
     """Arias-Duart 2022: relevance of the target's quadrants (row by row in labels) over that of the mosaic."""
     middle, center = heatmap.shape[0] // 2, heatmap.shape[1] // 2
@@ -25,12 +37,14 @@ def focus(heatmap, labels, target):
     return sum(q for q, label in zip(quadrants, labels, strict=True) if label == target) / sum(quadrants)
 
 
+@twin_of(metrics.background_suppression)
 def background_suppression(heatmap, mask):
     inside = np.mean([heatmap[p] for p in np.ndindex(heatmap.shape) if mask[p]])
     outside = np.mean([heatmap[p] for p in np.ndindex(heatmap.shape) if not mask[p]])
     return inside / (inside + outside)
 
 
+@twin_of(metrics.pointing_game)
 def pointing_game(heatmap, mask, tolerance):
     maxima = [p for p in np.ndindex(heatmap.shape) if heatmap[p] == heatmap.max()]
     objects = [p for p in np.ndindex(mask.shape) if mask[p]]
@@ -38,10 +52,12 @@ def pointing_game(heatmap, mask, tolerance):
     return np.mean(hits)
 
 
+@twin_of(metrics.relevance_rank)
 def relevance_rank(heatmap, mask):
     return topk_intersection(heatmap, mask, mask.sum())
 
 
+@twin_of(metrics.iou)
 def iou(heatmap, mask):
     """For a map without ties: the |s| largest pixels as a set."""
     top = np.zeros(heatmap.size, bool)
@@ -50,6 +66,7 @@ def iou(heatmap, mask):
     return (top & mask).sum() / (top | mask).sum()
 
 
+@twin_of(metrics.topk_intersection)
 def topk_intersection(heatmap, mask, k):
     """Expected hits among the min(k, |s|) first pixels over random orders of tied pixels."""
     size = min(k, mask.sum())
@@ -62,10 +79,12 @@ def topk_intersection(heatmap, mask, k):
     return hits / size
 
 
+@twin_of(metrics.best_iou)
 def best_iou(heatmap, mask):
     return max(((heatmap >= t) & mask).sum() / ((heatmap >= t) | mask).sum() for t in set(heatmap.flatten()))
 
 
+@twin_of(metrics.average_precision)
 def average_precision(heatmap, mask):
     area, recall_before = 0.0, 0.0
     for t in sorted(set(heatmap.flatten()), reverse=True):
@@ -76,6 +95,7 @@ def average_precision(heatmap, mask):
     return area
 
 
+@twin_of(metrics.roc_auc)
 def roc_auc(heatmap, mask):
     """Over all pairs of an object pixel and another one."""
     wins = [(p > q) + 0.5 * (p == q) for p in heatmap[mask] for q in heatmap[~mask]]

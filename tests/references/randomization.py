@@ -5,6 +5,9 @@ import math
 
 import numpy as np
 
+from sibx import metrics
+from tests.references import twin_of
+
 
 def mean_ranks(values):
     """Rank of every value, 1 = smallest; values that tie get the mean of their places."""
@@ -14,6 +17,7 @@ def mean_ranks(values):
     return [sum(places[v]) / len(places[v]) for v in values]
 
 
+@twin_of(metrics.spearman)
 def spearman(a, b):
     """Pearson's correlation of the ranks."""
     x, y = mean_ranks(a), mean_ranks(b)
@@ -22,6 +26,7 @@ def spearman(a, b):
     return cov / math.sqrt(sum((p - mean_x) ** 2 for p in x) * sum((q - mean_y) ** 2 for q in y))
 
 
+@twin_of(metrics.ssim)
 def ssim(a, b):
     """Wang 2004, equation 13 in every 11 x 11 window, Gaussian weights with sigma 1.5; maps with a maximum of 1."""
     a, b = a / a.max(), b / b.max()
@@ -39,6 +44,7 @@ def ssim(a, b):
     return sum(values) / len(values)
 
 
+@twin_of(metrics.histogram_entropy)
 def histogram_entropy(values, bins):
     low, high = min(values), max(values)
     counts = [0] * bins
@@ -56,7 +62,27 @@ def randomized_models(model, layers, draw, order):
         yield network
 
 
+@twin_of(metrics.smoothed)
 def smoothed(explain, image, target, draws, noise):
     """Hedstroem 2024: the mean explanation of x + eta, eta ~ N(0, sigma), sigma = noise (max x - min x)."""
     sigma = noise * (image.max() - image.min())
     return sum(explain(image + sigma * draw, target) for draw in draws) / len(draws)
+
+
+@twin_of(metrics.randomization)
+def randomization(similarity, explain_with, heatmap, networks):
+    """Adebayo 2018: similarity of the map to that of every randomized network, and the mean."""
+    similarities = [similarity(heatmap, explain_with(network)) for network in networks]
+    return similarities, sum(similarities) / len(similarities)
+
+
+@twin_of(metrics.complexity_rise)
+def complexity_rise(before, after, bins):
+    """Hedstroem 2024, eMPRT."""
+    return (histogram_entropy(after, bins) - histogram_entropy(before, bins)) / histogram_entropy(before, bins)
+
+
+@twin_of(metrics.random_logit)
+def random_logit(explain, heatmap, other):
+    """Sixt 2020: similarity to the map of another class."""
+    return ssim(heatmap, explain(other))

@@ -28,6 +28,7 @@ from sibx.metrics.curves import CURVES
 from sibx.metrics.curves._perturbations import perturbations
 from sibx.metrics.frames import relevance_order
 from sibx.metrics.probability import probability
+from tests.references import TWINS
 from tests.references import curves as reference
 
 ALL = ((deletion, "mean"), (insertion, "blur"), (lerf, "mean"))
@@ -130,12 +131,14 @@ class TestCurves:
             def p(frame, i=i):
                 return probability(model, torch.from_numpy(frame)[None], targets[i : i + 1]).item()
 
-            order = reference.ordered(heatmaps[i, 0].numpy(), places(5, 256))[:: -1 if score is lerf else 1]
+            order = reference.ordered(heatmaps[i, 0].numpy(), places(5, 256))
             start, end = (other, images) if score is insertion else (images, other)
-            fractions, expected = reference.curve(p, start[i].numpy(), end[i].numpy(), order, steps)
+            turned = order[:: -1 if score is lerf else 1]
+            fractions, expected = reference.curve(p, start[i].numpy(), end[i].numpy(), turned, steps)
             assert curves.fractions.numpy() == pytest.approx(fractions)
             assert curves.probabilities[i].numpy() == pytest.approx(expected)
-            assert curves.auc[i].item() == pytest.approx(reference.area(fractions, expected))
+            area = TWINS[score](p, images[i].numpy(), other[i].numpy(), order, steps)
+            assert curves.auc[i].item() == pytest.approx(area)
 
     def test_end_points(self, case):
         model, images, _, targets = case
@@ -307,18 +310,18 @@ class TestScores:
 
         order = reference.ordered(heatmaps[0, 0].numpy(), places(0, 42))
         runs = Perturbations(model.double(), images, heatmaps, target, steps=steps)
-        fractions, gone = reference.curve(p, images[0].numpy(), base, order, steps)
-        assert aopc(runs.deletion()).item() == pytest.approx(reference.aopc(gone))
-        blurred = make_baseline(images, "blur")[0].numpy()
-        come = reference.area(*reference.curve(p, blurred, images[0].numpy(), order, steps))
-        gone = reference.area(fractions, gone)
-        clean = p(images[0].numpy())
-        assert normalized_deletion(runs.deletion()).item() == pytest.approx(gone / clean)
-        assert normalized_insertion(runs.insertion()).item() == pytest.approx(come / clean)
-        assert insertion_minus_deletion(runs.insertion(), runs.deletion()).item() == pytest.approx(come - gone)
-        if all(2 * 42 * k / steps % 2 != 1 for k in range(steps)):  # else half pixels are rounded the other way
-            expected = reference.srg(p, images[0].numpy(), base, order, steps)
-            assert srg(runs.lerf(), runs.deletion()).item() == pytest.approx(expected)
+        image, blurred = images[0].numpy(), make_baseline(images, "blur")[0].numpy()
+        for score, curves, baselines in (
+            (aopc, [runs.deletion()], [base]),
+            (normalized_deletion, [runs.deletion()], [base]),
+            (normalized_insertion, [runs.insertion()], [blurred]),
+            (insertion_minus_deletion, [runs.insertion(), runs.deletion()], [blurred, base]),
+            (srg, [runs.lerf(), runs.deletion()], [base]),
+        ):
+            if score is srg and any(2 * 42 * k / steps % 2 == 1 for k in range(steps)):
+                continue  # half pixels are rounded the other way
+            expected = TWINS[score](p, image, *baselines, order, steps)
+            assert score(*curves).item() == pytest.approx(expected)
 
     def test_srg_of_the_reverse_is_the_opposite(self, case):
         model, images, _, targets = case

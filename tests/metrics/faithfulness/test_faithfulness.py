@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sibx.images import IMAGENET
 from sibx.metrics import METRICS, infidelity, irof, max_sensitivity, sensitivity_n, superpixels
-from tests.references import faithfulness as reference
+from tests.references import TWINS
 
 SIDE, CLASSES, ROWS = 8, 3, 3
 TARGETS = torch.tensor([0, 2, 1])
@@ -174,7 +174,7 @@ class TestIROF:
             for i, target in enumerate(targets):
                 output = of_one_image(lambda x, t=target: curved(x).softmax(1)[0, t])
                 arrays = (part[i].numpy() for part in (images, heatmaps[:, 0], quarters()[:, 0], empty))
-                assert found[i].item() == pytest.approx(reference.irof(output, *arrays))
+                assert found[i].item() == pytest.approx(TWINS[irof](output, *arrays))
 
     def test_equal_segments_go_at_random(self):
         """A flat map of a value that sums do not keep exactly; segments of different sizes."""
@@ -288,7 +288,7 @@ class TestSensitivityN:
                 sets = [gone(frame, images[i]) for frame in frames[i, :, k]]
                 assert [len(pixels) for pixels in sets] == [size] * 6
                 arrays = (part[i].numpy() for part in (images, attributions[:, 0], torch.zeros_like(images)))
-                expected = reference.sensitivity_n(output, *arrays, sets)
+                expected = TWINS[sensitivity_n](output, *arrays, sets)
                 assert found.correlations[i, k].item() == pytest.approx(expected)
         assert torch.allclose(found.score, found.correlations.mean(1))
 
@@ -347,7 +347,7 @@ class TestInfidelity:
         for i, target in enumerate(targets):
             output = of_one_image(lambda x, t=target: curved(x)[0, t])
             arrays = (part[i].numpy() for part in (images, attributions[:, 0], torch.zeros_like(images)))
-            expected = reference.infidelity(output, *arrays, removed[i * samples : (i + 1) * samples])
+            expected = TWINS[infidelity](output, *arrays, removed[i * samples : (i + 1) * samples])
             assert found[i].item() == pytest.approx(expected, abs=1e-12)
 
     @staticmethod
@@ -422,7 +422,7 @@ class TestMaxSensitivity:
             moves = torch.stack([y - image for y, _ in neighbors]).abs()
             assert radius * 0.98 < moves.max() <= radius
             assert [t.item() for _, t in neighbors] == [targets[i].item()] * 5
-            expected = reference.max_sensitivity(
+            expected = TWINS[max_sensitivity](
                 lambda y, t=targets[i]: explain(y[None], t[None])[0, 0].numpy(),
                 heatmaps[i, 0].numpy(),
                 [y for y, _ in neighbors],

@@ -23,6 +23,7 @@ from sibx.metrics import (
 )
 from sibx.models import layers_inside, parameter_layers, redraw
 from tests.conftest import explain_with
+from tests.references import TWINS
 from tests.references import randomization as reference
 
 TARGETS = torch.tensor([0, 1, 4, 2])
@@ -136,8 +137,8 @@ class TestRedraw:
 
 class TestRandomization:
     @pytest.mark.parametrize("order", ["cascading", "independent"])
-    @pytest.mark.parametrize(("similarity", "slow"), [("spearman", reference.spearman), ("ssim", reference.ssim)])
-    def test_is_the_definition(self, model, images, heatmaps, order, similarity, slow):
+    @pytest.mark.parametrize(("similarity", "fast"), [("spearman", spearman), ("ssim", ssim)])
+    def test_is_the_definition(self, model, images, heatmaps, order, similarity, fast):
         layers = ["classifier", "features.7", "features.0"]
         found = randomization(
             model, explain_with, images, heatmaps, TARGETS, order=order, layers=layers, similarity=similarity, seed=3
@@ -145,13 +146,17 @@ class TestRandomization:
         assert found.layers == tuple((name,) for name in layers)
         assert found.fractions.tolist() == pytest.approx([0, 1 / 3, 2 / 3, 1])
         shape = (lambda m: m.double().numpy()) if similarity == "ssim" else (lambda m: m.flatten().tolist())
-        networks = reference.randomized_models(model, layers, lambda m, name: redraw(m, [name], 3), order)
-        for stage, network in enumerate(networks, start=1):
-            others = explain_with(network)(images, TARGETS)
-            expected = [slow(shape(a), shape(b)) for a, b in zip(heatmaps[:, 0], others[:, 0], strict=True)]
-            assert found.similarities[:, stage].tolist() == pytest.approx(expected)
+        networks = list(reference.randomized_models(model, layers, lambda m, name: redraw(m, [name], 3), order))
+        for i in range(4):
+            similarities, score = TWINS[randomization](
+                lambda a, b: TWINS[fast](shape(a), shape(b)),
+                lambda network, i=i: explain_with(network)(images, TARGETS)[i, 0],
+                heatmaps[i, 0],
+                networks,
+            )
+            assert found.similarities[i, 1:].tolist() == pytest.approx(similarities)
+            assert found.score[i].item() == pytest.approx(score)
         assert torch.allclose(found.similarities[:, 0], torch.ones(4, dtype=torch.float64))
-        assert torch.allclose(found.score, found.similarities[:, 1:].mean(1))
 
     def test_the_users_model_stays(self, model, images, heatmaps):
         model.train()
@@ -269,9 +274,7 @@ class TestSmooth:
             return explain_with(model)(image[None], target[None])[0].double()
 
         for image, target, ours in zip(images, TARGETS, found, strict=True):
-            assert ours.numpy() == pytest.approx(
-                reference.smoothed(explain, image, target, draws, 0.2).numpy(), rel=1e-4
-            )
+            assert ours.numpy() == pytest.approx(TWINS[smoothed](explain, image, target, draws, 0.2).numpy(), rel=1e-4)
 
     def test_without_noise_it_is_the_plain_test(self, model, images, heatmaps):
         plain = randomization(model, explain_with, images, heatmaps, TARGETS, layers=["classifier"], seed=2)
@@ -324,7 +327,7 @@ class TestComplexityRise:
         maps = torch.rand(3, 1, 9, 8, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
         maps = (maps * levels).round() if levels else maps
         found = histogram_entropy(maps, bins)
-        expected = [reference.histogram_entropy(row, bins) for row in maps.flatten(1).tolist()]
+        expected = [TWINS[histogram_entropy](row, bins) for row in maps.flatten(1).tolist()]
         assert found.tolist() == pytest.approx(expected)
         assert ((found >= 0) & (found <= math.log(bins))).all()
         assert torch.equal(histogram_entropy(maps * 1024, bins), found)
@@ -347,11 +350,9 @@ class TestComplexityRise:
         other = copy.deepcopy(model)
         redraw(other, layers_inside(other, ""), seed=5)
         others = explain_with(other)(images, TARGETS)
-        before, after = (
-            np.array([reference.histogram_entropy(row, 20) for row in m.double().flatten(1).tolist()])
-            for m in (heatmaps, others)
-        )
-        assert found.numpy() == pytest.approx((after - before) / before)
+        rows = zip(*(maps.double().flatten(1).tolist() for maps in (heatmaps, others)), strict=True)
+        expected = [TWINS[complexity_rise](before, after, 20) for before, after in rows]
+        assert found.tolist() == pytest.approx(expected)
 
     def test_range(self, model, images):
         ramp = torch.linspace(0, 1, 1024).view(1, 1, 32, 32).expand(4, -1, -1, -1)
@@ -384,8 +385,8 @@ class TestRandomLogit:
         assert (others != TARGETS).all()
         explained = explain_with(model)(images, others)
         expected = [
-            reference.ssim(a.double().numpy(), b.double().numpy())
-            for a, b in zip(heatmaps[:, 0], explained[:, 0], strict=True)
+            TWINS[random_logit](lambda other, i=i: explained[i, 0].double().numpy(), heatmaps[i, 0].double().numpy(), c)
+            for i, c in enumerate(others.tolist())
         ]
         explain = explain_with(model)
         assert random_logit(model, explain, images, heatmaps, TARGETS).tolist() == pytest.approx(expected)
