@@ -28,5 +28,8 @@ from .objectives import SIBLoss as SIBLoss
 from .objectives import self_masks as self_masks
 from .report import montage as montage
 from .report import write_report as write_report
+from .studies import Study as Study
+from .studies import run_study as run_study
+from .train import TRAININGS as TRAININGS
 from .train import TrainConfig as TrainConfig
 from .train import fine_tune as fine_tune

@@ -11,6 +11,7 @@ SHARED_NAMES = {
     "init__",
     "config",
     "sib",  # the map and the loss: both are the method
+    "study",  # the settings and the command that reads them
 }
 
 

@@ -1,4 +1,4 @@
-"""The command line: ``sibx explain | finetune | evaluate | reliance | robustness | report`` and the tables.
+"""The command line: ``sibx explain | finetune | evaluate | reliance | robustness | study | report`` and the tables.
 
 To add a command: one line in COMMANDS, its options in ``options``, and a module with ``run(args) -> exit code``. Only
 the module of the command that was asked for is imported, because torch takes seconds.
@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from sibx.cli import options
 from sibx.cli.options import Parser
+from sibx.cli.settings_file import with_config
 
 OK, SOME_FAILED, BAD_INPUT = 0, 1, 2  # exit codes
 LONGEST_MESSAGE = 1000  # characters of an error; torch lists every key of a state dict that does not fit
@@ -43,6 +44,7 @@ COMMANDS = {
     "robustness": Command(
         "classifier", "Score a classifier on attacked and corrupted images", options.add_robustness, True
     ),
+    "study": Command("study", "Compare many trainings, resumable and over seeds", options.add_study, True),
     "report": Command("report", "Write results as a page, as Markdown and as LaTeX tables", options.add_report),
     "methods": Command("listing", "List the attribution methods", options.add_nothing),
     "metrics": Command("listing", "List the metrics", options.add_nothing),
@@ -79,7 +81,7 @@ def _parse(words: Sequence[str]) -> Namespace:
         added = commands.add_parser(name, help=command.help, description=f"{command.help}.")
         if words[:1] == [name]:
             command.add_options(added)
-            words = options.with_config(added, words) if command.takes_config else words
+            words = with_config(added, words) if command.takes_config else words
     return parser.parse_args(words)
 
 

@@ -1,10 +1,8 @@
-"""The options of every command, and configuration files; only those of ``finetune`` import torch (TrainConfig)."""
+"""The options of every command; only those of ``finetune`` and ``study`` import torch, with what they read."""
 
 import inspect
-import json
 import re
 from argparse import ArgumentParser, ArgumentTypeError, BooleanOptionalAction
-from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
@@ -128,46 +126,16 @@ def add_report(parser: Parser) -> None:
     _add_out(parser, "report.html, report.md and tables.tex")
 
 
-def with_config(parser: Parser, words: Sequence[str]) -> list[str]:
-    """Put the options in the file of ``--config`` before those of the command line, which override them.
+def add_study(parser: Parser) -> None:
+    """Add the options of ``sibx study``: all fields of Study and Place, with their documentation."""
+    from sibx.studies import Place, Study
 
-    Also adds ``--config`` to the parser, for its help.
-
-    Raises:
-        ValueError: the file cannot be read, or is not a mapping.
-        ImportError: PyYAML is not installed.
-    """
-    note = "YAML with any of these options; those of the command line override it"
-    parser.add_argument("--config", metavar="FILE", help=note)
-    reader = Parser(prog=parser.prog, add_help=False)
-    reader.add_argument("--config")
-    known, rest = reader.parse_known_args(list(words))
-    return rest if known.config is None else [*rest[:1], *_config_words(known.config), *rest[1:]]
-
-
-def _config_words(path: str) -> list[str]:
-    try:
-        import yaml
-    except ImportError as error:
-        raise ImportError("--config needs PyYAML: pip install 'sibx[yaml]'") from error
-    try:
-        settings = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"`config` must be a YAML file that can be read, but got {path!r}: {error}") from error
-    if not isinstance(settings, dict):
-        raise ValueError(f"`config` must be a YAML file of options and values, but got {settings!r} in {path!r}.")
-    return [word for key, value in settings.items() for word in _option_words(f"{key}".replace("_", "-"), value)]
-
-
-def _option_words(name: str, value: Any) -> list[str]:
-    """Return the words that give an option this value; [] for None, the default of every option that may be None."""
-    if value is None:
-        return []
-    if isinstance(value, bool):
-        return [f"--{name}" if value else f"--no-{name}"]
-    if isinstance(value, dict):
-        return [f"--{name}", *(f"{k}={json.dumps(v)}" for k, v in value.items())]
-    return [f"--{name}", *map(str, value)] if isinstance(value, list) else [f"--{name}={value}"]
+    for kind in (Study, Place):
+        hints, notes = get_type_hints(kind), _attribute_notes(kind.__doc__ or "")
+        for field in fields(kind):
+            read: dict[str, Any] = {"action": BooleanOptionalAction} if hints[field.name] is bool else {"nargs": "*"}
+            note = notes[field.name].replace("%", "%%")
+            parser.add_argument(f"--{field.name.replace('_', '-')}", help=note, default=None, **read)
 
 
 def _add_trained_model(parser: Parser) -> None:

@@ -9,7 +9,8 @@ from sibx.datasets import DATASETS
 from sibx.evaluation import Interval, Results
 from sibx.evaluation.columns import IMAGE
 from sibx.models import MODELS
-from sibx.report.names import TRAININGS, interval
+from sibx.report.names import interval
+from sibx.train import TRAININGS
 
 
 class Card(NamedTuple):
@@ -45,7 +46,7 @@ def model_cards(results: Results) -> list[Card]:
         facts += _found(results.info, "weights", "starting weights", "{}")
         several = of_model.rows["split"].nunique() > 1
         for training in map(str, of_model.rows["training"].unique()):
-            about = [TRAININGS[training]] if training in TRAININGS else []
+            about = [TRAININGS[training].title] if training in TRAININGS else []
             lines = [*about, *_describe_hits(of_model.where(training=training), several=several)]
             facts.append((f"training {training}" if training else "accuracy", lines))
         cards.append(Card(spec.title if spec else name or "Model", facts))

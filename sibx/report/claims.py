@@ -18,6 +18,7 @@ from sibx.evaluation import Gain, Interval, Results, paired_gain
 from sibx.evaluation.classified import to_hits
 from sibx.evaluation.columns import ACCURACY, CLASSIFIER, IMAGE
 from sibx.metrics import METRICS
+from sibx.train.trainings import control_name, is_shuffled
 
 Status = Literal["shown", "partly", "not shown", "opposite"]
 Column = tuple[str, str, str]  # training, method, metric
@@ -28,15 +29,6 @@ LEAST_PAIRS = 6  # with five, not even a sign test can reject at 5 %: 2 / 2^5 > 
 LEAST_SEEDS = 5  # with four, Student's factor is above 3; with many it is 2
 # Scores of a classifier, beside METRICS, whose direction is beyond doubt.
 RELIANCE_DIRECTIONS = {"bg_gap": False, "mixed_rand": True}
-# A training's own control: the same masks, but those of other images.
-SHUFFLED = {
-    "sib": "sib-given-shuffled",
-    "sib-background": "sib-background-shuffled",
-    "sib-self": "sib-shuffled",
-    "sib-self-cut": "sib-self-cut-shuffled",
-    "sib-self-background": "sib-self-background-shuffled",
-    "sib-online": "sib-online-shuffled",
-}
 
 
 class Scope(NamedTuple):
@@ -138,8 +130,8 @@ def default_comparisons(trainings: Sequence[str]) -> list[Comparison]:
     Shuffled trainings are controls: nothing is claimed for them.
     """
     reference = "ce" if "ce" in trainings else next(iter(trainings), "")
-    claimed = [t for t in trainings if t != reference and not t.endswith("shuffled")]
-    controls = [(t, SHUFFLED[t]) for t in claimed if SHUFFLED.get(t) in trainings]
+    claimed = [t for t in trainings if t != reference and not is_shuffled(t)]
+    controls = [(t, control_name(t)) for t in claimed if control_name(t) in trainings]
     return [(t, reference) for t in claimed] + controls
 
 

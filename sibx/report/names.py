@@ -28,23 +28,6 @@ CLASSIFIER_TITLES = {
     "mixed_rand": "Background of another class",
     "mixed_next": "Background of the next class",
 }
-TRAININGS = {
-    "ce": "cross-entropy alone",
-    "sib": "S-IB with object masks from the data",
-    "sib-given-shuffled": "S-IB with object masks of other images, the control of sib",
-    "sib-background": "S-IB's background term alone, with object masks from the data",
-    "sib-background-shuffled": "the same with object masks of other images, the control of sib-background",
-    "sib-self": "S-IB with the starting network's own masks",
-    "sib-shuffled": "S-IB with own masks of other images, the control of sib-self",
-    "sib-self-cut": "S-IB with the starting network's own masks, cut along the image's edges",
-    "sib-self-cut-shuffled": "the same with such masks of other images, the control of sib-self-cut",
-    "sib-self-background": "S-IB's background term alone, with the starting network's own masks, cut along edges",
-    "sib-self-background-shuffled": "the same with own masks of other images, the control of sib-self-background",
-    "sib-online": "S-IB with the masks of the network as it learns",
-    "sib-online-shuffled": "S-IB with such masks of other images, the control of sib-online",
-    "sib-published": "S-IB as published",
-    "sib-published-script": "S-IB as in the authors' script",
-}
 
 
 def method_title(method: str) -> str:

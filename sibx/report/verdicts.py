@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from sibx.attribution import is_control
 from sibx.evaluation.columns import ACCURACY
 from sibx.report.claims import LEAST_PAIRS, LEAST_SEEDS, MARGIN, Claim, Scope, Status, combine, pick_headline
-from sibx.report.names import TRAININGS, extent, interval, method_title, metric_title
+from sibx.report.names import extent, interval, method_title, metric_title
+from sibx.train import TRAININGS
 
 SUMMARIZED = (ACCURACY, "bg_gap")  # beside the headline metric
 EXPLANATION = (
@@ -131,7 +132,7 @@ def _of_these(claim: Claim) -> str:
 
 
 def _about(*trainings: str) -> str:
-    return "; ".join(f"{t}: {TRAININGS[t]}" for t in trainings if t in TRAININGS)
+    return "; ".join(f"{t}: {TRAININGS[t].title}" for t in trainings if t in TRAININGS)
 
 
 def _subject(training: str, against: str) -> str:

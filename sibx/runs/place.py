@@ -17,15 +17,20 @@ def pick_device(model: Callable[[Tensor], Tensor], device: torch.device | str | 
     return torch.device("cpu") if weights is None else weights.device
 
 
-def named_device(name: str | None) -> torch.device:
+def named_device(name: str | None, number: int | None = None) -> torch.device:
     """Return the device of that name; None = a GPU if there is one, else the CPU.
+
+    Args:
+        name: what torch calls it, such as ``cpu`` or ``cuda:1``.
+        number: place of this process among several, counted from 0; each gets a GPU of its own if there are enough.
 
     Raises:
         ValueError: a name that torch does not know, or a GPU that does not exist.
     """
     available = torch.cuda.is_available()
+    gpu = "cuda" if number is None or not available else f"cuda:{number % torch.cuda.device_count()}"
     try:
-        device = torch.device(name or ("cuda" if available else "cpu"))
+        device = torch.device(name or (gpu if available else "cpu"))
     except RuntimeError as error:
         raise ValueError(f"`device` must be a device of torch, but got {name!r}: {error}") from error
     require(available or device.type != "cuda", "device", "be cpu where torch finds no GPU", name)

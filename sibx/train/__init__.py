@@ -3,5 +3,6 @@
 from sibx.train.config import TrainConfig
 from sibx.train.loop import FineTuneResult, fine_tune
 from sibx.train.predictions import accuracy, predict
+from sibx.train.trainings import TRAININGS, TrainingSpec
 
-__all__ = ["FineTuneResult", "TrainConfig", "accuracy", "fine_tune", "predict"]
+__all__ = ["TRAININGS", "FineTuneResult", "TrainConfig", "TrainingSpec", "accuracy", "fine_tune", "predict"]

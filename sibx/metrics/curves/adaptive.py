@@ -65,7 +65,7 @@ def adaptive_deletion(
         targets: (B,) the class explained.
         tolerance: how far the area may be from that of all ``steps``, above 0. About 95 of 100 areas keep .005, with
             17 points for deletion and 25 for insertion on average; the rougher the curves, the fewer
-            (``benchmarks/adaptive_curves.py``).
+            (``benchmarks/experiments/adaptive_curves.py``).
         baseline: what pixels are replaced by: ``mean``, ``black`` (needs ``normalization``), ``blur`` or ``noise``, see
             ``sibx.images.make_baseline``.
         normalization: normalization of the images, for the baseline ``black``.
@@ -107,7 +107,7 @@ def adaptive_insertion(
         targets: (B,) the class explained.
         tolerance: how far the area may be from that of all ``steps``, above 0. About 95 of 100 areas keep .005, with
             17 points for deletion and 25 for insertion on average; the rougher the curves, the fewer
-            (``benchmarks/adaptive_curves.py``).
+            (``benchmarks/experiments/adaptive_curves.py``).
         baseline: what the image starts from: ``mean``, ``black`` (needs ``normalization``), ``blur`` or ``noise``, see
             ``sibx.images.make_baseline``.
         normalization: normalization of the images, for the baseline ``black``.

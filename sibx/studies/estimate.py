@@ -15,16 +15,19 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from jobs import data_root
-from study import CUT, OWN, START, Job, Place, Study
 from torch import Tensor, nn
-from trainings import plan_trainings
 
-from sibx import METHODS, SIBConfig, build_dataset, build_model, evaluate, fine_tune
-from sibx.datasets import DATASETS, InMemoryDataset
+from sibx.attribution import METHODS
+from sibx.datasets import DATASETS, InMemoryDataset, build_dataset
+from sibx.evaluation import evaluate
 from sibx.images import BACKGROUNDS
 from sibx.models import TinyCNN
-from sibx.objectives import self_masks
+from sibx.objectives import SIBConfig, self_masks
+from sibx.studies.job import PARTS, Job
+from sibx.studies.lessons import lesson, masks_of
+from sibx.studies.study import Place, Study
+from sibx.train import fine_tune
+from sibx.train.trainings import Layers
 
 CLASSES = 8  # of the images that are counted with
 MEASURED = 4  # images in the passes that are timed
@@ -58,7 +61,7 @@ class Gauge:
         perturb: what faithfulness takes on top.
         masks: to get the model's own mask.
         step: training -> to be learned from once.
-        seconds: of one image's forward pass, and of its backward pass.
+        seconds: time of one image's forward pass, and of its backward pass.
     """
 
     explain: Passes
@@ -86,10 +89,10 @@ def estimate(study: Study, place: Place, device: torch.device) -> dict[Job, Cost
     gauges: dict[tuple[str, int], Gauge] = {}
     costs = {}
     for job in study.jobs():
-        key = job.model, study.size_of(job.dataset)
+        key = job.group.model, study.size_of(job.group.dataset)
         if key not in gauges:
             gauges[key] = measure(study, *key, device)
-        passes = _passes_of(study, job, counts[job.dataset], gauges[key])
+        passes = passes_of(study, job, counts[job.group.dataset], gauges[key])
         costs[job] = Cost(passes, gauges[key].time(passes))
     return costs
 
@@ -98,7 +101,7 @@ def count_images(study: Study, place: Place, dataset: str) -> dict[str, int] | N
     """Return the number of images per split, None if the data is not at hand."""
     options, size = study.options.get(dataset, {}), study.size_of(dataset)
     try:
-        root = data_root(study, place, dataset)
+        root = place.root_of(study, dataset)
         return {s: len(build_dataset(dataset, root, s, size, **options)) for s in DATASETS[dataset].splits}
     except ValueError:
         return None
@@ -111,15 +114,15 @@ def measure(study: Study, model: str, size: int, device: torch.device) -> Gauge:
     images, small = (
         InMemoryDataset.load(build_dataset("synthetic", None, "train", s), range(4)) for s in (side, TINY_SIDE)
     )
-    network = build_model(model, CLASSES).to(device)
+    network = study.build(model, CLASSES).to(device)
     tiny = TinyCNN(CLASSES).to(device)
     step = {}
     # Which layers in the middle those are makes no difference to whole passes; the input does.
-    layers = {"input": 1.0, "features": 1.0} if "input" in (recipe.layers or {}) else None
-    plans = plan_trainings(tiny, small, replace(recipe, layers=layers), 0)
-    for name in study.trainings:
-        config = replace(recipe.tune, objective=plans[name]()[1], epochs=1, batch_size=2, accumulate=1, warm_up=0.0)
-        step[name] = _count(tiny, small, partial(fine_tune, tiny, config=config, progress=False))
+    layers: Layers = {"input": 1.0, "features": 1.0} if "input" in (recipe.layers or {}) else "auto"
+    for spec in (spec.at(layers) for spec in study.specs()):
+        _, objective = lesson(spec, small, masks_of(small) if spec.reading else None, 0)
+        config = replace(recipe.tune, objective=objective, epochs=1, batch_size=2, accumulate=1, warm_up=0.0)
+        step[spec.name] = _count(tiny, small, partial(fine_tune, tiny, config=config, progress=False))
     masks = _count(tiny, small, partial(self_masks, tiny, config=SIBConfig.recommended("self"), progress=False))
     methods = [*study.methods, *study.controls]
     layered = [m for m in methods if METHODS[m].needs_layer]
@@ -191,21 +194,21 @@ def _clock(work: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - start
 
 
-def _passes_of(study: Study, job: Job, images: Mapping[str, int], gauge: Gauge) -> Passes:
-    recipe = study.recipe_for(job.model)
+def passes_of(study: Study, job: Job, images: Mapping[str, int], gauge: Gauge) -> Passes:
+    """Return what a job costs, of so many images per split; cutting own masks along edges is not counted."""
+    recipe = study.recipe_for(job.group.model)
     train, val = images.get("train", 0), images.get("val", 0)
     train = min(train, study.train_images or train)
-    if job.training == START:
-        epoch = Passes(train, train) + Passes(val)
-        return epoch * recipe.start.epochs
-    passes = (gauge.step[job.training] * train + Passes(val)) * recipe.tune.epochs
-    # Own masks are read once for all trainings that have them; cutting them along edges is not counted.
-    readers = [[t for t in study.trainings if t in reading] for reading in (OWN, CUT)]
-    if job.training in [trainings[0] for trainings in readers if trainings]:
-        passes += gauge.masks * train
+    if job.kind == "start":
+        return (Passes(train, train) + Passes(val)) * recipe.start.epochs
+    if job.kind == "masks":
+        return gauge.masks * (train / PARTS)
+    config = recipe.tune if study.checkpoint else recipe.start
+    passes = (gauge.step[job.name] * train + Passes(val)) * config.epochs
     for split, count in images.items():
         if split.startswith("test"):
-            explained, changed = min(count, recipe.test_images), min(count, study.reliance_images)
+            explained = min(count, recipe.test_images) if study.explains(split) else 0
+            changed = min(count, study.reliance_images)
             passes += gauge.explain * explained + gauge.perturb * min(explained, recipe.perturbed_images)
             passes += Passes(explained + count + len(BACKGROUNDS) * changed)  # what is predicted
     return passes

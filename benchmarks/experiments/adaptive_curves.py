@@ -3,7 +3,7 @@
 Records the curves of 224 steps of a network, one method per image in turn, and looks how far the area of fewer points
 is from theirs. The adaptive functions run on what was recorded, since their points lie on its grid.
 
-    python benchmarks/adaptive_curves.py --photographs FOLDER --weights FILE
+    python benchmarks/experiments/adaptive_curves.py --photographs FOLDER --weights FILE
 """
 
 import time

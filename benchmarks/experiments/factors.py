@@ -7,14 +7,14 @@ control of the arm of that name: only what is gained against it comes from where
 
 Images to judge by are the validation split's, their backgrounds independent of the class (decorrelated) or never the
 class's own (adversarial); test images are not touched. What is read off here decides ``SIBConfig.recommended``;
-``train_sib.py`` then reads the test images once.
+``benchmarks/studies/*.yaml`` then read the test images once.
 
 Criterion for a factor, fixed before the runs: over seeds, paired, Student's 95 % interval of the difference to ``base``
 (or to the arm's own control) without 0, in decorrelated accuracy and in foreground focus (mean of six methods). Added
 after the runs: the worst group's accuracy is printed beside; it is that of the worst dozen images, and noisy.
 
-    python benchmarks/factors.py --out results/factors
-    python benchmarks/factors.py --out results/factors --network thin_convnext --arms '["ce", "base", "base-shuffled"]'
+    python benchmarks/experiments/factors.py --out results/factors
+    python benchmarks/experiments/factors.py --network thin_convnext --arms '["ce", "base", "base-shuffled"]'
 
 Every finished cell is a file and not repeated; several processes may share the work (``--seeds 0,2,4``).
 """
@@ -28,24 +28,23 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-import torch.nn.functional as F
 from arms import ARMS, Arm
-from cells import save_weights
 from jsonargparse import auto_cli
 from networks import NETWORKS, Family
 from torch import Tensor, nn
-from trainings import FROM_SCRATCH, hits_of, subset, worst_group
 
-from sibx import SIBLoss, evaluate, fine_tune
-from sibx.datasets import InMemoryDataset, MaskedBatch, SyntheticDataset, collate
-from sibx.evaluation import mean_over_seeds
-from sibx.objectives import evidence_masks, self_masks
+from sibx import SIBLoss, evaluate, evaluate_reliance, fine_tune
+from sibx.datasets import InMemoryDataset, SyntheticDataset, collate, spread
+from sibx.evaluation import mean_over_seeds, worst_group
+from sibx.objectives import LossTerms, evidence_masks, self_masks
 from sibx.report import to_markdown
+from sibx.studies import RECIPES
 
 DESIGNS = ("centered", "faint", "ramp")
 METHODS = ("sib", "vjp", "saliency", "input_x_gradient", "gradcam", "layercam")
 START, TRAIN, JUDGED, EXPLAINED = 4000, 2000, 800, 48  # images: of the checkpoint, of the arms, judged, explained
 AGREEMENT = 0.8  # of background and class, in training
+RECIPE = RECIPES["from-scratch"]
 AVERAGING = 0.99  # of the teacher, per step: about half a fine-tuning
 
 
@@ -94,13 +93,13 @@ def run_seed(design: str, seed: int, arms: Sequence[str], network: Family, folde
     if (folder / "start.pt").is_file():
         start.load_state_dict(torch.load(folder / "start.pt", weights_only=True))
     else:
-        start = fine_tune(start, data["start"], config=replace(FROM_SCRATCH.start, seed=seed), progress=False).model
-        save_weights(start, folder / "start.pt")
+        start = fine_tune(start, data["start"], config=replace(RECIPE.start, seed=seed), progress=False).model
+        _save(start, folder / "start.pt")
     for name in missing:
         arm = ARMS[name].at(network.layers)
         masks = frozen_masks(arm, start, data["train"], folder)
-        model = learn(start, collate(data["train"].samples), arm, masks, seed)
-        save_weights(model, folder / f"{name}.pt")
+        model = learn(start, data["train"], arm, masks, seed)
+        _save(model, folder / f"{name}.pt")
         line = judge(model, data) | {"mask precision": _precision(masks, data["train"])}
         draft = folder / f"{name}.tmp"
         draft.write_text(json.dumps(line), encoding="utf-8")
@@ -130,37 +129,29 @@ def _precision(masks: Tensor | None, train: InMemoryDataset) -> float:
     return float("nan") if masks is None else float((masks & truth).sum() / masks.sum())
 
 
-def learn(start: nn.Module, train: MaskedBatch, arm: Arm, masks: Tensor | None, seed: int) -> nn.Module:
-    """Fine-tune a copy of ``start`` as ``fine_tune`` does, with masks from wherever the arm has them."""
-    recipe, size = FROM_SCRATCH.tune, len(train)
-    model, teacher = copy.deepcopy(start).train(), copy.deepcopy(start).eval()
-    loss = None if arm.loss is None else SIBLoss(arm.loss)
-    optimizer = torch.optim.AdamW(model.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
-    steps = recipe.epochs * (size // recipe.batch_size)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, total_steps=steps)
-    generator = torch.Generator().manual_seed(seed)
-    for _ in range(recipe.epochs):
-        order = torch.randperm(size, generator=generator)
-        for rows in order.split(recipe.batch_size)[: size // recipe.batch_size]:
-            flips = torch.rand(len(rows), generator=generator) < 0.5
-            images, labels = _flipped(train.images[rows], flips), train.labels[rows]
-            now = _flipped(masks[rows], flips) if masks is not None else _masks_now(arm, model, teacher, images)
-            optimizer.zero_grad()
-            total = F.cross_entropy(model(images), labels) if loss is None else loss(model, images, labels, now).total
-            total.backward()
-            optimizer.step()
-            schedule.step()
-            _follow(teacher, model)
-    return model.eval()
+def learn(start: nn.Module, train: InMemoryDataset, arm: Arm, masks: Tensor | None, seed: int) -> nn.Module:
+    """Fine-tune a copy of ``start``, with masks from wherever the arm has them."""
+    moving = arm.masks in ("online", "teacher")
+    config = replace(RECIPE.tune, objective=MasksNow(arm, start) if moving else arm.loss, seed=seed)
+    data = train if masks is None else train.with_masks(masks)
+    return fine_tune(start, data, config=config, progress=False).model
 
 
-def _flipped(tensor: Tensor, flips: Tensor) -> Tensor:
-    return torch.where(flips[:, None, None, None], tensor.flip(-1), tensor)
+class MasksNow:
+    """The loss of an arm, with the masks that the network makes at every step, or its moving average, the teacher."""
 
+    def __init__(self, arm: Arm, start: nn.Module):
+        assert arm.loss is not None
+        self.loss, self.reading = SIBLoss(arm.loss), arm.reading
+        self.teacher = copy.deepcopy(start).eval() if arm.masks == "teacher" else None
 
-def _masks_now(arm: Arm, model: nn.Module, teacher: nn.Module, images: Tensor) -> Tensor | None:
-    networks = {"online": model, "teacher": teacher}
-    return evidence_masks(networks[arm.masks], images, arm.reading) if arm.masks in networks else None
+    def __call__(self, model: nn.Module, images: Tensor, labels: Tensor, _: Tensor | None) -> LossTerms:
+        """Return the terms of a batch; the teacher has followed all steps taken before."""
+        if self.teacher is not None:
+            _follow(self.teacher, model)
+        masks = evidence_masks(model if self.teacher is None else self.teacher, images, self.reading)
+        terms: LossTerms = self.loss(model, images, labels, masks)
+        return terms
 
 
 @torch.no_grad()
@@ -172,13 +163,20 @@ def _follow(teacher: nn.Module, model: nn.Module) -> None:
 
 def judge(model: nn.Module, data: dict[str, InMemoryDataset]) -> dict[str, float]:
     """Accuracies, and foreground focus of every method on decorrelated images."""
-    hits = {split: hits_of(model, data[split]) for split in ("ID", "decorrelated", "adversarial")}
-    line = {split: float(values.mean()) for split, values in hits.items()}
-    line["worst group"] = float(worst_group(hits["decorrelated"], data["decorrelated"]).mean())
-    explained = subset(data["decorrelated"], EXPLAINED)
+    splits = ("ID", "decorrelated", "adversarial")
+    classified = {split: evaluate_reliance(model, data[split], backgrounds=(), progress=False) for split in splits}
+    line = {split: float(results.accuracy()["mean"].item()) for split, results in classified.items()}
+    line["worst group"] = float(worst_group(classified["decorrelated"].hits())["mean"].item())
+    explained = InMemoryDataset.load(data["decorrelated"], spread(JUDGED, EXPLAINED))
     results = evaluate(model, explained, methods=METHODS, metrics=("foreground_focus",), progress=False)
     focus = results.rows.groupby("method", sort=False)["value"].mean()
     return line | {"focus": float(focus.mean())} | {f"focus {k}": float(v) for k, v in focus.items()}
+
+
+def _save(model: nn.Module, path: Path) -> None:
+    """Write the weights; the file appears complete or not at all."""
+    torch.save(model.state_dict(), path.with_suffix(".draft"))
+    path.with_suffix(".draft").replace(path)
 
 
 def load_cells(out: Path) -> pd.DataFrame:
@@ -217,13 +215,8 @@ def _difference(table: pd.DataFrame, arm: str, reference: str, column: str) -> s
     wide = table.pivot(index="seed", columns="arm", values=column)
     if arm == reference or not {arm, reference} <= set(wide.columns):
         return ""
-    values = (wide[arm] - wide[reference]).to_numpy()
-    values = values[~np.isnan(values)]
-    if len(values) == 1:
-        return f"{values[0]:+.3f}"
-    interval = mean_over_seeds(values)
-    mark = " *" if interval.low > 0 or interval.high < 0 else ""
-    return f"{interval.mean:+.3f} ± {interval.high - interval.mean:.3f}{mark}"
+    found = mean_over_seeds((wide[arm] - wide[reference]).to_numpy())
+    return f"{found:+.3f}{' *' if found.excludes_zero else ''}"
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ Explains the validation images of three sets with the outputs of VJP-IB, with CA
 methods, and with controls that see no network; nothing is trained on the two photographic sets. Prints one table per
 set: mean over images, with 95 % bootstrap intervals in the CSV.
 
-    python benchmarks/post_hoc.py --pets DATA --msrc DATA --weights FILE --out FOLDER
+    python benchmarks/experiments/post_hoc.py --pets DATA --msrc DATA --weights FILE --out FOLDER
 """
 
 from pathlib import Path
@@ -15,10 +15,11 @@ import torch
 from jsonargparse import auto_cli
 from torch import Tensor, nn
 
-from sibx import TrainConfig, build_dataset, build_model, evaluate, fine_tune
+from sibx import build_dataset, build_model, evaluate, fine_tune
 from sibx.attribution import METHODS, DensityMask, GradCAM, LayerCAM, MethodSpec, SIBAttribution, build_method
 from sibx.datasets import InMemoryDataset, spread
-from sibx.evaluation import bootstrap_mean
+from sibx.evaluation import Interval, bootstrap_mean
+from sibx.studies import RECIPES
 
 # What is better than what, paired over images.
 PAIRS = (
@@ -131,7 +132,7 @@ def main(
 
 def _train_tiny() -> nn.Module:
     train = InMemoryDataset.load(build_dataset("synthetic", None, "train", 64))
-    config = TrainConfig(epochs=12, learning_rate=5e-3, batch_norm="train")  # the embedded benchmark's own start
+    config = RECIPES["from-scratch"].start  # the embedded benchmark's own
     return fine_tune(build_model("tiny_cnn", len(train.classes)), train, config=config).model
 
 
@@ -144,9 +145,9 @@ def _markdown(name: object, scores: pd.DataFrame) -> str:
     lines = [f"### {name} ({scores['n'].max()} images)", "", "| method | " + " | ".join(METRICS) + " |"]
     lines.append("|---" * (len(METRICS) + 1) + "|")
     for method, part in scores.groupby("method", sort=False):
-        cells = part.set_index("metric").loc[list(METRICS)].itertuples()
+        cells = part.set_index("metric").loc[list(METRICS)].to_dict("records")
         is_pair = " - " in str(method)
-        texts = [f"{c.mean:+.3f} [{c.low:+.3f}, {c.high:+.3f}]" if is_pair else f"{c.mean:.3f}" for c in cells]
+        texts = [f"{Interval.of(cell):+.3f}" if is_pair else f"{cell['mean']:.3f}" for cell in cells]
         lines.append(f"| {method} | " + " | ".join(texts) + " |")
     return "\n".join(lines)
 

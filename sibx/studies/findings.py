@@ -1,0 +1,139 @@
+"""What a study found, in short: accuracies, and gains with the controls that they have to beat."""
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import pandas as pd
+
+from sibx.evaluation import Interval, Results, bootstrap_mean, mean_over_seeds, worst_group
+from sibx.report import to_markdown
+from sibx.report.claims import Comparison, default_comparisons
+from sibx.report.names import metric_title
+from sibx.studies.study import Study
+
+WORST = "worst group"
+INDEPENDENT = "test-decorrelated"  # the split whose backgrounds say nothing of the class
+Section = tuple[str, str, pd.DataFrame]  # title, what the lines are, table
+
+
+def summarize(results: Results, study: Study) -> str:
+    """Return the tables as Markdown, data set by data set and model by model; with several seeds also over seeds."""
+    chunks = []
+    for scope in results.rows[["dataset", "model"]].drop_duplicates().to_dict("records"):
+        part = results.where(**{str(name): value for name, value in scope.items()})
+        chunks.append(f"# {scope['dataset']}, {scope['model']}")
+        sections = [*_over_images(part, study), *(_over_seeds(part, study) if len(study.seeds) > 1 else ())]
+        chunks += [f"## {title}\n\n{to_markdown(table, lines)}" for title, lines, table in sections if table.size]
+    return "\n\n".join(chunks)
+
+
+def comparisons(study: Study, trainings: Sequence[str]) -> list[Comparison]:
+    """Return the pairs of trainings whose gain is asked for: over ``ce``, over the control, and as the study says."""
+    default = sorted(default_comparisons(trainings), key=lambda pair: trainings.index(pair[0]))
+    asked = [(training, reference) for training, _, reference in (text.partition(":") for text in study.compare)]
+    return [*default, *(pair for pair in asked if set(pair) <= set(trainings) and pair not in default)]
+
+
+def _over_images(results: Results, study: Study) -> Iterator[Section]:
+    yield "Accuracy [95 % interval over images]", "training", accuracies(results)
+    title = f"Gains, paired over images [95 % interval]; mean over the {len(study.methods)} methods"
+    yield title, "claim", gains(results, study)
+
+
+def accuracies(results: Results) -> pd.DataFrame:
+    """One row per training, one column per test split, and one for the worst group of INDEPENDENT."""
+    lines: dict[str, dict[str, str]] = {}
+    for cell in results.accuracy(["training", "split"]).to_dict("records"):
+        lines.setdefault(cell["training"], {})[cell["split"]] = f"{Interval.of(cell)}"
+    for cell in _worst_groups(results, ["training"]).to_dict("records"):
+        lines[cell["training"]][WORST] = f"{Interval.of(cell)} n={cell['n']}"
+    return pd.DataFrame(lines).T
+
+
+def gains(results: Results, study: Study) -> pd.DataFrame:
+    """The paired difference between two trainings map by map; per image the mean over methods and seeds."""
+    rows = results.rows[results.rows["method"].isin(study.methods)]
+    image = ["split", "metric", "image_id", "label"]
+    wide = rows.set_index([*image, "method", "seed", "training"])["value"].unstack("training")
+    lines = {}
+    for training, reference in _pairs(results, study):
+        differences = (wide[training] - wide[reference]).groupby(image, sort=False).mean()
+        for split in rows["split"].unique():
+            cells = {m: bootstrap_mean(v.to_numpy()) for m, v in differences[split].groupby("metric", sort=False)}
+            lines[f"{training} - {reference}, {split}"] = {metric: f"{found:+.3f}" for metric, found in cells.items()}
+    return pd.DataFrame(lines).T.reindex(columns=rows["metric"].unique())
+
+
+def _over_seeds(results: Results, study: Study) -> Iterator[Section]:
+    """Mean and standard deviation over seeds, and differences with Student's interval; ``*`` marks one without 0."""
+    spread, gain = f"mean and standard deviation over {len(study.seeds)} seeds", "paired difference over seeds"
+    hits, worst = results.hits(), _worst_groups(results, ["training", "seed"]).assign(split=WORST, method="")
+    yield f"Accuracy: {spread}", "training", _levels(pd.concat([hits.rows, worst.rename(columns={"mean": "value"})]))
+    yield f"Accuracy: {gain} [95 % interval]", "claim", _gains(hits, study).join(_worst_gains(worst, results, study))
+    of_maps = results.rows[results.rows["method"].isin(study.methods)]
+    for place, metric in enumerate(study.localization):
+        scores = Results(of_maps[of_maps["metric"] == metric], results.curves)
+        title = metric_title(metric)
+        yield f"{title}: {spread}", "training", _levels(scores.rows)
+        yield f"{title}: {gain} [95 % interval]", "claim", _gains(scores, study)
+        if place == 0:
+            over_images = _gains(scores, study, over="images")
+            yield f"{title}: paired difference over images [95 % interval]", "claim", over_images
+            yield f"{title}: maps without a value, of all seeds", "training", _undefined(scores.rows)
+
+
+def _levels(rows: pd.DataFrame) -> pd.DataFrame:
+    """One row per training, one column per method or split."""
+    of_seeds = rows.assign(what=_columns(rows)).groupby(["training", "what", "seed"], sort=False)["value"].mean()
+    cells = of_seeds.groupby(["training", "what"], sort=False).agg(["mean", "std"])
+    texts = cells.apply(lambda c: f"{c['mean']:.3f} ± {c['std']:.3f}".removesuffix(" ± nan"), axis=1)
+    return texts.unstack("what", sort=False).fillna("")
+
+
+def _gains(results: Results, study: Study, over: Literal["seeds", "images"] = "seeds") -> pd.DataFrame:
+    """One row per claim, one column per method or split."""
+    lines = {}
+    for training, reference in _pairs(results, study):
+        compare = results.over_seeds if over == "seeds" else results.difference
+        found = compare(training, reference)
+        cells = zip(_columns(found), found.to_dict("records"), strict=True)
+        lines[f"{training} - {reference}"] = {what: _marked(Interval.of(cell)) for what, cell in cells}
+    return pd.DataFrame(lines).T
+
+
+def _worst_gains(worst: pd.DataFrame, results: Results, study: Study) -> pd.DataFrame:
+    """The same of the worst group, which may be another one after every training."""
+    means = worst.pivot(index="seed", columns="training", values="mean") if len(worst) else pd.DataFrame()
+    lines = {
+        f"{training} - {reference}": _marked(mean_over_seeds((means[training] - means[reference]).to_numpy()))
+        for training, reference in _pairs(results, study)
+        if len(means)
+    }
+    return pd.DataFrame({WORST: lines})
+
+
+def _undefined(rows: pd.DataFrame) -> pd.DataFrame:
+    """How many maps have no value: one row per training that has such maps."""
+    counts = rows["value"].isna().groupby([rows["training"], _columns(rows)], sort=False).sum()
+    wide = counts.unstack(fill_value=0, sort=False)
+    return wide[wide.sum(axis=1) > 0].astype(str)
+
+
+def _worst_groups(results: Results, by: list[str]) -> pd.DataFrame:
+    """Accuracy of the worst group where backgrounds say nothing of the class; empty without such a split."""
+    there = INDEPENDENT in set(results.rows["split"])
+    return worst_group(results.where(split=INDEPENDENT).hits(), by) if there else pd.DataFrame(columns=by)
+
+
+def _pairs(results: Results, study: Study) -> list[Comparison]:
+    return comparisons(study, [str(t) for t in results.rows["training"].unique()])
+
+
+def _columns(rows: pd.DataFrame) -> pd.Series:
+    """What stands under a value: the method, the split, or both, as far as they tell values apart."""
+    parts = [name for name in ("method", "split") if rows[name].nunique() > 1] or ["method"]
+    return rows[parts].agg(", ".join, axis=1).str.removeprefix(", ")
+
+
+def _marked(found: Interval) -> str:
+    return f"{found:+.3f}{' *' if found.excludes_zero else ''}"

@@ -1,0 +1,49 @@
+"""How one family of studies trains; the numbers come from validation data."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from sibx.train import TrainConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Settings of the trainings, and how many images are explained.
+
+    Attributes:
+        start: cross-entropy training of the checkpoint that the trainings start from.
+        tune: fine-tuning from there, the same for all trainings but for the objective.
+        layers: where S-IB takes its VJPs, layer name -> weight; None = the last feature map.
+        test_images: images per test split that are explained.
+        perturbed_images: how many of those also get deletion and insertion.
+    """
+
+    start: TrainConfig
+    tune: TrainConfig
+    layers: Mapping[str, float] | None = None
+    test_images: int = 64
+    perturbed_images: int = 24
+
+
+# With so few steps in an epoch the norms of gradients would take a tenth of the time.
+_SMALL = TrainConfig(batch_norm="train", log_gradient_norms=False)
+_PHOTOGRAPHS = TrainConfig(
+    epochs=5,
+    batch_size=16,
+    learning_rate=3e-4,
+    head_learning_rate=3e-3,
+    augmentation="flip_crop",
+    batch_norm="eval",
+    log_gradient_norms=False,
+)
+RECIPES = {
+    "from-scratch": Recipe(
+        start=replace(_SMALL, epochs=12, learning_rate=5e-3), tune=replace(_SMALL, epochs=3, learning_rate=1e-3)
+    ),
+    # From ImageNet weights: the starting checkpoint only needs a head that works.
+    "photographs": Recipe(
+        start=replace(_PHOTOGRAPHS, epochs=2), tune=_PHOTOGRAPHS, test_images=40, perturbed_images=12
+    ),
+}
+# For models with weights; chosen on validation photographs (benchmarks/EXPERIMENTS.md).
+MIDDLE_LAYERS = {"mobilenet_v2": {"features.13": 5.0, "features.18": 2.0}}

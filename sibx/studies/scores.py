@@ -1,0 +1,120 @@
+"""What a study says about a trained model: scores of its maps, its accuracy on other backgrounds, and pictures."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from sibx.datasets import DATASETS, InMemoryDataset, spread
+from sibx.evaluation import Results, evaluate, evaluate_reliance
+from sibx.report import make_gallery, save_gallery
+from sibx.studies.job import Job
+from sibx.studies.study import Study
+
+SHOWN = 18  # pictures of a study, spread over data sets, models and splits
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Scores one trained model.
+
+    Attributes:
+        study: says how.
+        job: whose model.
+        folder: folder of the job; unfinished scores lie in ``training`` below it.
+        progress: whether to show progress bars.
+    """
+
+    study: Study
+    job: Job
+    folder: Path
+    progress: bool
+
+    def score(self, model: nn.Module, splits: Mapping[str, InMemoryDataset], info: Mapping[str, Any]) -> Results:
+        """Explain the test images and score the maps, and the classifier on other backgrounds."""
+        parts: list[Results] = []
+        evaluation: dict[str, Any] = {}
+        for split, data in splits.items():
+            if split.startswith("test"):
+                explained = list(self._explain(data, model)) if self.study.explains(split) else []
+                evaluation = evaluation or (explained[0].info if explained else {})
+                parts += [*explained, *self._rely(data, model)]
+        return Results.concat(parts, {**info, "evaluation": evaluation})
+
+    def draw(self, model: nn.Module, splits: Mapping[str, InMemoryDataset]) -> None:
+        """Keep the maps of some of the images, of the first seed."""
+        if self.job.group.seed != self.study.seeds[0]:
+            return
+        shown = {d: [s for s in DATASETS[d].splits if self.study.explains(s)] for d in self.study.datasets}
+        images = max(1, SHOWN // (len(self.study.models) * sum(map(len, shown.values())))) if any(shown.values()) else 0
+        items = [
+            item
+            for split in shown[self.job.group.dataset]
+            for item in make_gallery(
+                {self.job.name: model},
+                self._explained(splits[split]),  # pictures of images that have scores
+                methods=self.study.methods,
+                images=images,
+                model=self.job.group.model,
+            )
+        ]
+        save_gallery(items, self.folder)
+
+    def _explained(self, data: InMemoryDataset) -> InMemoryDataset:
+        return some(data, self.study.recipe_for(self.job.group.model).test_images)
+
+    def _explain(self, data: InMemoryDataset, model: nn.Module) -> Iterator[Results]:
+        study = self.study
+        count = study.recipe_for(self.job.group.model).perturbed_images
+        perturbed, rest = divide(self._explained(data), count if study.faithfulness else 0)
+        metrics = {"perturbed": [*study.localization, *study.faithfulness], "rest": study.localization}
+        for name, images in {"perturbed": perturbed, "rest": rest}.items():
+            if len(images):
+                yield evaluate(
+                    model,
+                    images,
+                    methods=[*study.methods, *study.controls],
+                    metrics=metrics[name],
+                    labels=self._labels,
+                    batch_size=study.batch_size,
+                    seed=self.job.group.seed,
+                    out_dir=self.folder / "training" / data.split / name,
+                    resume=True,
+                    progress=self.progress,
+                )
+
+    def _rely(self, data: InMemoryDataset, model: nn.Module) -> Iterator[Results]:
+        """Every image as it is, which says how accurate the model is; some of them with other backgrounds."""
+        changed, rest = divide(data, self.study.reliance_images)
+        rely = partial(
+            evaluate_reliance,
+            model,
+            labels=self._labels,
+            batch_size=self.study.batch_size,
+            seed=self.job.group.seed,
+            progress=self.progress,
+        )
+        if len(changed):
+            yield rely(changed)
+        if len(rest):
+            yield rely(rest, backgrounds=())
+
+    @property
+    def _labels(self) -> dict[str, str]:
+        return {"model": self.job.group.model, "training": self.job.name}
+
+
+def some(data: InMemoryDataset, count: int) -> InMemoryDataset:
+    """At most so many images, spread over the set."""
+    return InMemoryDataset.load(data, spread(len(data), count))
+
+
+def divide(data: InMemoryDataset, count: int) -> tuple[InMemoryDataset, InMemoryDataset]:
+    """Divide images into at most so many, spread over the set, and the others."""
+    taken = set(spread(len(data), count))
+    parts = [[i for i in range(len(data)) if (i in taken) == wanted] for wanted in (True, False)]
+    few, rest = (InMemoryDataset.load(data, part) for part in parts)
+    return few, rest

@@ -1,0 +1,248 @@
+"""What is asked for: which trainings of which models on which data sets, and how they are scored."""
+
+import json
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import nn
+
+from sibx._checks import check_choice, check_integer, look_up, require
+from sibx.attribution import METHODS
+from sibx.datasets import DATASETS
+from sibx.metrics import METRICS
+from sibx.models import MODELS, build_model
+from sibx.studies._imported import imported
+from sibx.studies.job import Group, Job, jobs_of
+from sibx.studies.recipes import MIDDLE_LAYERS, RECIPES, Recipe
+from sibx.studies.typed import check_types
+from sibx.train import TRAININGS, TrainConfig, TrainingSpec
+from sibx.train.trainings import Layers
+
+ATTRIBUTION = ("sib", "vjp", "saliency", "input_x_gradient", "smoothgrad", "integrated_gradients", "gradcam")
+CONTROLS = ("control_abs_input", "control_input_contrast", "control_edges", "control_center", "control_random")
+LOCALIZATION = ("foreground_focus", "foreground_lift", "background_suppression", "pointing_game")
+
+
+@dataclass(frozen=True)
+class Study:
+    """Trainings that are compared, and how; every field is a key of a study's file and an option of ``sibx study``.
+
+    Attributes:
+        name: name of the folder for the results; default the data sets and the models.
+        dataset: key of DATASETS, or a list of them.
+        model: key of MODELS, ``timm/<name>``, ``module:function`` with a function of your own that takes the number of
+            classes and returns a model, or a list of them.
+        seed: seed of weights, order, augmentation and shuffling, or a list of seeds.
+        trainings: keys of TRAININGS, or ``module:name`` with a TrainingSpec of your own.
+        compare: further gains to ask for, ``TRAINING:REFERENCE``, beside those over ``ce`` and over the controls.
+        checkpoint: whether trainings start from a checkpoint that was trained with cross-entropy; if not, they start
+            from the model as it is built and train with the settings of ``start``.
+        weights: what models of the table start with: null = random weights, "default" = torchvision's or timm's, or the
+            path of a state dict.
+        image_size: side of the images in pixels; default each data set's.
+        recipe: ``photographs`` or ``from-scratch``, which the settings of the trainings start from; default
+            ``photographs`` where there are weights.
+        start: fields of TrainConfig that differ from the recipe's, for the checkpoint.
+        tune: fields of TrainConfig that differ from the recipe's, for the trainings.
+        epochs: number of epochs, of the checkpoint and of the trainings.
+        layers: model: {layer: weight}, where S-IB takes its VJPs; default the last feature map, for MobileNetV2 with
+            weights a middle layer too.
+        options: data set: {option: value}, passed to build_dataset.
+        folders: data set: its folder below the root.
+        images: data set: {split: number}, for a dry run where the data is not at hand.
+        methods: keys of METHODS.
+        controls: keys of METHODS that never look at the model.
+        localization: keys of METRICS, for ``test_images``.
+        faithfulness: keys of METRICS, for ``perturbed_images``.
+        explained: test splits whose images are explained; default all of them.
+        train_images: number of images to train on at most, spread over the set; default all.
+        test_images: number of images per explained split; default the recipe's, 64, or 40 for photographs.
+        perturbed_images: number of these that are perturbed (57 forward passes each); default 24, or 12.
+        reliance_images: number of images per test split that get other backgrounds; all images count for accuracy.
+        batch_size: number of images per pass of the scoring.
+    """
+
+    name: str | None = None
+    dataset: str | list[str] = "synthetic"
+    model: str | list[str] = "tiny_cnn"
+    seed: int | list[int] = 0
+    trainings: list[str] = field(default_factory=lambda: ["ce", "sib", "sib-self-cut", "sib-self-cut-shuffled"])
+    compare: list[str] = field(default_factory=list)
+    checkpoint: bool = True
+    weights: str | None = None
+    image_size: int | None = None
+    recipe: Literal["from-scratch", "photographs"] | None = None
+    start: dict[str, Any] = field(default_factory=dict)
+    tune: dict[str, Any] = field(default_factory=dict)
+    epochs: int | None = None
+    layers: dict[str, dict[str, float]] = field(default_factory=dict)
+    options: dict[str, dict[str, Any]] = field(default_factory=dict)
+    folders: dict[str, str] = field(default_factory=dict)
+    images: dict[str, dict[str, int]] = field(default_factory=dict)
+    methods: list[str] = field(default_factory=lambda: [*ATTRIBUTION])
+    controls: list[str] = field(default_factory=lambda: [*CONTROLS])
+    localization: list[str] = field(default_factory=lambda: [*LOCALIZATION])
+    faithfulness: list[str] = field(default_factory=lambda: ["deletion", "insertion"])
+    explained: list[str] = field(default_factory=list)
+    train_images: int | None = None
+    test_images: int | None = None
+    perturbed_images: int | None = None
+    reliance_images: int = 64
+    batch_size: int = 32
+
+    @property
+    def datasets(self) -> list[str]:
+        """Keys of DATASETS."""
+        return [self.dataset] if isinstance(self.dataset, str) else self.dataset
+
+    @property
+    def models(self) -> list[str]:
+        """Models as they are named."""
+        return [self.model] if isinstance(self.model, str) else self.model
+
+    @property
+    def seeds(self) -> list[int]:
+        """All seeds."""
+        return [self.seed] if isinstance(self.seed, int) else self.seed
+
+    @property
+    def title(self) -> str:
+        """The name of its folder."""
+        return self.name or f"{'+'.join(self.datasets)}-{'+'.join(self.models)}".replace("/", "-").replace(":", "-")
+
+    def groups(self) -> list[Group]:
+        """Return all groups of jobs."""
+        return [Group(d, m, s) for d in self.datasets for m in self.models for s in self.seeds]
+
+    def jobs(self) -> list[Job]:
+        """Return all jobs, those of a group side by side, what others need first."""
+        return [
+            job
+            for group in self.groups()
+            for job in jobs_of(group, self.readings(group.model), checkpoint=self.checkpoint)
+        ]
+
+    def specs(self) -> list[TrainingSpec]:
+        """Return the trainings."""
+        return [imported("trainings", t) if ":" in t else look_up("trainings", t, TRAININGS) for t in self.trainings]
+
+    def specs_at(self, model: str) -> dict[str, TrainingSpec]:
+        """Return name -> training, with the layers of a model filled in."""
+        layers: Layers = self.recipe_for(model).layers or "auto"
+        return {spec.name: spec.at(layers) for spec in self.specs()}
+
+    def readings(self, model: str) -> dict[str, str | None]:
+        """Return training -> the first one that learns from the same masks of the checkpoint's own; None = no such."""
+        first: list[TrainingSpec] = []
+        found: dict[str, str | None] = {}
+        for name, spec in self.specs_at(model).items():
+            first += [spec] if spec.reading and spec.reading not in [other.reading for other in first] else []
+            found[name] = next((other.name for other in first if other.reading == spec.reading), None)
+        return found
+
+    def size_of(self, dataset: str) -> int:
+        """Return the side of a data set's images in pixels."""
+        return self.image_size or DATASETS[dataset].image_size
+
+    def explains(self, split: str) -> bool:
+        """Whether maps of a split's images are scored."""
+        return split in self.explained if self.explained else split.startswith("test")
+
+    def build(self, model: str, classes: int) -> nn.Module:
+        """Build a model."""
+        if ":" not in model:
+            return build_model(model, classes, self.weights)
+        network = imported("model", model)(classes)
+        require(isinstance(network, nn.Module), "model", "be module:function that returns a torch module", network)
+        built: nn.Module = network
+        return built
+
+    def recipe_for(self, model: str) -> Recipe:
+        """Return how a model is trained and how many images are explained."""
+        base = RECIPES[self.recipe or ("photographs" if self.weights else "from-scratch")]
+        epochs = {} if self.epochs is None else {"epochs": self.epochs}
+        return Recipe(
+            start=_changed(base.start, self.start | epochs, "start"),
+            tune=_changed(base.tune, self.tune | epochs, "tune"),
+            layers=self.layers.get(model) or (MIDDLE_LAYERS.get(model) if self.weights else None),
+            test_images=self.test_images or base.test_images,
+            perturbed_images=base.perturbed_images if self.perturbed_images is None else self.perturbed_images,
+        )
+
+    def check(self) -> None:
+        """Raise ValueError for settings and names that do not exist, before anything runs."""
+        check_types(self)
+        for name in ("datasets", "models", "seeds", "trainings"):
+            values = getattr(self, name)
+            require(len(set(values)) == len(values) > 0, name[:-1], "name at least one, and none twice", values)
+        names = [spec.name for spec in self.specs()]
+        require(len(set(names)) == len(names), "trainings", "have different names", names)
+        for name in ("image_size", "epochs", "train_images", "test_images", "batch_size"):
+            value = getattr(self, name)
+            check_integer(name, 1 if value is None else value, 1)
+        for argument, names, table in (
+            ("dataset", self.datasets, DATASETS),
+            ("methods", [*self.methods, *self.controls], METHODS),
+            ("metrics", [*self.localization, *self.faithfulness], METRICS),
+        ):
+            for name in names:
+                look_up(argument, name, table)
+        for model in self.models:
+            self._check_model(model)
+
+    def _check_model(self, model: str) -> None:
+        if ":" in model:
+            imported("model", model)
+        elif not model.startswith("timm/"):
+            look_up("model", model, MODELS)
+        own = [name for name, reading in self.readings(model).items() if reading]
+        require(self.checkpoint or not own, "checkpoint", f"be true for the own masks of {own}", self.checkpoint)
+
+    def identify(self) -> dict[str, Any]:
+        """Say which study this is, in the values that JSON has; where weights lie does not matter."""
+        weights = self.weights and Path(self.weights).name
+        settings: dict[str, Any] = json.loads(json.dumps(asdict(replace(self, weights=weights))))
+        return {name: value for name, value in settings.items() if name not in ("name", "folders", "images")}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where and how a study runs; its results do not depend on it, up to the rounding of the device and its threads.
+
+    Attributes:
+        root: folder of the data; not needed for ``synthetic``.
+        out: folder for the study's folder.
+        resume: whether to go on with what an interrupted run left there, from the start where there is nothing.
+        dry_run: whether to say what would run and how long it would take, and stop.
+        threads: number of threads of torch in every process; default 1 where several processes are asked for, else
+            torch's own choice.
+        processes: number of processes that share the jobs, never more than there are jobs; default one per GPU, without
+            GPUs one per core. Each holds the images of one data set. Under torchrun its processes share the jobs.
+        device: where to compute, such as ``cpu``; default a GPU of its own for every process, the CPU without GPUs.
+    """
+
+    root: str | None = None
+    out: str = "results"
+    resume: bool = False
+    dry_run: bool = False
+    threads: int | None = None
+    processes: int | None = None
+    device: str | None = None
+
+    def check(self) -> None:
+        """Raise ValueError for settings that mean nothing."""
+        check_types(self)
+        for name in ("threads", "processes"):
+            if getattr(self, name) is not None:
+                check_integer(name, getattr(self, name), 1)
+
+    def root_of(self, study: Study, dataset: str) -> str | None:
+        """Return the folder of a data set."""
+        return None if self.root is None else str(Path(self.root, study.folders.get(dataset, "")))
+
+
+def _changed(config: TrainConfig, changes: dict[str, Any], argument: str) -> TrainConfig:
+    for name in changes:
+        check_choice(argument, name, tuple(f.name for f in fields(TrainConfig) if f.name != "objective"))
+    return replace(config, **changes)

@@ -1,0 +1,149 @@
+"""Does the jobs of a study: the checkpoint, its own masks, a training with its scores."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from sibx._files import save_atomically, write_atomically
+from sibx.datasets import DATASETS, InMemoryDataset, build_dataset
+from sibx.objectives import self_masks
+from sibx.studies.job import PARTS, START, Job, left_of
+from sibx.studies.lessons import lesson, precision
+from sibx.studies.scores import Scorer, some
+from sibx.studies.study import Place, Study
+from sibx.train import fine_tune
+
+Splits = dict[str, InMemoryDataset]
+READ_AT_ONCE = 64  # images per pass when own masks are read: the parts begin where batches do
+
+
+class Workbench:
+    """Does one job after the other; the images of the last data set are kept.
+
+    Args:
+        study: whose jobs.
+        place: where the data is.
+        folder: folder of the study.
+        device: where to compute.
+        progress: whether to show progress bars.
+    """
+
+    def __init__(self, study: Study, place: Place, folder: Path, device: torch.device, progress: bool):
+        self.study, self.place, self.folder = study, place, folder
+        self.device, self.progress = device, progress
+        self._dataset, self._splits = "", Splits()
+
+    def do(self, job: Job) -> None:
+        """Do a job, or what is left of it."""
+        {"start": self._start, "masks": self._read, "training": self._train}[job.kind](job)
+        if job.leftovers is not None:
+            shutil.rmtree(self.folder / job.leftovers, ignore_errors=True)
+
+    def prepare(self, job: Job) -> None:
+        """Decode the images of a job that cannot be done yet; what goes wrong is said when it is done."""
+        with suppress(Exception):
+            self.splits(job)
+
+    def splits(self, job: Job) -> Splits:
+        """Return the images of a job's data set."""
+        dataset = job.group.dataset
+        if dataset != self._dataset:
+            self._dataset, self._splits = "", {}  # let go of the last one first
+            root, size = self.place.root_of(self.study, dataset), self.study.size_of(dataset)
+            options = self.study.options.get(dataset, {})
+            splits = {
+                split: InMemoryDataset.load(build_dataset(dataset, root, split, size, **options))
+                for split in DATASETS[dataset].splits
+            }
+            if self.study.train_images is not None:
+                splits["train"] = some(splits["train"], self.study.train_images)
+            self._dataset, self._splits = dataset, splits
+        return self._splits
+
+    def _start(self, job: Job) -> None:
+        """Train the checkpoint with cross-entropy, ``start.pt``; ``start.json`` says how that went."""
+        folder = self.folder / job.group.folder
+        splits, recipe = self.splits(job), self.study.recipe_for(job.group.model)
+        result = fine_tune(
+            self._network(job, trained=False),
+            splits["train"],
+            config=replace(recipe.start, seed=job.group.seed),
+            val_data=splits["val"],
+            out_dir=folder / "start-training",
+            resume=True,
+            progress=self.progress,
+        )
+        log = {"history": result.history, "seconds": result.seconds}
+        write_atomically(folder / "start.json", json.dumps(log, indent=2).encode())
+        save_atomically(self.folder / job.file, result.model.state_dict())
+
+    def _read(self, job: Job) -> None:
+        """Read the checkpoint's own masks of one part of the training images."""
+        train = self.splits(job)["train"]
+        batches = -(-len(train) // READ_AT_ONCE)
+        first, end = (READ_AT_ONCE * (batches * part // PARTS) for part in (job.part, job.part + 1))
+        images = InMemoryDataset.load(train, range(first, min(end, len(train))))
+        masks = torch.empty(0, 1, *train[0].image.shape[1:], dtype=torch.bool)
+        if len(images):
+            reading = self.study.specs_at(job.group.model)[job.reading].reading
+            assert reading is not None
+            network = self._network(job, trained=True)
+            masks = self_masks(network, images, config=reading, batch_size=READ_AT_ONCE, progress=self.progress)
+        save_atomically(self.folder / job.file, masks)
+
+    def _train(self, job: Job) -> None:
+        """Train and score; ``run.json``, which says that the job is done, is written last."""
+        folder, splits = self.folder / job.folder, self.splits(job)
+        recipe, spec = self.study.recipe_for(job.group.model), self.study.specs_at(job.group.model)[job.name]
+        data, objective = lesson(spec, splits["train"], self._own_masks(job), job.group.seed)
+        config = recipe.tune if self.study.checkpoint else recipe.start
+        network = self._network(job, trained=self.study.checkpoint)
+        torch.manual_seed(job.group.seed)
+        result = fine_tune(
+            network,
+            data,
+            config=replace(config, objective=objective, seed=job.group.seed),
+            val_data=splits["val"],
+            out_dir=folder / "training",
+            resume=True,
+            progress=self.progress,
+        )
+        save_atomically(folder / "model.pt", result.model.state_dict())
+        info = {"history": result.history, "seconds": result.seconds}
+        if spec.from_outside:
+            info["mask_precision"] = precision(data, splits["train"])
+        scorer = Scorer(self.study, job, folder, self.progress)
+        results = scorer.score(result.model, splits, info)
+        scorer.draw(result.model, splits)
+        results.save(folder)
+
+    def _own_masks(self, job: Job) -> Tensor | None:
+        parts = [torch.load(self.folder / n.file, weights_only=True) for n in job.needs if n.kind == "masks"]
+        return torch.cat(parts) if parts else None
+
+    def _network(self, job: Job, *, trained: bool) -> nn.Module:
+        """Build the model of a job; its weights are those of the checkpoint, or as they are without training."""
+        torch.manual_seed(job.group.seed)  # of a new head, and of dropout; a job must not depend on those before it
+        network = self.study.build(job.group.model, len(self.splits(job)["train"].classes)).to(self.device)
+        if trained:
+            path = self.folder / job.group.folder / f"{START}.pt"
+            network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        return network
+
+
+def sweep(jobs: Sequence[Job], folder: Path) -> None:
+    """Remove what is needed no more: a process may have been killed before it did so itself."""
+    left = left_of(jobs, folder)
+    for job in jobs:
+        if job.kind == "masks" and job not in left and not any(job in other.needs for other in left):
+            (folder / job.file).unlink(missing_ok=True)
+        if job.leftovers is not None and job not in left:
+            shutil.rmtree(folder / job.leftovers, ignore_errors=True)
+    for draft in folder.rglob("*.tmp"):
+        draft.unlink(missing_ok=True)

@@ -1,0 +1,139 @@
+"""The ways of training that are compared: the TRAININGS table.
+
+To add a training: one line in TRAININGS. A training of your own is a TrainingSpec as well.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal, cast
+
+from sibx.attribution import TopShare
+from sibx.objectives import GUIDANCE, Frozen, Given, GuidanceConfig, Online, Shuffled, SIBConfig
+from sibx.objectives.config import first_feature_layer
+from sibx.objectives.masks import Masks
+from sibx.train.losses import Objective
+
+Layers = Mapping[str, float] | Literal["auto"]
+FIRST = "first"  # as the layer of Frozen masks in a spec: the first feature layer that is named
+SHUFFLED = "-shuffled"  # how the name of a control ends
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSpec:
+    """One line of the TRAININGS table.
+
+    Attributes:
+        name: key in the table, and value of the column ``training`` of results.
+        title: what it is, for people.
+        objective: what is learned beside the labels, as ``TrainConfig.objective``; None = nothing.
+        masks: whose masks the objective gets; ``at`` puts them in the place of those that an SIBConfig has. None = it
+            looks at none.
+        control: name of the same training with the masks of other images; None = there is none.
+
+    Example:
+        >>> spec = TRAININGS["sib-self-cut"].at({"features.13": 5.0, "features.18": 2.0})
+        >>> spec.objective.masks.layer, spec.control
+        ('features.13', 'sib-self-cut-shuffled')
+    """
+
+    name: str
+    title: str
+    objective: Objective = None
+    masks: Masks | None = None
+    control: str | None = None
+
+    def at(self, layers: Layers = "auto") -> "TrainingSpec":
+        """Return the training with its layers and masks filled in: its ``objective`` is what ``fine_tune`` takes.
+
+        Args:
+            layers: where S-IB takes its VJPs, layer name -> weight, unless the objective says so itself; ``"auto"`` =
+                the last feature map. The starting model's own masks are read at the last layer named, or at the first
+                one that is a feature layer, as the table says.
+        """
+        masks, objective = self.masks and _read_at(self.masks, first_feature_layer(layers)), self.objective
+        if isinstance(objective, SIBConfig):
+            layers = layers if objective.layers == "auto" else objective.layers
+            objective = replace(objective, layers=layers, masks=masks or objective.masks)
+        return replace(self, objective=objective, masks=masks)
+
+    def with_control(self) -> tuple["TrainingSpec", "TrainingSpec"]:
+        """Return the training, and its control: the same with the masks of other images."""
+        assert self.masks is not None
+        assert not isinstance(self.masks, Shuffled)
+        name = control_name(self.name)
+        title = f"control of {self.name}: the same, every image with the mask of another one"
+        control = replace(self, name=name, title=title, masks=Shuffled(self.masks))
+        return replace(self, control=name), control
+
+    @property
+    def from_outside(self) -> bool:
+        """Whether masks are handed to the objective with every batch."""
+        return self.masks is not None and self.masks.from_outside
+
+    @property
+    def shuffled(self) -> bool:
+        """Whether every image gets the mask of another one."""
+        return isinstance(self.masks, Shuffled)
+
+    @property
+    def reading(self) -> SIBConfig | None:
+        """How the starting model's own masks are read, for ``self_masks``; None where they play no part.
+
+        It is the same for all trainings that need the same masks.
+        """
+        frozen = None if self.masks is None else self.masks.frozen
+        if frozen is None:
+            return None
+        base = self.objective if isinstance(self.objective, SIBConfig) else SIBConfig.recommended("self")
+        return SIBConfig(layers=base.layers, masks=frozen, cotangent=base.cotangent, align=base.align)
+
+
+def control_name(training: str) -> str:
+    """Return the name of a training's control."""
+    return f"{training}{SHUFFLED}"
+
+
+def is_shuffled(training: str) -> bool:
+    """Whether a training is the control of another one, by its name."""
+    return training.endswith(SHUFFLED)
+
+
+def _read_at(masks: Masks, first: str | None) -> Masks:
+    """Put the first feature layer in the place of FIRST."""
+    if isinstance(masks, Shuffled):
+        return Shuffled(cast("Given | Frozen | Online", _read_at(masks.masks, first)))
+    return replace(masks, layer=first) if isinstance(masks, Frozen) and masks.layer == FIRST else masks
+
+
+_RECOMMENDED = SIBConfig.recommended("given")
+_NO_SWAP = replace(_RECOMMENDED, swap=0.0)
+_BACKGROUND = replace(_NO_SWAP, foreground=None)
+_CUT, _FIFTH = Frozen(layer=FIRST), Frozen(TopShare(0.2))  # the second: as own masks were before GrabCut
+_ONLINE = Online(TopShare(0.2), reading="class-evidence", detach=True)
+
+
+def _pair(name: str, title: str, objective: SIBConfig, masks: Masks) -> tuple[TrainingSpec, TrainingSpec]:
+    return TrainingSpec(name, title, objective, masks).with_control()
+
+
+TRAININGS: dict[str, TrainingSpec] = {
+    spec.name: spec
+    for spec in (
+        TrainingSpec("ce", "cross-entropy alone"),
+        *_pair("sib", "S-IB with object masks from the data", _RECOMMENDED, Given()),
+        *_pair("sib-background", "S-IB's background term alone, with object masks from the data", _BACKGROUND, Given()),
+        *_pair("sib-self", "S-IB with the starting network's own masks, a fifth of every image", _RECOMMENDED, _FIFTH),
+        *_pair("sib-self-cut", "S-IB with the starting network's own masks, cut along edges", _RECOMMENDED, _CUT),
+        *_pair(
+            "sib-self-background", "S-IB's background term alone, with own masks cut along edges", _BACKGROUND, _CUT
+        ),
+        *_pair("sib-online", "S-IB with the masks of the network as it learns", _NO_SWAP, _ONLINE),
+        TrainingSpec("sib-published", "S-IB as published", SIBConfig.published(), Online()),
+        TrainingSpec("sib-published-script", "S-IB as in the authors' script", SIBConfig.published_script(), Online()),
+        # What a user would try first: weight 1, not tuned.
+        *(
+            TrainingSpec(name, spec.title, GuidanceConfig(name, weight=1.0), Given() if spec.needs_masks else None)
+            for name, spec in GUIDANCE.items()
+        ),
+    )
+}

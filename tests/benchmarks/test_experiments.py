@@ -1,0 +1,104 @@
+"""The experiments of benchmarks/, in small: what they measure is what they say."""
+
+import importlib
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sibx import TrainConfig, build_dataset
+from sibx.datasets import InMemoryDataset
+from sibx.models import TinyCNN
+from tests.helpers.studies import ROOT
+
+FOLDER = ROOT / "benchmarks" / "experiments"
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """Imports one of the scripts, which import their neighbors; afterwards they are forgotten."""
+    monkeypatch.syspath_prepend(FOLDER)
+    names = [path.stem for path in FOLDER.glob("*.py")]
+    yield importlib.import_module
+    for name in names:
+        sys.modules.pop(name, None)
+
+
+def test_post_hoc(script):
+    post_hoc = script("post_hoc")
+    torch.manual_seed(0)
+    images = InMemoryDataset.load(build_dataset("synthetic", None, "val", 32), range(3))
+    wanted = {name for pair in post_hoc.PAIRS for name in pair}
+    methods = [m for m in post_hoc.candidates("features.5") if m.name in wanted]
+    scores = post_hoc.measure(TinyCNN(8), images, methods).set_index(["method", "metric"])["mean"]
+    for first, second in post_hoc.PAIRS:
+        difference = scores[f"{first} - {second}"] - (scores[first] - scores[second])
+        assert np.allclose(difference.to_numpy(), 0)
+    assert scores["R M (published M)", "foreground_focus"] != scores["R", "foreground_focus"]
+
+
+def test_adaptive_curves(tmp_path, script, monkeypatch, capsys):
+    adaptive_curves = script("adaptive_curves")
+    for name, value in {"SIDE": 32, "FINEST": 28, "FIXED": (14, 28), "TOLERANCES": (0.1, 1e-9)}.items():
+        monkeypatch.setattr(adaptive_curves, name, value)
+    monkeypatch.setattr(adaptive_curves, "build_model", lambda *_: TinyCNN(8))
+    torch.manual_seed(0)
+    for i in range(4):
+        noise = np.random.default_rng(i).integers(0, 255, (40, 50, 3))
+        Image.fromarray(noise.astype(np.uint8)).save(tmp_path / f"{i}.jpg")
+    adaptive_curves.main(tmp_path, "weights", images=4, tolerance=1e-3, out=tmp_path / "out")
+    printed = capsys.readouterr().out
+    curves = torch.load(tmp_path / "out" / "curves.pt")
+    assert [c.shape for c in curves.values()] == [(4, 29)] * 2
+    every, finest = (next(r for r in printed.splitlines() if key in r) for key in ("| 28 equal", "tolerance 1e-09"))
+    assert every.count("29.0, 100.0%") == finest.count("29.0, 100.0%") == 3
+    assert all(r.endswith("| 0.0000 | 0.0000 |") for r in (every, finest))
+    few, points = adaptive_curves.adaptive(curves["deletion"], 0.1)
+    assert (points < 29).all()
+    assert torch.allclose(few, torch.trapezoid(curves["deletion"], dx=1 / 28), atol=0.1)
+
+    # Curves that are there are not recorded again.
+    monkeypatch.setattr(adaptive_curves, "record", lambda *_: pytest.fail("recorded again"))
+    adaptive_curves.main(tmp_path, "weights", tolerance=1e-3, out=tmp_path / "out")
+    assert adaptive_curves.table(curves, 1e-3) in capsys.readouterr().out
+
+
+def test_arms_at_a_layer(script):
+    arms = script("arms").ARMS
+    there = {name: arm.at({"layer2": 1.0}) for name, arm in arms.items()}
+    assert there["ce"].loss is None
+    assert {n for n, a in there.items() if a.loss and a.loss.layers == {"input": 1.0}} == {
+        n for n in arms if "soft" in n
+    }
+    assert all(a.loss.layers == {"layer2": 1.0} for n, a in there.items() if a.loss and "soft" not in n)
+    assert all(a.reading.layers == {"layer2": 1.0} for a in there.values())
+    assert all(arm.at("auto") == arm for arm in arms.values())
+
+
+@pytest.mark.slow
+def test_factors(tmp_path, script, monkeypatch, capsys):
+    factors = script("factors")
+    for name, value in {"START": 48, "TRAIN": 48, "JUDGED": 32, "EXPLAINED": 2}.items():
+        monkeypatch.setattr(factors, name, value)
+    brief = TrainConfig(epochs=1, batch_size=16)
+    monkeypatch.setattr(factors, "RECIPE", factors.replace(factors.RECIPE, start=brief, tune=brief))
+    factors.main(seeds=[0], designs=["ramp"], out=tmp_path)
+    cells = factors.load_cells(tmp_path).set_index("arm")
+    assert set(cells.index) == set(factors.ARMS)
+    assert set(capsys.readouterr().out.split()) >= set(factors.ARMS)
+    assert cells.loc["truth", "mask precision"] == 1
+    assert cells.loc["base", "mask precision"] == cells.loc["base-shuffled", "mask precision"] < 1
+    assert np.isnan(cells.loc["online", "mask precision"])
+
+    # Every arm is another training: no two end with the same weights.
+    weights = [torch.load(f)["classifier.weight"] for f in sorted(tmp_path.glob("ramp/seed-0/*.pt"))]
+    assert all(not torch.equal(a, b) for i, a in enumerate(weights) for b in weights[:i])
+    networks = [n for n in factors.NETWORKS if n != "tiny_cnn"]
+    for name in networks:
+        factors.main(seeds=[0], designs=["ramp"], arms=["ce", "base"], network=name, out=tmp_path)
+    cells = factors.load_cells(tmp_path)
+    assert set(cells["design"]) == {"ramp", *(f"ramp {n}" for n in networks)}
+    monkeypatch.setattr(factors, "learn", lambda *_: pytest.fail("a finished arm was repeated"))
+    factors.main(seeds=[0], designs=["ramp"], out=tmp_path)
