@@ -13,7 +13,7 @@ from sibx._checks import require
 from sibx._files import plain
 from sibx.cli.listing import aligned
 from sibx.cli.loading import load_data, process_group, write_notes
-from sibx.cli.objective import OBJECTIVES, build_objective
+from sibx.cli.objective import build_objective
 from sibx.datasets import MaskedDataset
 from sibx.models import build_model
 from sibx.models.checkpoint import load_checkpoint
@@ -24,7 +24,7 @@ from sibx.train import FineTuneResult, TrainConfig, fine_tune
 def run(args: Namespace) -> int:
     """Fine-tune a model; the first process writes and prints."""
     given = {f.name: getattr(args, f.name) for f in fields(TrainConfig) if f.name != "objective"}
-    config = TrainConfig(objective=build_objective(args.objective, args.objective_options), **given)
+    config = TrainConfig(objective=build_objective(args.training, args.objective_options), **given)
     with process_group(args.device) as device:
         data, val_data = (load_data(args, split, args.image_size) for split in ("train", "val"))
         model = _starting_model(args, data, config.seed)
@@ -53,11 +53,10 @@ def _notes(args: Namespace, config: TrainConfig, data: MaskedDataset) -> dict[st
         "model": args.model,
         "image_size": data[0].image.shape[-1],
         "normalization": asdict(data.normalization),
-        "training": OBJECTIVES[args.objective][1],
+        "training": args.training,
         "dataset": data.name,
         "images": len(data),
         "start": args.checkpoint or args.weights,
-        "objective": args.objective,
         "config": plain(config),
         "versions": {name: version(name) for name in ("sibx", "torch", "torchvision")},
     }

@@ -1,14 +1,13 @@
-"""Objectives from command line words: a preset, and ``NAME=VALUE`` options that change it."""
+"""Objectives from command line words: a line of TRAININGS, and ``NAME=VALUE`` options that change it."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
-from sibx._checks import check_choice, require
+from sibx._checks import check_choice, look_up, require
 from sibx.objectives import (
     CKA,
-    GUIDANCE,
     HSIC,
     Fraction,
     Frozen,
@@ -20,46 +19,42 @@ from sibx.objectives import (
     SIBConfig,
     Variance,
 )
+from sibx.train import TRAININGS
+from sibx.train.trainings import Layers
 
 Settings = SIBConfig | GuidanceConfig | None
 
-# Name of the objective -> its preset, and its name in the column ``training`` of results.
-OBJECTIVES: dict[str, tuple[Settings, str]] = {
-    "ce": (None, "ce"),
-    "recommended-given": (SIBConfig.recommended("given"), "sib"),
-    "recommended-self": (SIBConfig.recommended("self"), "sib-self-cut"),
-    "published": (SIBConfig.published(), "sib-published"),
-    "published-script": (SIBConfig.published_script(), "sib-published-script"),
-    **{name: (GuidanceConfig(name, weight=1.0), name) for name in GUIDANCE},
-}
 PARTS = {kind.__name__.lower(): kind for kind in (Given, Frozen, Online, HSIC, CKA, Variance, Fraction, GradNorm)}
 OF_PARTS = ("masks", "foreground", "background", "balance")  # fields of SIBConfig that hold a part
 
 
-def build_objective(name: str, options: Sequence[str]) -> Settings:
-    """Return a preset with fields replaced by ``NAME=VALUE`` options; values are JSON or plain words.
+def build_objective(training: str, options: Sequence[str]) -> Settings:
+    """Return the objective of a training with fields replaced by ``NAME=VALUE`` options; values are JSON or words.
 
     A field of a part is named with a dot (``background.weight=2``). A part is replaced by its name (``foreground=cka``,
-    ``balance=gradnorm``, ``background=none``).
+    ``balance=gradnorm``, ``background=none``). Own masks are read at the first of the ``layers`` where the training
+    says so.
 
     Args:
-        name: key of OBJECTIVES.
+        training: key of TRAININGS.
         options: words ``NAME=VALUE``.
 
     Raises:
         ValueError: an unknown name or field, a value that the field refuses, or options for ``ce``.
     """
-    check_choice("objective", name, tuple(OBJECTIVES))
-    settings = OBJECTIVES[name][0]
+    read = [_read_option(option) for option in options]
+    named: Any = [value for name, value in read if name == "layers" and isinstance(value, dict)]
+    layers: Layers = named[-1] if named else "auto"
+    settings: Any = look_up("training", training, TRAININGS).at(layers).objective
     require(settings is not None or not options, "objective_options", "be left out for ce", list(options))
-    for option in options:
-        path, value = _read_option(option)
+    for path, value in read:
         try:
             settings = _changed(settings, path.split("."), value)
         except (TypeError, AttributeError) as error:  # for example a word instead of a number
-            rule = f"`objective_options` must have values of the fields' types, but got {option!r}."
+            rule = f"`objective_options` must have values of the fields' types, but got '{path}={value}'."
             raise ValueError(rule) from error
-    return settings
+    found: Settings = settings
+    return found
 
 
 def _read_option(option: str) -> tuple[str, Any]:

@@ -50,17 +50,17 @@ def add_finetune(parser: Parser) -> None:
     start.add_argument("--weights", metavar="FILE", help="'default' or a state dict to start from; default random")
     start.add_argument("--checkpoint", metavar="FILE", help="a model.pt of sibx to start from")
     parser.add_argument(
-        "--objective",
-        default="recommended-given",
-        help="recommended-given (masks of the data; the default), recommended-self (the model's own masks), published, "
-        "published-script, ce, or a guidance loss: energy, energy-cam, l1, rrr, gradient-penalty, background-swap",
+        "--training",
+        default="sib",
+        help="key of sibx.train.TRAININGS: sib (masks of the data; the default), sib-self-cut (the model's own masks), "
+        "sib-background, sib-published, ce, ..., or a guidance loss: energy, energy-cam, background-swap, ...",
     )
     parser.add_argument(
         "--objective-options",
         nargs="+",
         metavar="NAME=VALUE",
         default=[],
-        help="values (JSON or words) for fields of SIBConfig or GuidanceConfig, instead of the objective's own: "
+        help="values (JSON or words) for fields of SIBConfig or GuidanceConfig, instead of the training's own: "
         "background.weight=2 balance=gradnorm 'layers={\"features.13\": 1}'; a guidance loss has weight=1 by default",
     )
     parser.add_argument("--resume", action=BooleanOptionalAction, default=False, help="continue an interrupted run")

@@ -17,11 +17,12 @@ from PIL import Image
 from sibx import DATASETS, METHODS, METRICS, Results, TrainConfig
 from sibx.cli import COMMANDS, _parse, main
 from sibx.cli.loading import process_group
-from sibx.cli.objective import OBJECTIVES, build_objective
+from sibx.cli.objective import build_objective
 from sibx.cli.options import Parser, add_finetune
 from sibx.models import TinyCNN, build_model
 from sibx.models.checkpoint import load_checkpoint, save_checkpoint
-from sibx.objectives import Fraction, Given, GradNorm, Shuffled
+from sibx.objectives import Fraction, Frozen, Given, GradNorm, Shuffled
+from sibx.train import TRAININGS
 
 DATA = ["--dataset", "synthetic", "--image-size", "32", "--limit", "16"]
 TRAIN = ["finetune", *DATA, "--model", "tiny_cnn", "--batch-size", "8", "--device", "cpu"]
@@ -202,7 +203,7 @@ def test_finetune(trained):
 
 
 def test_finetune_refuses_an_old_folder_and_resumes_there(trained, tmp_path, capsys):
-    first = [*TRAIN, "--objective", "ce", "--epochs", "2", "--out", tmp_path]
+    first = [*TRAIN, "--training", "ce", "--epochs", "2", "--out", tmp_path]
     assert run(*first, "--checkpoint-every", 1) == 0
     table = capsys.readouterr().out.splitlines()
     assert table[0].split()[0] == "epoch"
@@ -214,14 +215,14 @@ def test_finetune_refuses_an_old_folder_and_resumes_there(trained, tmp_path, cap
     assert run(*first, "--resume") == 0
     again = torch.load(tmp_path / "model.pt", weights_only=True)["state"]
     assert all(torch.equal(again[k], weights[k]) for k in weights)
-    assert "with epochs = 2" in fail(capsys, *TRAIN, "--objective", "ce", "--epochs", 3, "--out", tmp_path, "--resume")
+    assert "with epochs = 2" in fail(capsys, *TRAIN, "--training", "ce", "--epochs", 3, "--out", tmp_path, "--resume")
 
 
 def test_finetune_from_a_checkpoint_by_a_file(trained, tmp_path):
     """A configuration file stands for options; the command line overrides it."""
     (tmp_path / "config.yaml").write_text(
         "dataset: synthetic\nimage_size: 32\nlimit: 16\nmodel: tiny_cnn\nbatch-size: 8\nepochs: 7\nema: null\n"
-        "balanced: true\nresume: false\nlearning_rate: 1e-4\nobjective: energy\nobjective_options: {weight: 0.5}\n"
+        "balanced: true\nresume: false\nlearning_rate: 1e-4\ntraining: energy\nobjective_options: {weight: 0.5}\n"
     )
     start = ["--checkpoint", trained / "model.pt", "--out", tmp_path / "out", "--epochs", 1]
     assert run("finetune", "--config", tmp_path / "config.yaml", *start) == 0
@@ -232,17 +233,18 @@ def test_finetune_from_a_checkpoint_by_a_file(trained, tmp_path):
     assert notes["start"] == str(trained / "model.pt")
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("name", TRAININGS)
 def test_objectives(name):
-    objective = build_objective(name, [])
-    assert (objective is None) == (name == "ce")
-    if objective is not None and name.startswith("recommended"):
-        changed = build_objective(
-            name, ["balance=gradnorm", 'layers={"features.3": 2}', "background.weight=5", "foreground=none"]
-        )
-        assert (changed.balance, changed.layers) == (GradNorm(), {"features.3": 2})
-        assert (changed.foreground, changed.background, changed.masks) == (None, Fraction(5), objective.masks)
-        assert build_objective(name, ["masks=shuffled-given", "background=variance"]).masks == Shuffled(Given())
+    assert build_objective(name, []) == TRAININGS[name].at().objective
+
+
+def test_objective_options():
+    words = ["balance=gradnorm", 'layers={"features.3": 2}', "background.weight=5", "foreground=none"]
+    changed = build_objective("sib-self-cut", words)
+    assert (changed.balance, changed.layers) == (GradNorm(), {"features.3": 2})
+    assert (changed.foreground, changed.background) == (None, Fraction(5))
+    assert changed.masks == Frozen(layer="features.3")  # the first feature layer named, as the training says
+    assert build_objective("sib", ["masks=shuffled-given", "background=variance"]).masks == Shuffled(Given())
 
 
 def train_in_a_group(rank, ports, folder):
@@ -415,8 +417,8 @@ def test_robustness(trained, tmp_path, capsys):
         ((*TRAIN, "--out", "x", "--epochs", "many"), "argument --epochs: invalid int value: 'many'"),
         ((*TRAIN, "--out", "x", "--epochs", "0"), "`epochs` must be at least 1, but got 0."),
         ((*TRAIN, "--out", "x", "--epoch", "1"), "unrecognized arguments: --epoch 1"),
-        ((*TRAIN, "--out", "x", "--objective", "sib"), "`objective` must be one of ce, recommended-given"),
-        ((*TRAIN, "--out", "x", "--objective", "ce", "--objective-options", "a=1"), "be left out for ce"),
+        ((*TRAIN, "--out", "x", "--training", "sibb"), "`training` must be one of ce, sib, sib-shuffled"),
+        ((*TRAIN, "--out", "x", "--training", "ce", "--objective-options", "a=1"), "be left out for ce"),
         ((*TRAIN, "--out", "x", "--objective-options", "weight"), "must be written NAME=VALUE, but got 'weight'"),
         ((*TRAIN, "--out", "x", "--objective-options", "weight=1"), "`objective_options` must be one of layers"),
         ((*TRAIN, "--out", "x", "--objective-options", "background.weight=a"), "must be a number, but got 'a'"),
