@@ -9,18 +9,21 @@ from dataclasses import dataclass
 from torch import nn
 
 from sibx._checks import check_range, look_up, require
+from sibx.images.normalization import IMAGENET, Normalization
 from sibx.models._receptive_field import ReceptiveField, receptive_field
 from sibx.models._redraw import layers_inside, parameter_layers, redraw
 from sibx.models._unwrap import unwrap
 from sibx.models.alignment import Align, Alignment, HalfPixel, find_alignment
+from sibx.models.efficientnet_lite import EfficientNetLite
 from sibx.models.layers import eval_mode, find_cam_layer, frozen_batch_norm, record, resolve_layer, to_grid
 from sibx.models.tiny import TinyCNN
-from sibx.models.zoo import build_timm, head_parameters, torchvision_builder
+from sibx.models.zoo import build_timm, head_parameters, lite_builder, torchvision_builder
 
 __all__ = [
     "MODELS",
     "Align",
     "Alignment",
+    "EfficientNetLite",
     "HalfPixel",
     "ModelSpec",
     "ReceptiveField",
@@ -51,12 +54,17 @@ class ModelSpec:
         title: name shown in tables and figures.
         build: function ``(num_classes, weights) -> nn.Module``.
         reference: publication that the model comes from.
+        normalization: the normalization of images that the published weights were trained with.
     """
 
     name: str
     title: str
     build: Callable[..., nn.Module]
     reference: str
+    normalization: Normalization = IMAGENET
+
+
+MINUS_ONE_TO_ONE = Normalization(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
 
 def _build_tiny(num_classes: int, weights: str | None = None) -> TinyCNN:
@@ -79,6 +87,27 @@ MODELS: dict[str, ModelSpec] = {
             torchvision_builder("efficientnet_b0"),
             "Tan 2019, arXiv 1905.11946",
         ),
+        ModelSpec(
+            "efficientnet_lite0",
+            "EfficientNet-Lite0",
+            lite_builder("efficientnet_lite0"),
+            "Tan 2019, arXiv 1905.11946",
+            MINUS_ONE_TO_ONE,
+        ),
+        ModelSpec(
+            "efficientnet_lite1",
+            "EfficientNet-Lite1",
+            lite_builder("efficientnet_lite1"),
+            "Tan 2019, arXiv 1905.11946",
+            MINUS_ONE_TO_ONE,
+        ),
+        ModelSpec(
+            "efficientnet_lite2",
+            "EfficientNet-Lite2",
+            lite_builder("efficientnet_lite2"),
+            "Tan 2019, arXiv 1905.11946",
+            MINUS_ONE_TO_ONE,
+        ),
         ModelSpec("convnext_tiny", "ConvNeXt-T", torchvision_builder("convnext_tiny"), "Liu 2022, arXiv 2201.03545"),
     )
 }
@@ -90,12 +119,14 @@ def build_model(name: str | ModelSpec, num_classes: int, weights: str | None = N
     Args:
         name: key of MODELS, a ModelSpec of your own, or ``"timm/<name>"`` for a model of timm (extra ``timm``).
         num_classes: number of classes K, the number of outputs.
-        weights: None = random weights, ``"default"`` = the pre-trained weights of torchvision or timm, or the path of a
-            state dict. If the weights are for another number of classes, the head is replaced by a new one.
+        weights: None = random weights, ``"default"`` = the pre-trained weights of torchvision or timm, ``"bundled"`` =
+            the ImageNet weights of an EfficientNet-Lite (extra ``pretrained``), or the path of a state dict. If the
+            weights are for another number of classes, the head is replaced by a new one. Published weights need images
+            in the normalization ``MODELS[name].normalization``.
 
     Raises:
         ValueError: an unknown name, ``num_classes`` below 1, or weights that do not fit.
-        ImportError: a timm model, and timm is not installed.
+        ImportError: timm, or the package of the bundled weights, is not installed.
 
     Example:
         >>> model = build_model("tiny_cnn", num_classes=5)

@@ -14,6 +14,7 @@ from sibx.models.layers import eval_mode, to_grid
 from sibx.models.plain import PlainFunctions
 
 ROOMY = 608  # side of the probing image; the receptive field of its central unit fits into it in the usual networks
+PERIOD = 32  # sides with the same remainder are padded alike at every stride up to 32, also by TensorFlow's "same" rule
 EPSILON = 1e-6  # in pixels; added to the reach of a window, so that its last pixel is inside despite rounding
 KEPT = 32  # matrices of weights, of some thousand numbers each; a layer needs one or two
 OTHERWISE = "(use align='half_pixel' otherwise)"
@@ -84,9 +85,11 @@ def _weights(
 def receptive_field(model: nn.Module, layer: nn.Module, images: Tensor, *others: Any) -> ReceptiveField:
     """Measure where the units of a layer look.
 
-    The model runs once on an image of 608 pixels, with uniform weights in place of its own, averages in place of
+    The model runs once on an image of about 608 pixels, with uniform weights in place of its own, averages in place of
     maxima, no nonlinearities, and without what mixes all positions (attention, global pooling). The gradient of a unit
-    is then symmetric about the point it looks at. A layer that runs several times is measured in its last run.
+    is then symmetric about the point it looks at. A layer that runs several times is measured in its last run. The
+    sides of that image leave the same remainder of 32 as those of ``images``, since TensorFlow's "same" padding, and
+    with it the offset, depends on whether a side is even at every stride.
 
     Args:
         model: the model, which takes images (B, C, H, W).
@@ -123,8 +126,9 @@ _KNOWN: WeakKeyDictionary[nn.Module, WeakKeyDictionary[nn.Module, _Fields]] = We
 def _probe(model: nn.Module, layer: nn.Module, image: Tensor, others: tuple[Any, ...]) -> ReceptiveField:
     units, leaf = _run(model, layer, image, others)
     try:
-        roomy = image.new_empty(1, image.shape[1], ROOMY, ROOMY)
-        field = _measure(*_run(model, layer, roomy, tuple(_enlarged(o, image) for o in others)), complete=False)
+        sides = [ROOMY + side % PERIOD for side in image.shape[2:]]
+        roomy = image.new_empty(1, image.shape[1], *sides)
+        field = _measure(*_run(model, layer, roomy, tuple(_enlarged(o, image, sides) for o in others)), complete=False)
     except _UnmeasurableError:
         raise
     except Exception:  # a model built for one size may raise any error
@@ -133,14 +137,14 @@ def _probe(model: nn.Module, layer: nn.Module, image: Tensor, others: tuple[Any,
         first, stride = field.offset[axis], field.stride[axis]
         last, pixels = first + stride * (units.shape[axis] - 1), leaf.shape[2 + axis]
         inside = last <= pixels - 1 + stride and abs(first + last - pixels + 1) / 2 <= 2 * stride
-        rule = f"look at the image with the stride that it has at {ROOMY} pixels, {stride} {OTHERWISE}"
+        rule = f"look at the image with the stride that it has at {sides[axis]} pixels, {stride} {OTHERWISE}"
         _demand(inside, rule, f"{units.shape[axis]} units for {pixels} pixels")
     return field
 
 
-def _enlarged(value: Any, image: Tensor) -> Any:
+def _enlarged(value: Any, image: Tensor, sides: list[int]) -> Any:
     is_map = isinstance(value, Tensor) and value.ndim == 4 and value.shape[2:] == image.shape[2:]
-    return F.interpolate(value.float(), (ROOMY, ROOMY)).to(value.dtype) if is_map else value
+    return F.interpolate(value.float(), sides).to(value.dtype) if is_map else value
 
 
 class _UnmeasurableError(ValueError):

