@@ -17,10 +17,11 @@ from torch import Tensor, nn
 from sibx._checks import check_logits, check_range, look_up, require
 from sibx._files import write_atomically
 from sibx.attribution import METHODS, MethodSpec, explain_many, to_heatmap
-from sibx.cli.loading import load_classifier
+from sibx.cli.loading import Classifier, load_classifier
 from sibx.images import IMAGENET, Normalization
 from sibx.images.geometry import resize_and_center_crop
 from sibx.images.reading import to_pixels
+from sibx.models import MODELS
 from sibx.report import montage
 from sibx.runs import named_device
 
@@ -72,13 +73,12 @@ def _understand(args: Namespace) -> Question:
     device, classifier = named_device(args.device), load_classifier(args)
     count = args.num_classes if classifier.classes is None else len(classifier.classes)
     names = _read_names(args.class_names, count) if args.class_names else classifier.classes
-    given = classifier.notes.get("normalization")
     size = args.image_size or classifier.notes.get("image_size", 224)
     check_range("image_size", size, 16)
     return Question(
         model=classifier.model.to(device).eval(),
         device=device,
-        normalization=Normalization(tuple(given["mean"]), tuple(given["std"])) if given else IMAGENET,
+        normalization=_find_normalization(classifier),
         image_size=size,
         methods=methods,
         layer=args.layer,
@@ -86,6 +86,14 @@ def _understand(args: Namespace) -> Question:
         target=_read_target(args.target, names, count),
         out=Path(args.out),
     )
+
+
+def _find_normalization(classifier: Classifier) -> Normalization:
+    """Return what the checkpoint was fine-tuned with, else what the model's published weights were trained with."""
+    given = classifier.notes.get("normalization")
+    if given:
+        return Normalization(tuple(given["mean"]), tuple(given["std"]))
+    return MODELS[classifier.name].normalization if classifier.name in MODELS else IMAGENET
 
 
 def _explain(question: Question, path: str, pixels: Tensor) -> str:

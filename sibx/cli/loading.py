@@ -20,6 +20,7 @@ from sibx.models.checkpoint import load_checkpoint, read_checkpoint
 from sibx.models.zoo import IMAGENET_CLASSES
 from sibx.runs.place import named_device
 
+PUBLISHED = ("default", "bundled")  # values of --weights that are no files: weights of ImageNet's classes
 NOTES = "finetune.json"  # beside model.pt; says which model it is, and how it was made
 
 
@@ -123,7 +124,7 @@ def read_notes(folder: Path) -> dict[str, Any]:
 def _check_own_head(model: nn.Module, weights: str, num_classes: int) -> None:
     """Raise ValueError if build_model made a new head because the weights have another number of classes."""
     own = num_classes == IMAGENET_CLASSES
-    if weights != "default":
+    if weights not in PUBLISHED:
         state, head = torch.load(weights, map_location="cpu", weights_only=True), head_parameters(model)[-1]
         own = any(torch.equal(head, value) for value in state.values())
     require(own, "num_classes", "be the number of classes of the weights", num_classes)

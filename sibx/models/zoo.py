@@ -107,13 +107,13 @@ def build_lite(name: str, num_classes: int, weights: str | None = None) -> nn.Mo
 
     Args:
         name: key of ``sibx.models.efficientnet_lite.VARIANTS``.
-        num_classes: K of the head.
-        weights: None = random; ``"bundled"`` = those of ImageNet that the extra ``pretrained`` installs; otherwise the
-            path of a state dict. The head is replaced where the weights have another number of classes.
+        num_classes: number of classes K of the head.
+        weights: None = random weights; ``"bundled"`` = the ImageNet weights that the extra ``pretrained`` installs;
+            otherwise the path of a state dict. If the weights are for another number of classes, the head is replaced.
 
     Raises:
         ImportError: the package of the bundled weights is not installed.
-        ValueError: the file is missing, or its keys or shapes are not the model's.
+        ValueError: the file is missing, or it does not fit the model.
     """
     make = partial(EfficientNetLite, variant=VARIANTS[name])
     if weights is None:

