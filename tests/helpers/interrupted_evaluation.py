@@ -5,6 +5,7 @@ N times.
 """
 
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +17,12 @@ from sibx.metrics import deletion
 from sibx.models import TinyCNN
 from tests.helpers.interrupted import kill_repeatedly
 
+PAUSE = 0.005  # seconds per method and batch: 27 of them are longer than a process is left to run
+
 
 def short_deletion(explained):
-    """Few steps are enough here; the curve is kept."""
+    """Few steps are enough here; the curve is kept. A pause leaves time to kill the evaluation between batches."""
+    time.sleep(PAUSE)
     e = explained
     curves = deletion(e.model, e.images, e.heatmaps, e.targets, steps=3, batch_size=e.batch_size, seed=e.seed)
     e.curves["deletion"] = curves.fractions, curves.probabilities
