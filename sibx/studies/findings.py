@@ -5,7 +5,7 @@ from typing import Literal
 
 import pandas as pd
 
-from sibx.evaluation import Interval, Results, bootstrap_mean, mean_over_seeds, worst_group
+from sibx.evaluation import Interval, Results, mean_over_seeds, paired_gain, worst_group
 from sibx.report import to_markdown
 from sibx.report.claims import Comparison, default_comparisons
 from sibx.report.names import metric_title
@@ -36,7 +36,8 @@ def comparisons(study: Study, trainings: Sequence[str]) -> list[Comparison]:
 
 def _over_images(results: Results, study: Study) -> Iterator[Section]:
     yield "Accuracy [95 % interval over images]", "training", accuracies(results)
-    title = f"Gains, paired over images [95 % interval]; mean over the {len(study.methods)} methods"
+    over = "seeds and images" if results.rows["seed"].nunique() > 1 else "images"
+    title = f"Gains, paired over {over} [95 % interval]; mean over the {len(study.methods)} methods"
     yield title, "claim", gains(results, study)
 
 
@@ -51,16 +52,16 @@ def accuracies(results: Results) -> pd.DataFrame:
 
 
 def gains(results: Results, study: Study) -> pd.DataFrame:
-    """The paired difference between two trainings map by map; per image the mean over methods and seeds."""
+    """The paired difference between two trainings map by map; per image and seed the mean over methods."""
     rows = results.rows[results.rows["method"].isin(study.methods)]
     image = ["split", "metric", "image_id", "label"]
     wide = rows.set_index([*image, "method", "seed", "training"])["value"].unstack("training")
     lines = {}
     for training, reference in _pairs(results, study):
-        differences = (wide[training] - wide[reference]).groupby(image, sort=False).mean()
+        differences = (wide[training] - wide[reference]).groupby([*image, "seed"], sort=False).mean()
         for split in rows["split"].unique():
-            cells = {m: bootstrap_mean(v.to_numpy()) for m, v in differences[split].groupby("metric", sort=False)}
-            lines[f"{training} - {reference}, {split}"] = {metric: f"{found:+.3f}" for metric, found in cells.items()}
+            cells = {m: paired_gain(of_metric) for m, of_metric in differences[split].groupby("metric", sort=False)}
+            lines[f"{training} - {reference}, {split}"] = {m: f"{gain.interval:+.3f}" for m, gain in cells.items()}
     return pd.DataFrame(lines).T.reindex(columns=rows["metric"].unique())
 
 
@@ -77,8 +78,8 @@ def _over_seeds(results: Results, study: Study) -> Iterator[Section]:
         yield f"{title}: {spread}", "training", _levels(scores.rows)
         yield f"{title}: {gain} [95 % interval]", "claim", _gains(scores, study)
         if place == 0:
-            over_images = _gains(scores, study, over="images")
-            yield f"{title}: paired difference over images [95 % interval]", "claim", over_images
+            over_both = _gains(scores, study, over="seeds and images")
+            yield f"{title}: paired difference over seeds and images [95 % interval]", "claim", over_both
             yield f"{title}: maps without a value, of all seeds", "training", _undefined(scores.rows)
 
 
@@ -90,7 +91,7 @@ def _levels(rows: pd.DataFrame) -> pd.DataFrame:
     return texts.unstack("what", sort=False).fillna("")
 
 
-def _gains(results: Results, study: Study, over: Literal["seeds", "images"] = "seeds") -> pd.DataFrame:
+def _gains(results: Results, study: Study, over: Literal["seeds", "seeds and images"] = "seeds") -> pd.DataFrame:
     """One row per claim, one column per method or split."""
     lines = {}
     for training, reference in _pairs(results, study):

@@ -176,11 +176,14 @@ class Study:
         for name in ("datasets", "models", "seeds", "trainings"):
             values = getattr(self, name)
             require(len(set(values)) == len(values) > 0, name[:-1], "name at least one, and none twice", values)
-        names = [spec.name for spec in self.specs()]
-        require(len(set(names)) == len(names), "trainings", "have different names", names)
         for name in ("image_size", "epochs", "train_images", "test_images", "batch_size"):
             value = getattr(self, name)
             check_integer(name, 1 if value is None else value, 1)
+        self._check_names()
+        for model in self.models:
+            self._check_model(model)
+
+    def _check_names(self) -> None:
         for argument, names, table in (
             ("dataset", self.datasets, DATASETS),
             ("methods", [*self.methods, *self.controls], METHODS),
@@ -188,8 +191,12 @@ class Study:
         ):
             for name in names:
                 look_up(argument, name, table)
-        for model in self.models:
-            self._check_model(model)
+        trainings = [spec.name for spec in self.specs()]
+        require(len(set(trainings)) == len(trainings), "trainings", "have different names", trainings)
+        for name in (name for pair in self.compare for name in pair.split(":")):
+            check_choice("compare", name, tuple(trainings))
+        for split in self.explained:
+            check_choice("explained", split, tuple(s for d in self.datasets for s in DATASETS[d].splits))
 
     def _check_model(self, model: str) -> None:
         if ":" in model:

@@ -65,6 +65,8 @@ def test_options_are_read_by_their_type(words, name, value):
         ("--seed=first", "`seed` must be int | list[int], but got 'first'"),
         ("--recipe=paintings", "`recipe` must be"),
         ("--train-images=0", "`train_images` must be at least 1"),
+        ("--explained=[test-adversarail]", "did you mean 'test-adversarial'"),
+        ("--compare=sib:swap", "`compare` must be one of ce, sib, "),
         ("--processes=0", "`processes` must be at least 1"),
         ("--no-checkpoint", "`checkpoint` must be true for the own masks of ['sib-self-cut', 'sib-self-cut-shuffled']"),
     ],
