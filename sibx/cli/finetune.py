@@ -29,10 +29,17 @@ def run(args: Namespace) -> int:
         data, val_data = (load_data(args, split, args.image_size) for split in ("train", "val"))
         model = _starting_model(args, data, config.seed)
         result = fine_tune(
-            model, data, config=config, val_data=val_data, out_dir=args.out, resume=args.resume, device=device
+            model,
+            data,
+            config=config,
+            val_data=val_data,
+            choose_weight=args.choose_weight,
+            out_dir=args.out,
+            resume=args.resume,
+            device=device,
         )
         if rank() == 0:
-            write_notes(Path(args.out), _notes(args, config, data))
+            write_notes(Path(args.out), _notes(args, config, data) | _choice(result))
             print(_history(result))
             print(f"{Path(args.out) / 'model.pt'} after {result.seconds:.0f} s of training")
     return 0
@@ -60,6 +67,16 @@ def _notes(args: Namespace, config: TrainConfig, data: MaskedDataset) -> dict[st
         "config": plain(config),
         "versions": {name: version(name) for name in ("sibx", "torch", "torchvision")},
     }
+
+
+def _choice(result: FineTuneResult) -> dict[str, Any]:
+    """Return the note about the chosen share, after printing what it was chosen from."""
+    if result.choice is None:
+        return {}
+    lines = [(f"{share:g}", f"{accuracy:.4g}") for share, accuracy in result.choice.accuracies.items()]
+    print(aligned([("share of S-IB's pull", "accuracy on val"), *lines]))
+    print(f"chosen: {result.choice.share:g}")
+    return {"choice": plain(result.choice)}
 
 
 def _history(result: FineTuneResult) -> str:

@@ -15,6 +15,7 @@ from sibx.objectives import (
     GradNorm,
     GuidanceConfig,
     Online,
+    Share,
     Shuffled,
     SIBConfig,
     Variance,
@@ -24,7 +25,9 @@ from sibx.train.trainings import Layers
 
 Settings = SIBConfig | GuidanceConfig | None
 
-PARTS = {kind.__name__.lower(): kind for kind in (Given, Frozen, Online, HSIC, CKA, Variance, Fraction, GradNorm)}
+PARTS = {
+    kind.__name__.lower(): kind for kind in (Given, Frozen, Online, HSIC, CKA, Variance, Fraction, GradNorm, Share)
+}
 OF_PARTS = ("masks", "foreground", "background", "balance")  # fields of SIBConfig that hold a part
 
 

@@ -63,6 +63,10 @@ def add_finetune(parser: Parser) -> None:
         help="values (JSON or words) for fields of SIBConfig or GuidanceConfig, instead of the training's own: "
         "background.weight=2 balance=gradnorm 'layers={\"features.13\": 1}'; a guidance loss has weight=1 by default",
     )
+    note = (
+        "train with five shares of S-IB's pull (0, .05, .1, .2, .4) and keep the largest that costs no accuracy on val"
+    )
+    parser.add_argument("--choose-weight", action="store_true", help=note)
     parser.add_argument("--resume", action=BooleanOptionalAction, default=False, help="continue an interrupted run")
     _add_out(parser, "checkpoints, log.csv, model.pt and finetune.json")
     _add_device(parser)

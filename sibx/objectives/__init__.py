@@ -12,6 +12,7 @@ from sibx.objectives.masks import Frozen, Given, Online, Shuffled
 from sibx.objectives.own_masks.frozen import evidence_masks, self_masks
 from sibx.objectives.own_masks.grab_cut import GrabCut
 from sibx.objectives.own_masks.sufficient import SufficientShare
+from sibx.objectives.share import Share
 from sibx.objectives.sib import SIBLoss
 from sibx.objectives.terms import LossTerms
 
@@ -32,6 +33,7 @@ __all__ = [
     "Online",
     "SIBConfig",
     "SIBLoss",
+    "Share",
     "Shuffled",
     "SufficientShare",
     "Variance",

@@ -34,19 +34,28 @@ class GradNorm:
     def __post_init__(self) -> None:
         check_integer("every", self.every, 1)
 
+    def build(self, names: Sequence[str]) -> "GradientBalance":
+        """Return what measures and scales the terms of these names, the cross-entropy first."""
+        return GradientBalance(names, self.every)
 
-def gradient_norm(value: Tensor, parameters: Sequence[Tensor]) -> Tensor:
-    """Return the L2 norm of the gradient of a scalar of the global batch, over all parameters; the graph is kept.
 
-    Every rank has to call it, and gets the same number; ``sibx.runs.ranks`` explains why the mean over ranks is right.
+def gradient_of(value: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+    """Return the gradient of a scalar of the global batch, all parameters in one row; the graph is kept.
+
+    Every rank has to call it, and gets the same row; ``sibx.runs.ranks`` explains why the mean over ranks is right.
     """
     if not value.requires_grad or not parameters:
-        return torch.zeros_like(value)
+        return value.new_zeros(1)
     gradients = torch.autograd.grad(value, parameters, retain_graph=True, materialize_grads=True)
     flat = torch.cat([g.flatten() for g in gradients])
     if world_size() > 1:
         dist.all_reduce(flat)
-    return flat.norm() / world_size()
+    return flat / world_size()
+
+
+def gradient_norm(value: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+    """Return the L2 norm of the gradient of a scalar of the global batch, over all parameters; the graph is kept."""
+    return gradient_of(value, parameters).norm()
 
 
 class GradientBalance(nn.Module):
@@ -77,20 +86,39 @@ class GradientBalance(nn.Module):
         self.register_buffer("norms", torch.zeros(len(self.names)))
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
 
-    def is_due(self) -> bool:
-        """Count a step, and return whether this step measures."""
-        due = int(self.steps) % self.every == 0
-        self.steps += 1
-        return due
+    def factors(
+        self,
+        values: Mapping[str, Tensor],
+        weights: Mapping[str, float],
+        parameters: Sequence[Tensor],
+        *,
+        fit: Tensor,
+        learn: bool,
+    ) -> dict[str, Tensor]:
+        """Return the factor of every term, scalars without a gradient.
 
-    def update(self, measured: Mapping[str, Tensor]) -> None:
-        """Update the averages with norms of unweighted gradients; a missing name counts as zero."""
+        Args:
+            values: the terms' values without weights, in the graph, the cross-entropy's first; a missing one counts as
+                zero.
+            weights: the terms' weights; a term of weight 0 is not measured.
+            parameters: what gradients are taken with respect to.
+            fit: how far the labels are fitted, in [0, 1]; not used by this rule.
+            learn: whether to count a step, and to measure if it is due.
+        """
+        if learn:
+            if int(self.steps) % self.every == 0:
+                self._update({k: gradient_norm(value, parameters) for k, value in values.items() if weights[k] > 0})
+            self.steps += 1
+        return self.scales()
+
+    def _update(self, measured: Mapping[str, Tensor]) -> None:
         zero = self.norms.new_zeros(())
         new = torch.stack([measured.get(name, zero).to(self.norms) for name in self.names])
         averages = torch.where(self.norms > 0, MOMENTUM * self.norms + (1 - MOMENTUM) * new, new)
         self.norms.copy_(torch.where((new > 0) & new.isfinite(), averages, self.norms))
 
-    def scales(self) -> dict[str, float]:
+    def scales(self) -> dict[str, Tensor]:
         """Return the scale of every term."""
-        first, *_ = norms = self.norms.tolist()
-        return {k: min(first / n, LARGEST) if n and first else 1.0 for k, n in zip(self.names, norms, strict=True)}
+        measured = (self.norms > 0) & (self.norms[0] > 0)
+        scales = torch.where(measured, (self.norms[0] / self.norms).clamp(max=LARGEST), 1.0)
+        return dict(zip(self.names, scales, strict=True))

@@ -11,6 +11,7 @@ from sibx.objectives.background import Fraction, Variance
 from sibx.objectives.balance import GradNorm
 from sibx.objectives.foreground import CKA, HSIC
 from sibx.objectives.masks import Frozen, Given, Masks, Online
+from sibx.objectives.share import Share
 
 Form = Literal["linear", "exponential"]
 
@@ -34,7 +35,9 @@ class SIBConfig:
         form: how the terms are added: ``linear``: CE - f F + b B; ``exponential``: CE + f exp(-F) + b exp(B), with the
             foreground and background terms F, B and their weights f, b.
         balance: what weights mean: None: factors of the terms (the paper); ``GradNorm()``: lengths of the terms'
-            gradients as shares of the cross-entropy's, so that the paper's weight of 1000 does not carry over.
+            gradients as shares of the cross-entropy's, so that the paper's weight of 1000 does not carry over;
+            ``Share()``: factors among the terms, whose sum pulls a share as hard as the cross-entropy, and never
+            against it.
         align: how masks and images are brought to a feature layer's grid, and self masks back to the image.
             ``receptive_field`` (default): by where the layer's units look, measured once by running the model on one
             image; CAMs are drawn there, too. ``half_pixel``: by dividing the image into equal cells, for layers that
@@ -56,7 +59,7 @@ class SIBConfig:
     swap: float = 0.0
     cotangent: Cotangent = "probability"
     form: Form = "linear"
-    balance: GradNorm | None = None
+    balance: GradNorm | Share | None = None
     align: Align = "receptive_field"
 
     def __post_init__(self) -> None:
@@ -136,7 +139,7 @@ PARTS: dict[str, tuple[type, ...]] = {
     "masks": get_args(Masks),
     "foreground": (HSIC, CKA, type(None)),
     "background": (Variance, Fraction, type(None)),
-    "balance": (GradNorm, type(None)),
+    "balance": (GradNorm, Share, type(None)),
 }
 
 

@@ -36,7 +36,7 @@ from sibx.attribution.cotangents import differentiate, potential_of_checked
 from sibx.models.alignment import Alignment, find_alignment
 from sibx.models.layers import frozen_batch_norm, record, resolve_layer, to_grid
 from sibx.objectives._hsic import RandomProjection, unit_rows
-from sibx.objectives.balance import GradientBalance, gradient_norm
+from sibx.objectives.balance import gradient_norm
 from sibx.objectives.config import SIBConfig
 from sibx.objectives.evidence import contribution
 from sibx.objectives.masks import View
@@ -50,6 +50,7 @@ from sibx.objectives.terms import (
     LossTerms,
     Parts,
     Point,
+    fit_of,
     share_of_positive,
     term_values,
     term_weights,
@@ -89,7 +90,7 @@ class SIBLoss(nn.Module):
         self._least = foreground.least_rows if foreground else 1
         self._guard = SignFlipGuard()
         names = tuple(term_weights(self.config))
-        self.balance = GradientBalance(names, balance.every) if balance else None
+        self.balance = balance.build(names) if balance else None
 
     def forward(
         self, model: nn.Module, images: Tensor, labels: Tensor, masks: Tensor | None = None, *, ramp: float = 1.0
@@ -115,9 +116,11 @@ class SIBLoss(nn.Module):
         recorded = torch.is_grad_enabled()
         with gradients_on():
             parts = self._parts(model, Batch(images, labels, masks).recordable())
-            if recorded and self.training:
-                self._learn(model, parts)
-            total = parts.cross_entropy.lerp(weighted_total(self.config, parts, self._scales()), ramp)
+            learn = recorded and self.training
+            if learn and parts.positive_share is not None:
+                self._guard(parts.positive_share, self.config.cotangent)
+            factors = self._factors(model, parts, learn=learn)
+            total = parts.cross_entropy.lerp(weighted_total(self.config, parts, factors), ramp)
         zero = torch.zeros_like(parts.cross_entropy)
         layers = parts.layers.values()
         return LossTerms(
@@ -162,23 +165,21 @@ class SIBLoss(nn.Module):
         devices = [images.device] if images.device.type == "cuda" else []
         with gradients_on(), frozen_batch_norm(model), torch.random.fork_rng(devices):
             parts = self._parts(model, Batch(images, labels, masks).recordable())
-            norms, weights, scales = self._norms(model, parts), term_weights(self.config), self._scales()
-        return {k: w * scales.get(k, 1.0) * float(norms[k]) if k in norms else 0.0 for k, w in weights.items()}
+            factors, weights = self._factors(model, parts, learn=False), term_weights(self.config)
+            norms = {
+                name: float(weights[name] * factors.get(name, 1.0) * gradient_norm(value, _trained(model)))
+                for name, value in term_values(self.config, parts).items()
+                if weights[name] > 0
+            }
+        return {name: norms.get(name, 0.0) for name in weights}
 
-    def _learn(self, model: nn.Module, parts: Parts) -> None:
-        if parts.positive_share is not None:
-            self._guard(parts.positive_share, self.config.cotangent)
-        if self.balance is not None and self.balance.is_due():
-            self.balance.update(self._norms(model, parts))
-
-    def _scales(self) -> dict[str, float]:
-        return self.balance.scales() if self.balance is not None else {}
-
-    def _norms(self, model: nn.Module, parts: Parts) -> dict[str, Tensor]:
-        """Return norms of the gradients, without weights, of all terms that have a weight."""
-        weights, parameters = term_weights(self.config), [p for p in model.parameters() if p.requires_grad]
-        values = term_values(self.config, parts)
-        return {name: gradient_norm(value, parameters) for name, value in values.items() if weights[name] > 0}
+    def _factors(self, model: nn.Module, parts: Parts, *, learn: bool) -> dict[str, Tensor]:
+        """Return the factors of the terms beside their weights; {} without ``balance``."""
+        if self.balance is None:
+            return {}
+        fit = fit_of(parts.cross_entropy, parts.logits.shape[1])
+        values, weights = term_values(self.config, parts), term_weights(self.config)
+        return self.balance.factors(values, weights, _trained(model), fit=fit, learn=learn)
 
     def _parts(self, model: nn.Module, batch: Batch) -> Parts:
         """Run the model once, and compute the VJPs and every term."""
@@ -273,3 +274,8 @@ class SIBLoss(nn.Module):
         require(masks is not None or not self.config.needs_masks, "masks", rule, None)
         if masks is not None:
             check_masks(masks, images)
+
+
+def _trained(model: nn.Module) -> list[Tensor]:
+    """Return the parameters that are trained."""
+    return [p for p in model.parameters() if p.requires_grad]

@@ -1,5 +1,6 @@
 """What the S-IB loss is made of, and how terms, weights and scales become the total."""
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -134,17 +135,22 @@ def term_values(config: SIBConfig, parts: Parts) -> dict[str, Tensor]:
     return values if parts.background_swap is None else values | {"background_swap": parts.background_swap}
 
 
-def weighted_total(config: SIBConfig, parts: Parts, scales: Mapping[str, float]) -> Tensor:
-    """Return the scalar to minimize; a term without a scale has scale 1."""
-    total = parts.cross_entropy
+def weighted_total(config: SIBConfig, parts: Parts, factors: Mapping[str, Tensor]) -> Tensor:
+    """Return the scalar to minimize; a term without a factor has factor 1."""
+    total = parts.cross_entropy * factors.get("cross_entropy", 1.0)
     for layer, terms in parts.layers.items():
         weights = {
-            kind: part.weight * scales.get(_name(config, kind, layer), 1.0) for kind, part in _parts(config).items()
+            kind: part.weight * factors.get(_name(config, kind, layer), 1.0) for kind, part in _parts(config).items()
         }
         total = total + terms.weight * sum(weights[kind] * value for kind, value in _shaped(config, terms).items())
     if parts.background_swap is not None:
-        total = total + config.swap * scales.get("background_swap", 1.0) * parts.background_swap
+        total = total + config.swap * factors.get("background_swap", 1.0) * parts.background_swap
     return total
+
+
+def fit_of(cross_entropy: Tensor, classes: int) -> Tensor:
+    """Return how far the labels are fitted: 0 = not better than equal probabilities, 1 = perfectly; detached."""
+    return (1 - cross_entropy.detach() / math.log(classes)).clamp(min=0)
 
 
 def _parts(config: SIBConfig) -> dict[str, HSIC | Variance | Fraction]:

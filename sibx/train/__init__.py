@@ -1,8 +1,9 @@
 """Fine-tuning: a plain training loop for S-IB and guidance losses, its settings, and predictions."""
 
+from sibx.train.choice import Choice
 from sibx.train.config import TrainConfig
 from sibx.train.loop import FineTuneResult, fine_tune
 from sibx.train.predictions import accuracy, predict
 from sibx.train.trainings import TRAININGS, TrainingSpec
 
-__all__ = ["TRAININGS", "FineTuneResult", "TrainConfig", "TrainingSpec", "accuracy", "fine_tune", "predict"]
+__all__ = ["TRAININGS", "Choice", "FineTuneResult", "TrainConfig", "TrainingSpec", "accuracy", "fine_tune", "predict"]

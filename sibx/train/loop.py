@@ -1,7 +1,7 @@
 """The fine-tuning routine, in plain torch."""
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -13,8 +13,10 @@ from sibx.models.checkpoint import save_checkpoint
 from sibx.objectives import SIBConfig, self_masks
 from sibx.runs.ranks import rank, world_size
 from sibx.train.checkpoints import Checkpoints, identify
+from sibx.train.choice import SHARES, Choice, at_share, check_choosable, largest_harmless
 from sibx.train.config import TrainConfig
 from sibx.train.losses import build_loss, reads_own_masks
+from sibx.train.predictions import accuracy
 from sibx.train.run import Run
 from sibx.train.step import Learner
 
@@ -27,12 +29,15 @@ class FineTuneResult:
         model: a trained copy; the model that was passed in is unchanged.
         history: one dict per epoch: mean of every loss term, training accuracy, ``norm_<term>`` of the S-IB loss
             (``log_gradient_norms``), and ``val_accuracy`` if there was validation data.
-        seconds: wall time of training in seconds, without validation.
+        seconds: wall time of training in seconds, without validation; of all trainings, if the share was chosen.
+        choice: which share was chosen, and the accuracies that decided (``choose_weight``); None = no choice was asked
+            for.
     """
 
     model: nn.Module
     history: list[dict[str, float]]
     seconds: float
+    choice: Choice | None = None
 
 
 def fine_tune(
@@ -41,6 +46,7 @@ def fine_tune(
     *,
     config: TrainConfig | None = None,
     val_data: MaskedDataset | None = None,
+    choose_weight: bool = False,
     out_dir: str | Path | None = None,
     resume: bool = False,
     device: torch.device | str | None = None,
@@ -62,9 +68,14 @@ def fine_tune(
         train_data: images, labels, and masks if the objective needs them.
         config: settings of the training; None = three epochs of cross-entropy.
         val_data: data on which the accuracy is measured after every epoch; None = no validation.
+        choose_weight: whether to choose how hard S-IB may pull, for an objective with ``balance=Share(...)``: the model
+            is trained five times from the same start, with shares 0 (cross-entropy alone), .05, .1, .2 and .4, and the
+            largest share whose accuracy on ``val_data`` is at most .01 below that of share 0 is returned. 0 is an
+            answer. It takes five times as long; own masks are read once.
         out_dir: folder for ``log.csv`` (one line per epoch), the two newest checkpoints of the run, at the end
             ``model.pt`` (see ``load_checkpoint``), and TensorBoard's files (in ``tensorboard``) if the settings ask for
-            them; None = nothing is written.
+            them; None = nothing is written. With ``choose_weight`` every share has a folder of its own below it
+            (``share-0.4``), and the chosen model is in ``model.pt``.
         resume: whether to continue from the newest checkpoint in ``out_dir``, or from the start if there is no
             checkpoint. On a CPU the result is, bit for bit, that of a run that was never interrupted. A damaged
             checkpoint is passed over with a warning.
@@ -91,28 +102,75 @@ def fine_tune(
     device = torch.device(device) if device is not None else next(model.parameters()).device
     rule = "be False on a CPU, where torch cannot synchronize"
     require(not config.sync_batch_norm or device.type != "cpu", "sync_batch_norm", rule, config.sync_batch_norm)
-    learning = copy.deepcopy(model).to(device)
-    if config.sync_batch_norm:
-        learning = nn.SyncBatchNorm.convert_sync_batchnorm(learning)
-    steps = config.epochs * (len(train_data) // config.batch_size)
-    learner = Learner(
-        learning, build_loss(learning, config.objective), config, steps
-    )  # all ranks have the same weights now
-    checkpoints = None
-    if folder is not None:
-        checkpoints = Checkpoints(folder, identify(config, learning, train_data, val_data))
-        rule = "hold no checkpoints of an earlier run (resume=True continues it)"
-        require(resume or not checkpoints.files(), "out_dir", rule, str(folder))
-    train_data = _with_frozen_masks(learning, train_data, config, progress and rank() == 0)
-    run = Run(learner, train_data, val_data, folder, checkpoints, progress)
-    if resume:
-        run.resume()
-    run.train()
-    trained = copy.deepcopy(model).to(device).eval()
-    trained.load_state_dict(run.chosen())
+    task = _Task(copy.deepcopy(model).to(device), train_data, val_data, resume, progress)
+    if not choose_weight:
+        return task.train(config, folder)
+    require(val_data is not None, "val_data", "be given for choose_weight=True", None)
+    check_choosable(config)
+    result = task.train_at_shares(config, folder)
     if folder is not None and rank() == 0:
-        save_checkpoint(folder / "model.pt", trained, classes=train_data.classes, config=config)
-    return FineTuneResult(trained, run.position.history, sum(run.position.seconds))
+        save_checkpoint(folder / "model.pt", result.model, classes=train_data.classes, config=config)
+    return result
+
+
+@dataclass
+class _Task:
+    """What is trained: a start on its device, which is copied for every training, and the data."""
+
+    start: nn.Module
+    data: MaskedDataset
+    val_data: MaskedDataset | None
+    resume: bool
+    progress: bool
+    _masked: MaskedDataset | None = None
+
+    def train(self, config: TrainConfig, folder: Path | None) -> FineTuneResult:
+        """Train once."""
+        learning = copy.deepcopy(self.start)
+        if config.sync_batch_norm:
+            learning = nn.SyncBatchNorm.convert_sync_batchnorm(learning)
+        steps = config.epochs * (len(self.data) // config.batch_size)
+        # All ranks have the same weights from here on.
+        learner = Learner(learning, build_loss(learning, config.objective), config, steps)
+        checkpoints = None
+        if folder is not None:
+            checkpoints = Checkpoints(folder, identify(config, learning, self.data, self.val_data))
+            rule = "hold no checkpoints of an earlier run (resume=True continues it)"
+            require(self.resume or not checkpoints.files(), "out_dir", rule, str(folder))
+        run = Run(learner, self._with_masks(learning, config), self.val_data, folder, checkpoints, self.progress)
+        if self.resume:
+            run.resume()
+        run.train()
+        trained = copy.deepcopy(self.start).eval()
+        trained.load_state_dict(run.chosen())
+        if folder is not None and rank() == 0:
+            save_checkpoint(folder / "model.pt", trained, classes=self.data.classes, config=config)
+        return FineTuneResult(trained, run.position.history, sum(run.position.seconds))
+
+    def train_at_shares(self, config: TrainConfig, folder: Path | None) -> FineTuneResult:
+        """Train once with every share, and return the largest that is harmless."""
+        assert self.val_data is not None
+        trained = {
+            share: self.train(at_share(config, share), folder and folder / f"share-{share:g}") for share in SHARES
+        }
+        batch_size = config.batch_size
+        accuracies = {
+            share: accuracy(result.model, self.val_data, batch_size=batch_size) for share, result in trained.items()
+        }
+        choice = Choice(largest_harmless(accuracies), accuracies)
+        seconds = sum(result.seconds for result in trained.values())
+        return replace(trained[choice.share], seconds=seconds, choice=choice)
+
+    def _with_masks(self, model: nn.Module, config: TrainConfig) -> MaskedDataset:
+        """Return the data with the masks that the objective needs; the start's own are read once."""
+        objective = config.objective
+        if not isinstance(objective, SIBConfig) or not reads_own_masks(objective):
+            return self.data
+        if self._masked is None:
+            progress = self.progress and rank() == 0
+            masks = self_masks(model, self.data, config=objective, batch_size=config.batch_size, progress=progress)
+            self._masked = InMemoryDataset.load(self.data).with_masks(masks)
+        return self._masked
 
 
 def _check(config: TrainConfig, train_data: MaskedDataset, val_data: MaskedDataset | None, folder: Path | None) -> None:
@@ -124,10 +182,3 @@ def _check(config: TrainConfig, train_data: MaskedDataset, val_data: MaskedDatas
     chooses = config.keep == "best" or config.patience is not None
     require(val_data is not None or not chooses, "val_data", "be given for keep='best' and for patience", None)
     require(folder is not None or not config.tensorboard, "out_dir", "be given for tensorboard=True", None)
-
-
-def _with_frozen_masks(model: nn.Module, data: MaskedDataset, config: TrainConfig, progress: bool) -> MaskedDataset:
-    if not isinstance(config.objective, SIBConfig) or not reads_own_masks(config.objective):
-        return data
-    masks = self_masks(model, data, config=config.objective, batch_size=config.batch_size, progress=progress)
-    return InMemoryDataset.load(data).with_masks(masks)

@@ -363,14 +363,19 @@ class TestBalance:
         with torch.no_grad():
             loss.train()(net, *batch)
         assert loss.balance.steps == 0
-        assert set(loss.balance.scales().values()) == {1.0}
+        assert {float(scale) for scale in loss.balance.scales().values()} == {1.0}
 
     def test_a_term_without_gradient_keeps_its_scale(self):
-        balance = GradientBalance(("cross_entropy", "a", "b"), 1)
-        balance.update({"cross_entropy": torch.tensor(2.0), "a": torch.tensor(0.0), "b": torch.tensor(1e-9)})
-        assert balance.scales() == {"cross_entropy": 1.0, "a": 1.0, "b": 1e6}
-        balance.update({"cross_entropy": torch.tensor(torch.inf), "a": torch.tensor(4.0), "b": torch.tensor(torch.nan)})
-        assert balance.scales() == {"cross_entropy": 1.0, "a": 0.5, "b": 1e6}
+        weight, balance = torch.ones(1, requires_grad=True), GradientBalance(("cross_entropy", "a", "b"), 1)
+
+        def scales(*slopes):
+            values = {name: slope * weight.sum() for name, slope in zip(balance.names, slopes, strict=True)}
+            weights = dict.fromkeys(balance.names, 1.0)
+            factors = balance.factors(values, weights, [weight], fit=torch.tensor(1.0), learn=True)
+            return {name: float(factor) for name, factor in factors.items()}
+
+        assert scales(2.0, 0.0, 1e-9) == {"cross_entropy": 1.0, "a": 1.0, "b": 1e6}
+        assert scales(torch.inf, 4.0, torch.nan) == {"cross_entropy": 1.0, "a": 0.5, "b": 1e6}
 
     def test_none_has_no_state(self):
         assert not SIBLoss().state_dict()
@@ -379,7 +384,7 @@ class TestBalance:
         ("fields", "message"),
         [
             ({"align": "cells"}, "`align` must be one of receptive_field, half_pixel"),
-            ({"balance": "gradnorm"}, "`balance` must be one of GradNorm, None, but got 'gradnorm'"),
+            ({"balance": "gradnorm"}, "`balance` must be one of GradNorm, Share, None, but got 'gradnorm'"),
         ],
     )
     def test_bad_configs(self, fields, message):

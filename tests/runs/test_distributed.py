@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from sibx.models import TinyCNN
-from sibx.objectives import HSIC, GradNorm, SIBConfig, SIBLoss, Variance
+from sibx.objectives import HSIC, Given, GradNorm, Share, SIBConfig, SIBLoss, Variance
 from sibx.runs import gather_rows
 from sibx.runs.ranks import previous_rows
 
@@ -28,6 +28,7 @@ CONFIGS = {
     "recommended, no swap": dataclasses.replace(GIVEN, swap=0),
     "gaussian": dataclasses.replace(GIVEN, foreground=HSIC(10, "gaussian", "unbiased", projection=64)),
     "balanced": dataclasses.replace(GIVEN, balance=GradNorm()),
+    "share": dataclasses.replace(GIVEN, balance=Share()),
 }
 
 
@@ -100,7 +101,7 @@ def results(tmp_path_factory):
 @pytest.mark.parametrize("name", CONFIGS)
 def test_two_processes_equal_one(name, results):
     scalars, gradient = step(network(), CONFIGS[name], *batch())
-    accuracy = 1e-10 if CONFIGS[name].balance == "none" else 1e-6  # the running scales are float32
+    accuracy = 1e-6 if isinstance(CONFIGS[name].balance, GradNorm) else 1e-10  # the running scales are float32
     states = [[v for k, v in of_rank[name][0].items() if k.startswith("balance")] for of_rank in results]
     assert all(map(torch.equal, *states))
     for of_rank in results:
@@ -109,7 +110,7 @@ def test_two_processes_equal_one(name, results):
         assert theirs.keys() == scalars.keys()
         for key, value in scalars.items():
             assert torch.allclose(theirs[key], value, rtol=accuracy, atol=0, equal_nan=True), key
-    if CONFIGS[name].masks == "given":
+    if CONFIGS[name].masks == Given():
         assert scalars["background"] > 0  # five images are left
 
 
