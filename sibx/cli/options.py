@@ -53,7 +53,7 @@ def add_finetune(parser: Parser) -> None:
         "--training",
         default="sib",
         help="key of sibx.train.TRAININGS: sib (masks of the data; the default), sib-self-cut (the model's own masks), "
-        "sib-background, sib-published, ce, ..., or a guidance loss: energy, energy-cam, background-swap, ...",
+        "sib-published, ce, ..., or a guidance loss: energy, energy-cam, background-swap, ...",
     )
     parser.add_argument(
         "--objective-options",

@@ -20,6 +20,7 @@ from sibx.datasets.coco import COCODataset
 from sibx.datasets.composite import CompositeDataset
 from sibx.datasets.cub import CUBDataset
 from sibx.datasets.dogs import StanfordDogsDataset
+from sibx.datasets.eth80 import ETH80Dataset
 from sibx.datasets.folder import FolderDataset
 from sibx.datasets.imagenet_s import ImageNetSDataset
 from sibx.datasets.magnetic_tile import MagneticTileDataset
@@ -36,6 +37,7 @@ __all__ = [
     "CUBDataset",
     "CompositeDataset",
     "DatasetSpec",
+    "ETH80Dataset",
     "FolderDataset",
     "ImageNetSDataset",
     "InMemoryDataset",
@@ -163,6 +165,16 @@ DATASETS: dict[str, DatasetSpec] = {
             masks="pixel masks of the defects; empty for tiles without one",
             reference="Huang et al., The Visual Computer 36, 2020",
             licence="not stated; use is welcome, citation is asked for",
+        ),
+        DatasetSpec(
+            name="eth80",
+            title="ETH-80",
+            build=ETH80Dataset,
+            splits=("train", "val", "test"),
+            image_size=224,
+            masks="exact outlines, split by object",
+            reference="Leibe and Schiele, CVPR 2003",
+            licence="not stated; a research data set",
         ),
         DatasetSpec(
             name="waterbirds",

@@ -48,7 +48,7 @@ class SIBConfig:
         ValueError: a field outside its range, or fields that contradict each other.
 
     Example:
-        >>> SIBConfig.recommended("self", layers={"features.13": 5.0, "features.18": 2.0}).masks.layer
+        >>> SIBConfig.recommended("self", layers={"features.13": 1.0, "features.18": 1.0}).masks.layer
         'features.13'
     """
 
@@ -109,7 +109,11 @@ class SIBConfig:
         masks: Literal["given", "self"] = "given",
         layers: Mapping[str, float] | Literal["auto"] = "auto",
     ) -> "SIBConfig":
-        """The objective to start with: feature space, masks without a gradient, terms without a scale.
+        """The objective to start with: the fraction of R outside the mask, its pull bounded by that of the labels.
+
+        It names no constant of a data set or of a scale: the term is a fraction, the mask has no gradient, and
+        ``Share`` bounds the pull, keeps it from working against the cross-entropy, and lets it wait until the labels
+        are fitted. ``fine_tune(choose_weight=True)`` finds out on validation data how large the share may be.
 
         Args:
             masks: ``given``: object masks from the data; ``self``: the starting model's own masks, frozen: its class
@@ -117,9 +121,7 @@ class SIBConfig:
                 has to classify already, and images must have 1 or 3 channels.
             layers: layers by dotted name, each with its weight; ``"auto"`` = the last feature map, which changes CAMs
                 most. A middle layer in addition changes the methods in input space, too, and gives own masks a finer
-                grid; for MobileNetV2 on photographs ``{"features.13": 5, "features.18": 2}`` is a good choice. With
-                object masks the background term alone (``foreground=None, swap=0``) does better there (README,
-                Results).
+                grid; for MobileNetV2 on photographs ``{"features.13": 1, "features.18": 1}`` is a good choice.
 
         Raises:
             ValueError: another word for ``masks``, or layers that do not fit.
@@ -128,10 +130,10 @@ class SIBConfig:
         return cls(
             layers=layers,
             masks=Given() if masks == "given" else Frozen(layer=first_feature_layer(layers)),
-            foreground=CKA(0.1),
+            foreground=None,
             background=Fraction(1.0),
-            swap=1.0,
             cotangent="log_probability",
+            balance=Share(),
         )
 
 

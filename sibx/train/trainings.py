@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 from sibx.attribution import TopShare
-from sibx.objectives import GUIDANCE, Frozen, Given, GuidanceConfig, Online, Shuffled, SIBConfig
+from sibx.objectives import CKA, GUIDANCE, Frozen, Given, GuidanceConfig, Online, Shuffled, SIBConfig
 from sibx.objectives.config import first_feature_layer
 from sibx.objectives.masks import Masks
 from sibx.train.losses import Objective
@@ -31,7 +31,7 @@ class TrainingSpec:
         control: name of the same training with the masks of other images; None = there is none.
 
     Example:
-        >>> spec = TRAININGS["sib-self-cut"].at({"features.13": 5.0, "features.18": 2.0})
+        >>> spec = TRAININGS["sib-self-cut"].at({"features.13": 1.0, "features.18": 1.0})
         >>> spec.objective.masks.layer, spec.control
         ('features.13', 'sib-self-cut-shuffled')
     """
@@ -106,8 +106,7 @@ def _read_at(masks: Masks, first: str | None) -> Masks:
 
 
 _RECOMMENDED = SIBConfig.recommended("given")
-_NO_SWAP = replace(_RECOMMENDED, swap=0.0)
-_BACKGROUND = replace(_NO_SWAP, foreground=None)
+_EVERY_TERM = replace(_RECOMMENDED, foreground=CKA(0.1), swap=1.0, balance=None)  # recommended before Share
 _CUT, _FIFTH = Frozen(layer=FIRST), Frozen(TopShare(0.2))  # the second: as own masks were before GrabCut
 _ONLINE = Online(TopShare(0.2), reading="class-evidence", detach=True)
 
@@ -121,13 +120,11 @@ TRAININGS: dict[str, TrainingSpec] = {
     for spec in (
         TrainingSpec("ce", "cross-entropy alone"),
         *_pair("sib", "S-IB with object masks from the data", _RECOMMENDED, Given()),
-        *_pair("sib-background", "S-IB's background term alone, with object masks from the data", _BACKGROUND, Given()),
         *_pair("sib-self", "S-IB with the starting network's own masks, a fifth of every image", _RECOMMENDED, _FIFTH),
         *_pair("sib-self-cut", "S-IB with the starting network's own masks, cut along edges", _RECOMMENDED, _CUT),
-        *_pair(
-            "sib-self-background", "S-IB's background term alone, with own masks cut along edges", _BACKGROUND, _CUT
-        ),
-        *_pair("sib-online", "S-IB with the masks of the network as it learns", _NO_SWAP, _ONLINE),
+        *_pair("sib-online", "S-IB with the masks of the network as it learns", _RECOMMENDED, _ONLINE),
+        *_pair("sib-fixed", "S-IB with every term at a fixed weight, with object masks", _EVERY_TERM, Given()),
+        *_pair("sib-self-fixed", "S-IB with every term at a fixed weight, with own masks cut", _EVERY_TERM, _CUT),
         TrainingSpec("sib-published", "S-IB as published", SIBConfig.published(), Online()),
         TrainingSpec("sib-published-script", "S-IB as in the authors' script", SIBConfig.published_script(), Online()),
         # What a user would try first: weight 1, not tuned.
