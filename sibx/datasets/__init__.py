@@ -27,6 +27,7 @@ from sibx.datasets.magnetic_tile import MagneticTileDataset
 from sibx.datasets.mosaic import MosaicDataset
 from sibx.datasets.msrc import MSRCDataset
 from sibx.datasets.pets import PetsDataset
+from sibx.datasets.pets_on_scenes import PetsOnScenesDataset
 from sibx.datasets.synthetic import SPLITS, SyntheticDataset
 from sibx.datasets.voc import VOCDataset
 from sibx.datasets.waterbirds import WaterbirdsDataset
@@ -48,6 +49,7 @@ __all__ = [
     "MaskedSample",
     "MosaicDataset",
     "PetsDataset",
+    "PetsOnScenesDataset",
     "StanfordDogsDataset",
     "SyntheticDataset",
     "VOCDataset",
@@ -186,6 +188,16 @@ DATASETS: dict[str, DatasetSpec] = {
             reference="Sagawa et al., ICLR 2020, arXiv 1911.08731",
             licence="that of CUB-200-2011 and Places, for non-commercial research and education",
         ),
+        DatasetSpec(
+            name="pets-on-scenes",
+            title="Pets on scenes",
+            build=PetsOnScenesDataset,
+            splits=SPLITS,
+            image_size=224,
+            masks="exact, of the trimaps that the pets are cut out by",
+            reference="Parkhi et al., CVPR 2012, on Winn et al., ICCV 2005, after Sagawa et al., ICLR 2020",
+            licence="those of Oxford-IIIT Pet and of MSRC-v2",
+        ),
     )
 }
 
@@ -206,7 +218,8 @@ def build_dataset(
         image_size: side of the square images in pixels.
         options: further arguments of the data set's class: ``rho`` of ``synthetic``, ``boundary`` of ``oxford-pets``,
             ``void`` of ``msrc-v2``, ``agreement`` of ``cub200`` and ``waterbirds``, ``min_area`` of ``voc2012`` and
-            ``coco``, ``count`` of ``imagenet-s``; ``download`` where torchvision has the data (``oxford-pets``,
+            ``coco``, ``count`` of ``imagenet-s``, ``agreement``, ``scale``, ``kinds`` and ``copies`` of
+            ``pets-on-scenes``; ``download`` where torchvision has the data (``oxford-pets``,
             ``voc2012``).
 
     Raises:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from sibx._checks import check_range, require
+from sibx._checks import check_integer, check_range, require
 from sibx._seeds import image_seeds
 from sibx.datasets.base import MaskedDataset, MaskedSample
 from sibx.images.geometry import resize_and_center_crop
@@ -49,8 +49,8 @@ class CompositeDataset(MaskedDataset):
     and the name of the object's image. An object that is partly undefined is pasted without its undefined pixels.
 
     Attributes of a sample: ``mask`` is exact, nothing is ``undefined``, ``group`` is
-    ``(number of kinds) * label + kind``, ``id`` names the object's image and the kind. The normalization is that of the
-    objects.
+    ``(number of kinds) * label + kind``, ``id`` names the object's image, the kind and, from the second on, the copy.
+    The normalization is that of the objects. All objects' first copies come first, then all second ones.
 
     Args:
         objects: images with masks; those without an object are left out, for which the set is read through once.
@@ -59,6 +59,7 @@ class CompositeDataset(MaskedDataset):
         agreement: probability in [0, 1] that the background is of the class's own kind.
         scale: smallest and largest share of the canvas that an object covers, in (0, 1]; an object that would not fit
             is made as large as fits.
+        copies: number of times that every object is pasted, at least 1, with draws of its own each time.
         split: name of the split; None = the split of the objects.
         seed: seed of the random draws.
 
@@ -80,6 +81,7 @@ class CompositeDataset(MaskedDataset):
         *,
         agreement: float = 0.95,
         scale: tuple[float, float] = (0.1, 0.3),
+        copies: int = 1,
         split: str | None = None,
         seed: int = 0,
     ):
@@ -88,21 +90,23 @@ class CompositeDataset(MaskedDataset):
             require(len(pictures) > 0, "backgrounds", "hold a picture of every kind", f"none of {kind!r}")
         check_range("agreement", agreement, 0, 1)
         require(0 < scale[0] <= scale[1] <= 1, "scale", "be two rising shares in (0, 1]", scale)
+        check_integer("copies", copies, 1)
         self.name, self.split = f"{objects.name}-composite", objects.split if split is None else split
         self.classes, self.normalization = objects.classes, objects.normalization
         self.objects, self.kinds = objects, tuple(backgrounds)
-        self.agreement, self.scale, self.seed = agreement, scale, seed
+        self.agreement, self.scale, self.copies, self.seed = agreement, scale, copies, seed
         self._pictures = [list(pictures) for pictures in backgrounds.values()]
         self._indices = [i for i in range(len(objects)) if _solid(objects[i]).any()]
         require(bool(self._indices), "objects", "hold an image with an object", len(objects))
 
     def __len__(self) -> int:
-        return len(self._indices)
+        return len(self._indices) * self.copies
 
     def __getitem__(self, index: int) -> MaskedSample:
         self._check_index(index)
-        sample = self.objects[self._indices[index]]
-        place = self._draw(sample)
+        copy, row = divmod(index, len(self._indices))
+        sample = self.objects[self._indices[row]]
+        place = self._draw(sample, copy)
         size = sample.image.shape[-1]
         pixels, alpha = _fit(self.normalization.inverse(sample.image), _solid(sample), place.share)
         top, left = (round(room * (size - side)) for room, side in zip(place[3:], alpha.shape[1:], strict=True))
@@ -115,13 +119,14 @@ class CompositeDataset(MaskedDataset):
             image=self.normalization(canvas),
             mask=mask,
             label=sample.label,
-            id=f"{sample.id}@{self.kinds[place.kind]}",
+            id=f"{sample.id}@{self.kinds[place.kind]}" + (f"-{copy}" if copy else ""),
             group=len(self.kinds) * sample.label + place.kind,
             undefined=torch.zeros_like(mask),
         )
 
-    def _draw(self, sample: MaskedSample) -> _Place:
-        rng = np.random.default_rng(image_seeds([sample.id], self.seed, "composite")[0])
+    def _draw(self, sample: MaskedSample, copy: int) -> _Place:
+        purpose = f"composite-{copy}" if copy else "composite"
+        rng = np.random.default_rng(image_seeds([sample.id], self.seed, purpose)[0])
         own, count = sample.label % len(self.kinds), len(self.kinds)
         agrees, shift = rng.random() < self.agreement, int(rng.integers(1, count))
         kind = own if agrees else (own + shift) % count

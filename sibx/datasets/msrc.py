@@ -8,6 +8,7 @@ Of its 591 images, the 389 are used that show one class of object. LAYOUT is a c
 images, grouped by their main class; the cleaned segmentation has MATLAB files.
 """
 
+from pathlib import Path
 from typing import Literal
 
 import pandas as pd
@@ -67,10 +68,15 @@ class MSRCDataset(PictureDataset):
         ]
         self.split, self.image_size, self.void = split, image_size, void
         self._check_rows(LAYOUT)
-        lines = (self.root / MASK_VALUES).read_text(encoding="utf-8").splitlines()
-        self.mask_values = {name: int(value) for value, name in map(str.split, lines)}
+        self.mask_values = read_mask_values(self.root)
 
     def _read_masks(self, row: Row, size: Size) -> tuple[Tensor, Tensor]:
         values = self._read_values(row.mask, "P", "L")
         undefined = values == VOID if self.void == "undefined" else torch.zeros_like(values, dtype=torch.bool)
         return values == self.mask_values[self.classes[row.label]], undefined
+
+
+def read_mask_values(root: Path) -> dict[str, int]:
+    """Return pixel class -> its value in the masks, as the table in the root says."""
+    lines = (root / MASK_VALUES).read_text(encoding="utf-8").splitlines()
+    return {name: int(value) for value, name in map(str.split, lines)}

@@ -114,6 +114,22 @@ class TestDrawing:
         assert {(s.label, s.group % 2) for s in data} == {(0, 0), (1, 1), (2, 0)}
         assert (data.name, data.split, data.classes) == ("discs-composite", "test", ("a", "b", "c"))
 
+    def test_copies_have_draws_of_their_own(self, discs):
+        data = CompositeDataset(discs, PICTURES, agreement=0.5, copies=3)
+        count = len(discs) - 1
+        assert len(data) == 3 * count
+        once = CompositeDataset(discs, PICTURES, agreement=0.5)
+        assert all(torch.equal(data[i].image, once[i].image) and data[i].id == once[i].id for i in range(count))
+        assert len({sample.id for sample in data}) == len(data)
+        same = [data[i].label == data[i + count].label == data[i + 2 * count].label for i in range(count)]
+        assert all(same)
+        assert data[count + 3].id.split("@")[0] == data[3].id.split("@")[0] == "disc-3"
+        assert {data[count + i].group % 3 == data[i].group % 3 for i in range(count)} == {True, False}
+        first, second = (
+            torch.stack([data[k + i].mask[0].nonzero().double().mean(0) for i in range(9)]) for k in (0, count)
+        )
+        assert (first - second).abs().mean() > 1
+
     def test_images_without_an_object_are_left_out(self, discs):
         assert len(CompositeDataset(discs, PICTURES)) == len(discs) - 1
 
@@ -135,6 +151,7 @@ class TestDrawing:
         ({"backgrounds": {**PICTURES, "sky": []}}, "`backgrounds` must hold a picture of every kind, but got .*sky"),
         ({"agreement": 1.2}, r"`agreement` must lie in \[0, 1\], but got 1.2"),
         ({"scale": (0.3, 0.1)}, "`scale` must be two rising shares"),
+        ({"copies": 0}, "`copies` must be at least 1, but got 0"),
         ({"scale": (0.0, 0.1)}, "`scale` must be two rising shares"),
         ({"objects": InMemoryDataset.load(Discs(), [29])}, "`objects` must hold an image with an object, but got 1"),
     ],
