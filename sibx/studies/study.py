@@ -112,8 +112,8 @@ class Study:
         return self.name or f"{'+'.join(self.datasets)}-{'+'.join(self.models)}".replace("/", "-").replace(":", "-")
 
     def groups(self) -> list[Group]:
-        """Return all groups of jobs."""
-        return [Group(d, m, s) for d in self.datasets for m in self.models for s in self.seeds]
+        """Return all groups of jobs, seed by seed: a study that is cut short has something of every data set."""
+        return [Group(d, m, s) for s in self.seeds for d in self.datasets for m in self.models]
 
     def jobs(self) -> list[Job]:
         """Return all jobs, those of a group side by side, what others need first."""
