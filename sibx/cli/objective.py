@@ -13,6 +13,7 @@ from sibx.objectives import (
     Frozen,
     Given,
     GradNorm,
+    GroupDROConfig,
     GuidanceConfig,
     Online,
     Share,
@@ -23,7 +24,7 @@ from sibx.objectives import (
 from sibx.train import TRAININGS
 from sibx.train.trainings import Layers
 
-Settings = SIBConfig | GuidanceConfig | None
+Settings = SIBConfig | GuidanceConfig | GroupDROConfig | None
 
 PARTS = {
     kind.__name__.lower(): kind for kind in (Given, Frozen, Online, HSIC, CKA, Variance, Fraction, GradNorm, Share)

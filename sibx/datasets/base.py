@@ -135,6 +135,11 @@ class InMemoryDataset(MaskedDataset):
         """Class indices (N,) int64."""
         return torch.tensor([s.label for s in self.samples], dtype=torch.int64)
 
+    @property
+    def groups(self) -> Tensor:
+        """Group indices (N,) int64, -1 where the data set has no groups."""
+        return torch.tensor([s.group for s in self.samples], dtype=torch.int64)
+
     def __len__(self) -> int:
         return len(self.samples)
 

@@ -1,4 +1,4 @@
-"""S-IB for any training loop: the loss and its settings, own masks, and guidance losses to compare it with."""
+"""S-IB for any training loop: the loss and its settings, own masks, and the losses to compare it with."""
 
 from sibx.objectives._hsic import cka, hsic
 from sibx.objectives.background import Fraction, Variance
@@ -6,6 +6,7 @@ from sibx.objectives.balance import GradNorm
 from sibx.objectives.config import SIBConfig
 from sibx.objectives.evidence import class_evidence, contribution
 from sibx.objectives.foreground import CKA, HSIC
+from sibx.objectives.group_dro import GroupDROConfig, GroupDROLoss, GroupDROTerms
 from sibx.objectives.guidance import GuidanceConfig, GuidanceLoss, GuidanceTerms
 from sibx.objectives.guidance_terms import GUIDANCE, GuidanceSpec
 from sibx.objectives.masks import Frozen, Given, Online, Shuffled
@@ -25,6 +26,9 @@ __all__ = [
     "Given",
     "GrabCut",
     "GradNorm",
+    "GroupDROConfig",
+    "GroupDROLoss",
+    "GroupDROTerms",
     "GuidanceConfig",
     "GuidanceLoss",
     "GuidanceSpec",

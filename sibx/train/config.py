@@ -5,7 +5,7 @@ from typing import Literal
 
 from sibx._checks import check_choice, check_integer, check_range, require
 from sibx.images.geometry import Augmentation
-from sibx.objectives import GuidanceConfig, SIBConfig
+from sibx.objectives import GroupDROConfig, GuidanceConfig, SIBConfig
 from sibx.train.losses import Objective
 
 
@@ -14,9 +14,10 @@ class TrainConfig:
     """How ``fine_tune`` trains; by default AdamW under a one-cycle schedule.
 
     Attributes:
-        objective: what is minimized: settings of the S-IB loss or of a guidance loss, None = plain cross-entropy, or
-            any function ``(model, images, labels, masks) -> scalar``. A function may also return terms (a mapping or a
-            NamedTuple) with a ``total`` and, for the training accuracy, ``logits``.
+        objective: what is minimized: settings of the S-IB loss, of a guidance loss or of group DRO (which draws every
+            group equally often), None = plain cross-entropy, or any function ``(model, images, labels, masks) ->
+            scalar``. A function may also return terms (a mapping or a NamedTuple) with a ``total`` and, for the
+            training accuracy, ``logits``.
         epochs: number of passes over the training data, at least 1.
         batch_size: number of images per step, over all processes and micro-batches, at least 2; an incomplete last
             batch is left out.
@@ -117,7 +118,9 @@ class TrainConfig:
         require(self.batch_size % self.accumulate == 0, "accumulate", rule, self.accumulate)
 
     def _check_objective(self) -> None:
-        ours = self.objective is None or isinstance(self.objective, SIBConfig | GuidanceConfig)
-        rule = "be a SIBConfig, a GuidanceConfig, None, or a function (model, images, labels, masks) -> loss"
+        ramped = self.objective is None or isinstance(self.objective, SIBConfig | GuidanceConfig)
+        ours = ramped or isinstance(self.objective, GroupDROConfig)
+        rule = "be settings of a loss of sibx, None, or a function (model, images, labels, masks) -> loss"
         require(ours or callable(self.objective), "objective", rule, self.objective)
-        require(ours or self.warm_up == 0, "warm_up", "be 0 for a function, whose terms are its own", self.warm_up)
+        rule = "be 0 for a function, whose terms are its own, and for GroupDROConfig, which has a single term"
+        require(ramped or self.warm_up == 0, "warm_up", rule, self.warm_up)

@@ -52,7 +52,7 @@ def fine_tune(
     device: torch.device | str | None = None,
     progress: bool = True,
 ) -> FineTuneResult:
-    """Fine-tune a classifier with the S-IB loss, a guidance loss, or cross-entropy alone.
+    """Fine-tune a classifier with the S-IB loss, a loss to compare it with, or cross-entropy alone.
 
     Which weights are kept, and whether to stop early, is decided on validation data only; by default the weights of the
     last epoch are kept. With ``Frozen`` masks every process computes the model's own masks of all images once, before
@@ -85,7 +85,7 @@ def fine_tune(
     Raises:
         ValueError: fewer images than one batch, settings that need ``val_data`` or ``out_dir`` without it, checkpoints
             of an earlier run without ``resume``, a checkpoint of another model, configuration or data with ``resume``,
-            or an argument that SIBLoss or GuidanceLoss refuses.
+            data without groups for GroupDROConfig, or an argument that the loss refuses.
         ImportError: TensorBoard is asked for and not installed.
 
     Example:
@@ -131,7 +131,7 @@ class _Task:
             learning = nn.SyncBatchNorm.convert_sync_batchnorm(learning)
         steps = config.epochs * (len(self.data) // config.batch_size)
         # All ranks have the same weights from here on.
-        learner = Learner(learning, build_loss(learning, config.objective), config, steps)
+        learner = Learner(learning, build_loss(learning, config.objective, self.data), config, steps)
         checkpoints = None
         if folder is not None:
             checkpoints = Checkpoints(folder, identify(config, learning, self.data, self.val_data))

@@ -2,19 +2,23 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sibx._checks import require
-from sibx.datasets.base import MaskedBatch
-from sibx.objectives import GuidanceConfig, GuidanceLoss, SIBConfig, SIBLoss
+from sibx.datasets.base import MaskedBatch, MaskedDataset
+from sibx.objectives import GroupDROConfig, GroupDROLoss, GuidanceConfig, GuidanceLoss, SIBConfig, SIBLoss
 from sibx.objectives.own_masks.frozen import layer_weights
+from sibx.train.columns import groups_of
 
+_MASKS, _GROUPS = attrgetter("masks"), attrgetter("groups")
 # Settings of a loss of sibx; None = cross-entropy; or a function (model, images, labels, masks) -> the scalar to
 # minimize, or terms with a ``total`` and, for the training accuracy, ``logits``.
-Objective = SIBConfig | GuidanceConfig | Callable[..., Any] | None
+Objective = SIBConfig | GuidanceConfig | GroupDROConfig | Callable[..., Any] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,21 +26,24 @@ class Loss:
     """A loss for the loop.
 
     Attributes:
-        compute: function ``(model, images, labels, masks)`` -> the scalar to minimize, or terms; a ``module`` takes
-            ``ramp=`` too.
-        needs_masks: whether the loss uses masks.
-        module: the loss as a module, if it has a state for checkpoints and takes a warm-up, else None.
+        compute: function ``(model, images, labels, what is read)`` -> the scalar to minimize, or terms.
+        reads: what of a batch the loss is handed beside images and labels: its masks, its groups, or nothing.
+        module: the loss as a module, if it has a state for checkpoints, else None.
+        takes_ramp: whether ``compute`` takes ``ramp=``, for a warm-up.
+        strata: index (N,) of the part of the training data that an image belongs to, all parts to be drawn equally
+            often; None = as the settings say.
     """
 
     compute: Callable[..., Any]
-    needs_masks: bool = True
-    module: SIBLoss | GuidanceLoss | None = None
+    reads: Callable[[MaskedBatch], Tensor | None] = _MASKS
+    module: SIBLoss | GuidanceLoss | GroupDROLoss | None = None
+    takes_ramp: bool = False
+    strata: Tensor | None = None
 
     def __call__(self, model: nn.Module, batch: MaskedBatch, ramp: float) -> dict[str, Tensor]:
         """Return the terms of a batch by name, ``total`` among them."""
-        masks = batch.masks if self.needs_masks else None
-        options = {} if self.module is None else {"ramp": ramp}
-        terms = self.compute(model, batch.images, batch.labels, masks, **options)
+        options = {"ramp": ramp} if self.takes_ramp else {}
+        terms = self.compute(model, batch.images, batch.labels, self.reads(batch), **options)
         if isinstance(terms, Tensor):
             return {"total": terms}
         named = dict(terms) if isinstance(terms, Mapping) else dict(terms._asdict())
@@ -44,10 +51,12 @@ class Loss:
         return named
 
 
-def build_loss(model: nn.Module, objective: Objective) -> Loss:
-    """Return the loss of an objective for a model, with ``"auto"`` layers looked up once."""
+def build_loss(model: nn.Module, objective: Objective, data: MaskedDataset) -> Loss:
+    """Return the loss of an objective for a model and the data to train on, with ``"auto"`` layers looked up once."""
     if objective is None:
-        return Loss(_cross_entropy, needs_masks=False)
+        return Loss(_cross_entropy, reads=_nothing)
+    if isinstance(objective, GroupDROConfig):
+        return _group_dro(objective, groups_of(data, "train_data"), next(model.parameters()).device)
     if isinstance(objective, SIBConfig):
         loss: SIBLoss | GuidanceLoss = SIBLoss(replace(objective, layers=layer_weights(model, objective)))
     elif isinstance(objective, GuidanceConfig):
@@ -55,12 +64,22 @@ def build_loss(model: nn.Module, objective: Objective) -> Loss:
     else:
         return Loss(objective)
     loss.to(next(model.parameters()).device)
-    return Loss(loss, objective.needs_masks, loss)
+    reads = _MASKS if objective.needs_masks else _nothing
+    return Loss(loss, reads, loss, takes_ramp=True)
 
 
 def reads_own_masks(objective: Objective) -> bool:
     """Whether masks are computed from the starting model, before the first step."""
     return isinstance(objective, SIBConfig) and objective.masks.frozen is not None
+
+
+def _group_dro(config: GroupDROConfig, groups: Tensor, device: torch.device) -> Loss:
+    loss = GroupDROLoss(config, groups.bincount()).to(device)
+    return Loss(loss, _GROUPS, loss, strata=groups)
+
+
+def _nothing(_: MaskedBatch) -> None:
+    return None
 
 
 def _cross_entropy(model: nn.Module, images: Tensor, labels: Tensor, _: Tensor | None) -> dict[str, Tensor]:

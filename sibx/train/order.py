@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from sibx.datasets.base import InMemoryDataset, MaskedBatch, MaskedDataset, MaskedSample, collate
+from sibx.datasets.base import MaskedBatch, MaskedDataset, MaskedSample, collate
 from sibx.images.geometry import apply_augmentation, draw_augmentation
 from sibx.runs.rng import seed_rng
 from sibx.train.config import TrainConfig
@@ -46,15 +46,11 @@ def epoch_plans(config: TrainConfig, labels: Tensor | int, first: int = 0) -> It
 
     Args:
         config: settings of the training; seed, batch size, micro-batches and augmentation are used.
-        labels: class indices (N,) for class-balanced sampling, or the number N of images for a permutation.
+        labels: indices (N,) of classes or groups, all to be drawn equally often, or the number N of images for a
+            permutation.
         first: epoch to start at, counted from 0; earlier epochs are drawn and dropped.
     """
     return islice(_plans(config, labels), first, None)
-
-
-def labels_of(data: MaskedDataset) -> Tensor:
-    """Return all labels, (N,) int64; a data set that is not in memory is read completely."""
-    return data.labels if isinstance(data, InMemoryDataset) else torch.tensor([data[i].label for i in range(len(data))])
 
 
 def load(data: MaskedDataset, plan: EpochPlan, config: TrainConfig) -> Iterator[Sequence[MaskedBatch]]:

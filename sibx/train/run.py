@@ -13,8 +13,9 @@ from sibx.datasets.base import MaskedDataset
 from sibx.runs.ranks import gather_objects, mean_over_ranks, rank, share_buffers, world_size
 from sibx.runs.rng import restore_rng, rng_state
 from sibx.train.checkpoints import Checkpoints
+from sibx.train.columns import labels_of
 from sibx.train.logs import Board, Meter, write_csv
-from sibx.train.order import EpochPlan, epoch_plans, labels_of, load
+from sibx.train.order import EpochPlan, epoch_plans, load
 from sibx.train.predictions import accuracy
 from sibx.train.step import Learner
 
@@ -88,8 +89,7 @@ class Run:
         first = self.position.epoch
         if self.folder is not None and self.config.tensorboard:
             self.board = Board(self.folder / "tensorboard", first)
-        labels = labels_of(self.data) if self.config.balanced else len(self.data)
-        for plan in epoch_plans(self.config, labels, first):
+        for plan in epoch_plans(self.config, self._strata(), first):
             if self._finished():
                 break
             self._train_epoch(plan.share(rank(), world_size()))
@@ -99,6 +99,12 @@ class Run:
         """Return the weights to keep."""
         best = self.position.best
         return dict(self.learner.average.state_dict()) if best is None else best
+
+    def _strata(self) -> Tensor | int:
+        """Return which part of the data an image belongs to, all to be drawn equally often, or the number of images."""
+        if self.learner.loss.strata is not None:
+            return self.learner.loss.strata
+        return labels_of(self.data) if self.config.balanced else len(self.data)
 
     def _finished(self) -> bool:
         history, patience = self.position.history, self.config.patience

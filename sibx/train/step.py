@@ -77,8 +77,8 @@ class Learner:
         batch = batch.to(self.device)
         wrapped = self.network if isinstance(self.network, DistributedDataParallel) else None
         with wrapped.no_sync() if wrapped else nullcontext():
-            masks = batch.masks if self.loss.needs_masks else None
-            norms = self.objective.gradient_norms(self.network, batch.images, batch.labels, masks)
+            read = self.loss.reads(batch)
+            norms = self.objective.gradient_norms(self.network, batch.images, batch.labels, read)
         return {f"norm_{name}": norm for name, norm in norms.items()}
 
     def state_dict(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 from sibx.attribution import TopShare
-from sibx.objectives import CKA, GUIDANCE, Frozen, Given, GuidanceConfig, Online, Shuffled, SIBConfig
+from sibx.objectives import CKA, GUIDANCE, Frozen, Given, GroupDROConfig, GuidanceConfig, Online, Shuffled, SIBConfig
 from sibx.objectives.config import first_feature_layer
 from sibx.objectives.masks import Masks
 from sibx.train.losses import Objective
@@ -127,6 +127,7 @@ TRAININGS: dict[str, TrainingSpec] = {
         *_pair("sib-self-fixed", "S-IB with every term at a fixed weight, with own masks cut", _EVERY_TERM, _CUT),
         TrainingSpec("sib-published", "S-IB as published", SIBConfig.published(), Online()),
         TrainingSpec("sib-published-script", "S-IB as in the authors' script", SIBConfig.published_script(), Online()),
+        TrainingSpec("group-dro", "group DRO: the loss of the worst group", GroupDROConfig()),
         # What a user would try first: weight 1, not tuned.
         *(
             TrainingSpec(name, spec.title, GuidanceConfig(name, weight=1.0), Given() if spec.needs_masks else None)

@@ -9,7 +9,7 @@ import torch.distributed as dist
 
 from sibx.datasets import InMemoryDataset, SyntheticDataset
 from sibx.models import TinyCNN
-from sibx.objectives import GuidanceConfig, SIBConfig
+from sibx.objectives import GroupDROConfig, GuidanceConfig, SIBConfig
 from sibx.train import TrainConfig, accuracy, fine_tune
 
 RANKS = 2
@@ -23,6 +23,7 @@ RUNS = {
     "s-ib, own masks": dataclasses.replace(PLAIN, objective=SIBConfig.recommended("self"), keep="best"),
     "s-ib in input space": dataclasses.replace(PLAIN, objective=SIBConfig.published(), batch_size=4),
     "guidance": dataclasses.replace(PLAIN, objective=GuidanceConfig("energy-cam", 0.5)),
+    "group-dro": dataclasses.replace(PLAIN, objective=GroupDROConfig(step_size=0.5)),
 }
 
 

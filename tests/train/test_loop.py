@@ -19,9 +19,10 @@ from sibx.models.checkpoint import load_checkpoint
 from sibx.objectives import GuidanceConfig, SIBConfig, SIBLoss
 from sibx.runs.rng import restore_rng, rng_state, seed_rng
 from sibx.train import TrainConfig, accuracy, fine_tune
+from sibx.train.columns import labels_of
 from sibx.train.logs import Board
 from sibx.train.losses import build_loss
-from sibx.train.order import epoch_plans, labels_of, load
+from sibx.train.order import epoch_plans, load
 from sibx.train.step import Learner
 
 GIVEN = SIBConfig.recommended("given")
@@ -173,7 +174,7 @@ class TestSteps:
     def test_moving_average_takes_buffers_along(self, data):
         net = network("batch")
         config = TrainConfig(batch_size=8, batch_norm="train", ema=0.5)
-        learner = Learner(net, build_loss(net, None), config, 3)
+        learner = Learner(net, build_loss(net, None, data), config, 3)
         learner.set_mode()
         (batch,) = next(load(data, next(epoch_plans(config, len(data))), config))
         before = net.features[1].running_mean.clone()
@@ -195,7 +196,7 @@ class TestSteps:
         found = []
         for objective, number in ((None, 0), (GIVEN, 0), (GIVEN, 2), (GIVEN, 8), (GIVEN, 9)):
             net = network()
-            learner = Learner(net, build_loss(net, objective), config, 10)
+            learner = Learner(net, build_loss(net, objective, data), config, 10)
             learner.set_mode()
             terms = learner.loss(net, batch, min(1.0, number / learner.warm_up_steps))
             terms["total"].backward()
@@ -268,8 +269,8 @@ class TestSteps:
         assert half.history[0]["total"] == pytest.approx(exact.history[0]["total"], rel=0.02)
         assert half.history[-1]["total"] < half.history[0]["total"]
 
-    def test_one_cycle_leaves_the_momentum_of_sgd_alone(self):
-        learner = Learner(network(), build_loss(network(), None), TrainConfig(optimizer="sgd", momentum=0.7), 10)
+    def test_one_cycle_leaves_the_momentum_of_sgd_alone(self, data):
+        learner = Learner(network(), build_loss(network(), None, data), TrainConfig(optimizer="sgd", momentum=0.7), 10)
         assert learner.optimizer.param_groups[0]["momentum"] == 0.7
 
 

@@ -1,0 +1,31 @@
+"""Labels and groups of a whole data set; one that is not in memory is read completely."""
+
+import torch
+from torch import Tensor
+
+from sibx._checks import require
+from sibx.datasets.base import InMemoryDataset, MaskedDataset
+
+
+def labels_of(data: MaskedDataset) -> Tensor:
+    """Return all labels, (N,) int64."""
+    return data.labels if isinstance(data, InMemoryDataset) else torch.tensor([data[i].label for i in range(len(data))])
+
+
+def groups_of(data: MaskedDataset, argument: str) -> Tensor:
+    """Return the groups of all images, (N,) int64.
+
+    Args:
+        data: the data set.
+        argument: what the caller calls it, for the error.
+
+    Raises:
+        ValueError: an image without a group.
+    """
+    if isinstance(data, InMemoryDataset):
+        groups = data.groups
+    else:
+        groups = torch.tensor([data[i].group for i in range(len(data))])
+    rule = "say the group of every image"
+    require(bool((groups >= 0).all()), argument, rule, f"{int((groups < 0).sum())} images of {data.name} without one")
+    return groups
