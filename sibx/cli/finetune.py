@@ -1,7 +1,7 @@
 """``sibx finetune``: fine_tune with its settings from options, in one process or under torchrun."""
 
 from argparse import Namespace
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,17 +18,19 @@ from sibx.datasets import MaskedDataset
 from sibx.models import build_model
 from sibx.models.checkpoint import load_checkpoint
 from sibx.runs.ranks import rank
-from sibx.train import FineTuneResult, TrainConfig, fine_tune
+from sibx.train import TRAININGS, FineTuneResult, TrainConfig, fine_tune_as
 
 
 def run(args: Namespace) -> int:
     """Fine-tune a model; the first process writes and prints."""
     given = {f.name: getattr(args, f.name) for f in fields(TrainConfig) if f.name != "objective"}
-    config = TrainConfig(objective=build_objective(args.training, args.objective_options), **given)
+    objective = build_objective(args.training, args.objective_options)
+    spec, config = replace(TRAININGS[args.training], objective=objective), TrainConfig(objective=objective, **given)
     with process_group(args.device) as device:
         data, val_data = (load_data(args, split, args.image_size) for split in ("train", "val"))
         model = _starting_model(args, data, config.seed)
-        result = fine_tune(
+        result = fine_tune_as(
+            spec,
             model,
             data,
             config=config,

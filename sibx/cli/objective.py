@@ -44,13 +44,14 @@ def build_objective(training: str, options: Sequence[str]) -> Settings:
         options: words ``NAME=VALUE``.
 
     Raises:
-        ValueError: an unknown name or field, a value that the field refuses, or options for ``ce``.
+        ValueError: an unknown name or field, a value that the field refuses, or options for a training without an
+            objective.
     """
     read = [_read_option(option) for option in options]
     named: Any = [value for name, value in read if name == "layers" and isinstance(value, dict)]
     layers: Layers = named[-1] if named else "auto"
     settings: Any = look_up("training", training, TRAININGS).at(layers).objective
-    require(settings is not None or not options, "objective_options", "be left out for ce", list(options))
+    require(settings is not None or not options, "objective_options", f"be left out for {training}", list(options))
     for path, value in read:
         try:
             settings = _changed(settings, path.split("."), value)

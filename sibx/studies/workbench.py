@@ -17,7 +17,7 @@ from sibx.studies.job import PARTS, START, Job, left_of
 from sibx.studies.lessons import lesson, precision
 from sibx.studies.scores import Scorer, some
 from sibx.studies.study import Place, Study
-from sibx.train import fine_tune
+from sibx.train import fine_tune, fine_tune_as
 
 Splits = dict[str, InMemoryDataset]
 READ_AT_ONCE = 64  # images per pass when own masks are read: the parts begin where batches do
@@ -105,10 +105,11 @@ class Workbench:
         config = recipe.tune if self.study.checkpoint else recipe.start
         network = self._network(job, trained=self.study.checkpoint)
         torch.manual_seed(job.group.seed)
-        result = fine_tune(
+        result = fine_tune_as(
+            replace(spec, objective=objective),
             network,
             data,
-            config=replace(config, objective=objective, seed=job.group.seed),
+            config=replace(config, seed=job.group.seed),
             val_data=splits["val"],
             out_dir=folder / "training",
             resume=True,

@@ -4,6 +4,17 @@ from sibx.train.choice import Choice
 from sibx.train.config import TrainConfig
 from sibx.train.loop import FineTuneResult, fine_tune
 from sibx.train.predictions import accuracy, predict
+from sibx.train.stages import fine_tune_as
 from sibx.train.trainings import TRAININGS, TrainingSpec
 
-__all__ = ["TRAININGS", "Choice", "FineTuneResult", "TrainConfig", "TrainingSpec", "accuracy", "fine_tune", "predict"]
+__all__ = [
+    "TRAININGS",
+    "Choice",
+    "FineTuneResult",
+    "TrainConfig",
+    "TrainingSpec",
+    "accuracy",
+    "fine_tune",
+    "fine_tune_as",
+    "predict",
+]

@@ -3,14 +3,19 @@
 To add a training: one line in TRAININGS. A training of your own is a TrainingSpec as well.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, cast
 
+from torch import nn
+
 from sibx.attribution import TopShare
+from sibx.datasets.base import MaskedDataset
 from sibx.objectives import CKA, GUIDANCE, Frozen, Given, GroupDROConfig, GuidanceConfig, Online, Shuffled, SIBConfig
 from sibx.objectives.config import first_feature_layer
 from sibx.objectives.masks import Masks
+from sibx.train.dfr import RefitHead
+from sibx.train.jtt import UpsampleErrors
 from sibx.train.losses import Objective
 
 Layers = Mapping[str, float] | Literal["auto"]
@@ -29,6 +34,9 @@ class TrainingSpec:
         masks: whose masks the objective gets; ``at`` puts them in the place of those that an SIBConfig has. None = it
             looks at none.
         control: name of the same training with the masks of other images; None = there is none.
+        prepare: what is done before: function ``(data, learn) -> data`` to train on, where ``learn(epochs)`` trains a
+            copy of the starting model by cross-entropy and returns it. None = nothing.
+        finish: what is done after: function ``(trained model, validation data) -> model``. None = nothing.
 
     Example:
         >>> spec = TRAININGS["sib-self-cut"].at({"features.13": 1.0, "features.18": 1.0})
@@ -41,6 +49,8 @@ class TrainingSpec:
     objective: Objective = None
     masks: Masks | None = None
     control: str | None = None
+    prepare: Callable[[MaskedDataset, Callable[[int], nn.Module]], MaskedDataset] | None = None
+    finish: Callable[[nn.Module, MaskedDataset], nn.Module] | None = None
 
     def at(self, layers: Layers = "auto") -> "TrainingSpec":
         """Return the training with its layers and masks filled in: its ``objective`` is what ``fine_tune`` takes.
@@ -128,6 +138,8 @@ TRAININGS: dict[str, TrainingSpec] = {
         TrainingSpec("sib-published", "S-IB as published", SIBConfig.published(), Online()),
         TrainingSpec("sib-published-script", "S-IB as in the authors' script", SIBConfig.published_script(), Online()),
         TrainingSpec("group-dro", "group DRO: the loss of the worst group", GroupDROConfig()),
+        TrainingSpec("jtt", "just train twice: the errors of one epoch shown more often", prepare=UpsampleErrors()),
+        TrainingSpec("dfr", "cross-entropy, the last layer refitted on balanced validation data", finish=RefitHead()),
         # What a user would try first: weight 1, not tuned.
         *(
             TrainingSpec(name, spec.title, GuidanceConfig(name, weight=1.0), Given() if spec.needs_masks else None)

@@ -257,6 +257,15 @@ def test_finetune_from_a_checkpoint_by_a_file(trained, tmp_path):
     assert notes["start"] == str(trained / "model.pt")
 
 
+def test_finetune_in_two_stages(capsys, tmp_path):
+    assert run(*TRAIN, "--training", "jtt", "--epochs", 1, "--out", tmp_path) == 0
+    assert (tmp_path / "first-stage" / "model.pt").is_file()
+    weights = [torch.load(path, weights_only=True)["state"] for path in sorted(tmp_path.rglob("model.pt"))]
+    assert any(not torch.equal(weights[0][k], weights[1][k]) for k in weights[0])
+    message = fail(capsys, *TRAIN, "--training", "jtt", "--objective-options", "factor=2", "--out", tmp_path / "other")
+    assert "`objective_options` must be left out for jtt, but got ['factor=2']" in message
+
+
 @pytest.mark.parametrize("name", TRAININGS)
 def test_objectives(name):
     assert build_objective(name, []) == TRAININGS[name].at().objective
