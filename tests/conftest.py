@@ -33,6 +33,17 @@ def model():
 
 
 @pytest.fixture
+def binary():
+    """A network with one logit z, and the same network with the two logits -z/2 and z/2."""
+    torch.manual_seed(0)
+    one, two = TinyCNN(1, width=8).eval(), TinyCNN(2, width=8).eval()
+    state = one.state_dict()
+    heads = {k: torch.cat([-v, v]) / 2 for k, v in state.items() if k.startswith("classifier")}
+    two.load_state_dict(state | heads)
+    return one, two
+
+
+@pytest.fixture
 def explained(model, images):
     """What every metric of the table can score: positive heatmaps with ties, masks, undefined pixels."""
     generator = torch.Generator().manual_seed(1)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from sibx._checks import check_images, check_logits
+from sibx._outputs import Output
 from sibx.attribution.cotangents import Cotangent, differentiate, potential
 
 
@@ -23,6 +24,7 @@ def vjp(
     *,
     cotangent: Cotangent = "probability",
     target: Tensor | None = None,
+    output: Output = "auto",
     create_graph: bool = False,
 ) -> VJP:
     """Compute R = J^T v with one forward and one backward pass.
@@ -30,10 +32,13 @@ def vjp(
     Args:
         forward_func: the model, or any function from images (B, C, H, W) to logits (B, K).
         images: images (B, C, H, W), floating point; neither the tensor nor any ``.grad`` is changed.
-        cotangent: which v. ``"probability"``: v = p, the paper's R = J_p^T p with the Jacobian of the softmax. The
-            others make R a gradient: ``"logit"`` of the target's logit, ``"log_probability"`` of its log-probability,
+        cotangent: which v. ``"probability"``: v = p, the paper's R = J_p^T p with the Jacobian of the softmax or,
+            by ``output``, of the sigmoids. The others make R a gradient:
+            ``"logit"`` of the target's logit, ``"log_probability"`` of its log-probability,
             ``"centered_logit"`` of its logit minus the mean of all logits, ``"ones"`` of the sum of all logits.
-        target: class indices (B,); needed for the cotangents that name a class.
+        target: class indices (B,), 0 and 1 for a single logit; needed for the cotangents that name a class.
+        output: what the logits are: ``softmax``, ``sigmoid`` or ``raw``; ``auto`` = ``sigmoid`` for a single logit,
+            else ``softmax``.
         create_graph: whether R and the logits stay differentiable, for losses on R.
 
     Returns:
@@ -55,5 +60,6 @@ def vjp(
         leaf = images if create_graph and images.requires_grad else images.detach().requires_grad_()
         logits = forward_func(leaf)
         check_logits(logits, len(images), "forward_func")
-        (vjp_map,) = differentiate(potential(logits, cotangent, target), [leaf], create_graph=create_graph)
+        scalar = potential(logits, cotangent, target, output=output)
+        (vjp_map,) = differentiate(scalar, [leaf], create_graph=create_graph)
     return VJP(logits, vjp_map) if create_graph else VJP(logits.detach(), vjp_map.detach())

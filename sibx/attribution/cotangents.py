@@ -7,51 +7,68 @@ import torch
 from torch import Tensor
 
 from sibx._checks import check_choice, check_labels, require
+from sibx._outputs import Output, by_class, kind_of
 
 Cotangent = Literal["probability", "log_probability", "logit", "centered_logit", "ones"]
 
-# Cotangents that name a class: scores (B, K) from which that class is picked.
-CLASS_SCORES: dict[str, Callable[[Tensor], Tensor]] = {
-    "log_probability": lambda z: z.log_softmax(1),
-    "logit": lambda z: z,  # v = e_y with the Jacobian of the logits
-    "centered_logit": lambda z: z - z.mean(1, keepdim=True),
+# Cotangents that name a class: (logits (B, K), what they are) -> scores (B, C) from which that class is picked.
+CLASS_SCORES: dict[str, Callable[[Tensor, Output], Tensor]] = {
+    "log_probability": lambda z, output: _log_probabilities(z, output),
+    "logit": by_class,  # v = e_y with the Jacobian of the logits
+    "centered_logit": lambda z, output: _centered(by_class(z, output)),
 }
 # Cotangents of all classes: a scalar, which is a sum over images, so that images do not influence each other.
-TOTALS: dict[str, Callable[[Tensor], Tensor]] = {
-    # v = p with the Jacobian of p = softmax(z): the gradient of |p|^2 / 2.
-    "probability": lambda z: z.softmax(1).square().sum() / 2,
-    # v = 1 with the Jacobian of the logits; with the Jacobian of p the VJP would vanish, since p sums to 1.
-    "ones": lambda z: z.sum(),
+TOTALS: dict[str, Callable[[Tensor, Output], Tensor]] = {
+    # v = p with the Jacobian of p, the softmax or the sigmoid of z: the gradient of |p|^2 / 2.
+    "probability": lambda z, output: kind_of(z, output).probabilities(z).square().sum() / 2,
+    # v = 1 with the Jacobian of the logits; with the Jacobian of a softmax the VJP would vanish, since p sums to 1.
+    "ones": lambda z, _: z.sum(),
 }
 
 
-def potential(logits: Tensor, cotangent: Cotangent, target: Tensor | None = None) -> Tensor:
+def potential(logits: Tensor, cotangent: Cotangent, target: Tensor | None = None, *, output: Output = "auto") -> Tensor:
     """Return the scalar whose gradient is the VJP with this cotangent.
 
     Args:
-        logits: logits z, shape (B, K); p = softmax(z).
+        logits: logits z, shape (B, K); p = softmax(z), or the sigmoid of every logit.
         cotangent: which scalar, summed over images. ``probability``: |p|^2 / 2 (v = p, the paper's R = J_p^T p);
-            ``log_probability``: log p_y; ``logit``: z_y; ``centered_logit``: z_y - mean(z); ``ones``: sum(z).
+            ``log_probability``: log p_y; ``logit``: z_y; ``centered_logit``: z_y - mean(z); ``ones``: sum(z). A single
+            logit z has the classes 0 and 1 with the logits -z and z.
         target: class indices y, (B,); needed for the cotangents that name a class.
+        output: what the logits are, see ``sibx.models.Output``; for ``raw`` p is the logit itself.
 
     Raises:
-        ValueError: an unknown cotangent, or class indices that are needed and missing or out of range.
+        ValueError: an unknown cotangent, ``log_probability`` of ``raw`` scores, or class indices that are needed and
+            missing or out of range.
     """
     check_choice("cotangent", cotangent, (*CLASS_SCORES, *TOTALS))
     if cotangent in CLASS_SCORES:
         require(target is not None, "target", f"be given for cotangent={cotangent!r}", target)
         assert target is not None
-        check_labels(target, logits, "target")
-    return potential_of_checked(logits, cotangent, target)
+        check_labels(target, by_class(logits, output), "target")
+    return potential_of_checked(logits, cotangent, target, output)
 
 
-def potential_of_checked(logits: Tensor, cotangent: Cotangent, target: Tensor | None) -> Tensor:
+def potential_of_checked(
+    logits: Tensor, cotangent: Cotangent, target: Tensor | None, output: Output = "auto"
+) -> Tensor:
     """Return ``potential`` without checking the arguments: the checks wait for the device."""
     if cotangent in TOTALS:
-        return TOTALS[cotangent](logits)
+        return TOTALS[cotangent](logits, output)
     assert target is not None
-    scores = CLASS_SCORES[cotangent](logits)
+    scores = CLASS_SCORES[cotangent](logits, output)
     return scores.gather(1, target.to(scores.device).long().unsqueeze(1)).sum()
+
+
+def _log_probabilities(logits: Tensor, output: Output) -> Tensor:
+    kind = kind_of(logits, output)
+    if kind.log_probabilities is None:
+        raise ValueError("`cotangent` must not be 'log_probability' for output='raw', whose scores are no logits.")
+    return kind.log_probabilities(kind.class_scores(logits))
+
+
+def _centered(scores: Tensor) -> Tensor:
+    return scores - scores.mean(1, keepdim=True)
 
 
 def differentiate(scalar: Tensor, tensors: Sequence[Tensor], *, create_graph: bool = False) -> tuple[Tensor, ...]:

@@ -8,10 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from sibx._checks import check_images, check_logits, look_up, require
+from sibx._outputs import Output, check_output, predicted, warn_of_probabilities
 from sibx.attribution.heatmaps import to_heatmap
 from sibx.attribution.many import Explainers, attribute
 from sibx.attribution.method import MethodSpec
 from sibx.attribution.methods import METHODS
+from sibx.models.classes import scored_by_class
 from sibx.models.layers import eval_mode
 
 
@@ -22,6 +24,7 @@ def explain(
     target: Any = None,
     *,
     layer: nn.Module | str | None = None,
+    output: Output = "auto",
 ) -> Tensor:
     """Explain images by one method and return heatmaps, in one call.
 
@@ -31,9 +34,11 @@ def explain(
         model: the model, images -> logits (B, K): a module, or any function for methods that need no module.
         images: images (B, C, H, W), normalized as the model expects them.
         method: key of METHODS, or a MethodSpec of your own.
-        target: the class to explain, an int for all images or one int per image; None = the predicted class of each
-            image.
+        target: the class to explain, an int for all images or one int per image, 0 or 1 for a binary model with a
+            single logit; None = the predicted class of each image.
         layer: module or dotted name, for methods that need a layer; None = ``find_cam_layer(model)``.
+        output: what the logits are: ``softmax``, ``sigmoid`` or ``raw``; ``auto`` = ``sigmoid`` for a single logit,
+            else ``softmax``.
 
     Returns:
         Heatmaps (B, 1, H, W) float32, at least 0, detached: what metrics and overlays see (``to_heatmap``).
@@ -47,6 +52,7 @@ def explain(
         torch.Size([2, 1, 32, 32])
     """
     check_images(images)
+    check_output(output)
     spec = method if isinstance(method, MethodSpec) else look_up("method", method, METHODS)
     size = (images.shape[2], images.shape[3])
     with eval_mode(model) if isinstance(model, nn.Module) else nullcontext():
@@ -54,8 +60,11 @@ def explain(
             with torch.no_grad():
                 logits = model(images)
             check_logits(logits, len(images))
-            target = logits.argmax(1)
-        return to_heatmap(attribute(spec, spec.build(model, layer), images, target), size, spec.reduce)
+            warn_of_probabilities(logits, output)
+            target = predicted(logits, output)
+        return to_heatmap(
+            attribute(spec, spec.build(scored_by_class(model, output), layer), images, target), size, spec.reduce
+        )
 
 
 def explain_many(
@@ -64,15 +73,19 @@ def explain_many(
     target: Any,
     methods: Sequence[str | MethodSpec],
     layer: nn.Module | str | None = None,
+    *,
+    output: Output = "auto",
 ) -> dict[str, Tensor]:
     """Explain the same images by several methods; the gradient CAMs among them share one forward and one backward.
 
     Args:
         model: the model, images -> logits (B, K).
         images: images (B, C, H, W), normalized as the model expects them.
-        target: the class to explain, an int for all images or one int per image.
+        target: the class to explain, an int for all images or one int per image, 0 or 1 for a binary model with a
+            single logit; None = the single score of each image, for a model that tells no classes apart.
         methods: keys of METHODS, or MethodSpecs of your own.
         layer: module or dotted name, for methods that need a layer; None = ``find_cam_layer(model)``.
+        output: what the logits are, see ``explain``.
 
     Returns:
         A dict from the names of the methods to their attributions, in the given order.
@@ -83,4 +96,6 @@ def explain_many(
     specs = [m if isinstance(m, MethodSpec) else look_up("methods", m, METHODS) for m in methods]
     names = [s.name for s in specs]
     require(len(set(names)) == len(names), "methods", "name no method twice", names)
-    return {spec.name: maps for spec, maps in Explainers(model, specs, layer).explain(images, target)}
+    check_output(output)
+    explainers = Explainers(model, specs, layer, "raw" if target is None else output)
+    return {spec.name: maps for spec, maps in explainers.explain(images, target)}

@@ -6,6 +6,7 @@ To add a method: one file beside this one with a class, and one entry here.
 from torch import nn
 
 from sibx._checks import look_up
+from sibx._outputs import Output
 from sibx.attribution import controls
 from sibx.attribution.ablationcam import AblationCAM
 from sibx.attribution.controls import ControlMap
@@ -23,6 +24,7 @@ from sibx.attribution.rise import RISE
 from sibx.attribution.scorecam import ScoreCAM
 from sibx.attribution.sib import SIBAttribution
 from sibx.attribution.xgradcam import XGradCAM
+from sibx.models.classes import scored_by_class
 
 METHODS: dict[str, MethodSpec] = {
     spec.name: spec
@@ -250,16 +252,23 @@ def is_control(method: str) -> bool:
     return method in METHODS and METHODS[method].kind == "control"
 
 
-def build_method(name: str | MethodSpec, model: nn.Module, layer: nn.Module | str | None = None) -> Method:
+def build_method(
+    name: str | MethodSpec,
+    model: nn.Module,
+    layer: nn.Module | str | None = None,
+    *,
+    output: Output = "auto",
+) -> Method:
     """Build an attribution method from the METHODS table.
 
     Args:
         name: key of METHODS, or a MethodSpec of your own.
         model: the model, images (B, C, H, W) -> logits (B, K).
         layer: module or dotted name, for methods that need a layer; None = ``find_cam_layer(model)``.
+        output: what the logits are, see ``sibx.models.Output``; targets are classes, 0 and 1 for a single logit.
 
     Raises:
         ValueError: an unknown name; the message lists the choices and the closest match.
     """
     spec = name if isinstance(name, MethodSpec) else look_up("name", name, METHODS)
-    return spec.build(model, layer)
+    return spec.build(scored_by_class(model, output), layer)

@@ -9,18 +9,23 @@ from torch import Tensor
 
 from sibx._captum import run_forward
 from sibx._checks import check_images, check_logits, check_range, require
+from sibx._outputs import Output, check_output, probabilities
 from sibx.attribution.safe import SafeAttribution, select_scores
+from sibx.models.classes import told_output
 
 
 class RISE(SafeAttribution):
     """RISE: the mean of random smooth masks, each weighted by the target's probability under it.
 
-    ``S = 1 / (N p) sum_i (f_i - mean f) m_i`` with ``f_i = softmax(z(x m_i))_t`` and m_i a coarse random grid of zeros
-    and ones (share p of ones), enlarged bilinearly and shifted at random. S says by how much keeping a pixel raises the
-    probability above its mean. The output of a model with one value per row (without classes) is used as it is.
+    ``S = 1 / (N p) sum_i (f_i - mean f) m_i`` with f_i the probability of the target on ``x m_i``, and m_i a coarse
+    random grid of zeros and ones (share p of ones), enlarged bilinearly and shifted at random. S says by how much
+    keeping a pixel raises the probability above its mean. Without a target the output of a model with one value per row
+    is used as it is.
 
     Args:
         forward_func: the model, or any function from images (B, C, H, W) to logits (B, K), or to one value per row.
+        output: what the logits are: ``softmax``, ``sigmoid`` (a single logit has the classes 0 and 1) or ``raw``, whose
+            score stands for the probability; ``auto`` = ``sigmoid`` for a single logit, else ``softmax``.
         masks: number N of masks; the noise of the map falls like 1 / sqrt(N).
         cells: number of cells of the grid along each axis.
         share: probability p that a cell is kept.
@@ -41,17 +46,21 @@ class RISE(SafeAttribution):
         self,
         forward_func: Callable[..., Tensor],
         *,
+        output: Output = "auto",
         masks: int = 1000,
         cells: int = 7,
         share: float = 0.5,
         seed: int = 0,
         centered: bool = True,
     ):
+        forward_func, output = told_output(forward_func, output)
         super().__init__(forward_func)
+        check_output(output)
         check_range("masks", masks, 1)
         check_range("cells", cells, 1)
         check_range("share", share, 1e-6, 1)
-        self.masks, self.cells, self.share, self.seed, self.centered = masks, cells, share, seed, centered
+        self.output, self.masks, self.cells, self.share = output, masks, cells, share
+        self.seed, self.centered = seed, centered
 
     @classmethod
     def get_name(cls) -> str:
@@ -71,7 +80,7 @@ class RISE(SafeAttribution):
         level = total.new_zeros(len(images), 1, 1, 1)
         for mask in self._draw(images):
             outputs = run_forward(self.forward_func, images * mask, None, extra)
-            probability = _probability(outputs, target, len(images)).to(total).view(-1, 1, 1, 1)
+            probability = _probability(outputs, target, len(images), self.output).to(total).view(-1, 1, 1, 1)
             total += probability * mask
             kept += mask
             level += probability / self.masks
@@ -93,8 +102,8 @@ class RISE(SafeAttribution):
             yield large[..., y : y + height, x : x + width].to(images)
 
 
-def _probability(outputs: Tensor, target: Any, batch: int) -> Tensor:
+def _probability(outputs: Tensor, target: Any, batch: int, output: Output) -> Tensor:
     if target is None:
         return select_scores(outputs, None, batch).reshape(-1)
     check_logits(outputs, batch, "forward_func")
-    return select_scores(outputs.softmax(1), target, batch)
+    return select_scores(probabilities(outputs, output), target, batch)

@@ -13,6 +13,7 @@ from sibx.attribution.heatmaps import image_size
 from sibx.attribution.mask_rules import MASKS
 from sibx.attribution.safe import SafeAttribution, Tensors, select_scores
 from sibx.models.alignment import Align
+from sibx.models.classes import scored_by_class, told_output
 from sibx.models.layers import resolve_layer, to_grid
 
 Output = Literal["foreground", "vjp", "mask", "background"]
@@ -26,7 +27,9 @@ class SIBAttribution(SafeAttribution):
         cotangent: which v. ``"auto"`` (default): ``"probability"`` without a target (the paper's R = J_p^T p),
             ``"logit"`` with a target. ``"probability"``: always v = p. The others make R a gradient: ``"logit"`` of the
             target's score, ``"log_probability"`` of its log-probability, ``"centered_logit"`` of its score minus the
-            mean over classes, ``"ones"`` of the sum of the scores. A model with one value per row has v = 1.
+            mean over classes, ``"ones"`` of the sum of the scores. Without a target a model with one value z per row
+            has v = 1; with a target it is binary, and its classes 0 and 1 have the scores -z and z. For independent
+            labels (``ByClass(model, "sigmoid")``) p are their sigmoids.
         output: what is returned: ``"foreground"`` R M (default), ``"vjp"`` R, ``"mask"`` M in every channel, or
             ``"background"`` R (1 - M).
         mask: function from R (B, C, H, W) to M (B, 1, H, W), or a key of MASKS; default the paper's DensityMask.
@@ -71,6 +74,7 @@ class SIBAttribution(SafeAttribution):
         multiply_by_inputs: bool = False,
         create_graph: bool = False,
     ):
+        forward_func, self.scores = told_output(forward_func)
         super().__init__(forward_func)
         check_choice("cotangent", cotangent, ("auto", *get_args(Cotangent)))
         check_choice("output", output, get_args(Output))
@@ -111,7 +115,7 @@ class SIBAttribution(SafeAttribution):
             ValueError: no input is an image tensor (B, C, H, W).
         """
         reader = SIBAttribution(
-            self.forward_func,
+            scored_by_class(self.forward_func, self.scores),
             cotangent=self.cotangent,
             output="mask",
             mask=self.mask,
@@ -154,10 +158,11 @@ class SIBAttribution(SafeAttribution):
         if cotangent == "auto":
             cotangent = "probability" if target is None else "logit"
         if cotangent in CLASS_SCORES:
-            scores = CLASS_SCORES[cotangent](outputs) if isinstance(outputs, Tensor) else outputs
+            several = isinstance(outputs, Tensor) and outputs.ndim == 2
+            scores = CLASS_SCORES[cotangent](outputs, self.scores) if several else outputs
             return select_scores(scores, target, batch).sum()
         check_logits(outputs, batch, "forward_func")
-        return potential(outputs, cotangent)
+        return potential(outputs, cotangent, output=self.scores)
 
     def _split(self, vjp_map: Tensor) -> Tensor:
         if self.output == "vjp":

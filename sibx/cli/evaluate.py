@@ -72,4 +72,5 @@ def _summary(results: Results, metrics: list[str]) -> str:
     summary = results.summary()
     table = pd.concat([metric_table(summary, metric, columns="metric") for metric in metrics], axis=1)
     (accuracy,) = results.accuracy().to_dict("records")
-    return f"accuracy {Interval.of(accuracy)} (95 % intervals over images)\n{to_markdown(table, 'method')}"
+    shown = f"accuracy {Interval.of(accuracy)}" if accuracy["n"] else "no accuracy of scores without classes"
+    return f"{shown} (95 % intervals over images)\n{to_markdown(table, 'method')}"

@@ -1,32 +1,32 @@
-"""Which images are classified right, read off the rows of Results; ``sibx.models.outputs.hits`` says it of logits."""
+"""Which images are classified right, read off the rows of Results; ``sibx.models.hits`` says it of logits."""
 
 import numpy as np
 import pandas as pd
 
-from sibx.evaluation.columns import ACCURACY, CLASSIFIER, IMAGE
+from sibx.evaluation.columns import ACCURACY, CLASSIFIER, IMAGE, NO_CLASS
 
 
 def is_right(images: pd.DataFrame) -> pd.Series:
-    """Say of every row whether its image is classified right.
+    """Say of every row whether its image is classified right: 1, 0, or NaN where the model's scores have no classes.
 
-    It is if the label is predicted with a confidence: where a logit is NaN there is none, and the image counts as
+    It is right if the label is predicted with a confidence: where a logit is NaN there is none, and the image counts as
     wrong, whatever its label.
 
     Args:
         images: table with the columns ``predicted``, ``label`` and ``confidence``.
 
     Returns:
-        (rows,) bool.
+        (rows,) float64.
     """
-    return (images["predicted"] == images["label"]) & images["confidence"].notna()
+    right = (images["predicted"] == images["label"]) & images["confidence"].notna()
+    return right.astype(np.float64).mask(images["predicted"] == NO_CLASS)
 
 
 def to_hits(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per image, model, training and seed, with 1 as ``value`` if the image is right, else 0.
+    """Return one row per image, model, training and seed, with what ``is_right`` says as ``value``.
 
     Args:
         rows: the rows of Results; all that an image has of a model, training and seed say the same of its class.
     """
     images = rows.drop_duplicates([*IMAGE, "model", "training", "seed"]).reset_index(drop=True)
-    hits = is_right(images).astype(np.float64)
-    return images.assign(method=CLASSIFIER, target=images["label"], metric=ACCURACY, value=hits)
+    return images.assign(method=CLASSIFIER, target=images["label"], metric=ACCURACY, value=is_right(images))

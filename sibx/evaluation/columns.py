@@ -35,6 +35,7 @@ TRAINED = ("dataset", "split", "model", "training")  # a trained model on a data
 MAPS = (*TRAINED, "seed", "method")  # the maps of one network, one per image
 CELL = (*TRAINED, "method", "metric")  # one number of a table
 CLASSIFIER, ACCURACY = "classifier", "accuracy"  # method and metric where the classifier itself is scored
+NO_CLASS = -1  # as ``predicted``, where scores have no classes (output="raw") and nothing is right or wrong
 COMPRESSION = 6  # half the time of level 9, seven percent more bytes
 TEXTS = ("dataset", "split", "image_id", "model", "training", "method", "metric", "curve")
 

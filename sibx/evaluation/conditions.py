@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -13,13 +12,13 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from sibx._checks import check_range, require
+from sibx._outputs import Output, check_output, hits
 from sibx.datasets.base import MaskedBatch, MaskedDataset, collate
 from sibx.evaluation.classified import is_right
 from sibx.evaluation.columns import CLASSIFIER, CURVE_COLUMNS
 from sibx.evaluation.results import Results
 from sibx.evaluation.scoring import describe_images, to_rows
 from sibx.models import eval_mode
-from sibx.models.outputs import hits
 from sibx.runs.place import pick_device, placed
 
 Model = Callable[[Tensor], Tensor]
@@ -34,6 +33,7 @@ class Setting:
 
     model: Model
     dataset: MaskedDataset
+    output: Output
     batch_size: int
     device: torch.device | str | None
     seed: int
@@ -41,6 +41,9 @@ class Setting:
     progress: bool
 
     def __post_init__(self) -> None:
+        check_output(self.output)
+        rule = "be 'softmax' or 'sigmoid' where predictions are right or wrong"
+        require(self.output != "raw", "output", rule, self.output)
         check_range("batch_size", self.batch_size, 1)
         require(len(self.dataset) > 0, "dataset", "hold at least one image", len(self.dataset))
 
@@ -54,12 +57,14 @@ class Setting:
             batches = DataLoader(data, self.batch_size, collate_fn=collate)
             bar = tqdm(batches, desc=f"evaluate {data.split}", leave=False, disable=not self.progress)
             for first, batch in zip(range(0, len(data), self.batch_size), bar, strict=True):
-                images = describe_images(self.model, batch.to(device), "label").assign(seed=self.seed, **columns)
-                scores = {(CLASSIFIER, unchanged): is_right(images).to_numpy(np.float64)}
+                images = describe_images(self.model, batch.to(device), "label", self.output)
+                images = images.assign(seed=self.seed, **columns)
+                scores = {(CLASSIFIER, unchanged): is_right(images).to_numpy()}
                 for name, values in score(batch.to(device), first).items():
                     scores[CLASSIFIER, name] = values.cpu().numpy()
                 parts.append(to_rows(images, scores))
         info = {
+            "output": self.output,
             "batch_size": self.batch_size,
             "seed": self.seed,
             "device": str(device),
@@ -71,7 +76,7 @@ class Setting:
         return Results(pd.concat(parts, ignore_index=True), pd.DataFrame(columns=list(CURVE_COLUMNS)), info)
 
 
-def hits_of(model: Model, images: Tensor, labels: Tensor) -> Tensor:
+def hits_of(model: Model, images: Tensor, labels: Tensor, output: Output) -> Tensor:
     """Run the model without a gradient and say of every image whether it is right, (B,) float64; see ``hits``."""
     with torch.inference_mode():
-        return hits(model(images), labels)
+        return hits(model(images), labels, output)

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from sibx._checks import check_choice, look_up, require
+from sibx._outputs import Output
 from sibx._seeds import image_seeds
 from sibx.datasets.base import MaskedBatch, MaskedDataset, collate
 from sibx.evaluation.columns import CELL, per_image
@@ -23,6 +24,7 @@ def evaluate_reliance(
     dataset: MaskedDataset,
     *,
     backgrounds: Sequence[str | BackgroundSpec] = tuple(BACKGROUNDS),
+    output: Output = "auto",
     batch_size: int = 32,
     device: torch.device | str | None = None,
     seed: int = 0,
@@ -41,9 +43,11 @@ def evaluate_reliance(
     A module runs in eval mode, and is left in the mode and on the device it was in; nothing depends on the batch size.
 
     Args:
-        model: images -> logits (B, K), K the classes of the data set: a module, or any function.
+        model: images -> logits (B, K) of the classes of the data set: a module, or any function.
         dataset: images with masks; images with 3 channels.
         backgrounds: conditions, as keys of BACKGROUNDS or as specs of your own; by default all of BACKGROUNDS.
+        output: what the logits are: ``softmax`` or ``sigmoid`` (a single logit has the classes 0 and 1); ``auto`` =
+            ``sigmoid`` for a single logit, else ``softmax``.
         batch_size: images per forward pass.
         device: where to compute; None = where the model is, for a function the CPU.
         seed: seed of the random choice of backgrounds.
@@ -56,7 +60,8 @@ def evaluate_reliance(
         ``predicted`` and ``confidence`` are those of the image as it is, ``target`` is the label.
 
     Raises:
-        ValueError: unknown or repeated names, an empty data set, or a model whose output is not (B, K).
+        ValueError: unknown or repeated names, an empty data set, ``raw``, or a model whose output is
+            not (B, K).
 
     Source: Xiao, Engstrom, Ilyas, Madry, arXiv 2006.09994.
     """
@@ -66,6 +71,7 @@ def evaluate_reliance(
     setting = Setting(
         model=model,
         dataset=dataset,
+        output=output,
         batch_size=batch_size,
         device=device,
         seed=seed,
@@ -86,7 +92,7 @@ def evaluate_reliance(
                 part = Scenes(*(t[good] for t in scenes))
                 lent = _backgrounds(dataset, picked[good.cpu()]).to(part.pixels) if spec.donor else part.pixels
                 composed = dataset.normalization(spec.compose(part, lent))
-                values[spec.name][good] = hits_of(model, composed, batch.labels[good])
+                values[spec.name][good] = hits_of(model, composed, batch.labels[good], output)
         if {"mixed_same", "mixed_rand"} <= set(values):
             values["bg_gap"] = values["mixed_same"] - values["mixed_rand"]
         return values

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sibx._checks import check_choice, check_range, require
+from sibx._outputs import Output, check_output
 from sibx.attribution import MethodSpec
 from sibx.datasets.base import MaskedDataset
 from sibx.metrics import MetricSpec
@@ -27,6 +28,7 @@ class Request:
         methods: what explains them.
         metrics: what scores the explanations.
         target: the class explained.
+        output: what the logits are.
         layer: layer that CAM methods look at.
         batch_size: images per forward pass.
         device: where to compute.
@@ -39,6 +41,7 @@ class Request:
     methods: list[MethodSpec]
     metrics: list[MetricSpec]
     target: Target
+    output: Output
     layer: nn.Module | str | None
     batch_size: int
     device: torch.device
@@ -48,6 +51,7 @@ class Request:
     def check(self) -> None:
         """Raise ValueError for what cannot be evaluated."""
         check_choice("target", self.target, ("predicted", "label"))
+        check_output(self.output)
         check_range("batch_size", self.batch_size, 1)
         require(len(self.dataset) > 0, "dataset", "hold at least one image", len(self.dataset))
         names = [m.name for m in self.metrics]
@@ -69,6 +73,7 @@ class Request:
             "methods": [s.name for s in self.methods],
             "metrics": [s.name for s in self.metrics],
             "target": self.target,
+            "output": self.output,
             "align": "receptive_field",
             "batch_size": self.batch_size,
             "seed": self.seed,
@@ -84,7 +89,7 @@ class Request:
         Specs and functions of the caller's are known by their names only.
         """
         described = self.describe()
-        same = ("methods", "metrics", "target", "batch_size", "seed", "versions")
+        same = ("methods", "metrics", "target", "output", "batch_size", "seed", "versions")
         return {
             **{name: described[name] for name in same},
             "dataset": identify_data(self.dataset, self.device),

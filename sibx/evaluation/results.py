@@ -92,7 +92,8 @@ class Results:
         """Return whether the classifier is right, one row per image, model, training and seed.
 
         Method ``classifier``, metric ``accuracy``, ``value`` 1 if the label is predicted, else 0; an image with a NaN
-        among its logits (its ``confidence`` is NaN) is wrong. Every accuracy is a view of these rows: their means are
+        among its logits (its ``confidence`` is NaN) is wrong, and what has no class (``output="raw"``) is neither: its
+        ``value`` is NaN. Every accuracy is a view of these rows: their means are
         ``accuracy()``, that of the worst group is ``worst_group(results.hits())``, and a gain of it is
         ``results.hits().difference("sib", "ce")``.
         """

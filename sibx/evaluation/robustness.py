@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sibx._checks import check_choice, check_range, require
+from sibx._outputs import Output
 from sibx._seeds import image_seeds
 from sibx.datasets.base import MaskedBatch, MaskedDataset
 from sibx.evaluation.conditions import Model, Setting, hits_of
@@ -28,6 +29,7 @@ def evaluate_robustness(
     steps: int = STEPS,
     corruptions: Sequence[str] = CORRUPTIONS,
     severities: Sequence[int] = SEVERITIES,
+    output: Output = "auto",
     batch_size: int = 32,
     device: torch.device | str | None = None,
     seed: int = 0,
@@ -46,13 +48,15 @@ def evaluate_robustness(
     noise are drawn from seed and image name, so that nothing depends on the batch size.
 
     Args:
-        model: images -> logits (B, K), K at least 2, differentiable for the attacks: a module, or any function.
+        model: images -> logits (B, K), differentiable for the attacks: a module, or any function.
         dataset: images with 3 channels and their normalization.
         attacks: names of attacks, any of ``fgsm`` and ``pgd``.
         epsilons: largest changes that an attack may make, each in [0, 1], in units of pixel values.
         steps: number of gradient steps of PGD.
         corruptions: names of corruptions, any of ``sibx.images.CORRUPTIONS``.
         severities: severities of the corruptions, each a whole number from 1 to 5.
+        output: what the logits are: ``softmax`` or ``sigmoid`` (a single logit has the classes 0 and 1); ``auto`` =
+            ``sigmoid`` for a single logit, else ``softmax``.
         batch_size: images per forward pass.
         device: where to compute; None = where the model is, for a function the CPU.
         seed: seed of everything random.
@@ -65,8 +69,8 @@ def evaluate_robustness(
         are those of the clean image, ``target`` is the label.
 
     Raises:
-        ValueError: unknown or repeated names, numbers out of range, an empty data set, or a model whose output is not
-            (B, K).
+        ValueError: unknown or repeated names, numbers out of range, an empty data set, ``raw``, or a model whose
+            output is not (B, K).
 
     Source: Goodfellow, arXiv 1412.6572; Madry, arXiv 1706.06083; Hendrycks & Dietterich, arXiv 1903.12261.
     """
@@ -80,16 +84,16 @@ def evaluate_robustness(
     def change(batch: MaskedBatch, pixels: Tensor) -> Iterator[tuple[str, Tensor]]:
         for name, (attack, epsilon) in attacked.items():
             if attack == "fgsm":
-                yield name, fgsm(in_pixels, pixels, batch.labels, epsilon)
+                yield name, fgsm(in_pixels, pixels, batch.labels, epsilon, output=output)
             else:
                 seeds = image_seeds(batch.ids, seed, name)
-                yield name, pgd(in_pixels, pixels, batch.labels, epsilon, seeds=seeds, steps=steps)
+                yield name, pgd(in_pixels, pixels, batch.labels, epsilon, seeds=seeds, steps=steps, output=output)
         for name, (corruption, severity) in corrupted.items():
             yield name, corrupt(pixels, corruption, severity, image_seeds(batch.ids, seed, name))
 
     def score(batch: MaskedBatch, _: int) -> dict[str, Tensor]:
         pixels = dataset.normalization.inverse(batch.images).clamp(0, 1)
-        values = {name: hits_of(in_pixels, changed, batch.labels) for name, changed in change(batch, pixels)}
+        values = {name: hits_of(in_pixels, changed, batch.labels, output) for name, changed in change(batch, pixels)}
         if corrupted:
             values["corruption_mean"] = torch.stack([values[name] for name in corrupted]).mean(0)
         return values
@@ -97,6 +101,7 @@ def evaluate_robustness(
     setting = Setting(
         model=model,
         dataset=dataset,
+        output=output,
         batch_size=batch_size,
         device=device,
         seed=seed,

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from sibx._checks import look_up, require
+from sibx._outputs import Output
 from sibx.attribution import Explainers
 from sibx.datasets.base import MaskedDataset, collate
 from sibx.evaluation.method_choice import Methods, resolve_methods
@@ -32,6 +33,7 @@ def evaluate(
     methods: Methods,
     metrics: Sequence[str | MetricSpec],
     target: Target = "predicted",
+    output: Output = "auto",
     layer: nn.Module | str | None = None,
     batch_size: int = 32,
     device: torch.device | str | None = None,
@@ -58,6 +60,10 @@ def evaluate(
             your own to keys, specs or functions ``(images, targets (B,)) -> heatmaps (B, 1, H, W)``, at least 0.
         metrics: metrics that score, as keys of METRICS or as specs of your own.
         target: the class explained: the ``predicted`` one or the ``label``.
+        output: what the logits are: ``softmax``: K classes that exclude each other; ``sigmoid``: K independent labels,
+            or for K = 1 the classes 0 and 1; ``raw``: scores without a probability, of which curves are taken as they
+            are, and for which nothing is right or wrong (``predicted`` is -1); ``auto`` = ``sigmoid`` for K = 1, else
+            ``softmax``.
         layer: layer that CAM methods look at, its name or the module; None = ``find_cam_layer(model)``.
         batch_size: images per forward pass.
         device: where to compute; None = where the model is, for a function the CPU.
@@ -87,6 +93,7 @@ def evaluate(
         methods=resolve_methods(methods),
         metrics=[m if isinstance(m, MetricSpec) else look_up("metrics", m, METRICS) for m in metrics],
         target=target,
+        output=output,
         layer=layer,
         batch_size=batch_size,
         device=pick_device(model, device),
@@ -118,7 +125,7 @@ def _fill(storage: Storage, request: Request, progress: bool) -> None:
     own = storage.pending()[rank() :: world_size()]
     batches = request.batches()
     loader = DataLoader(request.dataset, batch_sampler=[list(batches[n]) for n in own], collate_fn=collate)
-    explainers = Explainers(request.model, request.methods, request.layer)
+    explainers = Explainers(request.model, request.methods, request.layer, request.output)
     bar = tqdm(loader, desc=f"evaluate {request.dataset.split}", leave=False, disable=not progress)
     for number, batch in zip(own, bar, strict=True):
         storage.add(number, *score_batch(request, explainers, batch.to(request.device)))

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from sibx._checks import check_logits, require
+from sibx._outputs import Output, predicted, probabilities, warn_of_probabilities
 from sibx.attribution import Explainers, Method, MethodSpec, to_heatmap
 from sibx.attribution.heatmaps import image_size
 from sibx.attribution.many import attribute
 from sibx.datasets.base import MaskedBatch
-from sibx.evaluation.columns import COLUMNS, CURVE_COLUMNS
+from sibx.evaluation.columns import COLUMNS, CURVE_COLUMNS, NO_CLASS
 from sibx.evaluation.method_choice import FromFunction, HeatmapFunction
 from sibx.evaluation.request import Request, Target
 from sibx.metrics import Explained, MetricSpec
@@ -29,7 +30,8 @@ def heatmaps_of(spec: MethodSpec, method: Method, images: Tensor, targets: Tenso
 
 def score_batch(request: Request, explainers: Explainers, batch: MaskedBatch) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the rows and the curve points of one batch."""
-    images = describe_images(request.model, batch, request.target).assign(seed=request.seed, **request.columns)
+    images = describe_images(request.model, batch, request.target, request.output)
+    images = images.assign(seed=request.seed, **request.columns)
     targets = torch.from_numpy(images["target"].to_numpy(copy=True)).to(request.device)
     scores: Scores = {}
     curves: list[pd.DataFrame] = []
@@ -59,6 +61,7 @@ def _explained(
         targets=targets,
         model=request.model,
         normalization=request.dataset.normalization,
+        output=request.output,
         batch_size=request.batch_size,
         seed=request.seed,
         attributions=to_heatmap(attributions, size, "sum") if spec.signed else None,
@@ -80,23 +83,28 @@ def _values(metric: MetricSpec, explained: Explained) -> npt.NDArray[np.float64]
     return scores.detach().cpu().double().numpy()
 
 
-def describe_images(model: Callable[[Tensor], Tensor], batch: MaskedBatch, target: Target) -> pd.DataFrame:
+def describe_images(
+    model: Callable[[Tensor], Tensor], batch: MaskedBatch, target: Target, output: Output = "auto"
+) -> pd.DataFrame:
     """One line per image: what it is, and what the model makes of it."""
     with torch.inference_mode():
         logits = model(batch.images)
         check_logits(logits, len(batch))
-        confidence, predicted = logits.double().softmax(1).max(1)
+        warn_of_probabilities(logits, output)
+        chosen = predicted(logits, output)
+        confidence = probabilities(logits, output).gather(1, chosen.unsqueeze(1)).squeeze(1)
+        confidence = confidence.masked_fill(logits.isnan().any(1), torch.nan)
     frame = pd.DataFrame(
         {
             "image_id": batch.ids,
             "label": batch.labels.cpu().numpy(),
-            "predicted": predicted.cpu().numpy(),
+            "predicted": chosen.cpu().numpy() if output != "raw" else NO_CLASS,
             "confidence": confidence.cpu().numpy(),
             "group": batch.groups.cpu().numpy(),
             "area": _area_shares(batch).cpu().numpy(),
         }
     )
-    return frame.assign(target=frame[target])
+    return frame.assign(target=chosen.cpu().numpy() if target == "predicted" else frame["label"])
 
 
 def _area_shares(batch: MaskedBatch) -> Tensor:

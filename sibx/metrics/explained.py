@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
+from sibx._outputs import Output
 from sibx.images.normalization import Normalization
 
 Explain = Callable[[Tensor, Tensor], Tensor]  # (images (B, C, H, W), targets (B,)) -> heatmaps (B, 1, H, W), at least 0
@@ -26,6 +27,7 @@ class Explained:
         targets: (B,) the class explained.
         model: images -> logits (B, K), in eval mode.
         normalization: normalization of the images.
+        output: what the model's logits are.
         batch_size: largest forward pass.
         seed: seed of everything random.
         attributions: (B, 1, H, W), one value per pixel with its sign; None = the heatmaps, where a sign means nothing.
@@ -42,6 +44,7 @@ class Explained:
     targets: Tensor
     model: Callable[[Tensor], Tensor]
     normalization: Normalization
+    output: Output = "auto"
     batch_size: int = 64
     seed: int = 0
     attributions: Tensor | None = None

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import torch
 from torch import Tensor
 
+from sibx._outputs import Output
 from sibx.metrics.probability import Model, probability
 
 
@@ -58,7 +59,9 @@ def run(
     targets: Tensor,
     like: Tensor,
     batch_size: int,
-    score: Callable[[Model, Tensor, Tensor], Tensor] = probability,
+    *,
+    output: Output = "auto",
+    score: Callable[..., Tensor] = probability,
 ) -> Tensor:
     """Probability of the target on every frame, (N,) float64, in full passes but for the last.
 
@@ -68,6 +71,7 @@ def run(
         targets: (N,).
         like: images (B, C, H, W) of the shape, type and device of the frames.
         batch_size: frames per pass.
+        output: what the logits are.
         score: ``probability`` or ``logit``.
     """
     remaining = iter(frames)
@@ -78,5 +82,5 @@ def run(
             batch = buffer[: len(wanted)]
             for slot, frame in zip(batch, remaining, strict=False):
                 slot.copy_(frame)
-            parts.append(score(model, batch, wanted))
+            parts.append(score(model, batch, wanted, output=output))
     return torch.cat(parts).clone()  # outside inference_mode: what users get are ordinary tensors

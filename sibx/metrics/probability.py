@@ -6,33 +6,41 @@ import torch
 from torch import Tensor
 
 from sibx._checks import check_labels, check_logits, check_range, check_same_batch
+from sibx._outputs import Output, by_class, probabilities
 
 Model = Callable[[Tensor], Tensor]  # images (B, C, H, W) -> logits (B, K)
 
 
-def probability(model: Model, images: Tensor, targets: Tensor, batch_size: int | None = None) -> Tensor:
-    """Softmax probability of the target, (B,) float64 on the device of the logits, without a gradient.
+def probability(
+    model: Model, images: Tensor, targets: Tensor, batch_size: int | None = None, *, output: Output = "auto"
+) -> Tensor:
+    """Probability of the target, (B,) float64 on the device of the logits, without a gradient.
 
     Args:
         model: images -> logits (B, K).
         images: (B, C, H, W), normalized.
-        targets: (B,) class indices.
+        targets: (B,) class indices; 0 and 1 for a binary model.
         batch_size: largest forward pass; None = all images at once.
+        output: what the logits are: ``softmax``, ``sigmoid``, or ``raw``, whose score stands for the probability;
+            ``auto`` = ``sigmoid`` for a single logit, else ``softmax``.
 
     Raises:
         ValueError: targets that are not B classes of the model, or a model whose output is not (B, K).
     """
-    return _in_passes(model, images, targets, batch_size, lambda logits: logits.softmax(1))
+    return _in_passes(model, images, targets, batch_size, lambda logits: probabilities(logits, output))
 
 
-def logit(model: Model, images: Tensor, targets: Tensor, batch_size: int | None = None) -> Tensor:
+def logit(
+    model: Model, images: Tensor, targets: Tensor, batch_size: int | None = None, *, output: Output = "auto"
+) -> Tensor:
     """Logit of the target: what methods explain, and what their attributions add up to.
 
     Args:
         model: images -> logits (B, K).
         images: (B, C, H, W), normalized.
-        targets: (B,) class indices.
+        targets: (B,) class indices; 0 and 1 for a binary model, whose class 0 has the logit -z.
         batch_size: largest forward pass; None = all images at once.
+        output: what the logits are, see ``probability``.
 
     Returns:
         (B,) float64 on the device of the logits, without a gradient.
@@ -40,7 +48,7 @@ def logit(model: Model, images: Tensor, targets: Tensor, batch_size: int | None 
     Raises:
         ValueError: targets that are not B classes of the model, or a model whose output is not (B, K).
     """
-    return _in_passes(model, images, targets, batch_size, lambda logits: logits)
+    return _in_passes(model, images, targets, batch_size, lambda logits: by_class(logits, output))
 
 
 def _in_passes(
@@ -51,16 +59,13 @@ def _in_passes(
     check_range("batch_size", size, 1)
     with torch.inference_mode():
         passes = zip(images.split(size), targets.split(size), strict=True)
-        parts = [_pick(scores(_logits(model, x, t)), t) for x, t in passes]
+        parts = [_scores_of(model, x, t, scores) for x, t in passes]
     return torch.cat(parts).clone()  # outside inference_mode: what users get are ordinary tensors
 
 
-def _logits(model: Model, images: Tensor, targets: Tensor) -> Tensor:
+def _scores_of(model: Model, images: Tensor, targets: Tensor, scores: Callable[[Tensor], Tensor]) -> Tensor:
     logits = model(images)
     check_logits(logits, len(images))
-    check_labels(targets, logits, "targets")
-    return logits.double()
-
-
-def _pick(scores: Tensor, targets: Tensor) -> Tensor:
-    return scores.gather(1, targets.to(scores.device).unsqueeze(1)).squeeze(1)
+    of_classes = scores(logits.double())
+    check_labels(targets, of_classes, "targets")
+    return of_classes.gather(1, targets.to(of_classes.device).unsqueeze(1)).squeeze(1)

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from torch import nn
 
 from sibx._checks import check_range, look_up, require
+from sibx._outputs import Criterion, Output, by_class, criterion_for, hits, predicted, probabilities
 from sibx.images.normalization import IMAGENET, Normalization
 from sibx.models._receptive_field import ReceptiveField, receptive_field
 from sibx.models._redraw import layers_inside, parameter_layers, redraw
 from sibx.models._unwrap import unwrap
 from sibx.models.alignment import Align, Alignment, HalfPixel, find_alignment
+from sibx.models.classes import ByClass
 from sibx.models.efficientnet_lite import EfficientNetLite
 from sibx.models.layers import eval_mode, find_cam_layer, frozen_batch_norm, record, resolve_layer, to_grid
 from sibx.models.tiny import TinyCNN
@@ -23,19 +25,27 @@ __all__ = [
     "MODELS",
     "Align",
     "Alignment",
+    "ByClass",
+    "Criterion",
     "EfficientNetLite",
     "HalfPixel",
     "ModelSpec",
+    "Output",
     "ReceptiveField",
     "TinyCNN",
     "build_model",
+    "by_class",
+    "criterion_for",
     "eval_mode",
     "find_alignment",
     "find_cam_layer",
     "frozen_batch_norm",
     "head_parameters",
+    "hits",
     "layers_inside",
     "parameter_layers",
+    "predicted",
+    "probabilities",
     "receptive_field",
     "record",
     "redraw",

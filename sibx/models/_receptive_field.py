@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sibx._checks import describe
+from sibx.models._unwrap import unwrap
 from sibx.models.layers import eval_mode, to_grid
 from sibx.models.plain import PlainFunctions
 
@@ -110,6 +111,7 @@ def receptive_field(model: nn.Module, layer: nn.Module, images: Tensor, *others:
         >>> receptive_field(torch.nn.Sequential(convolution), convolution, torch.rand(1, 3, 32, 32))
         ReceptiveField(stride=(4.0, 4.0), offset=(1.5, 1.5))
     """
+    model = unwrap(model)  # what wraps it does not change where its units look
     known = _KNOWN.setdefault(model, WeakKeyDictionary()).setdefault(layer, {})
     size = (images.shape[2], images.shape[3])
     if size not in known:

@@ -1,6 +1,8 @@
-"""The model inside its wrappers: several devices, compilation, training frameworks."""
+"""The model inside its wrappers: several devices, compilation, training frameworks, one column per class."""
 
 from torch import nn
+
+from sibx.models.classes import ByClass
 
 # Wrappers that hold the wrapped model under one of these attributes. Compiled models and frameworks are recognized by
 # attributes that only they have, so that they need not be installed.
@@ -9,7 +11,7 @@ PARALLEL = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """Return the model inside DataParallel, DistributedDataParallel, ``torch.compile`` and Fabric wrappers.
+    """Return the model inside DataParallel, DistributedDataParallel, ``torch.compile``, Fabric, ``ByClass`` wrappers.
 
     Names of layers are always those of this innermost model: ``"layer4"``, not ``"module.layer4"``. A model that is not
     wrapped is returned as it is.
@@ -29,4 +31,6 @@ def _inside(model: nn.Module) -> nn.Module | None:
     """Return the directly wrapped model, None for a model that wraps no other."""
     if isinstance(model, PARALLEL):
         return model.module
+    if isinstance(model, ByClass):
+        return model.of_classes
     return next((model._modules[name] for name in ATTRIBUTES if name in model._modules), None)

@@ -76,7 +76,10 @@ def _describe_hits(hits: Results, *, several: bool) -> Iterator[str]:
         dataset, split = line["dataset"], line["split"]
         place = f" on {split or dataset}" if several else ""
         confidence = hits.where(dataset=dataset, split=split).rows["confidence"].mean()
-        yield f"accuracy{place} {interval(Interval.of(line))}, mean confidence {confidence:.3f}"
+        if line["n"]:
+            yield f"accuracy{place} {interval(Interval.of(line))}, mean confidence {confidence:.3f}"
+        else:
+            yield f"mean score{place} {confidence:.3f}; scores without classes have no accuracy"
 
 
 def _found(info: Mapping[str, Any], key: str, title: str, form: str) -> list[tuple[str, list[str]]]:

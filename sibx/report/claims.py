@@ -188,7 +188,7 @@ class _Pairs:
         self.metrics = list(dict.fromkeys(rows["metric"]))
 
     def accuracy(self, training: str, reference: str, margin: float) -> Iterator[Claim]:
-        if {training, reference} <= set(self.hits):
+        if {training, reference} <= set(self.hits.dropna(axis=1, how="all")):  # scores without classes have no hits
             gain = paired_gain((self.hits[training] - self.hits[reference]).dropna())
             finding = _find(CLASSIFIER, gain, lambda interval: judge_held(interval, margin))
             yield Claim(

@@ -216,7 +216,8 @@ def _accuracies(results: Results, names: Mapping[Scope, str]) -> dict[str, dict[
     found: dict[str, dict[str, Interval]] = {}
     for line in results.accuracy().to_dict("records"):
         scope = Scope(*(str(line[name]) for name in SCOPE))
-        found.setdefault(str(line["training"]), {})[names[scope]] = Interval.of(line)
+        if line["n"]:  # scores without classes have no accuracy
+            found.setdefault(str(line["training"]), {})[names[scope]] = Interval.of(line)
     return found
 
 

@@ -14,6 +14,7 @@ from sibx.report.gallery import GalleryItem, draw_maps, draw_picture, signed_met
 from sibx.report.names import MINUS, method_title, metric_title, number
 from sibx.report.style import DIVERGING
 
+VERDICTS = {1.0: "right, p =", 0.0: "wrong, p ="}  # scores without classes are neither
 MARKUP = 400  # characters of a picture's tags
 ITEM = [*SCOPE, "image_id"]  # the columns that GalleryItem.key has the values of
 CardScores = dict[
@@ -135,7 +136,7 @@ def _classified(scored: pd.DataFrame) -> dict[str, str]:
     """How each training classifies the image."""
     first = scored.drop_duplicates("training")
     words = zip(first["training"], is_right(first), first["confidence"], strict=True)
-    return {str(t): f"{'right' if r else 'wrong'}, p = {number(c, 2)}" for t, r, c in words}
+    return {str(t): f"{VERDICTS.get(r, 'score')} {number(c, 2)}" for t, r, c in words}
 
 
 def _choices(

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
+from sibx._outputs import hits
 from sibx.datasets.base import MaskedDataset, collate
 from sibx.models.layers import eval_mode
-from sibx.models.outputs import hits
 from sibx.runs.ranks import gather_objects, rank, world_size
 
 
@@ -26,7 +26,7 @@ def predict(model: nn.Module, dataset: MaskedDataset, *, batch_size: int = 64) -
 
 
 def accuracy(model: nn.Module, dataset: MaskedDataset, *, batch_size: int = 64) -> float:
-    """Return the share of images in [0, 1] whose largest logit is the label's; see ``sibx.models.outputs.hits``.
+    """Return the share of images in [0, 1] whose largest logit is the label's; see ``sibx.models.hits``.
 
     If a ``torch.distributed`` process group exists, all its ranks have to call this together; each predicts a part of
     the images, and all get the accuracy on all images.

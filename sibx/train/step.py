@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from sibx._checks import require
+from sibx._outputs import hits
 from sibx.datasets.base import MaskedBatch
-from sibx.models.outputs import hits
 from sibx.models.zoo import head_parameters
 from sibx.objectives import SIBLoss
 from sibx.runs.ranks import world_size

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from sibx import Results, evaluate, evaluate_robustness
+from sibx._outputs import hits
 from sibx.cli.evaluate import _summary
 from sibx.datasets import InMemoryDataset
 from sibx.evaluation import bootstrap_mean, worst_group
 from sibx.evaluation.classified import is_right
-from sibx.models.outputs import hits
 from sibx.report.cards import model_cards
 from sibx.report.claims import make_claims
 from sibx.report.content import gather

@@ -228,7 +228,7 @@ def test_severity_grows(corruption):
         (lambda n, x, y, s: fgsm(n, x * torch.nan, y, 0.1), r"`pixels` must lie in \[0, 1\], but got nan"),
         (lambda n, x, y, s: fgsm(n, x, y, 8), r"`epsilon` must lie in \[0, 1\], but got 8"),
         (lambda n, x, y, s: fgsm(n, x, y + 1, 0.1), r"`labels` must lie in 0..4"),
-        (lambda n, x, y, s: fgsm(lambda z: n(z)[:, :1], x, y * 0, 0.1), "`model` must tell at least 2 classes apart"),
+        (lambda n, x, y, s: fgsm(n, x, y, 0.1, output="raw"), "`output` must be 'softmax' or 'sigmoid' for an attack"),
         (lambda n, x, y, s: fgsm(lambda z: z, x, y, 0.1), "`model` must return logits of shape"),
         (lambda n, x, y, s: pgd(n, x, y, -0.1, seeds=s), r"`epsilon` must lie in \[0, 1\], but got -0.1"),
         (lambda n, x, y, s: pgd(n, x, y, 0.1, seeds=s[:1]), "`seeds` must have 3 entries, one per image, but got 1"),

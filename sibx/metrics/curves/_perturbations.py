@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sibx._checks import check_case, check_range
+from sibx._outputs import Output, check_output
 from sibx.images.baselines import Baseline, make_baseline
 from sibx.images.normalization import Normalization
 from sibx.metrics.explained import Explained
@@ -23,13 +24,13 @@ CLEAN: Key = ("end", "clean")
 
 
 class Curves(NamedTuple):
-    """Probability of the explained class along a perturbation.
+    """Probability of the explained class along a perturbation; of ``raw`` scores the score itself.
 
     Attributes:
         fractions: (S + 1,) float64, true shares of the pixels changed, from 0 to 1.
         probabilities: (B, S + 1) float64.
-        auc: (B,) float64, area under the curve over [0, 1] by trapezoids, in [0, 1]; NaN where the heatmap is zero
-            everywhere or not finite.
+        auc: (B,) float64, area under the curve over [0, 1] by trapezoids, in [0, 1] for probabilities; NaN where the
+            heatmap is zero everywhere or not finite.
     """
 
     fractions: Tensor
@@ -49,6 +50,7 @@ class Perturbations:
         images: (B, C, H, W), normalized.
         heatmaps: (B, 1, H, W), at least 0.
         targets: (B,) the class explained.
+        output: what the logits are, see ``sibx.models.Output``; curves of ``raw`` scores are of the score itself.
         normalization: normalization of the images, for the baseline ``black``.
         steps: number of equal shares in which the pixels are changed, at least 1.
         batch_size: perturbed images per forward pass; steps, images and curves share a pass.
@@ -63,6 +65,7 @@ class Perturbations:
     images: Tensor
     heatmaps: Tensor
     targets: Tensor
+    output: Output = "auto"
     normalization: Normalization | None = None
     steps: int = STEPS
     batch_size: int = 64
@@ -72,6 +75,7 @@ class Perturbations:
 
     def __post_init__(self) -> None:
         check_case(self.images, self.heatmaps, self.targets)
+        check_output(self.output)
         check_range("steps", self.steps, 1, self.images.shape[2:].numel())
         check_range("batch_size", self.batch_size, 1)
         self._sources["clean"] = self.images
@@ -139,7 +143,7 @@ class Perturbations:
         sizes = [1 if kind == "end" else self.steps - 1 for kind, _ in missing]
         frames = chain.from_iterable(self._frames(key) for key in missing)
         targets = torch.cat([self.targets.repeat_interleave(size) for size in sizes])
-        values = run(self.model, frames, targets, self.images, self.batch_size)
+        values = run(self.model, frames, targets, self.images, self.batch_size, output=self.output)
         parts = values.split([len(self.targets) * size for size in sizes])
         for key, part, size in zip(missing, parts, sizes, strict=True):
             self._measured[key] = part.view(len(self.targets), size)
@@ -163,6 +167,7 @@ def perturbations(e: Explained) -> Perturbations:
         e.images,
         e.heatmaps,
         e.targets,
+        output=e.output,
         normalization=e.normalization,
         batch_size=e.batch_size,
         seed=e.seed,

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from sibx._checks import require
+from sibx._outputs import Output
 from sibx.images.baselines import Baseline
 from sibx.images.normalization import Normalization
 from sibx.metrics.curves._perturbations import Perturbations
@@ -51,6 +52,7 @@ def adaptive_deletion(
     *,
     tolerance: float = 0.005,
     baseline: Baseline = "mean",
+    output: Output = "auto",
     normalization: Normalization | None = None,
     steps: int = FINEST,
     batch_size: int = 64,
@@ -68,6 +70,7 @@ def adaptive_deletion(
             (``benchmarks/experiments/adaptive_curves.py``).
         baseline: what pixels are replaced by: ``mean``, ``black`` (needs ``normalization``), ``blur`` or ``noise``, see
             ``sibx.images.make_baseline``.
+        output: what the logits are, see ``sibx.models.Output``; of ``raw`` ones the curve is that of the score itself.
         normalization: normalization of the images, for the baseline ``black``.
         steps: number of equal shares of the curve that is estimated; points lie on its grid.
         batch_size: perturbed images per forward pass.
@@ -80,7 +83,15 @@ def adaptive_deletion(
         ValueError: a wrong shape, dtype or range, an unknown baseline, or a tolerance that is not above 0.
     """
     runs = Perturbations(
-        model, images, heatmaps, targets, normalization=normalization, steps=steps, batch_size=batch_size, seed=seed
+        model,
+        images,
+        heatmaps,
+        targets,
+        output=output,
+        normalization=normalization,
+        steps=steps,
+        batch_size=batch_size,
+        seed=seed,
     )
     return _follow(runs, images, runs.baseline(baseline), tolerance)
 
@@ -93,6 +104,7 @@ def adaptive_insertion(
     *,
     tolerance: float = 0.005,
     baseline: Baseline = "blur",
+    output: Output = "auto",
     normalization: Normalization | None = None,
     steps: int = FINEST,
     batch_size: int = 64,
@@ -110,6 +122,7 @@ def adaptive_insertion(
             (``benchmarks/experiments/adaptive_curves.py``).
         baseline: what the image starts from: ``mean``, ``black`` (needs ``normalization``), ``blur`` or ``noise``, see
             ``sibx.images.make_baseline``.
+        output: what the logits are, see ``sibx.models.Output``; of ``raw`` ones the curve is that of the score itself.
         normalization: normalization of the images, for the baseline ``black``.
         steps: number of equal shares of the curve that is estimated; points lie on its grid.
         batch_size: perturbed images per forward pass.
@@ -122,7 +135,15 @@ def adaptive_insertion(
         ValueError: a wrong shape, dtype or range, an unknown baseline, or a tolerance that is not above 0.
     """
     runs = Perturbations(
-        model, images, heatmaps, targets, normalization=normalization, steps=steps, batch_size=batch_size, seed=seed
+        model,
+        images,
+        heatmaps,
+        targets,
+        output=output,
+        normalization=normalization,
+        steps=steps,
+        batch_size=batch_size,
+        seed=seed,
     )
     return _follow(runs, runs.baseline(baseline), images, tolerance)
 
@@ -154,7 +175,8 @@ def _measure(runs: Perturbations, start: Tensor, end: Tensor, rows: Tensor, posi
         for row, places in zip(rows.tolist(), positions.tolist(), strict=True)
     )
     targets = runs.targets[rows.to(runs.targets.device)].repeat_interleave(positions.shape[1])
-    return run(runs.model, frames, targets, runs.images, runs.batch_size).cpu().view(positions.shape)
+    values = run(runs.model, frames, targets, runs.images, runs.batch_size, output=runs.output)
+    return values.cpu().view(positions.shape)
 
 
 def _variance(positions: Tensor, values: Tensor, steps: int) -> Tensor:

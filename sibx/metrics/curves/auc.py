@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from sibx._outputs import Output
 from sibx.images.baselines import Baseline
 from sibx.images.normalization import Normalization
 from sibx.metrics.curves._perturbations import STEPS, Curves, Perturbations, perturbations
@@ -18,6 +19,7 @@ def deletion(
     targets: Tensor,
     *,
     baseline: Baseline = "mean",
+    output: Output = "auto",
     normalization: Normalization | None = None,
     steps: int = STEPS,
     batch_size: int = 64,
@@ -35,6 +37,7 @@ def deletion(
         targets: (B,) the class explained.
         baseline: what pixels are replaced by: ``mean``, ``black`` (needs ``normalization``), ``blur`` or ``noise``, see
             ``sibx.images.make_baseline``.
+        output: what the logits are, see ``sibx.models.Output``; of ``raw`` ones the curve is that of the score itself.
         normalization: normalization of the images, for the baseline ``black``.
         steps: number of equal shares in which the pixels are replaced, at least 1.
         batch_size: perturbed images per forward pass; steps of different images share a pass.
@@ -51,7 +54,15 @@ def deletion(
     Source: Petsiuk et al., arXiv 1806.07421 (28 steps and the mean as in its tables).
     """
     return Perturbations(
-        model, images, heatmaps, targets, normalization=normalization, steps=steps, batch_size=batch_size, seed=seed
+        model,
+        images,
+        heatmaps,
+        targets,
+        output=output,
+        normalization=normalization,
+        steps=steps,
+        batch_size=batch_size,
+        seed=seed,
     ).deletion(baseline)
 
 
@@ -80,6 +91,7 @@ def insertion(
     targets: Tensor,
     *,
     baseline: Baseline = "blur",
+    output: Output = "auto",
     normalization: Normalization | None = None,
     steps: int = STEPS,
     batch_size: int = 64,
@@ -97,6 +109,7 @@ def insertion(
         targets: (B,) the class explained.
         baseline: what the image starts from: ``mean``, ``black`` (needs ``normalization``), ``blur`` or ``noise``, see
             ``sibx.images.make_baseline``.
+        output: what the logits are, see ``sibx.models.Output``; of ``raw`` ones the curve is that of the score itself.
         normalization: normalization of the images, for the baseline ``black``.
         steps: number of equal shares in which the pixels appear, at least 1.
         batch_size: perturbed images per forward pass; steps of different images share a pass.
@@ -113,7 +126,15 @@ def insertion(
     Source: Petsiuk et al., arXiv 1806.07421, with a true Gaussian blur.
     """
     return Perturbations(
-        model, images, heatmaps, targets, normalization=normalization, steps=steps, batch_size=batch_size, seed=seed
+        model,
+        images,
+        heatmaps,
+        targets,
+        output=output,
+        normalization=normalization,
+        steps=steps,
+        batch_size=batch_size,
+        seed=seed,
     ).insertion(baseline)
 
 
@@ -142,6 +163,7 @@ def lerf(
     targets: Tensor,
     *,
     baseline: Baseline = "mean",
+    output: Output = "auto",
     normalization: Normalization | None = None,
     steps: int = STEPS,
     batch_size: int = 64,
@@ -158,6 +180,7 @@ def lerf(
         targets: (B,) the class explained.
         baseline: what pixels are replaced by: ``mean``, ``black`` (needs ``normalization``), ``blur`` or ``noise``, see
             ``sibx.images.make_baseline``.
+        output: what the logits are, see ``sibx.models.Output``; of ``raw`` ones the curve is that of the score itself.
         normalization: normalization of the images, for the baseline ``black``.
         steps: number of equal shares in which the pixels are replaced, at least 1.
         batch_size: perturbed images per forward pass; steps of different images share a pass.
@@ -174,7 +197,15 @@ def lerf(
     Source: Samek et al., arXiv 1509.06321, with pixels, shares and baseline of ``deletion``.
     """
     return Perturbations(
-        model, images, heatmaps, targets, normalization=normalization, steps=steps, batch_size=batch_size, seed=seed
+        model,
+        images,
+        heatmaps,
+        targets,
+        output=output,
+        normalization=normalization,
+        steps=steps,
+        batch_size=batch_size,
+        seed=seed,
     ).lerf(baseline)
 
 

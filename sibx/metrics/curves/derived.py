@@ -18,7 +18,7 @@ def normalized_deletion(deletion: Curves) -> Tensor:
     """Deletion AUC in units of the clean probability: ``AUC / p_0``; lower is better.
 
     Range [0, 1 / p_0]: 1 is a probability that stays what it is, so that images the model is more or less sure of
-    compare. NaN also where the clean probability p_0 is 0.
+    compare. NaN also where the clean probability p_0 is 0 (a ``raw`` score: not above 0).
 
     Args:
         deletion: what ``deletion`` returns; the clean image is its first point.
@@ -45,7 +45,7 @@ def normalized_insertion(insertion: Curves) -> Tensor:
     """Insertion AUC in units of the clean probability: ``AUC / p_0``; higher is better.
 
     Range [0, 1 / p_0]: 1 is a probability that stays what it is, so that images the model is more or less sure of
-    compare. NaN also where the clean probability p_0 is 0.
+    compare. NaN also where the clean probability p_0 is 0 (a ``raw`` score: not above 0).
 
     Args:
         insertion: what ``insertion`` returns; the clean image is its last point.
@@ -171,7 +171,7 @@ AOPC = MetricSpec(
 
 
 def _in_units_of(clean: Tensor, auc: Tensor) -> Tensor:
-    return (auc / clean).masked_fill(clean == 0, torch.nan)
+    return (auc / clean).masked_fill(clean <= 0, torch.nan)
 
 
 def _check_pair(argument: str, curves: Curves, like: Curves) -> None:

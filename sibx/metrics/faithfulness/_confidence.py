@@ -10,7 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sibx._checks import check_case
+from sibx._checks import check_case, require
+from sibx._outputs import Output
 from sibx.metrics.curves._perturbations import perturbations
 from sibx.metrics.explained import Explained
 from sibx.metrics.probability import Model, probability
@@ -18,7 +19,7 @@ from sibx.metrics.spec import RANDOM_MAP, MetricSpec
 
 
 class Confidence(NamedTuple):
-    """Softmax probability of the explained class, (B,) float64 each.
+    """Probability of the explained class, (B,) float64 each.
 
     Attributes:
         clean: Y, on the image as it is.
@@ -29,7 +30,15 @@ class Confidence(NamedTuple):
     masked: Tensor
 
 
-def confidence(model: Model, images: Tensor, heatmaps: Tensor, targets: Tensor, *, batch_size: int = 64) -> Confidence:
+def confidence(
+    model: Model,
+    images: Tensor,
+    heatmaps: Tensor,
+    targets: Tensor,
+    *,
+    output: Output = "auto",
+    batch_size: int = 64,
+) -> Confidence:
     """Measure what ``average_drop``, ``increase_in_confidence``, ``average_gain`` and ``adcc`` are computed from.
 
     Args:
@@ -37,17 +46,24 @@ def confidence(model: Model, images: Tensor, heatmaps: Tensor, targets: Tensor, 
         images: (B, C, H, W), normalized.
         heatmaps: (B, 1, H, W), floating point.
         targets: (B,) the class explained.
+        output: what the logits are, see ``sibx.models.Output``; ``raw`` scores stand for probabilities.
         batch_size: images per forward pass; every image takes two.
 
     Raises:
         ValueError: a wrong shape, dtype or range.
     """
-    masked = masked_probability(model, images, heatmaps, targets, batch_size=batch_size)
-    return Confidence(probability(model, images, targets, batch_size), masked)
+    masked = masked_probability(model, images, heatmaps, targets, output=output, batch_size=batch_size)
+    return Confidence(probability(model, images, targets, batch_size, output=output), masked)
 
 
 def masked_probability(
-    model: Model, images: Tensor, heatmaps: Tensor, targets: Tensor, *, batch_size: int = 64
+    model: Model,
+    images: Tensor,
+    heatmaps: Tensor,
+    targets: Tensor,
+    *,
+    output: Output = "auto",
+    batch_size: int = 64,
 ) -> Tensor:
     """Probability of the target on the images times their heatmaps, scaled to [0, 1].
 
@@ -56,6 +72,7 @@ def masked_probability(
         images: (B, C, H, W), normalized.
         heatmaps: (B, 1, H, W), floating point.
         targets: (B,) the class explained.
+        output: what the logits are, see ``sibx.models.Output``; ``raw`` scores stand for probabilities.
         batch_size: images per forward pass.
 
     Returns:
@@ -66,21 +83,21 @@ def masked_probability(
     """
     check_case(images, heatmaps, targets)
     mask = scaled(heatmaps)
-    seen = probability(model, through(images, mask), targets, batch_size)
+    seen = probability(model, through(images, mask), targets, batch_size, output=output)
     return seen.masked_fill(mask.isnan().any(1), torch.nan)
 
 
 def confidence_of(e: Explained) -> Confidence:
     """Return the confidence in what was explained; the clean probability is also the end point of every curve."""
-    seen = masked_probability(e.model, e.images, e.heatmaps, e.targets, batch_size=e.batch_size)
+    seen = masked_probability(e.model, e.images, e.heatmaps, e.targets, output=e.output, batch_size=e.batch_size)
     return Confidence(e.once(perturbations).clean_probability, seen)
 
 
 def average_drop(c: Confidence) -> Tensor:
     """Share of the confidence that is lost: ``max(0, Y - O) / Y``; the paper's mean over images times 100 %.
 
-    Range [0, 1], lower is better; 0 also where the confidence rises. NaN where Y is 0, and where the heatmap is
-    constant or not finite. Chance is what a random map gets. A map that keeps everything would be best, so read it
+    Range [0, 1], lower is better; 0 also where the confidence rises. NaN where Y is not above 0, and where the heatmap
+    is constant or not finite. Chance is what a random map gets. A map that keeps everything would be best, so read it
     beside ``average_gain`` or in ``adcc``.
 
     Args:
@@ -88,7 +105,7 @@ def average_drop(c: Confidence) -> Tensor:
 
     Source: Chattopadhay et al., WACV 2018, arXiv 1710.11063.
     """
-    return (c.clean - c.masked).clamp(min=0) / c.clean
+    return ((c.clean - c.masked).clamp(min=0) / c.clean).masked_fill(c.clean <= 0, torch.nan)
 
 
 AVERAGE_DROP = MetricSpec(
@@ -144,11 +161,16 @@ def average_gain(c: Confidence) -> Tensor:
     return (c.masked - c.clean).clamp(min=0) / (1 - c.clean)
 
 
+def _average_gain(e: Explained) -> Tensor:
+    require(e.output != "raw", "output", "be 'softmax' or 'sigmoid' for average_gain, a share of 1 - Y", e.output)
+    return average_gain(e.once(confidence_of))
+
+
 AVERAGE_GAIN = MetricSpec(
     name="average_gain",
     title="Average gain",
     formula="max(0, O - Y) / (1 - Y)",
-    score=lambda e: average_gain(e.once(confidence_of)),
+    score=_average_gain,
     higher_is_better=True,
     bounds=(0.0, 1.0),
     chance=RANDOM_MAP,

@@ -7,6 +7,7 @@ from captum.metrics import infidelity as captum_infidelity
 from torch import Tensor
 
 from sibx._checks import check_case, check_range
+from sibx._outputs import Output
 from sibx._seeds import content_seed
 from sibx.images.baselines import Baseline, make_baseline
 from sibx.images.normalization import Normalization
@@ -26,6 +27,7 @@ def infidelity(
     targets: Tensor,
     *,
     samples: int = SAMPLES,
+    output: Output = "auto",
     baseline: Baseline = "mean",
     normalization: Normalization | None = None,
     batch_size: int = 64,
@@ -45,6 +47,7 @@ def infidelity(
         targets: (B,) the class explained.
         samples: random squares per image, at least 1. Their sides are k / 28 of the shorter side of the image, k = 1,
             ..., 10, each as likely as the others and so is each place.
+        output: what the logits are, see ``sibx.models.Output``.
         baseline: what removed pixels are replaced by, see ``make_baseline``.
         normalization: normalization of the images, for the baseline ``black``.
         batch_size: largest forward pass; no pass holds more than 20 images.
@@ -68,14 +71,14 @@ def infidelity(
     scores = []
     for image, a, empty, target in zip(images.split(1), maps.split(1), gone.split(1), targets.split(1), strict=True):
         squares = _squares(image, samples, seed)
-        scores.append(_of_image(model, image, a, empty, target, squares, samples, batch_size))
+        scores.append(_of_image(model, image, a, empty, target, squares, samples, batch_size, output))
     score = torch.cat(scores).clamp(min=0)  # captum's difference of squares may round below 0
     flat = maps.flatten(1)
     return score.masked_fill(~(flat.isfinite().all(1) & (flat != 0).any(1)), torch.nan)
 
 
 def _infidelity(e: Explained) -> Tensor:
-    return infidelity(e.model, e.images, e.signed, e.targets, batch_size=e.batch_size, seed=e.seed)
+    return infidelity(e.model, e.images, e.signed, e.targets, output=e.output, batch_size=e.batch_size, seed=e.seed)
 
 
 INFIDELITY = MetricSpec(
@@ -100,6 +103,7 @@ def _of_image(
     squares: Iterator[Tensor],
     samples: int,
     batch_size: int,
+    output: Output,
 ) -> Tensor:
     """Captum's score (1,) of one image (1, C, H, W)."""
 
@@ -107,11 +111,11 @@ def _of_image(
         removed = torch.cat([next(squares) for _ in copies])
         return removed.expand_as(copies), torch.where(removed, gone, copies)
 
-    def output(x: Tensor) -> Tensor:
-        return logit(model, x, target.expand(len(x)), batch_size).to(attributions.device)
+    def score(x: Tensor) -> Tensor:
+        return logit(model, x, target.expand(len(x)), batch_size, output=output).to(attributions.device)
 
     value: Tensor = captum_infidelity(
-        output,
+        score,
         remove,
         image,
         (attributions / image.shape[1]).expand_as(image),  # whose sum over channels is the pixel's

@@ -10,6 +10,7 @@ from skimage.segmentation import slic
 from torch import Tensor
 
 from sibx._checks import check_case, check_images, check_range, require
+from sibx._outputs import Output
 from sibx.images.baselines import Baseline, make_baseline
 from sibx.images.normalization import Normalization
 from sibx.metrics.explained import Explained
@@ -68,6 +69,7 @@ def irof(
     targets: Tensor,
     segments: Tensor,
     *,
+    output: Output = "auto",
     baseline: Baseline = "mean",
     normalization: Normalization | None = None,
     batch_size: int = 64,
@@ -86,13 +88,14 @@ def irof(
         heatmaps: (B, 1, H, W), at least 0.
         targets: (B,) the class explained.
         segments: (B, 1, H, W) integers, a number per segment, such as ``superpixels`` returns.
+        output: what the logits are, see ``sibx.models.Output``.
         baseline: what segments are replaced by, see ``make_baseline``.
         normalization: normalization of the images, for the baseline ``black``.
         batch_size: perturbed images per forward pass; segments of different images share a pass.
         seed: seed of the random order of segments that tie.
 
     Returns:
-        (B,) float64, NaN where the heatmap is zero everywhere or not finite, and where p_0 is 0.
+        (B,) float64, NaN where the heatmap is zero everywhere or not finite, and where p_0 is not above 0.
 
     Raises:
         ValueError: a wrong shape, dtype or range, or an unknown baseline.
@@ -106,14 +109,25 @@ def irof(
     removals = [_removal(a, s, seed) for a, s in zip(heatmaps, segments, strict=True)]
     sizes = [len(removal.counts) for removal in removals]
     repeated = targets.repeat_interleave(torch.tensor(sizes, dtype=torch.int64, device=targets.device))
-    left = run(model, _frames(images, gone, removals), repeated, images, batch_size)
+    left = run(model, _frames(images, gone, removals), repeated, images, batch_size, output=output)
     areas = [1 - torch.trapezoid(p / p[0], dx=1 / (len(p) - 1)) for p in left.split(sizes)]
-    return torch.stack(areas).masked_fill(~orders_pixels(heatmaps).to(left.device), torch.nan)
+    clean = torch.stack([p[0] for p in left.split(sizes)])
+    defined = orders_pixels(heatmaps).to(left.device) & (clean > 0)
+    return torch.stack(areas).masked_fill(~defined, torch.nan)
 
 
 def _irof(e: Explained) -> Tensor:
     segments = superpixels(e.images, e.normalization)
-    return irof(e.model, e.images, e.heatmaps, e.targets, segments, batch_size=e.batch_size, seed=e.seed)
+    return irof(
+        e.model,
+        e.images,
+        e.heatmaps,
+        e.targets,
+        segments,
+        output=e.output,
+        batch_size=e.batch_size,
+        seed=e.seed,
+    )
 
 
 IROF = MetricSpec(

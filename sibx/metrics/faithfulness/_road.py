@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from sibx._checks import check_case, check_range, require
+from sibx._outputs import Output
 from sibx.images.normalization import Normalization
 from sibx.metrics.explained import Explained
 from sibx.metrics.faithfulness.imputation import linear_imputation
@@ -45,6 +46,7 @@ def removal(
     *,
     shares: Sequence[float] = SHARES,
     noise: float = NOISE,
+    output: Output = "auto",
     normalization: Normalization | None = None,
     batch_size: int = 64,
     seed: int = 0,
@@ -61,6 +63,7 @@ def removal(
         targets: (B,) the class explained.
         shares: shares of the pixels that are removed, each in (0, 1).
         noise: standard deviation of the Gaussian noise on imputed pixels, in the units of pixels in [0, 1].
+        output: what the logits are, see ``sibx.models.Output``; ``raw`` scores stand for probabilities.
         normalization: normalization of the images, for those units; None = the images are in them.
         batch_size: imputed images per solve and forward pass; shares and images share one.
         seed: seed of the random order of pixels that tie and of the noise; both are the same for every image and share,
@@ -87,7 +90,7 @@ def removal(
         row, order, share = torch.unravel_index(part, size)
         removed = (ranks[row, order] < counts[share].unsqueeze(1)).view(-1, 1, *images.shape[2:])
         imputed = linear_imputation(images[row], removed).add_(draw * removed)
-        values.append(probability(model, imputed, targets[row]))
+        values.append(probability(model, imputed, targets[row], output=output))
     p = torch.cat(values).cpu().view(size).masked_fill(~orders_pixels(heatmaps).cpu().view(-1, 1, 1), torch.nan)
     return Removal(counts.cpu().double() / pixels, p[:, 0], p[:, 1])
 
@@ -99,6 +102,7 @@ def removal_of(e: Explained) -> Removal:
         e.images,
         e.heatmaps,
         e.targets,
+        output=e.output,
         normalization=e.normalization,
         batch_size=e.batch_size,
         seed=e.seed,

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from sibx._checks import check_case, check_range, require
+from sibx._outputs import Output
 from sibx._seeds import content_seed
 from sibx.images.baselines import Baseline, make_baseline
 from sibx.images.normalization import Normalization
@@ -41,6 +42,7 @@ def sensitivity_n(
     *,
     fractions: Sequence[float] = FRACTIONS,
     subsets: int = SUBSETS,
+    output: Output = "auto",
     baseline: Baseline = "mean",
     normalization: Normalization | None = None,
     batch_size: int = 64,
@@ -60,6 +62,7 @@ def sensitivity_n(
         targets: (B,) the class explained.
         fractions: n as shares of the pixels, ascending, between 0 and 1; rounded to at least 1 pixel.
         subsets: random sets for every n, at least 2.
+        output: what the logits are, see ``sibx.models.Output``.
         baseline: what removed pixels are replaced by, see ``make_baseline``.
         normalization: normalization of the images, for the baseline ``black``.
         batch_size: perturbed images per forward pass.
@@ -84,7 +87,8 @@ def sensitivity_n(
     counts = [max(1, round(share * pixels)) for share in fractions]
     gone = make_baseline(images, baseline, normalization, seed)
     repeated = targets.repeat_interleave(subsets * len(counts))
-    left = run(model, _frames(images, gone, counts, subsets, seed), repeated, images, batch_size, logit)
+    frames = _frames(images, gone, counts, subsets, seed)
+    left = run(model, frames, repeated, images, batch_size, output=output, score=logit)
     worth = -left.view(len(images), subsets, len(counts)).cpu()  # less a constant, which no correlation sees
     sums = [_sums(a, image, counts, subsets, seed) for a, image in zip(attributions, images, strict=True)]
     found = torch.stack([pearson(s.T, w.T) for s, w in zip(sums, worth, strict=True)])
@@ -93,7 +97,7 @@ def sensitivity_n(
 
 def _sensitivity_n(e: Explained) -> Tensor:
     """Return the score, leave the correlation for every n."""
-    found = sensitivity_n(e.model, e.images, e.signed, e.targets, batch_size=e.batch_size, seed=e.seed)
+    found = sensitivity_n(e.model, e.images, e.signed, e.targets, output=e.output, batch_size=e.batch_size, seed=e.seed)
     e.keep("sensitivity_n", found.fractions, found.correlations)
     return found.score
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from sibx._checks import check_explained, check_images, check_labels, check_logits, check_same_batch, require
+from sibx._outputs import Output, by_class
 from sibx._seeds import content_seed
 from sibx.metrics.explained import Explain, Explained
 from sibx.metrics.similarity import Similarity, compare
@@ -20,6 +21,7 @@ def random_logit(
     targets: Tensor,
     *,
     similarity: Similarity = "ssim",
+    output: Output = "auto",
     seed: int = 0,
 ) -> Tensor:
     """Similarity of the heatmap to that of another class, drawn at random for every image.
@@ -28,12 +30,13 @@ def random_logit(
     matter of the data, so compare methods on the same images. One more explanation per image.
 
     Args:
-        model: images -> logits (B, K), K at least 2.
+        model: images -> logits (B, K) of at least two classes.
         explain: (images, targets) -> heatmaps.
         images: (B, C, H, W), normalized.
         heatmaps: (B, 1, H, W), at least 0, of the targets.
         targets: (B,) the class explained.
         similarity: ``ssim`` or ``spearman``.
+        output: what the logits are, see ``sibx.models.Output``.
         seed: seed of the random classes, which depend on it and the image's values.
 
     Returns:
@@ -50,7 +53,7 @@ def random_logit(
     with torch.inference_mode():
         logits = model(images[:1])
     check_logits(logits, len(images[:1]))
-    classes = logits.shape[1]
+    classes = by_class(logits, output).shape[1]
     require(classes >= 2, "model", "have at least two classes", classes)
     check_labels(targets, logits.new_zeros(len(images), classes), "targets")
     seeds = (content_seed(image, seed) for image in images)
@@ -61,7 +64,7 @@ def random_logit(
 
 
 def _random_logit(e: Explained) -> Tensor:
-    return random_logit(e.model, e.explainer(), e.images, e.heatmaps, e.targets, seed=e.seed)
+    return random_logit(e.model, e.explainer(), e.images, e.heatmaps, e.targets, output=e.output, seed=e.seed)
 
 
 RANDOM_LOGIT = MetricSpec(
