@@ -244,19 +244,31 @@ def criterion_for(output: Output = "auto") -> Criterion:
         >>> criterion_for("sigmoid")(torch.zeros(1, 3), torch.tensor([[1.0, 0.0, float("nan")]]))
         tensor(0.6931)
     """
+    usual = usual_criterion(output)
+
+    def criterion(scores: Tensor, labels: Tensor) -> Tensor:
+        check_truth(labels, scores, output)
+        return usual(scores, labels)
+
+    return criterion
+
+
+def usual_criterion(output: Output) -> Criterion:
+    """Return the usual loss for labels that have been checked: the check waits for the device."""
     require(output != "raw", "criterion", "be given for output='raw', which has no usual loss", None)
 
     def criterion(scores: Tensor, labels: Tensor) -> Tensor:
-        kind = kind_of(scores, output)
-        assert kind.criterion is not None
-        check_truth(labels, scores, output)
-        return kind.criterion(scores, labels)
+        found = kind_of(scores, output).criterion
+        assert found is not None
+        return found(scores, labels)
 
     return criterion
 
 
 def check_truth(labels: Tensor, scores: Tensor, output: Output = "auto") -> None:
     """Require class indices (B,), or for several labels (B, K) floating point, each 0, 1 or NaN (unknown).
+
+    What is true of ``raw`` scores only their criterion knows.
 
     Args:
         labels: what is checked.
@@ -267,6 +279,8 @@ def check_truth(labels: Tensor, scores: Tensor, output: Output = "auto") -> None
         ValueError: labels of another shape, dtype or range.
     """
     kind = kind_of(scores, output)
+    if kind is KINDS["raw"]:
+        return
     if kind.exclusive or labels.ndim == 1:
         require(kind.exclusive, "labels", f"be of shape {tuple(scores.shape)} for output='sigmoid'", labels)
         check_labels(labels, kind.class_scores(scores))

@@ -19,11 +19,12 @@ from sibx.models import build_model
 from sibx.models.checkpoint import load_checkpoint
 from sibx.runs.ranks import rank
 from sibx.train import TRAININGS, FineTuneResult, TrainConfig, fine_tune_as
+from sibx.train.config import PROGRAMS
 
 
 def run(args: Namespace) -> int:
     """Fine-tune a model; the first process writes and prints."""
-    given = {f.name: getattr(args, f.name) for f in fields(TrainConfig) if f.name != "objective"}
+    given = {f.name: getattr(args, f.name) for f in fields(TrainConfig) if f.name not in PROGRAMS}
     objective = build_objective(args.training, args.objective_options)
     spec, config = replace(TRAININGS[args.training], objective=objective), TrainConfig(objective=objective, **given)
     with process_group(args.device) as device:

@@ -43,6 +43,7 @@ def add_explain(parser: Parser) -> None:
 def add_finetune(parser: Parser) -> None:
     """Add the options of ``sibx finetune``, among them all fields of TrainConfig with their documentation."""
     from sibx.train import TrainConfig
+    from sibx.train.config import PROGRAMS
 
     _add_data(parser)
     parser.add_argument("--model", required=True, help="key of sibx.MODELS, or timm/<name>")
@@ -73,7 +74,7 @@ def add_finetune(parser: Parser) -> None:
     hints, notes = get_type_hints(TrainConfig), _attribute_notes(TrainConfig.__doc__ or "")
     group = parser.add_argument_group("training")
     for field in fields(TrainConfig):
-        if field.name != "objective":
+        if field.name not in PROGRAMS:
             kind, note = _kind(hints[field.name]), notes.get(field.name, "").replace("%", "%%")
             note = note if "action" in kind else f"{note} Default %(default)s."
             group.add_argument(f"--{field.name.replace('_', '-')}", default=field.default, help=note, **kind)

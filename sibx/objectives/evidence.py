@@ -5,7 +5,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from sibx._checks import require
+from sibx._outputs import Output, kind_of
 from sibx.models.layers import to_grid
 
 
@@ -24,6 +24,7 @@ def class_evidence(
     activations: Tensor,
     image_size: tuple[int, int] | None = None,
     cotangents: int | None = None,
+    output: Output = "auto",
 ) -> Tensor:
     """Return the standard deviation over classes of every position's contribution, (B, 1, h, w), at least 0.
 
@@ -34,23 +35,28 @@ def class_evidence(
 
     The squares of the contributions of K - 1 orthonormal cotangents v, each of sum 0, add up to K - 1 times the
     variance over classes. Fewer of them, drawn at random once for each K, give an unbiased estimate of the variance.
+    A single logit z has two classes, whose logits are -z and z. Each of K independent labels is such a pair, and the
+    variance is the mean over labels.
 
     Args:
-        logits: logits (B, K), computed from the activations, K at least 2.
+        logits: logits (B, K), computed from the activations.
         activations: activations (B, C, h, w), or tokens (B, N, D), in the graph of the logits.
         image_size: (H, W) of the image, needed to lay out tokens as a grid.
-        cotangents: largest number of cotangents, at least 1; None = K - 1, which is exact.
+        cotangents: largest number of cotangents, at least 1; None = K - 1 (K for independent labels), which is exact.
+        output: what the logits are, see ``sibx.models.Output``.
 
     The result is detached.
 
     Raises:
-        ValueError: logits of fewer than two classes.
+        ValueError: an unknown word for ``output``, or ``softmax`` of a single logit.
     """
-    require(logits.shape[1] >= 2, "logits", "have at least 2 classes, which the evidence sets apart", logits)
+    kind = kind_of(logits, output)
+    scores = kind.class_scores(logits)
+    directions = _contrasts(scores.shape[1]) if kind.exclusive else _pairs(scores.shape[1])
     features = activations.detach().to(logits.dtype)
     squares = []
-    for cotangent in _contrasts(logits.shape[1])[:cotangents].to(logits):
-        (gradient,) = torch.autograd.grad((logits @ cotangent).sum(), activations, retain_graph=True)
+    for cotangent in directions[:cotangents].to(logits):
+        (gradient,) = torch.autograd.grad((scores @ cotangent).sum(), activations, retain_graph=True)
         product = gradient * features
         grid = to_grid(product, image_size) if image_size else product
         squares.append(grid.sum(1, keepdim=True).square())
@@ -63,3 +69,10 @@ def _contrasts(classes: int) -> Tensor:
     vectors = torch.randn(classes, classes, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     vectors[:, 0] = 1
     return torch.linalg.qr(vectors).Q[:, 1:].T.contiguous()
+
+
+@cache
+def _pairs(labels: int) -> Tensor:
+    """Return K random orthogonal vectors (K, K); the variance of a pair (-c, c) is 2 c^2."""
+    vectors = torch.randn(labels, labels, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    return torch.linalg.qr(vectors).Q.T.contiguous() * 2**0.5

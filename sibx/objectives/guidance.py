@@ -8,14 +8,12 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple, get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sibx._checks import (
     check_choice,
     check_images,
-    check_labels,
     check_logits,
     check_masks,
     check_range,
@@ -23,10 +21,11 @@ from sibx._checks import (
     look_up,
     require,
 )
+from sibx._outputs import Criterion, Output, check_output, check_truth, usual_criterion
 from sibx.attribution.cotangents import differentiate
 from sibx.models.alignment import Align, find_alignment
 from sibx.models.layers import find_cam_layer, record, resolve_layer, to_grid
-from sibx.objectives.guidance_terms import GUIDANCE, GuidanceSpec, Penalty, swap_backgrounds
+from sibx.objectives.guidance_terms import GUIDANCE, GuidanceSpec, Meaning, Penalty, swap_backgrounds
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +100,19 @@ class GuidanceLoss(nn.Module):
 
     Args:
         config: settings of the loss.
+        output: what the logits are: ``softmax``, ``sigmoid`` or ``raw``; ``auto`` = ``sigmoid`` for a single logit,
+            else ``softmax``.
+        criterion: function ``(logits, labels) -> scalar``, what is learned beside the term; None = the cross-entropy,
+            or for ``sigmoid`` the binary one. It is the ``cross_entropy`` of GuidanceTerms whatever it is.
 
     The model runs once, in the mode it is in; for ``background-swap`` its batch holds the images and the pasted images.
     """
 
-    def __init__(self, config: GuidanceConfig):
+    def __init__(self, config: GuidanceConfig, *, output: Output = "auto", criterion: Criterion | None = None):
         super().__init__()
+        check_output(output)
         self.config, self.spec = config, config.spec
+        self.meaning = Meaning(output, criterion or usual_criterion(output))
 
     def forward(
         self, model: nn.Module, images: Tensor, labels: Tensor, masks: Tensor | None = None, *, ramp: float = 1.0
@@ -117,7 +122,7 @@ class GuidanceLoss(nn.Module):
         Args:
             model: the model, images -> logits (B, K).
             images: images (B, C, H, W), floating point; B at least 2 for ``background-swap``.
-            labels: class indices (B,).
+            labels: class indices (B,), 0 and 1 for a single logit.
             masks: masks (B, 1, H, W) bool, True on the object. An image whose mask is empty takes no part in the term
                 and lends no background. ``gradient-penalty`` uses no masks: every image takes part.
             ramp: factor in [0, 1] of the weighted term, for a warm-up.
@@ -136,7 +141,7 @@ class GuidanceLoss(nn.Module):
             logits, guidance = self._swapped(model, images.detach(), labels, masks)
         else:
             logits, guidance = self._explained(penalty, model, images.detach(), labels, masks)
-        cross_entropy = F.cross_entropy(logits, labels)
+        cross_entropy = self.meaning.criterion(logits, labels)
         total = cross_entropy + ramp * self.config.weight * guidance
         return GuidanceTerms(total, cross_entropy.detach(), guidance.detach(), logits.detach())
 
@@ -153,9 +158,9 @@ class GuidanceLoss(nn.Module):
         with torch.enable_grad(), kernel, record(model, modules, tokens=True) as activations:
             logits = model(leaf)
             check_logits(logits, len(images))
-            check_labels(labels, logits)
+            check_truth(labels, logits, self.meaning.output)
             point = activations.get(layer, leaf)
-            (gradients,) = differentiate(penalty.scalar(logits, labels), [point], create_graph=True)
+            (gradients,) = differentiate(penalty.scalar(logits, labels, self.meaning), [point], create_graph=True)
         gradients, point = (to_grid(t, (images.shape[2], images.shape[3])) for t in (gradients, point))
         pooled = alignment.pool(masks.to(point.dtype), (point.shape[2], point.shape[3]))
         rows = masks.flatten(1).any(1)
@@ -169,8 +174,8 @@ class GuidanceLoss(nn.Module):
             logits = model(torch.cat([images, swap_backgrounds(images[rows], masks[rows])]))
         check_logits(logits, len(images) + len(rows))
         clean, swapped = logits.split([len(images), len(rows)])
-        check_labels(labels, clean)
-        return clean, F.cross_entropy(swapped, labels[rows], reduction="sum") / max(1, len(rows))
+        check_truth(labels, clean, self.meaning.output)
+        return clean, self.meaning.criterion(swapped, labels[rows]) if len(rows) else swapped.sum()
 
     def _check(self, images: Tensor, labels: Tensor, masks: Tensor | None) -> None:
         check_images(images)

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import torch.nn.functional as F
-from torch import Tensor, ones_like
+from torch import Tensor, ones_like, stack
 
+from sibx._outputs import Criterion, Output, kind_of
 from sibx.attribution.cotangents import potential
 
 EPSILON = 1e-12  # keeps a quotient finite where no attribution is positive; its numerator is then zero, too
@@ -109,10 +109,17 @@ def swap_backgrounds(images: Tensor, masks: Tensor) -> Tensor:
     return images * inside + outside * background.roll(1, 0)
 
 
+class Meaning(NamedTuple):
+    """What the logits are, and what the images' labels ask of them."""
+
+    output: Output
+    criterion: Criterion
+
+
 class Penalty(NamedTuple):
     """A scalar that is differentiated once, and the penalty on its gradient."""
 
-    scalar: Callable[[Tensor, Tensor], Tensor]  # (logits, labels) -> a sum over images
+    scalar: Callable[[Tensor, Tensor, "Meaning"], Tensor]  # (logits, labels, what they mean) -> a sum over images
     of_gradient: Callable[[Tensor, Tensor, Tensor], Tensor]  # (gradient, point where it was taken, masks) -> (B,)
 
 
@@ -137,8 +144,23 @@ class GuidanceSpec:
     reference: str
 
 
-def _label_logit(logits: Tensor, labels: Tensor) -> Tensor:
-    return potential(logits, "logit", labels)
+def _label_logit(logits: Tensor, labels: Tensor, meaning: Meaning) -> Tensor:
+    return potential(logits, "logit", labels, output=meaning.output)
+
+
+def _all_log_probabilities(logits: Tensor, _: Tensor, meaning: Meaning) -> Tensor:
+    """Of every class; an independent label is there, or it is not, which are two."""
+    kind = kind_of(logits, meaning.output)
+    if kind.log_probabilities is None:
+        raise ValueError("`output` must be 'softmax' or 'sigmoid' for method='rrr', but got 'raw'.")
+    scores = kind.class_scores(logits)
+    sides = (scores,) if kind.exclusive else (scores, -scores)
+    return stack([kind.log_probabilities(side).sum() for side in sides]).sum()
+
+
+def _losses(logits: Tensor, labels: Tensor, meaning: Meaning) -> Tensor:
+    """Of every image by itself."""
+    return stack([meaning.criterion(z, y) for z, y in zip(logits.split(1), labels.split(1), strict=True)]).sum()
 
 
 def _contributions(gradients: Tensor, point: Tensor) -> Tensor:
@@ -169,7 +191,7 @@ GUIDANCE: dict[str, GuidanceSpec] = {
         GuidanceSpec(
             name="rrr",
             title="Right for the right reasons",
-            penalty=Penalty(lambda z, _: z.log_softmax(1).sum(), lambda g, _, m: rrr_loss(g, m)),
+            penalty=Penalty(_all_log_probabilities, lambda g, _, m: rrr_loss(g, m)),
             needs_masks=True,
             at_layer=False,
             reference="Ross 2017, arXiv 1703.03717",
@@ -185,7 +207,7 @@ GUIDANCE: dict[str, GuidanceSpec] = {
         GuidanceSpec(
             name="gradient-penalty",
             title="Gradient penalty",
-            penalty=Penalty(lambda z, y: F.cross_entropy(z, y, reduction="sum"), lambda g, _, __: gradient_penalty(g)),
+            penalty=Penalty(_losses, lambda g, _, __: gradient_penalty(g)),
             needs_masks=False,
             at_layer=False,
             reference="Drucker 1992; Ross 2018, arXiv 1711.09404",

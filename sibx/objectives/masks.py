@@ -6,6 +6,7 @@ from typing import ClassVar, Literal, NamedTuple, Protocol, get_args
 from torch import Tensor
 
 from sibx._checks import check_choice, check_integer, require
+from sibx._outputs import Output
 from sibx.attribution.mask_rules import DensityMask, MaskRule
 from sibx.models.alignment import Alignment
 from sibx.objectives.evidence import class_evidence
@@ -25,6 +26,7 @@ class View(NamedTuple):
         masks: masks handed to the loss, (B, 1, H, W) bool; None without masks.
         image_size: size (H, W) of the images.
         alignment: where the layer's units lie on the image.
+        output: what the logits are.
     """
 
     logits: Tensor
@@ -33,6 +35,7 @@ class View(NamedTuple):
     masks: Tensor | None
     image_size: tuple[int, int]
     alignment: Alignment
+    output: Output = "auto"
 
 
 class MaskSource(Protocol):
@@ -167,7 +170,7 @@ class Online:
         """Return the mask that the rule makes of the evidence."""
         read = view.vjp_map
         if self.reading == "class-evidence":
-            read = class_evidence(view.logits, view.activations, view.image_size, self.cotangents)
+            read = class_evidence(view.logits, view.activations, view.image_size, self.cotangents, view.output)
         mask = self.rule(read)
         return mask.detach() if self.detach else mask
 

@@ -17,8 +17,8 @@ class Share:
     """Bounds the pull of all S-IB terms together by a share of the cross-entropy's, in every step.
 
     With ``g`` the gradient of the cross-entropy L over the model's parameters, ``h`` that of the weighted sum S of the
-    S-IB terms, and ``fit = max(0, 1 - L / log K)``, how far the labels of this batch are fitted (0 = not better than
-    equal probabilities, 1 = perfectly), the total is
+    S-IB terms, and ``fit = max(0, 1 - L / L_0)``, how far the labels of this batch are fitted (``L_0`` is the
+    cross-entropy of logits that are all zero, log K: 0 = not better than that, 1 = perfectly), the total is
 
         ``(1 + r max(0, -cos(g, h))) L + r (|g| / |h|) S``,  with ``r = share * fit``.
 

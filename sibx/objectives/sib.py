@@ -27,11 +27,11 @@ rank alone.
 from collections.abc import Mapping
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from sibx._checks import check_images, check_labels, check_logits, check_masks, check_range, check_same_batch, require
+from sibx._checks import check_images, check_logits, check_masks, check_range, check_same_batch, require
+from sibx._outputs import Criterion, Output, check_output, check_truth, usual_criterion
 from sibx.attribution.cotangents import differentiate, potential_of_checked
 from sibx.models.alignment import Alignment, find_alignment
 from sibx.models.layers import frozen_batch_norm, record, resolve_layer, to_grid
@@ -64,6 +64,10 @@ class SIBLoss(nn.Module):
 
     Args:
         config: settings of the loss; None = the published objective.
+        output: what the logits are: ``softmax``, ``sigmoid`` or ``raw``; ``auto`` = ``sigmoid`` for a single logit,
+            else ``softmax``.
+        criterion: function ``(logits, labels) -> scalar``, what is learned beside S-IB; None = the cross-entropy, or
+            for ``sigmoid`` the binary one. It is the ``cross_entropy`` of LossTerms whatever it is.
 
     The model runs once, in the mode it is in (twice for a background swap on tokens). Under ``no_grad`` and
     ``inference_mode`` the terms are the same (a graph is built anyway, because R is a gradient) and the total is
@@ -82,9 +86,11 @@ class SIBLoss(nn.Module):
         torch.Size([4, 5])
     """
 
-    def __init__(self, config: SIBConfig | None = None):
+    def __init__(self, config: SIBConfig | None = None, *, output: Output = "auto", criterion: Criterion | None = None):
         super().__init__()
-        self.config = config or SIBConfig()
+        check_output(output)
+        self.config, self.output = config or SIBConfig(), output
+        self._criterion = criterion or usual_criterion(output)
         foreground, balance = self.config.foreground, self.config.balance
         self._project = RandomProjection(foreground.projection) if foreground and foreground.projection else None
         self._least = foreground.least_rows if foreground else 1
@@ -101,7 +107,7 @@ class SIBLoss(nn.Module):
             model: the model, images -> logits (B, K).
             images: images (B, C, H, W), floating point; over all ranks B at least 2, for the unbiased estimator 4,
                 without a foreground term 1.
-            labels: class indices (B,).
+            labels: class indices (B,), 0 and 1 for a single logit.
             masks: masks (B, 1, H, W) bool, True on the object; needed for ``Given`` and ``Frozen`` masks. An image
                 whose mask is empty takes no part in the S-IB terms and lends no background.
             ramp: factor in [0, 1] of all terms except the cross-entropy, for a warm-up.
@@ -177,9 +183,8 @@ class SIBLoss(nn.Module):
         """Return the factors of the terms beside their weights; {} without ``balance``."""
         if self.balance is None:
             return {}
-        fit = fit_of(parts.cross_entropy, parts.logits.shape[1])
         values, weights = term_values(self.config, parts), term_weights(self.config)
-        return self.balance.factors(values, weights, _trained(model), fit=fit, learn=learn)
+        return self.balance.factors(values, weights, _trained(model), fit=fit_of(parts), learn=learn)
 
     def _parts(self, model: nn.Module, batch: Batch) -> Parts:
         """Run the model once, and compute the VJPs and every term."""
@@ -199,7 +204,7 @@ class SIBLoss(nn.Module):
                 logits = model(leaf)
             logits = swap.second_pass(model, leaf, logits) if swap else logits
         check_logits(logits, len(leaf) * (2 if swap else 1))
-        check_labels(batch.labels, logits[: len(leaf)])
+        check_truth(batch.labels, logits[: len(leaf)], self.output)
         with no_autocast(leaf):
             outputs = {"input": leaf, **activations}
             points = {name: Point(outputs[name], weight, alignments[name]) for name, weight in layers.items()}
@@ -219,7 +224,7 @@ class SIBLoss(nn.Module):
         clean, swapped = logits.split([len(batch.images), len(logits) - len(batch.images)])
         # Images without an object pixel have no background either.
         rows, labels = batch.with_object(), gather_rows(batch.labels)
-        scalar = potential_of_checked(clean, self.config.cotangent, batch.labels)
+        scalar = potential_of_checked(clean, self.config.cotangent, batch.labels, self.output)
         gradients = differentiate(scalar, [p.tensor for p in points.values()], create_graph=True)
         terms, share = {}, None
         for (name, point), gradient in zip(points.items(), gradients, strict=True):
@@ -231,6 +236,7 @@ class SIBLoss(nn.Module):
                 masks=batch.masks,
                 image_size=batch.size,
                 alignment=point.alignment,
+                output=self.output,
             )
             mask = self.config.masks.at(view)
             strength = vjp_map if name == "input" else contribution(vjp_map, activations)
@@ -240,9 +246,11 @@ class SIBLoss(nn.Module):
                 f = self._foreground(vjp_map, images, mask, rows)
                 b = self._background(vjp_map, strength.abs(), mask, rows)
                 terms[name] = LayerTerms(point.weight, f, b)
-        swap = F.cross_entropy(gather_rows(swapped)[rows], labels[rows]) if len(swapped) and len(rows) else None
+        swap = self._criterion(gather_rows(swapped)[rows], labels[rows]) if len(swapped) and len(rows) else None
+        logits = gather_rows(clean)
         return Parts(
-            cross_entropy=F.cross_entropy(gather_rows(clean), labels),
+            cross_entropy=self._criterion(logits, labels),
+            blank=self._criterion(torch.zeros_like(logits), labels).detach(),
             layers=terms,
             background_swap=swap,
             logits=clean,

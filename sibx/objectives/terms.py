@@ -1,6 +1,5 @@
 """What the S-IB loss is made of, and how terms, weights and scales become the total."""
 
-import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -68,6 +67,7 @@ class Parts(NamedTuple):
 
     Attributes:
         cross_entropy: cross-entropy of the unchanged images.
+        blank: cross-entropy of logits that are all zero, which know nothing; detached.
         layers: terms of the layers, by name; empty if too few images have an object.
         background_swap: cross-entropy with swapped backgrounds; None if it has no weight, or no image has an object.
         logits: logits (B, K).
@@ -78,6 +78,7 @@ class Parts(NamedTuple):
     """
 
     cross_entropy: Tensor
+    blank: Tensor
     layers: dict[str, LayerTerms]
     background_swap: Tensor | None
     logits: Tensor
@@ -148,9 +149,10 @@ def weighted_total(config: SIBConfig, parts: Parts, factors: Mapping[str, Tensor
     return total
 
 
-def fit_of(cross_entropy: Tensor, classes: int) -> Tensor:
-    """Return how far the labels are fitted: 0 = not better than equal probabilities, 1 = perfectly; detached."""
-    return (1 - cross_entropy.detach() / math.log(classes)).clamp(min=0)
+def fit_of(parts: Parts) -> Tensor:
+    """Return how far the labels are fitted: 0 = not better than logits of zero, 1 = perfectly; detached."""
+    fit = 1 - parts.cross_entropy.detach() / parts.blank
+    return torch.where(parts.blank > 0, fit.clamp(min=0), 0.0)
 
 
 def _parts(config: SIBConfig) -> dict[str, HSIC | Variance | Fraction]:

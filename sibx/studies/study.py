@@ -17,6 +17,7 @@ from sibx.studies.job import Group, Job, jobs_of
 from sibx.studies.recipes import MIDDLE_LAYERS, RECIPES, Recipe
 from sibx.studies.typed import check_types
 from sibx.train import TRAININGS, TrainConfig, TrainingSpec
+from sibx.train.config import PROGRAMS
 from sibx.train.trainings import Layers
 
 ATTRIBUTION = ("sib", "vjp", "saliency", "input_x_gradient", "smoothgrad", "integrated_gradients", "gradcam")
@@ -251,5 +252,5 @@ class Place:
 
 def _changed(config: TrainConfig, changes: dict[str, Any], argument: str) -> TrainConfig:
     for name in changes:
-        check_choice(argument, name, tuple(f.name for f in fields(TrainConfig) if f.name != "objective"))
+        check_choice(argument, name, tuple(f.name for f in fields(TrainConfig) if f.name not in PROGRAMS))
     return replace(config, **changes)

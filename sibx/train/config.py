@@ -4,9 +4,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sibx._checks import check_choice, check_integer, check_range, require
+from sibx._outputs import Criterion, Output, check_output
 from sibx.images.geometry import Augmentation
 from sibx.objectives import GroupDROConfig, GuidanceConfig, SIBConfig
 from sibx.train.losses import Objective
+
+PROGRAMS = ("objective", "criterion")  # fields that hold what no file and no command line can: functions, or parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +21,11 @@ class TrainConfig:
             group equally often), None = plain cross-entropy, or any function ``(model, images, labels, masks) ->
             scalar``. A function may also return terms (a mapping or a NamedTuple) with a ``total`` and, for the
             training accuracy, ``logits``.
+        output: what the logits are: ``softmax``: classes that exclude each other; ``sigmoid``: independent labels, or
+            the classes 0 and 1 of a single logit; ``raw``: scores without an accuracy; ``auto`` = ``sigmoid`` for a
+            single logit, else ``softmax``.
+        criterion: function ``(logits, labels) -> scalar`` that is minimized, alone or beside the objective's terms;
+            None = the cross-entropy, or for ``sigmoid`` the binary one. An objective of your own does not use it.
         epochs: number of passes over the training data, at least 1.
         batch_size: number of images per step, over all processes and micro-batches, at least 2; an incomplete last
             batch is left out.
@@ -66,6 +74,8 @@ class TrainConfig:
     """
 
     objective: Objective = None
+    output: Output = "auto"
+    criterion: Criterion | None = None
     epochs: int = 3
     batch_size: int = 64
     accumulate: int = 1
@@ -93,6 +103,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         self._check_objective()
+        check_output(self.output)
         check_choice("optimizer", self.optimizer, ("adamw", "sgd"))
         check_choice("schedule", self.schedule, ("one-cycle", "cosine", "constant"))
         check_choice("keep", self.keep, ("last", "best"))
@@ -124,3 +135,11 @@ class TrainConfig:
         require(ours or callable(self.objective), "objective", rule, self.objective)
         rule = "be 0 for a function, whose terms are its own, and for GroupDROConfig, which has a single term"
         require(ramped or self.warm_up == 0, "warm_up", rule, self.warm_up)
+        require(ours or self.criterion is None, "criterion", "be None for an objective of your own", self.criterion)
+        given = self.criterion is None or callable(self.criterion)
+        require(given, "criterion", "be None or a function (logits, labels) -> loss", self.criterion)
+        missing = ours and self.output == "raw" and self.criterion is None
+        require(not missing, "criterion", "be given for output='raw', which has no usual loss", None)
+        chooses = self.keep == "best" or self.patience is not None
+        rule = "be 'softmax' or 'sigmoid' for keep='best' and for patience, which look at the accuracy"
+        require(self.output != "raw" or not chooses, "output", rule, self.output)

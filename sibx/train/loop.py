@@ -131,7 +131,8 @@ class _Task:
             learning = nn.SyncBatchNorm.convert_sync_batchnorm(learning)
         steps = config.epochs * (len(self.data) // config.batch_size)
         # All ranks have the same weights from here on.
-        learner = Learner(learning, build_loss(learning, config.objective, self.data), config, steps)
+        loss = build_loss(learning, config.objective, self.data, config.output, config.criterion)
+        learner = Learner(learning, loss, config, steps)
         checkpoints = None
         if folder is not None:
             checkpoints = Checkpoints(folder, identify(config, learning, self.data, self.val_data))
@@ -155,7 +156,8 @@ class _Task:
         }
         batch_size = config.batch_size
         accuracies = {
-            share: accuracy(result.model, self.val_data, batch_size=batch_size) for share, result in trained.items()
+            share: accuracy(result.model, self.val_data, output=config.output, batch_size=batch_size)
+            for share, result in trained.items()
         }
         choice = Choice(largest_harmless(accuracies), accuracies)
         seconds = sum(result.seconds for result in trained.values())
@@ -168,7 +170,14 @@ class _Task:
             return self.data
         if self._masked is None:
             progress = self.progress and rank() == 0
-            masks = self_masks(model, self.data, config=objective, batch_size=config.batch_size, progress=progress)
+            masks = self_masks(
+                model,
+                self.data,
+                config=objective,
+                output=config.output,
+                batch_size=config.batch_size,
+                progress=progress,
+            )
             self._masked = InMemoryDataset.load(self.data).with_masks(masks)
         return self._masked
 

@@ -6,10 +6,10 @@ from operator import attrgetter
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sibx._checks import require
+from sibx._outputs import Criterion, Output, criterion_for
 from sibx.datasets.base import MaskedBatch, MaskedDataset
 from sibx.objectives import GroupDROConfig, GroupDROLoss, GuidanceConfig, GuidanceLoss, SIBConfig, SIBLoss
 from sibx.objectives.own_masks.frozen import layer_weights
@@ -51,16 +51,32 @@ class Loss:
         return named
 
 
-def build_loss(model: nn.Module, objective: Objective, data: MaskedDataset) -> Loss:
-    """Return the loss of an objective for a model and the data to train on, with ``"auto"`` layers looked up once."""
+def build_loss(
+    model: nn.Module,
+    objective: Objective,
+    data: MaskedDataset,
+    output: Output = "auto",
+    criterion: Criterion | None = None,
+) -> Loss:
+    """Return the loss of an objective for a model, with ``"auto"`` layers looked up once.
+
+    Args:
+        model: the model that will be trained.
+        objective: what is minimized, see ``TrainConfig``.
+        data: the data to train on.
+        output: what the logits are.
+        criterion: function ``(logits, labels) -> scalar``; None = the usual one of the output.
+    """
     if objective is None:
-        return Loss(_cross_entropy, reads=_nothing)
+        return Loss(_Plain(criterion or criterion_for(output)), reads=_nothing)
     if isinstance(objective, GroupDROConfig):
         return _group_dro(objective, groups_of(data, "train_data"), next(model.parameters()).device)
     if isinstance(objective, SIBConfig):
-        loss: SIBLoss | GuidanceLoss = SIBLoss(replace(objective, layers=layer_weights(model, objective)))
+        loss: SIBLoss | GuidanceLoss = SIBLoss(
+            replace(objective, layers=layer_weights(model, objective)), output=output, criterion=criterion
+        )
     elif isinstance(objective, GuidanceConfig):
-        loss = GuidanceLoss(objective.resolved(model))
+        loss = GuidanceLoss(objective.resolved(model), output=output, criterion=criterion)
     else:
         return Loss(objective)
     loss.to(next(model.parameters()).device)
@@ -82,7 +98,13 @@ def _nothing(_: MaskedBatch) -> None:
     return None
 
 
-def _cross_entropy(model: nn.Module, images: Tensor, labels: Tensor, _: Tensor | None) -> dict[str, Tensor]:
-    logits = model(images)
-    loss = F.cross_entropy(logits, labels)
-    return {"total": loss, "cross_entropy": loss, "logits": logits}
+@dataclass(frozen=True, slots=True)
+class _Plain:
+    """The criterion alone."""
+
+    criterion: Criterion
+
+    def __call__(self, model: nn.Module, images: Tensor, labels: Tensor, _: Tensor | None) -> dict[str, Tensor]:
+        logits = model(images)
+        loss = self.criterion(logits, labels)
+        return {"total": loss, "cross_entropy": loss, "logits": logits}

@@ -6,27 +6,30 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
-from sibx._outputs import hits
+from sibx._outputs import Output, hits, predicted
 from sibx.datasets.base import MaskedDataset, collate
 from sibx.models.layers import eval_mode
 from sibx.runs.ranks import gather_objects, rank, world_size
 
 
-def predict(model: nn.Module, dataset: MaskedDataset, *, batch_size: int = 64) -> tuple[Tensor, Tensor]:
+def predict(
+    model: nn.Module, dataset: MaskedDataset, *, output: Output = "auto", batch_size: int = 64
+) -> tuple[Tensor, Tensor]:
     """Return the predicted class and the label of every image, (N,) and (N,), on the CPU.
 
     Args:
         model: the model, images -> logits (B, K); it runs in eval mode and is left in the mode it was in.
         dataset: images with labels.
+        output: what the logits are, see ``sibx.models.Output``.
         batch_size: number of images per forward pass.
     """
     batches = _run(model, DataLoader(dataset, batch_size, collate_fn=collate))
-    predicted, labels = zip(*((logits.argmax(1), of_batch) for logits, of_batch in batches), strict=True)
-    return torch.cat(predicted), torch.cat(labels)
+    found, labels = zip(*((predicted(logits, output), of_batch) for logits, of_batch in batches), strict=True)
+    return torch.cat(found), torch.cat(labels)
 
 
-def accuracy(model: nn.Module, dataset: MaskedDataset, *, batch_size: int = 64) -> float:
-    """Return the share of images in [0, 1] whose largest logit is the label's; see ``sibx.models.hits``.
+def accuracy(model: nn.Module, dataset: MaskedDataset, *, output: Output = "auto", batch_size: int = 64) -> float:
+    """Return the share of images in [0, 1] whose label is predicted; see ``sibx.models.hits``.
 
     If a ``torch.distributed`` process group exists, all its ranks have to call this together; each predicts a part of
     the images, and all get the accuracy on all images.
@@ -34,11 +37,12 @@ def accuracy(model: nn.Module, dataset: MaskedDataset, *, batch_size: int = 64) 
     Args:
         model: the model, images -> logits (B, K); it runs in eval mode and is left in the mode it was in.
         dataset: images with labels.
+        output: what the logits are, see ``sibx.models.Output``.
         batch_size: number of images per forward pass.
     """
     own = range(rank(), len(dataset), world_size())
     batches = _run(model, DataLoader(Subset(dataset, own), batch_size, collate_fn=collate)) if own else ()
-    right = sum(int(hits(logits, labels).sum()) for logits, labels in batches)
+    right = sum(int(hits(logits, labels, output).sum()) for logits, labels in batches)
     return sum(gather_objects(right)) / len(dataset)
 
 

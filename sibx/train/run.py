@@ -134,9 +134,9 @@ class Run:
         line = {"epoch": position.epoch + 1.0, **mean_over_ranks(self.meter.means()), **position.norms}
         share_buffers(self.learner.model)
         share_buffers(self.learner.average)
-        if self.val_data is not None:
-            batch_size = self.config.batch_size
-            line["val_accuracy"] = accuracy(self.learner.average, self.val_data, batch_size=batch_size)
+        if self.val_data is not None and self.config.output != "raw":
+            batch_size, output = self.config.batch_size, self.config.output
+            line["val_accuracy"] = accuracy(self.learner.average, self.val_data, output=output, batch_size=batch_size)
         position.history.append(line)
         position.seconds.append(position.elapsed)
         position.rates.append(self.learner.optimizer.param_groups[0]["lr"])

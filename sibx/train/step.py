@@ -109,8 +109,8 @@ class Learner:
         # Only with respect to the parameters: a backward pass to all leaves would also go to the images.
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.scaler.scale(terms["total"] / parts).backward(inputs=parameters)
-        if "logits" in terms:
-            terms["accuracy"] = hits(terms["logits"].detach(), batch.labels).mean()
+        if "logits" in terms and self.config.output != "raw":
+            terms["accuracy"] = hits(terms["logits"].detach(), batch.labels, self.config.output).mean()
         return {k: v.detach() for k, v in terms.items() if v.ndim == 0}
 
     def _update(self) -> None:

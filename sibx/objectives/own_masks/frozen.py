@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from sibx._checks import require
+from sibx._outputs import Output, predicted
 from sibx.attribution.cotangents import Cotangent, differentiate, potential
 from sibx.datasets.base import MaskedDataset, collate
 from sibx.models.alignment import find_alignment
@@ -27,6 +28,7 @@ def self_masks(
     dataset: MaskedDataset,
     *,
     config: SIBConfig,
+    output: Output = "auto",
     batch_size: int = 64,
     device: torch.device | str | None = None,
     progress: bool = True,
@@ -41,6 +43,7 @@ def self_masks(
         model: the starting model; it runs in eval mode, and is left in the mode and on the device it was in.
         dataset: the images; their own masks are not used.
         config: settings with ``Frozen`` masks; ``layers``, ``cotangent`` and ``align`` are used, too.
+        output: what the logits are, see ``sibx.models.Output``.
         batch_size: number of images per pass.
         device: device to compute on; None = the model's.
         progress: whether to show a progress bar on stderr.
@@ -65,13 +68,13 @@ def self_masks(
     place = pick_device(model, device)
     with placed(model, place):
         parts = [
-            evidence_masks(model, batch.images.to(place), config).cpu()
+            evidence_masks(model, batch.images.to(place), config, output=output).cpu()
             for batch in tqdm(loader, desc="self masks", leave=False, disable=not progress)
         ]
     return torch.cat(parts)
 
 
-def evidence_masks(model: nn.Module, images: Tensor, config: SIBConfig) -> Tensor:
+def evidence_masks(model: nn.Module, images: Tensor, config: SIBConfig, *, output: Output = "auto") -> Tensor:
     """Compute a model's own masks of one batch in the way of ``self_masks``: (B, 1, H, W) bool, detached.
 
     Useful for masks that follow the model while it learns, or for the masks of a teacher.
@@ -80,6 +83,7 @@ def evidence_masks(model: nn.Module, images: Tensor, config: SIBConfig) -> Tenso
         model: the model; it runs in eval mode and is left in the mode it was in.
         images: images (B, C, H, W) on the model's device.
         config: settings with ``Frozen`` masks; ``layers``, ``cotangent`` and ``align`` are used, too.
+        output: what the logits are, see ``sibx.models.Output``.
 
     Raises:
         ValueError: masks that are not Frozen, or a layer that does not exist, outputs neither a feature map nor tokens,
@@ -90,7 +94,7 @@ def evidence_masks(model: nn.Module, images: Tensor, config: SIBConfig) -> Tenso
     assert frozen is not None
     layer = frozen.layer or list(layer_weights(model, config))[-1]
     with eval_mode(model):
-        tail = Tail(model, layer, images, find_alignment(model, layer, images, config.align))
+        tail = Tail(model, layer, images, find_alignment(model, layer, images, config.align), output)
         offers = {"images": images, "tail": tail}
         evidence = _averaged_evidence(tail, frozen, config.cotangent)
         return frozen.rule(evidence, **{name: offers[name] for name in getattr(frozen.rule, "needs", ())}) > 0.5
@@ -108,22 +112,23 @@ def _averaged_evidence(tail: Tail, frozen: Frozen, cotangent: Cotangent) -> Tens
     for mirrored in (False, True):
         for step in (0, shift):
             copy = images.roll((step, step), (2, 3))
-            evidence = _evidence(tail.model, tail.layer, copy.flip(-1) if mirrored else copy, frozen, cotangent)
+            evidence = _evidence(replace(tail, images=copy.flip(-1) if mirrored else copy), frozen, cotangent)
             evidence = tail.alignment.draw(evidence, size)
             total += (evidence.flip(-1) if mirrored else evidence).roll((-step, -step), (2, 3))
     return total
 
 
-def _evidence(model: nn.Module, layer: str, images: Tensor, frozen: Frozen, cotangent: Cotangent) -> Tensor:
+def _evidence(tail: Tail, frozen: Frozen, cotangent: Cotangent) -> Tensor:
     """Return non-negative evidence (B, 1, h, w) of one layer; a cotangent that names a class gets the predicted one."""
+    model, layer, images, output = tail.model, tail.layer, tail.images, tail.output
     leaf = images.detach().requires_grad_()
     modules = {} if layer == "input" else {layer: resolve_layer(model, layer)}
     with torch.enable_grad(), record(model, modules, tokens=True) as activations:
         logits = model(leaf)
     point, size = activations.get(layer, leaf), (images.shape[2], images.shape[3])
     if frozen.reading == "class-evidence":
-        return class_evidence(logits, point, size, frozen.cotangents)
-    (vjp_map,) = differentiate(potential(logits, cotangent, logits.argmax(1)), [point])
+        return class_evidence(logits, point, size, frozen.cotangents, output)
+    (vjp_map,) = differentiate(potential(logits, cotangent, predicted(logits, output), output=output), [point])
     if layer == "input":
         return torch.linalg.vector_norm(vjp_map, dim=1, keepdim=True)
     return contribution(to_grid(vjp_map, size), to_grid(point, size)).abs().detach()

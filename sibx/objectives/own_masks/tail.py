@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from sibx._outputs import Output, predicted
 from sibx.models.alignment import Alignment
 from sibx.models.layers import record, resolve_layer, to_grid
 
@@ -19,16 +20,18 @@ class Tail:
         layer: name of the feature layer.
         images: images (B, C, H, W).
         alignment: where the layer's units lie on the image.
+        output: what the logits are.
     """
 
     model: nn.Module
     layer: str
     images: Tensor
     alignment: Alignment
+    output: Output = "auto"
 
     @torch.no_grad()
     def predict(self, masks: Tensor | None = None) -> Tensor:
-        """Return the predicted classes (B,).
+        """Return the predicted classes (B,), of independent labels the most probable one.
 
         Args:
             masks: masks (B, 1, H, W) bool; averaged over the cells of the layer's units, they multiply its features, so
@@ -38,8 +41,8 @@ class Tail:
         if masks is not None:
             rewrites[self.layer] = lambda activations: self._keep(activations, masks)
         with record(self.model, {self.layer: resolve_layer(self.model, self.layer)}, rewrites, tokens=True):
-            predicted: Tensor = self.model(self.images).argmax(1)
-        return predicted
+            logits = self.model(self.images)
+        return predicted(logits, self.output)
 
     def _keep(self, activations: Tensor, masks: Tensor) -> Tensor:
         grid = to_grid(activations, (self.images.shape[2], self.images.shape[3]))
