@@ -253,6 +253,28 @@ def criterion_for(output: Output = "auto") -> Criterion:
     return criterion
 
 
+def scores_for(classes: int, output: Output, *, several: bool = False) -> int:
+    """Return how many scores a model of a data set needs: one for two classes by a sigmoid, else one per class.
+
+    Args:
+        classes: number of classes of the data set.
+        output: what the scores are.
+        several: whether an image may have several of the classes, or none.
+
+    Raises:
+        ValueError: ``sigmoid`` for more than two classes of which each image has one.
+
+    Example:
+        >>> scores_for(2, "sigmoid"), scores_for(2, "auto"), scores_for(20, "sigmoid", several=True)
+        (1, 2, 20)
+    """
+    if output != "sigmoid" or several:
+        return classes
+    rule = "be 'softmax' (or 'auto') for more than two classes of which each image has one"
+    require(classes == 2, "output", rule, output)
+    return 1
+
+
 def usual_criterion(output: Output) -> Criterion:
     """Return the usual loss for labels that have been checked: the check waits for the device."""
     require(output != "raw", "criterion", "be given for output='raw', which has no usual loss", None)

@@ -29,6 +29,7 @@ def run(args: Namespace) -> int:
         classifier.model,
         data,
         **_given(args),
+        output=classifier.output(args.output),
         batch_size=args.batch_size,
         device=device,
         seed=args.seed,

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from sibx._checks import check_logits, check_range, look_up, require
 from sibx._files import write_atomically
+from sibx._outputs import Output, probabilities, warn_of_probabilities
 from sibx.attribution import METHODS, MethodSpec, explain_many, to_heatmap
 from sibx.cli.loading import Classifier, load_classifier
 from sibx.images import IMAGENET, Normalization
@@ -39,6 +40,7 @@ class Question:
     image_size: int
     methods: list[MethodSpec]
     layer: str | None
+    output: Output
     names: Sequence[str] | None
     target: int | None
     out: Path
@@ -71,7 +73,9 @@ def _understand(args: Namespace) -> Question:
     stems = [Path(path).stem for path in args.images]
     require(len(set(stems)) == len(stems), "images", "have different names, which name the files in `out`", args.images)
     device, classifier = named_device(args.device), load_classifier(args)
+    output = classifier.output(args.output)
     count = args.num_classes if classifier.classes is None else len(classifier.classes)
+    count = 2 if count == 1 and output != "raw" else count  # a single logit tells two classes apart
     names = _read_names(args.class_names, count) if args.class_names else classifier.classes
     size = args.image_size or classifier.notes.get("image_size", 224)
     check_range("image_size", size, 16)
@@ -82,6 +86,7 @@ def _understand(args: Namespace) -> Question:
         image_size=size,
         methods=methods,
         layer=args.layer,
+        output=output,
         names=names,
         target=_read_target(args.target, names, count),
         out=Path(args.out),
@@ -103,19 +108,20 @@ def _explain(question: Question, path: str, pixels: Tensor) -> str:
     with torch.inference_mode():
         logits = question.model(images)
         check_logits(logits, 1)
-        probabilities = logits[0].double().softmax(0)
-    top = probabilities.topk(min(SHOWN, len(probabilities))).indices.tolist()
+        warn_of_probabilities(logits, question.output)
+        found = probabilities(logits, question.output)[0]
+    top = found.topk(min(SHOWN, len(found))).indices.tolist()
     target = top[0] if question.target is None else question.target
-    maps = explain_many(question.model, images, target, question.methods, question.layer)
+    maps = explain_many(question.model, images, target, question.methods, question.layer, output=question.output)
     size = (question.image_size, question.image_size)
     heatmaps = {s.title: to_heatmap(maps[s.name], size, s.reduce) for s in question.methods}
     overlay = question.out / f"{Path(path).stem}.overlay.png"
-    write_atomically(overlay, _draw(cropped, heatmaps, f"{question.label(target)} ({probabilities[target]:.3f})"))
+    write_atomically(overlay, _draw(cropped, heatmaps, f"{question.label(target)} ({found[target]:.3f})"))
     stream = io.BytesIO()
     arrays: dict[str, Any] = {name: values[0].cpu().numpy() for name, values in maps.items()}
     np.savez_compressed(stream, **arrays)
     write_atomically(question.out / f"{Path(path).stem}.maps.npz", stream.getbuffer())
-    predictions = ", ".join(f"{question.label(i)} ({probabilities[i]:.3f})" for i in top)
+    predictions = ", ".join(f"{question.label(i)} ({found[i]:.3f})" for i in top)
     return f"{path}: {predictions}; explained: {question.label(target)}; {overlay}"
 
 

@@ -15,7 +15,7 @@ from sibx.cli.listing import aligned
 from sibx.cli.loading import load_data, process_group, write_notes
 from sibx.cli.objective import build_objective
 from sibx.datasets import MaskedDataset
-from sibx.models import build_model
+from sibx.models import build_model, scores_for
 from sibx.models.checkpoint import load_checkpoint
 from sibx.runs.ranks import rank
 from sibx.train import TRAININGS, FineTuneResult, TrainConfig, fine_tune_as
@@ -29,7 +29,7 @@ def run(args: Namespace) -> int:
     spec, config = replace(TRAININGS[args.training], objective=objective), TrainConfig(objective=objective, **given)
     with process_group(args.device) as device:
         data, val_data = (load_data(args, split, args.image_size) for split in ("train", "val"))
-        model = _starting_model(args, data, config.seed)
+        model = _starting_model(args, data, config)
         result = fine_tune_as(
             spec,
             model,
@@ -48,9 +48,9 @@ def run(args: Namespace) -> int:
     return 0
 
 
-def _starting_model(args: Namespace, data: MaskedDataset, seed: int) -> nn.Module:
-    torch.manual_seed(seed)  # a new head has random weights
-    model = build_model(args.model, len(data.classes), args.weights)
+def _starting_model(args: Namespace, data: MaskedDataset, config: TrainConfig) -> nn.Module:
+    torch.manual_seed(config.seed)  # a new head has random weights
+    model = build_model(args.model, scores_for(len(data.classes), config.output), args.weights)
     if args.checkpoint is not None:
         classes = load_checkpoint(args.checkpoint, model)["classes"]
         require(classes == data.classes, "checkpoint", f"have the classes of {args.dataset}", classes)
@@ -63,6 +63,8 @@ def _notes(args: Namespace, config: TrainConfig, data: MaskedDataset) -> dict[st
         "model": args.model,
         "image_size": data[0].image.shape[-1],
         "normalization": asdict(data.normalization),
+        "output": config.output,
+        "scores": scores_for(len(data.classes), config.output),
         "training": args.training,
         "dataset": data.name,
         "images": len(data),

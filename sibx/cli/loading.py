@@ -14,6 +14,7 @@ from torch import nn
 
 from sibx._checks import look_up, require
 from sibx._files import write_atomically
+from sibx._outputs import Output
 from sibx.datasets import DATASETS, InMemoryDataset, MaskedDataset, build_dataset, spread
 from sibx.models import build_model, head_parameters
 from sibx.models.checkpoint import load_checkpoint, read_checkpoint
@@ -38,6 +39,11 @@ class Classifier(NamedTuple):
     name: str
     classes: tuple[str, ...] | None
     notes: dict[str, Any]
+
+    def output(self, asked: Output | None) -> Output:
+        """Return what the logits are: what was asked for, else what the model was fine-tuned with."""
+        known: Output = self.notes.get("output", "auto")
+        return asked or known
 
 
 @contextmanager
@@ -72,7 +78,7 @@ def load_classifier(args: Namespace) -> Classifier:
     notes = read_notes(Path(args.checkpoint).parent)
     name = str(args.model or notes.get("model", ""))
     require(bool(name), "model", f"be given where no {NOTES} lies beside the checkpoint", None)
-    model = build_model(name, len(classes))
+    model = build_model(name, notes.get("scores", len(classes)))
     load_checkpoint(args.checkpoint, model)
     return Classifier(model, name, classes, notes)
 
@@ -103,7 +109,8 @@ def check_classes(classifier: Classifier, data: MaskedDataset, num_classes: int 
         require(classifier.classes == data.classes, "dataset", "have the checkpoint's classes", list(data.classes))
     elif num_classes is not None:
         rule = f"be the data set's {len(data.classes)}, whose labels are asked for"
-        require(num_classes == len(data.classes), "num_classes", rule, num_classes)
+        told_apart = 2 if num_classes == 1 else num_classes
+        require(told_apart == len(data.classes), "num_classes", rule, num_classes)
 
 
 def write_notes(folder: Path, notes: dict[str, Any]) -> None:

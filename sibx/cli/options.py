@@ -152,7 +152,11 @@ def _add_trained_model(parser: Parser) -> None:
     parser.add_argument(
         "--model", help="key of sibx.MODELS, or timm/<name>; default that in finetune.json beside the checkpoint"
     )
-    parser.add_argument("--num-classes", type=int, default=1000, help="classes of the weights; default %(default)s")
+    parser.add_argument("--num-classes", type=int, default=1000, help="outputs of the weights; default %(default)s")
+    note = (
+        "what the model's numbers are; default what it was fine-tuned with, else sigmoid for a single one, else softmax"
+    )
+    parser.add_argument("--output", choices=("auto", "softmax", "sigmoid", "raw"), help=note)
     _add_image_size(parser, "what the model was fine-tuned on, else the data set's, else 224")
     _add_device(parser)
 

@@ -218,8 +218,8 @@ def build_dataset(
         image_size: side of the square images in pixels.
         options: further arguments of the data set's class: ``rho`` of ``synthetic``, ``boundary`` of ``oxford-pets``,
             ``void`` of ``msrc-v2``, ``agreement`` of ``cub200`` and ``waterbirds``, ``min_area`` of ``voc2012`` and
-            ``coco``, ``count`` of ``imagenet-s``, ``agreement``, ``scale``, ``kinds`` and ``copies`` of
-            ``pets-on-scenes``; ``download`` where torchvision has the data (``oxford-pets``,
+            ``coco``, ``count`` of ``imagenet-s``, ``binary`` of ``magnetic-tile``, ``agreement``, ``scale``, ``kinds``
+            and ``copies`` of ``pets-on-scenes``; ``download`` where torchvision has the data (``oxford-pets``,
             ``voc2012``).
 
     Raises:

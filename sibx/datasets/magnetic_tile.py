@@ -5,6 +5,7 @@ the publication, pixel-exact. No license is stated; the authors welcome use and 
 distribute the data.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
@@ -13,6 +14,7 @@ from sibx._checks import check_choice, check_folder
 from sibx.datasets.base import split_indices
 from sibx.datasets.pictures import PictureDataset, Row, Size
 
+FREE = "Free"  # the class of tiles without a defect
 GRAY = 127  # gray level above which a pixel of a mask belongs to the defect
 LAYOUT = (
     "<root>/MT_<class>/Imgs/<name>.jpg with <name>.png beside it (white = defect), <class> one of Blowhole, Break, "
@@ -31,6 +33,7 @@ class MagneticTileDataset(PictureDataset):
         root: folder that holds ``MT_Blowhole`` and the other classes; any subset of them works.
         split: ``train``, ``val`` or ``test``.
         image_size: side of the images in pixels.
+        binary: whether there are two classes, ``Free`` and ``Defect``, instead of one for each kind of defect.
 
     Raises:
         ValueError: an unknown split, or a root without the data.
@@ -39,7 +42,7 @@ class MagneticTileDataset(PictureDataset):
     name = "magnetic-tile"
     crop = False
 
-    def __init__(self, root: str | None, split: str = "test", image_size: int = 224):
+    def __init__(self, root: str | None, split: str = "test", image_size: int = 224, *, binary: bool = False):
         check_choice("split", split, ("train", "val", "test"))
         self.root = check_folder("root", root, LAYOUT)
         self.split, self.image_size = split, image_size
@@ -47,6 +50,10 @@ class MagneticTileDataset(PictureDataset):
         self.classes = tuple(path.name.removeprefix("MT_") for path in folders)
         rows = [row for label, folder in enumerate(folders) for row in self._rows(folder, label)]
         self.rows = [rows[i] for i in split_indices(split, len(rows))]
+        if binary:
+            free = self.classes.index(FREE) if FREE in self.classes else None
+            self.classes = (FREE, "Defect")
+            self.rows = [replace(row, label=int(row.label != free)) for row in self.rows]
         self._check_rows(LAYOUT)
 
     def _rows(self, folder: Path, label: int) -> list[Row]:

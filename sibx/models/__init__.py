@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from sibx._checks import check_range, look_up, require
-from sibx._outputs import Criterion, Output, by_class, criterion_for, hits, predicted, probabilities
+from sibx._outputs import Criterion, Output, by_class, criterion_for, hits, predicted, probabilities, scores_for
 from sibx.images.normalization import IMAGENET, Normalization
 from sibx.models._receptive_field import ReceptiveField, receptive_field
 from sibx.models._redraw import layers_inside, parameter_layers, redraw
@@ -50,6 +50,7 @@ __all__ = [
     "record",
     "redraw",
     "resolve_layer",
+    "scores_for",
     "to_grid",
     "unwrap",
 ]

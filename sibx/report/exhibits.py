@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from sibx._checks import check_choice, check_logits, check_range, require
+from sibx._outputs import Output, check_output, predicted
 from sibx.attribution import Explainers, MethodSpec, to_heatmap
 from sibx.datasets.base import MaskedBatch, MaskedDataset, collate, spread
 from sibx.evaluation.method_choice import Methods, resolve_methods
@@ -24,6 +25,7 @@ def make_gallery(
     images: int = 12,
     model: str = "",
     target: Target = "predicted",
+    output: Output = "auto",
     layer: nn.Module | str | None = None,
     batch_size: int = 32,
     device: torch.device | str | None = None,
@@ -41,6 +43,7 @@ def make_gallery(
         images: number of images, spread over the data set.
         model: value of the ``model`` column.
         target: the class explained: the ``predicted`` one, which differs between models, or the ``label``.
+        output: what the logits are, see ``evaluate``.
         layer: layer that CAM methods look at; None = ``find_cam_layer`` of each model.
         batch_size: images per forward pass.
         device: where to compute; None = where each model is, for a function the CPU.
@@ -53,6 +56,7 @@ def make_gallery(
     require(bool(models), "models", "hold at least one", models)
     require(len(dataset) > 0, "dataset", "hold at least one image", len(dataset))
     check_choice("target", target, ("predicted", "label"))
+    check_output(output)
     check_range("images", images, 1)
     check_range("batch_size", batch_size, 1)
     specs = resolve_methods(methods)
@@ -64,7 +68,7 @@ def make_gallery(
         for training, network in models.items():
             here = pick_device(network, device)
             with placed(network, here), eval_mode(network):
-                for spec, heatmaps in _explain(network, batch.to(here), specs, target, layer, signed):
+                for spec, heatmaps in _explain(network, batch.to(here), specs, target, output, layer, signed):
                     for of_image, heatmap in zip(maps, heatmaps.cpu(), strict=True):
                         of_image[spec.name][training] = heatmap[0]
         items.extend(_items(dataset, batch, maps, model))
@@ -76,6 +80,7 @@ def _explain(
     batch: MaskedBatch,
     specs: list[MethodSpec],
     target: Target,
+    output: Output,
     layer: nn.Module | str | None,
     signed: bool,
 ) -> Iterator[tuple[MethodSpec, Tensor]]:
@@ -84,9 +89,9 @@ def _explain(
     with torch.inference_mode():
         logits = network(images)
         check_logits(logits, len(batch), "models")
-        predicted = logits.argmax(1)
-    targets = predicted.clone() if target == "predicted" else batch.labels
-    for spec, attributions in Explainers(network, specs, layer).explain(images, targets):
+        found = predicted(logits, output)
+    targets = found.clone() if target == "predicted" else batch.labels
+    for spec, attributions in Explainers(network, specs, layer, output).explain(images, targets):
         reduce = "sum" if signed and spec.signed else spec.reduce
         size = images.shape[2], images.shape[3]
         yield spec, to_heatmap(attributions, size, reduce).detach()

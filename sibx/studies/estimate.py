@@ -121,7 +121,8 @@ def measure(study: Study, model: str, size: int, device: torch.device) -> Gauge:
     layers: Layers = {"input": 1.0, "features": 1.0} if "input" in (recipe.layers or {}) else "auto"
     for spec in (spec.at(layers) for spec in study.specs()):
         _, objective = lesson(spec, small, masks_of(small) if spec.reading else None, 0)
-        config = replace(recipe.tune, objective=objective, epochs=1, batch_size=2, accumulate=1, warm_up=0.0)
+        config = replace(recipe.tune, objective=objective, output="auto", criterion=None, epochs=1, batch_size=2)
+        config = replace(config, accumulate=1, warm_up=0.0)
         step[spec.name] = _count(tiny, small, partial(fine_tune, tiny, config=config, progress=False))
     masks = _count(tiny, small, partial(self_masks, tiny, config=SIBConfig.recommended("self"), progress=False))
     methods = [*study.methods, *study.controls]

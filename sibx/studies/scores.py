@@ -59,6 +59,7 @@ class Scorer:
                 methods=self.study.methods,
                 images=images,
                 model=self.job.group.model,
+                output=self.study.output,
             )
         ]
         save_gallery(items, self.folder)
@@ -78,6 +79,7 @@ class Scorer:
                     images,
                     methods=[*study.methods, *study.controls],
                     metrics=metrics[name],
+                    output=study.output,
                     labels=self._labels,
                     batch_size=study.batch_size,
                     seed=self.job.group.seed,
@@ -92,6 +94,7 @@ class Scorer:
         rely = partial(
             evaluate_reliance,
             model,
+            output=self.study.output,
             labels=self._labels,
             batch_size=self.study.batch_size,
             seed=self.job.group.seed,

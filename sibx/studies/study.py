@@ -8,6 +8,7 @@ from typing import Any, Literal
 from torch import nn
 
 from sibx._checks import check_choice, check_integer, look_up, require
+from sibx._outputs import Output, check_output
 from sibx.attribution import METHODS
 from sibx.datasets import DATASETS
 from sibx.metrics import METRICS
@@ -39,6 +40,10 @@ class Study:
         compare: further gains to ask for, ``TRAINING:REFERENCE``, beside those over ``ce`` and over the controls.
         checkpoint: whether trainings start from a checkpoint that was trained with cross-entropy; if not, they start
             from the model as it is built and train with the settings of ``start``.
+        output: what the models' numbers are: ``softmax``: one per class; ``sigmoid``: one per label, or a single one
+            for two classes; ``auto``: ``softmax``.
+        criterion: ``module:function`` with a criterion of your own, (logits, labels) -> loss, instead of the output's
+            usual one; default none.
         weights: what models of the table start with: null = random weights, "default" = torchvision's or timm's, or the
             path of a state dict.
         image_size: side of the images in pixels; default each data set's.
@@ -71,6 +76,8 @@ class Study:
     trainings: list[str] = field(default_factory=lambda: ["ce", "sib", "sib-self-cut", "sib-self-cut-shuffled"])
     compare: list[str] = field(default_factory=list)
     checkpoint: bool = True
+    output: Output = "auto"
+    criterion: str | None = None
     weights: str | None = None
     image_size: int | None = None
     recipe: Literal["from-scratch", "photographs"] | None = None
@@ -163,9 +170,11 @@ class Study:
         """Return how a model is trained and how many images are explained."""
         base = RECIPES[self.recipe or ("photographs" if self.weights else "from-scratch")]
         epochs = {} if self.epochs is None else {"epochs": self.epochs}
+        criterion = imported("criterion", self.criterion) if self.criterion else None
+        start, tune = (replace(c, output=self.output, criterion=criterion) for c in (base.start, base.tune))
         return Recipe(
-            start=_changed(base.start, self.start | epochs, "start"),
-            tune=_changed(base.tune, self.tune | epochs, "tune"),
+            start=_changed(start, self.start | epochs, "start"),
+            tune=_changed(tune, self.tune | epochs, "tune"),
             layers=self.layers.get(model) or (MIDDLE_LAYERS.get(model) if self.weights else None),
             test_images=self.test_images or base.test_images,
             perturbed_images=base.perturbed_images if self.perturbed_images is None else self.perturbed_images,
@@ -174,6 +183,8 @@ class Study:
     def check(self) -> None:
         """Raise ValueError for settings and names that do not exist, before anything runs."""
         check_types(self)
+        check_output(self.output)
+        require(self.output != "raw", "output", "be 'softmax' or 'sigmoid' for a study of classifiers", self.output)
         for name in ("datasets", "models", "seeds", "trainings"):
             values = getattr(self, name)
             require(len(set(values)) == len(values) > 0, name[:-1], "name at least one, and none twice", values)
@@ -252,5 +263,5 @@ class Place:
 
 def _changed(config: TrainConfig, changes: dict[str, Any], argument: str) -> TrainConfig:
     for name in changes:
-        check_choice(argument, name, tuple(f.name for f in fields(TrainConfig) if f.name not in PROGRAMS))
+        check_choice(argument, name, tuple(f.name for f in fields(TrainConfig) if f.name not in (*PROGRAMS, "output")))
     return replace(config, **changes)

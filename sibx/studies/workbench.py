@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sibx._files import save_atomically, write_atomically
+from sibx._outputs import scores_for
 from sibx.datasets import DATASETS, InMemoryDataset, build_dataset
 from sibx.objectives import self_masks
 from sibx.studies.job import PARTS, START, Job, left_of
@@ -94,7 +95,14 @@ class Workbench:
             reading = self.study.specs_at(job.group.model)[job.reading].reading
             assert reading is not None
             network = self._network(job, trained=True)
-            masks = self_masks(network, images, config=reading, batch_size=READ_AT_ONCE, progress=self.progress)
+            masks = self_masks(
+                network,
+                images,
+                config=reading,
+                output=self.study.output,
+                batch_size=READ_AT_ONCE,
+                progress=self.progress,
+            )
         save_atomically(self.folder / job.file, masks)
 
     def _train(self, job: Job) -> None:
@@ -131,7 +139,8 @@ class Workbench:
     def _network(self, job: Job, *, trained: bool) -> nn.Module:
         """Build the model of a job; its weights are those of the checkpoint, or as they are without training."""
         torch.manual_seed(job.group.seed)  # of a new head, and of dropout; a job must not depend on those before it
-        network = self.study.build(job.group.model, len(self.splits(job)["train"].classes)).to(self.device)
+        scores = scores_for(len(self.splits(job)["train"].classes), self.study.output)
+        network = self.study.build(job.group.model, scores).to(self.device)
         if trained:
             path = self.folder / job.group.folder / f"{START}.pt"
             network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))

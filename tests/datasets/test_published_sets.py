@@ -1,5 +1,7 @@
 """Published data sets: small trees in their exact layouts, read pixel by pixel, and the real data where it is."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -174,6 +176,16 @@ class TestMagneticTile:
         assert data["test"].classes == ("Blowhole", "Crack", "Free")
         assert [row.label for row in data["test"].rows] == [0, 0, 1, 1, 2, 2]
         assert gray(data["test"], 3) == 80 + 8 * 7
+
+    def test_binary(self, tree):
+        """The same tiles in the same splits; every kind of defect is class 1, in a folder of one kind too."""
+        for split in ("train", "test"):
+            kinds, binary = MagneticTileDataset(str(tree), split), MagneticTileDataset(str(tree), split, binary=True)
+            assert binary.classes == ("Free", "Defect")
+            assert [row.id for row in binary.rows] == [row.id for row in kinds.rows]
+            assert [row.label for row in binary.rows] == [int(kinds.classes[r.label] != "Free") for r in kinds.rows]
+        shutil.rmtree(tree / "MT_Free")
+        assert {row.label for row in MagneticTileDataset(str(tree), "test", binary=True).rows} == {1}
 
     def test_nothing_is_cut_off(self, tree):
         data = MagneticTileDataset(str(tree), "test", SIDE)
