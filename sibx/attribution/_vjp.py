@@ -1,6 +1,7 @@
 """The vector-Jacobian product R = J^T v: the image-shaped map that backpropagation makes of a class vector v."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 from sibx._checks import check_images, check_logits
 from sibx._outputs import Output
 from sibx.attribution.cotangents import Cotangent, differentiate, potential
+from sibx.models.differentiable import twice_differentiable
 
 
 class VJP(NamedTuple):
@@ -56,7 +58,7 @@ def vjp(
     Source: Shu, Meng, Luo, arXiv 2511.09239.
     """
     check_images(images)
-    with torch.enable_grad():
+    with torch.enable_grad(), twice_differentiable() if create_graph else nullcontext():
         leaf = images if create_graph and images.requires_grad else images.detach().requires_grad_()
         logits = forward_func(leaf)
         check_logits(logits, len(images), "forward_func")

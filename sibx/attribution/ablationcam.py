@@ -1,10 +1,10 @@
 """Ablation-CAM (Desai and Ramaswamy, WACV 2020)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sibx._checks import check_range
 from sibx.attribution.cam import CAM, Layer
@@ -22,7 +22,7 @@ class AblationCAM(CAM):
     image and channel that is not zero.
 
     Args:
-        forward_func: the model, a ``torch.nn.Module``.
+        forward_func: the model, a ``torch.nn.Module``; or any function, with a layer that is a module.
         layer: a module or its dotted name, or several, whose maps are averaged; None = ``find_cam_layer(model)``.
         upsample: whether to draw the map at the input's height and width (default) or to keep the layer's grid.
         align: where a unit is drawn: ``"receptive_field"`` (default): where it looks; ``"half_pixel"``: in the middle
@@ -40,7 +40,7 @@ class AblationCAM(CAM):
 
     def __init__(
         self,
-        forward_func: nn.Module,
+        forward_func: Callable[..., Tensor],
         layer: Layer | Sequence[Layer] = None,
         *,
         upsample: bool = True,

@@ -1,7 +1,7 @@
 """Class activation maps: what they share, and the one pass that all gradient CAMs of a layer share."""
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, get_args
 
 import torch
@@ -20,7 +20,7 @@ Layer = nn.Module | str | None
 
 
 def run_to_layers(
-    model: nn.Module,
+    model: Callable[..., Any],
     layers: Sequence[nn.Module],
     inputs: tuple[Tensor, ...],
     extra: tuple[Any, ...],
@@ -39,9 +39,19 @@ def run_to_layers(
     return scores, [outputs[name] for name in names]
 
 
+def find_layer(model: Callable[..., Any], layer: Layer) -> nn.Module:
+    """Return the layer of a model; a plain function has no names, so that its layer must be given as a module."""
+    if isinstance(layer, nn.Module):
+        return layer
+    rule = "be a torch.nn.Module (or `layer` a module that runs in it)"
+    require(isinstance(model, nn.Module), "forward_func", rule, model)
+    assert isinstance(model, nn.Module)
+    return resolve_layer(model, layer)
+
+
 def draw(
     maps: Tensor,
-    model: nn.Module,
+    model: Callable[..., Any],
     layer: nn.Module,
     align: Align,
     inputs: tuple[Tensor, ...],
@@ -56,7 +66,7 @@ class CAM(SafeAttribution, LayerAttribution):
     """A map made of the activations of one layer or several; tokens of a transformer are laid out as a grid.
 
     Args:
-        forward_func: the model, a ``torch.nn.Module``.
+        forward_func: the model, a ``torch.nn.Module``; or any function, with a layer that is a module.
         layer: a module, its dotted name, or None for ``find_cam_layer(model)``; or several of them. Their maps are then
             drawn at the input's size, each divided by its own maximum, and averaged.
         upsample: whether to draw the map at the input's height and width (default) or to keep the layer's grid.
@@ -74,18 +84,17 @@ class CAM(SafeAttribution, LayerAttribution):
 
     def __init__(
         self,
-        forward_func: nn.Module,
+        forward_func: Callable[..., Tensor],
         layer: Layer | Sequence[Layer] = None,
         *,
         upsample: bool = True,
         align: Align = "receptive_field",
     ):
-        require(isinstance(forward_func, nn.Module), "forward_func", "be a torch.nn.Module", forward_func)
         check_choice("align", align, get_args(Align))
         SafeAttribution.__init__(self, forward_func)  # type: ignore[call-arg]  # captum's bases are Any
         self.device_ids = None  # as captum's LayerAttribution has it
         names = [layer] if layer is None or isinstance(layer, nn.Module | str) else layer
-        self.layers = tuple(resolve_layer(forward_func, name) for name in names)
+        self.layers = tuple(find_layer(forward_func, name) for name in names)
         require(bool(self.layers), "layer", "name at least one layer", layer)
         require(upsample or len(self.layers) == 1, "upsample", "be True for several layers", upsample)
         self.upsample, self.align = upsample, align
@@ -136,7 +145,7 @@ class GradientCAM(CAM):
     """A CAM computed from a layer's activations and from the gradient of the target's score there, nothing else.
 
     Args:
-        forward_func: the model, a ``torch.nn.Module``.
+        forward_func: the model, a ``torch.nn.Module``; or any function, with a layer that is a module.
         layer: a module or its dotted name, or several, whose maps are averaged; None = ``find_cam_layer(model)``.
         upsample: whether to draw the map at the input's height and width (default) or to keep the layer's grid.
         align: where a unit is drawn: ``"receptive_field"`` (default): where it looks; ``"half_pixel"``: in the middle
@@ -152,7 +161,7 @@ class GradientCAM(CAM):
 
     def __init__(
         self,
-        forward_func: nn.Module,
+        forward_func: Callable[..., Tensor],
         layer: Layer | Sequence[Layer] = None,
         *,
         upsample: bool = True,
@@ -183,7 +192,7 @@ class SharedCAMs(GradientCAM):
     """Several gradient CAMs from one forward pass and one backward pass to the layer.
 
     Args:
-        forward_func: the model, a ``torch.nn.Module``.
+        forward_func: the model, a ``torch.nn.Module``; or any function, with a layer that is a module.
         layer: a module or its dotted name, or several, whose maps are averaged; None = ``find_cam_layer(model)``.
         kinds: classes of the CAMs to compute.
         upsample: whether to draw the map at the input's height and width (default) or to keep the layer's grid.
@@ -195,7 +204,7 @@ class SharedCAMs(GradientCAM):
 
     def __init__(
         self,
-        forward_func: nn.Module,
+        forward_func: Callable[..., Tensor],
         layer: Layer | Sequence[Layer],
         kinds: Sequence[type[GradientCAM]],
         *,

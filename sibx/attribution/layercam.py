@@ -11,7 +11,7 @@ class LayerCAM(GradientCAM):
     Here g_k = dz_t / da_k is the gradient of the target's score, and a_k is channel k of the layer's activations.
 
     Args:
-        forward_func: the model, a ``torch.nn.Module``.
+        forward_func: the model, a ``torch.nn.Module``; or any function, with a layer that is a module.
         layer: a module or its dotted name, or several, whose maps are averaged; None = ``find_cam_layer(model)``.
         upsample: whether to draw the map at the input's height and width (default) or to keep the layer's grid.
         align: where a unit is drawn: ``"receptive_field"`` (default): where it looks; ``"half_pixel"``: in the middle

@@ -10,6 +10,7 @@ from sibx.attribution.cam import GradientCAM, SharedCAMs
 from sibx.attribution.method import Method, MethodSpec
 from sibx.models.classes import scored_by_class
 from sibx.models.layers import resolve_layer
+from sibx.models.scored import unwrap
 
 
 class Explainers:
@@ -35,7 +36,7 @@ class Explainers:
         self._layer_name: str | None = None
         if isinstance(model, nn.Module) and any(s.needs_layer for s in specs):
             layer = resolve_layer(model, layer)  # once for all
-            self._layer_name = next((name for name, module in model.named_modules() if module is layer), None)
+            self._layer_name = next((name for name, module in unwrap(model).named_modules() if module is layer), None)
         self.specs, self.output = tuple(specs), output
         scored = scored_by_class(model, output)
         self.methods: dict[str, Method] = {s.name: s.build(scored, layer) for s in specs}

@@ -1,6 +1,6 @@
 """Score-CAM (Wang et al., CVPR Workshops 2020)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -23,7 +23,7 @@ class ScoreCAM(CAM):
     softmax. It needs no gradients, but one forward pass for every image and channel that is not constant.
 
     Args:
-        forward_func: the model, a ``torch.nn.Module``.
+        forward_func: the model, a ``torch.nn.Module``; or any function, with a layer that is a module.
         layer: a module or its dotted name, or several, whose maps are averaged; None = ``find_cam_layer(model)``.
         upsample: whether to draw the map at the input's height and width (default) or to keep the layer's grid.
         align: where a unit is drawn: ``"receptive_field"`` (default): where it looks; ``"half_pixel"``: in the middle
@@ -44,7 +44,7 @@ class ScoreCAM(CAM):
 
     def __init__(
         self,
-        forward_func: nn.Module,
+        forward_func: Callable[..., Tensor],
         layer: Layer | Sequence[Layer] = None,
         *,
         upsample: bool = True,

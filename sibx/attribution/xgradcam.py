@@ -12,7 +12,7 @@ class XGradCAM(GradientCAM):
     Here g = dz_t / da is the gradient of the target's score. A channel whose activations sum to zero has weight 0.
 
     Args:
-        forward_func: the model, a ``torch.nn.Module``.
+        forward_func: the model, a ``torch.nn.Module``; or any function, with a layer that is a module.
         layer: a module or its dotted name, or several, whose maps are averaged; None = ``find_cam_layer(model)``.
         upsample: whether to draw the map at the input's height and width (default) or to keep the layer's grid.
         align: where a unit is drawn: ``"receptive_field"`` (default): where it looks; ``"half_pixel"``: in the middle

@@ -13,11 +13,11 @@ from sibx._outputs import Criterion, Output, by_class, criterion_for, hits, pred
 from sibx.images.normalization import IMAGENET, Normalization
 from sibx.models._receptive_field import ReceptiveField, receptive_field
 from sibx.models._redraw import layers_inside, parameter_layers, redraw
-from sibx.models._unwrap import unwrap
 from sibx.models.alignment import Align, Alignment, HalfPixel, find_alignment
 from sibx.models.classes import ByClass
 from sibx.models.efficientnet_lite import EfficientNetLite
 from sibx.models.layers import eval_mode, find_cam_layer, frozen_batch_norm, record, resolve_layer, to_grid
+from sibx.models.scored import Scored, contrast, unwrap
 from sibx.models.tiny import TinyCNN
 from sibx.models.zoo import build_timm, head_parameters, lite_builder, torchvision_builder
 
@@ -32,9 +32,11 @@ __all__ = [
     "ModelSpec",
     "Output",
     "ReceptiveField",
+    "Scored",
     "TinyCNN",
     "build_model",
     "by_class",
+    "contrast",
     "criterion_for",
     "eval_mode",
     "find_alignment",

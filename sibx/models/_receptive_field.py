@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sibx._checks import describe
-from sibx.models._unwrap import unwrap
+from sibx.models.differentiable import uncompiled
 from sibx.models.layers import eval_mode, to_grid
 from sibx.models.plain import PlainFunctions
+from sibx.models.scored import unwrap
 
 ROOMY = 608  # side of the probing image; the receptive field of its central unit fits into it in the usual networks
 PERIOD = 32  # sides with the same remainder are padded alike at every stride up to 32, also by TensorFlow's "same" rule
@@ -83,7 +84,7 @@ def _weights(
         return weigh(stride, offset, units, pixels).to(device, dtype)
 
 
-def receptive_field(model: nn.Module, layer: nn.Module, images: Tensor, *others: Any) -> ReceptiveField:
+def receptive_field(model: Callable[..., Any], layer: nn.Module, images: Tensor, *others: Any) -> ReceptiveField:
     """Measure where the units of a layer look.
 
     The model runs once on an image of about 608 pixels, with uniform weights in place of its own, averages in place of
@@ -93,7 +94,7 @@ def receptive_field(model: nn.Module, layer: nn.Module, images: Tensor, *others:
     with it the offset, depends on whether a side is even at every stride.
 
     Args:
-        model: the model, which takes images (B, C, H, W).
+        model: the model, which takes images (B, C, H, W): a module, or a function that runs one.
         layer: one of the model's modules, with output (B, C, h, w) or tokens (B, N, D).
         images: images (B, C, H, W); their values do not matter.
         others: further arguments of the model, for one image; maps of the images' size are enlarged with the image.
@@ -122,10 +123,10 @@ def receptive_field(model: nn.Module, layer: nn.Module, images: Tensor, *others:
 
 
 _Fields = dict[tuple[int, int], ReceptiveField]
-_KNOWN: WeakKeyDictionary[nn.Module, WeakKeyDictionary[nn.Module, _Fields]] = WeakKeyDictionary()
+_KNOWN: WeakKeyDictionary[Callable[..., Any], WeakKeyDictionary[nn.Module, _Fields]] = WeakKeyDictionary()
 
 
-def _probe(model: nn.Module, layer: nn.Module, image: Tensor, others: tuple[Any, ...]) -> ReceptiveField:
+def _probe(model: Callable[..., Any], layer: nn.Module, image: Tensor, others: tuple[Any, ...]) -> ReceptiveField:
     units, leaf = _run(model, layer, image, others)
     try:
         sides = [ROOMY + side % PERIOD for side in image.shape[2:]]
@@ -158,13 +159,13 @@ def _demand(condition: bool, rule: str, got: object) -> None:
         raise _UnmeasurableError(f"`layer` must {rule}, but got {describe(got)}.")
 
 
-def _run(model: nn.Module, layer: nn.Module, like: Tensor, others: tuple[Any, ...]) -> tuple[Tensor, Tensor]:
+def _run(model: Callable[..., Any], layer: nn.Module, like: Tensor, others: tuple[Any, ...]) -> tuple[Tensor, Tensor]:
     """Return the layer's output (h, w), averaged over channels, and the image (1, C, H, W) it was computed from."""
     leaf = torch.ones_like(like, requires_grad=True)
     outputs: list[Any] = []
     handle = layer.register_forward_hook(lambda _, __, output: outputs.append(output))
     try:
-        with eval_mode(model), PlainFunctions():
+        with eval_mode(model), uncompiled(), PlainFunctions():
             model(leaf, *others)
     except Exception:
         if not outputs:

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from sibx._checks import check_choice
+from sibx.models.differentiable import uncompiled
 from sibx.models.layers import eval_mode
+from sibx.models.scored import unwrap
 
 
 def parameter_layers(model: nn.Module, images: Tensor) -> list[str]:
@@ -29,9 +31,9 @@ def parameter_layers(model: nn.Module, images: Tensor) -> list[str]:
 
         return hook
 
-    handles = [module.register_forward_pre_hook(note(name)) for name, module in model.named_modules()]
+    handles = [module.register_forward_pre_hook(note(name)) for name, module in unwrap(model).named_modules()]
     try:
-        with eval_mode(model), torch.no_grad():
+        with eval_mode(model), uncompiled(), torch.no_grad():
             model(images[:1])
     finally:
         for handle in handles:
@@ -44,13 +46,14 @@ def layers_inside(model: nn.Module, layer: str) -> list[str]:
 
     Args:
         model: the model.
-        layer: dotted name of a module; "" is the whole model.
+        layer: dotted name of a module in the innermost model (see ``unwrap``); "" is the whole model.
 
     Raises:
         ValueError: a name that is not a module of the model.
     """
-    check_choice("layers", layer, tuple(name for name, _ in model.named_modules()))
-    holders = [name for name, module in model.named_modules() if any(True for _ in module.parameters(recurse=False))]
+    modules = dict(unwrap(model).named_modules())
+    check_choice("layers", layer, tuple(modules))
+    holders = [name for name, module in modules.items() if any(True for _ in module.parameters(recurse=False))]
     return [name for name in holders if layer in _around(name)]
 
 
@@ -63,11 +66,11 @@ def redraw(model: nn.Module, layers: Iterable[str], seed: int = 0) -> None:
 
     Args:
         model: the model, which is changed.
-        layers: dotted names of the modules.
+        layers: dotted names of the modules in the innermost model (see ``unwrap``).
         seed: seed of the random draws.
     """
     for layer in layers:
-        module = model.get_submodule(layer)
+        module = unwrap(model).get_submodule(layer)
         devices = {p.device for p in module.parameters(recurse=False) if p.device.type == "cuda"}
         with torch.random.fork_rng(devices), torch.no_grad():
             torch.manual_seed(zlib.crc32(f"{seed} {layer}".encode()))

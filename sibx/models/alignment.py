@@ -1,10 +1,12 @@
 """Where the units of a layer lie on the image: at the points where they look, or in equal cells."""
 
+from collections.abc import Callable
 from typing import Any, Literal, Protocol
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sibx._checks import require
 from sibx.models._receptive_field import receptive_field
 from sibx.models.layers import resolve_layer
 
@@ -34,12 +36,12 @@ class HalfPixel:
 
 
 def find_alignment(
-    model: nn.Module, layer: nn.Module | str, images: Tensor, align: Align = "receptive_field", *others: Any
+    model: Callable[..., Any], layer: nn.Module | str, images: Tensor, align: Align = "receptive_field", *others: Any
 ) -> Alignment:
     """Return where the units of a layer lie on the image.
 
     Args:
-        model: the model, which takes images (B, C, H, W).
+        model: the model, which takes images (B, C, H, W); a plain function if the layer is given as a module.
         layer: one of the model's modules, or its dotted name; ``"input"`` is the image itself, whose pixels are its
             units.
         images: images (B, C, H, W); their values do not matter.
@@ -52,4 +54,8 @@ def find_alignment(
     """
     if layer == "input" or align == "half_pixel":
         return HalfPixel()
-    return receptive_field(model, resolve_layer(model, layer), images, *others)
+    if isinstance(layer, str):
+        require(isinstance(model, nn.Module), "model", "be a torch.nn.Module for a layer by name", model)
+        assert isinstance(model, nn.Module)
+        layer = resolve_layer(model, layer)
+    return receptive_field(model, layer, images, *others)

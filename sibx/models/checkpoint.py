@@ -8,6 +8,7 @@ from torch import nn
 
 from sibx._checks import require
 from sibx._files import plain, save_atomically
+from sibx.models.scored import unwrap
 
 FORMAT = "sibx-checkpoint-1"
 
@@ -19,12 +20,12 @@ def save_checkpoint(path: str | Path, model: nn.Module, *, classes: tuple[str, .
 
     Args:
         path: file to write; its folder is made if needed.
-        model: model whose ``state_dict`` is written.
+        model: model whose ``state_dict`` is written: that of the innermost model (see ``unwrap``).
         classes: names of the K classes.
         config: a dataclass of settings that is written too, or None.
     """
     settings = {} if config is None else plain(config)
-    content = {"format": FORMAT, "state": model.state_dict(), "classes": list(classes), "config": settings}
+    content = {"format": FORMAT, "state": unwrap(model).state_dict(), "classes": list(classes), "config": settings}
     save_atomically(Path(path), content)
 
 
@@ -52,6 +53,7 @@ def load_checkpoint(path: str | Path, model: nn.Module) -> dict[str, Any]:
             then unchanged.
     """
     content = read_checkpoint(path)
+    model = unwrap(model)
     own, loaded = model.state_dict(), content["state"]
     fits = own.keys() == loaded.keys() and all(own[k].shape == loaded[k].shape for k in own)
     require(fits, "model", "have the checkpoint's parameters and shapes", type(model).__name__)

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from sibx._checks import check_choice, describe
-from sibx.models._unwrap import unwrap
+from sibx.models.differentiable import uncompiled
+from sibx.models.scored import unwrap
 
 POOLS = (nn.AdaptiveAvgPool2d, nn.AvgPool2d, nn.AdaptiveMaxPool2d, nn.MaxPool2d)
 
@@ -140,7 +142,7 @@ def eval_mode(model: Callable[[Tensor], Tensor]) -> Iterator[None]:
 
 @contextmanager
 def record(
-    model: nn.Module,
+    model: Callable[..., Any],
     names: Mapping[str, nn.Module],
     rewrite: Mapping[str, Callable[[Tensor], Tensor]] | None = None,
     *,
@@ -171,7 +173,8 @@ def record(
 
     handles = [layer.register_forward_hook(keep(key)) for key, layer in names.items()]
     try:
-        yield outputs
+        with uncompiled():
+            yield outputs
     finally:
         for handle in handles:
             handle.remove()

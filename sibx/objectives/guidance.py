@@ -9,7 +9,6 @@ from typing import NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sibx._checks import (
     check_choice,
@@ -24,6 +23,7 @@ from sibx._checks import (
 from sibx._outputs import Criterion, Output, check_output, check_truth, usual_criterion
 from sibx.attribution.cotangents import differentiate
 from sibx.models.alignment import Align, find_alignment
+from sibx.models.differentiable import twice_differentiable
 from sibx.models.layers import find_cam_layer, record, resolve_layer, to_grid
 from sibx.objectives.guidance_terms import GUIDANCE, GuidanceSpec, Meaning, Penalty, swap_backgrounds
 
@@ -153,9 +153,7 @@ class GuidanceLoss(nn.Module):
         modules = {layer: resolve_layer(model, layer)} if self.spec.at_layer else {}
         alignment = find_alignment(model, layer, images, self.config.align)
         leaf = images.requires_grad_()
-        # The fused kernels of attention have no second derivative.
-        kernel = sdpa_kernel(SDPBackend.MATH)
-        with torch.enable_grad(), kernel, record(model, modules, tokens=True) as activations:
+        with torch.enable_grad(), twice_differentiable(), record(model, modules, tokens=True) as activations:
             logits = model(leaf)
             check_logits(logits, len(images))
             check_truth(labels, logits, self.meaning.output)

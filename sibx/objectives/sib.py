@@ -28,12 +28,12 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sibx._checks import check_images, check_logits, check_masks, check_range, check_same_batch, require
 from sibx._outputs import Criterion, Output, check_output, check_truth, usual_criterion
 from sibx.attribution.cotangents import differentiate, potential_of_checked
 from sibx.models.alignment import Alignment, find_alignment
+from sibx.models.differentiable import twice_differentiable
 from sibx.models.layers import frozen_batch_norm, record, resolve_layer, to_grid
 from sibx.objectives._hsic import RandomProjection, unit_rows
 from sibx.objectives.balance import gradient_norm
@@ -198,8 +198,7 @@ class SIBLoss(nn.Module):
         alignments = {name: find_alignment(model, name, batch.images, self.config.align) for name in layers}
         swap = self._swap(batch, modules, alignments)
         rewrites = swap.rewrites if swap else None
-        # The fused kernels of attention have no second derivative.
-        with sdpa_kernel(SDPBackend.MATH):
+        with twice_differentiable():
             with record(model, modules, rewrites, tokens=True) as activations:
                 logits = model(leaf)
             logits = swap.second_pass(model, leaf, logits) if swap else logits

@@ -1,7 +1,6 @@
 """Models: heads, weights from files, CAM layers, checkpoints, and hooks that leave no trace."""
 
 import sys
-from typing import ClassVar
 
 import pytest
 import torch
@@ -19,10 +18,8 @@ from sibx.models import (
     record,
     resolve_layer,
     to_grid,
-    unwrap,
 )
 from sibx.models.checkpoint import load_checkpoint, save_checkpoint
-from sibx.objectives import SIBConfig, SIBLoss, evidence_masks
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -36,54 +33,6 @@ def test_every_model_builds_and_has_a_cam_layer(name):
         model(torch.randn(1, 3, 64, 64))
     assert outputs["cam"].ndim == 4
     assert MODELS[name].name == name
-
-
-class TestUnwrap:
-    """Names of layers are those of the innermost model, whatever is around it."""
-
-    class Framework(nn.Module):
-        """Fabric's form: the wrapped model, and the model itself once more."""
-
-        def __init__(self, model):
-            super().__init__()
-            self._forward_module = nn.DataParallel(model)
-            self._original_module = model
-
-        def forward(self, images):
-            return self._forward_module(images)
-
-    WRAPPERS: ClassVar = {
-        "nothing": lambda model: model,
-        "devices": nn.DataParallel,
-        "compiled": lambda model: torch.compile(model, backend="eager"),
-        "compiled devices": lambda model: torch.compile(nn.DataParallel(model), backend="eager"),
-        "framework": Framework,
-    }
-
-    @pytest.mark.parametrize("wrapper", WRAPPERS)
-    def test_finds_the_model(self, wrapper):
-        model = TinyCNN(5, width=8)
-        wrapped = self.WRAPPERS[wrapper](model)
-        assert unwrap(wrapped) is model
-        assert resolve_layer(wrapped, "features.6") is model.features[6]
-        assert find_cam_layer(wrapped) == "features"
-
-    def test_a_model_that_holds_another_is_one_itself(self):
-        """Only what is known to wrap is looked through."""
-        head = nn.Sequential(nn.DataParallel(TinyCNN(5, width=8)), nn.Linear(5, 3))
-        assert unwrap(head) is head
-
-    @pytest.mark.parametrize("layers", ["auto", {"features.6": 1.0}])
-    def test_losses_and_masks_go_through(self, layers):
-        torch.manual_seed(0)
-        model, images = TinyCNN(5, width=8).eval(), torch.randn(4, 3, 16, 16)
-        masks, labels = torch.zeros(4, 1, 16, 16, dtype=torch.bool), torch.arange(4)
-        masks[:, :, 4:9, 4:9] = True
-        given, own = (SIBConfig.recommended(masks, layers) for masks in ("given", "self"))
-        plain, wrapped = (SIBLoss(given)(m, images, labels, masks) for m in (model, nn.DataParallel(model)))
-        assert torch.equal(plain.total, wrapped.total)
-        read = [evidence_masks(m, images, own) for m in (model, nn.DataParallel(model))]
-        assert torch.equal(*read)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "efficientnet_b0", "vgg16"])
