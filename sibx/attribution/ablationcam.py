@@ -15,11 +15,12 @@ from sibx.models.layers import to_grid
 
 
 class AblationCAM(CAM):
-    """Ablation-CAM: relu(sum_k w_k a_k) with w_k = (z - z_k) / z, the share of the score lost without channel k.
+    """Ablation-CAM: relu(sum_k w_k a_k) with w_k = z - z_k, the score lost without channel k.
 
-    z_k is the target's score with channel k of the layer set to zero. Where z = 0 the map is zero. It needs no
-    gradients. The network up to the layer runs once for many channels; the part behind the layer runs once for every
-    image and channel that is not zero.
+    z_k is the target's score with channel k of the layer set to zero. The published w_k is the share (z - z_k) / z.
+    That only scales the map of an image, but turns it over where z is negative, and the zero of a logit has no meaning:
+    softmax does not see a constant added to all of them. It needs no gradients. The network up to the layer runs once
+    for many channels; the part behind the layer runs once for every image and channel that is not zero.
 
     Args:
         forward_func: the model, a ``torch.nn.Module``; or any function, with a layer that is a module.
@@ -29,7 +30,7 @@ class AblationCAM(CAM):
             of its share of the image.
         channels_per_pass: number of channels of one image in one forward pass.
 
-    Attributions (B, 1, H, W), at least 0.
+    Attributions (B, 1, H, W), at least 0, in units of the score times those of the activations.
 
     Raises:
         ValueError: a layer that does not exist, or whose output is neither a feature map (B, C, h, w) nor tokens
@@ -71,8 +72,7 @@ class AblationCAM(CAM):
                 for start in range(0, len(alive), self.channels_per_pass):
                     channels = alive[start : start + self.channels_per_pass]
                     without[row, channels] = self._scores_without(str(key), channels, row, inputs, target, extra)
-            share = (clean - without) / clean.where(clean != 0, torch.inf)
-            maps.append(torch.einsum("bc,bchw->bhw", share, activations).unsqueeze(1).relu())
+            maps.append(torch.einsum("bc,bchw->bhw", clean - without, activations).unsqueeze(1).relu())
         return maps
 
     def _scores_without(

@@ -71,8 +71,47 @@ def _centered(scores: Tensor) -> Tensor:
     return scores - scores.mean(1, keepdim=True)
 
 
-def differentiate(scalar: Tensor, tensors: Sequence[Tensor], *, create_graph: bool = False) -> tuple[Tensor, ...]:
-    """Return the gradient of the scalar for each tensor, zeros for a tensor that the scalar does not depend on."""
-    if not scalar.requires_grad:  # constant in all of them
-        return tuple(torch.zeros_like(t) for t in tensors)
-    return torch.autograd.grad(scalar, tensors, create_graph=create_graph, materialize_grads=True)
+def differentiate(
+    scalar: Tensor, tensors: Sequence[Tensor], *, create_graph: bool = False, retain_graph: bool = False
+) -> tuple[Tensor, ...]:
+    """Return the gradient of the scalar for each tensor.
+
+    Raises:
+        ValueError: the scalar does not depend on one of the tensors: a map of zeros would look like a result.
+    """
+    gradients = _gradients(scalar, tensors, create_graph, create_graph or retain_graph)
+    found = [g for g in gradients if g is not None]
+    _require_path(len(found) == len(gradients))
+    return tuple(found)
+
+
+def differentiate_inputs(scalar: Tensor, inputs: Sequence[Tensor], *, create_graph: bool = False) -> tuple[Tensor, ...]:
+    """Return the gradient of the scalar for each input of a model, zeros for an input that the model does not use.
+
+    Raises:
+        ValueError: the scalar depends on none of the inputs.
+    """
+    gradients = _gradients(scalar, inputs, create_graph, create_graph)
+    _require_path(any(g is not None for g in gradients))
+    return tuple(torch.zeros_like(t) if g is None else g for g, t in zip(gradients, inputs, strict=True))
+
+
+def _gradients(scalar: Tensor, tensors: Sequence[Tensor], create_graph: bool, keep: bool) -> list[Tensor | None]:
+    """Return the gradients, None where autograd knows no path from the scalar to the tensor."""
+    reachable = [t for t in tensors if t.requires_grad] if scalar.requires_grad else []
+    if not reachable:
+        return [None] * len(tensors)
+    found = iter(
+        torch.autograd.grad(scalar, reachable, retain_graph=keep, create_graph=create_graph, allow_unused=True)
+    )
+    return [next(found) if t.requires_grad else None for t in tensors]
+
+
+def _require_path(condition: bool) -> None:
+    if not condition:
+        raise ValueError(
+            "`model` must compute the score from what is explained, its inputs or its layer, in a way that gradients "
+            "follow, but got a score that does not depend on it. Usual reasons: no_grad, inference_mode or detach in "
+            "the forward pass, NumPy or integers in between, an exported or quantized model, a layer that only a side "
+            "branch uses."
+        )

@@ -1,14 +1,34 @@
-"""Gradient methods: thin adapters over Captum that change nothing outside and return detached results."""
+"""Gradient methods: they change nothing outside and return detached results."""
 
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from captum import attr as captum
 from torch import Tensor
 
+from sibx._captum import run_forward
 from sibx._checks import check_range
-from sibx.attribution.safe import SafeAttribution
+from sibx.attribution.cotangents import differentiate_inputs
+from sibx.attribution.safe import SafeAttribution, select_scores
+
+
+def score_gradients(
+    forward_fn: Callable[..., Any],
+    inputs: tuple[Tensor, ...],
+    target_ind: Any = None,
+    additional_forward_args: Any = None,
+) -> tuple[Tensor, ...]:
+    """Return the gradients of the target's score for the inputs.
+
+    The arguments are those of Captum's ``compute_gradients``, so that Captum's methods can use it as their
+    ``gradient_func``: with the checks, and the errors, of all other methods.
+
+    Raises:
+        ValueError: no tensor of scores, a target that does not pick one of them per row, or a score that does not
+            depend on the inputs.
+    """
+    outputs = run_forward(forward_fn, inputs, None, additional_forward_args)
+    return differentiate_inputs(select_scores(outputs, target_ind, len(inputs[0])).sum(), inputs)
 
 
 class Saliency(SafeAttribution):
@@ -17,11 +37,11 @@ class Saliency(SafeAttribution):
     Args:
         forward_func: the model, or any function of the inputs.
 
-    Source: Simonyan et al., arXiv 1312.6034, through ``captum.attr.Saliency(abs=False)``.
+    Source: Simonyan et al., arXiv 1312.6034; the values of ``captum.attr.Saliency(abs=False)``.
     """
 
     def _explain(self, inputs: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...]) -> tuple[Tensor, ...]:
-        return tuple(captum.Saliency(self.forward_func).attribute(inputs, target, False, extra or None))
+        return score_gradients(self.forward_func, inputs, target, extra or None)
 
 
 class InputXGradient(SafeAttribution):
@@ -32,11 +52,12 @@ class InputXGradient(SafeAttribution):
 
     Zero wherever the (normalized) input is zero; compare with the control ``control_abs_input``.
 
-    Source: Shrikumar et al., arXiv 1605.01713, through ``captum.attr.InputXGradient``.
+    Source: Shrikumar et al., arXiv 1605.01713; the values of ``captum.attr.InputXGradient``.
     """
 
     def _explain(self, inputs: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...]) -> tuple[Tensor, ...]:
-        return tuple(captum.InputXGradient(self.forward_func).attribute(inputs, target, extra or None))
+        gradients = score_gradients(self.forward_func, inputs, target, extra or None)
+        return tuple(x * g for x, g in zip(inputs, gradients, strict=True))
 
 
 class NoisyGradient(SafeAttribution):
@@ -63,11 +84,10 @@ class NoisyGradient(SafeAttribution):
     ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         """Mean of the gradients, and sum of their squared deviations from it (Welford)."""
         generator = torch.Generator().manual_seed(self.seed)
-        saliency = captum.Saliency(self.forward_func)
         means, deviations = ([torch.zeros_like(t, requires_grad=False) for t in inputs] for _ in range(2))
         for count in range(1, self.samples + 1):
             noisy = tuple((t + self._draw(t, generator)).detach().requires_grad_() for t in inputs)
-            gradients = saliency.attribute(noisy, target, False, extra or None)
+            gradients = score_gradients(self.forward_func, noisy, target, extra or None)
             for mean, deviation, gradient in zip(means, deviations, gradients, strict=True):
                 before = gradient - mean
                 mean += before / count

@@ -8,6 +8,7 @@ from captum import attr as captum
 from torch import Tensor
 
 from sibx._checks import check_choice, check_range
+from sibx.attribution.gradients import score_gradients
 from sibx.attribution.safe import SafeAttribution
 from sibx.images.baselines import BASELINES, Baseline, make_baseline
 from sibx.images.normalization import Normalization
@@ -54,6 +55,7 @@ class IntegratedGradients(SafeAttribution):
 
     def _explain(self, inputs: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...]) -> tuple[Tensor, ...]:
         method = captum.IntegratedGradients(self.forward_func)
+        method.gradient_func = score_gradients
         # Captum splits steps only, never rows: it would ignore a chunk smaller than the batch, with a warning.
         points = self.points_per_pass or (8 if inputs[0].device.type == "cpu" else 64)
         chunk = max(len(inputs[0]), points)
@@ -107,14 +109,13 @@ class GradientSHAP(SafeAttribution):
 
     def _explain(self, inputs: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...]) -> tuple[Tensor, ...]:
         generator = torch.Generator().manual_seed(self.seed)
-        saliency = captum.Saliency(self.forward_func)
         points = tuple(t.detach() for t in inputs)
         totals = tuple(torch.zeros_like(t) for t in points)
         for _ in range(self.samples):
             baselines = [self.noise * torch.randn(t.shape[1:], generator=generator).to(t) for t in points]
             u = float(torch.rand((), generator=generator))
             between = tuple((b + u * (t - b)).requires_grad_() for t, b in zip(points, baselines, strict=True))
-            gradients = saliency.attribute(between, target, False, extra or None)
+            gradients = score_gradients(self.forward_func, between, target, extra or None)
             for total, t, b, gradient in zip(totals, points, baselines, gradients, strict=True):
                 total += (t - b) * gradient / self.samples
         return totals

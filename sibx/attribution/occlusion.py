@@ -7,8 +7,9 @@ import torch
 from captum import attr as captum
 from torch import Tensor
 
+from sibx._captum import run_forward
 from sibx._checks import check_images, check_range
-from sibx.attribution.safe import SafeAttribution
+from sibx.attribution.safe import SafeAttribution, select_scores
 
 
 class Occlusion(SafeAttribution):
@@ -51,6 +52,8 @@ class Occlusion(SafeAttribution):
             shapes.append((images.shape[1], side, side))
             strides.append((images.shape[1], step, step))
         with torch.no_grad():
+            # Captum would take the scores of a segmentation for further images.
+            select_scores(run_forward(self.forward_func, inputs, None, extra or None), target, len(inputs[0]))
             attributions = captum.Occlusion(self.forward_func).attribute(
                 tuple(t.detach() for t in inputs),
                 sliding_window_shapes=tuple(shapes),

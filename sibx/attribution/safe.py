@@ -150,9 +150,25 @@ def select_scores(outputs: object, target: Any, batch: int) -> Tensor:
         "be given for a model with several outputs",
         None,
     )
+    _check_target(target, tuple(outputs.shape))
     scores: Tensor = outputs if target is None else select_targets(outputs, target)
     require(scores.numel() == batch, "target", f"pick one score per row of the output {tuple(outputs.shape)}", target)
     return scores
+
+
+def _check_target(target: Any, shape: tuple[int, ...]) -> None:
+    """Require the places that a target names to lie inside an output of this shape.
+
+    A tensor on another device is not looked into, which would wait for the device.
+    """
+    if isinstance(target, Tensor):
+        target = target.tolist() if target.device.type == "cpu" else None
+    for place in target if isinstance(target, list) else [target]:
+        indices = () if place is None else place if isinstance(place, tuple) else (place,)
+        rule = f"have at most {len(shape) - 1} indices for the model's output of shape {shape}"
+        require(len(indices) < len(shape), "target", rule, target)
+        for index, size in zip(indices, shape[1:], strict=False):
+            require(0 <= index < size, "target", f"lie in 0..{size - 1}, the model's classes", index)
 
 
 @contextmanager

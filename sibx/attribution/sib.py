@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from sibx._captum import run_forward
 from sibx._checks import check_choice, check_logits, look_up, require
 from sibx.attribution.cam import draw, find_layer, run_to_layers
-from sibx.attribution.cotangents import CLASS_SCORES, Cotangent, differentiate, potential
+from sibx.attribution.cotangents import CLASS_SCORES, Cotangent, differentiate, differentiate_inputs, potential
 from sibx.attribution.heatmaps import image_size
 from sibx.attribution.mask_rules import MASKS
 from sibx.attribution.safe import SafeAttribution, Tensors, select_scores
@@ -130,7 +130,7 @@ class SIBAttribution(SafeAttribution):
             return (self._split(self._decode(self.layer, inputs, target, extra)),)
         outputs = run_forward(self.forward_func, inputs, None, extra)
         scalar = self._potential(outputs, target, len(inputs[0]))
-        vjp_maps = differentiate(scalar, inputs, create_graph=self.create_graph)
+        vjp_maps = differentiate_inputs(scalar, inputs, create_graph=self.create_graph)
         parts = tuple(self._split(r) if r.ndim == 4 else r for r in vjp_maps)
         return tuple(x * p for x, p in zip(inputs, parts, strict=True)) if self._multiply_by_inputs else parts
 

@@ -112,7 +112,8 @@ def receptive_field(model: Callable[..., Any], layer: nn.Module, images: Tensor,
         >>> receptive_field(torch.nn.Sequential(convolution), convolution, torch.rand(1, 3, 32, 32))
         ReceptiveField(stride=(4.0, 4.0), offset=(1.5, 1.5))
     """
-    model = unwrap(model)  # what wraps it does not change where its units look
+    # What wraps a model does not change where its units look.
+    model = unwrap(model) if isinstance(model, nn.Module) else model
     known = _KNOWN.setdefault(model, WeakKeyDictionary()).setdefault(layer, {})
     size = (images.shape[2], images.shape[3])
     if size not in known:

@@ -156,7 +156,7 @@ ATTRIBUTES = ("_orig_mod", "_forward_module")
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """Return the innermost model: inside DataParallel, DistributedDataParallel, ``torch.compile``, Fabric, Scored, ByClass.
+    """Return the innermost model: inside DataParallel, DDP, ``torch.compile``, Fabric, ``Scored`` and ``ByClass``.
 
     Names of layers are always those of this innermost model: ``"layer4"``, not ``"module.layer4"``. A model that is not
     wrapped is returned as it is; frameworks that only change its ``forward`` (accelerate) do not wrap it.

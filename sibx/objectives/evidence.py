@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from sibx._outputs import Output, kind_of
+from sibx.attribution.cotangents import differentiate
 from sibx.models.layers import to_grid
 
 
@@ -56,7 +57,7 @@ def class_evidence(
     features = activations.detach().to(logits.dtype)
     squares = []
     for cotangent in directions[:cotangents].to(logits):
-        (gradient,) = torch.autograd.grad((scores @ cotangent).sum(), activations, retain_graph=True)
+        (gradient,) = differentiate((scores @ cotangent).sum(), [activations], retain_graph=True)
         product = gradient * features
         grid = to_grid(product, image_size) if image_size else product
         squares.append(grid.sum(1, keepdim=True).square())

@@ -359,11 +359,13 @@ class TestAdapters:
             gain = (net(pictures) - net(torch.zeros_like(pictures)))[range(2), TARGETS]
         assert torch.allclose(total, gain, atol=0.1)
 
+    @pytest.mark.filterwarnings("ignore:Guided Backprop passes through .* silu")
     def test_guided_backprop_is_captums(self, net, pictures):
         with pytest.warns(UserWarning, match="Setting backward hooks"):
             expected = captum.GuidedBackprop(net).attribute(pictures.clone().requires_grad_(), target=TARGETS)
         assert torch.equal(GuidedBackprop(net).attribute(pictures, target=TARGETS), expected)
 
+    @pytest.mark.filterwarnings("ignore:Guided Backprop passes through .* silu")
     def test_guided_gradcam_is_the_product(self, net, pictures):
         ours = GuidedGradCAM(net, "0").attribute(pictures, target=TARGETS)
         cam = build_method("gradcam", net, "0").attribute(pictures, target=TARGETS)
@@ -482,6 +484,7 @@ class TestPeers:
         targets = pytest.importorskip("pytorch_grad_cam.utils.model_targets")
         # The peer adds 1e-6 to Grad-CAM++'s denominator, which matters for small gradients: make them large.
         net[1][4].weight.data *= 1000
+        net[1][4].bias.data += 1e4  # the peer's Ablation-CAM is turned over where a score is negative
         peer = getattr(peers, PEER_NAMES[name])(model=net, target_layers=[net[0]])
         peer.batch_size = 8
         maps = peer(pictures, targets=[targets.ClassifierOutputTarget(t) for t in TARGETS])

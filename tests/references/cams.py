@@ -61,5 +61,5 @@ def ablationcam(tail, a):
     for k in range(len(a)):
         without = a.copy()
         without[k] = 0
-        total = total + (clean - tail(without)) / clean * a[k]
+        total = total + (clean - tail(without)) * a[k]
     return np.maximum(total, 0)
