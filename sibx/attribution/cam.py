@@ -31,6 +31,7 @@ def run_to_layers(
     ``rewrite`` maps a layer's position ("0", "1", ...) to a function of its output; the rest of the model sees the
     result.
     """
+    image_size(inputs)  # before the layers' outputs, whose errors would not speak of the inputs
     names = {str(i): layer for i, layer in enumerate(layers)}
     with record(model, names, rewrite, tokens=True) as outputs:
         scores = run_forward(model, inputs, None, extra)

@@ -13,7 +13,9 @@ from torch import Tensor
 
 from sibx._captum import run_forward, select_targets
 from sibx._checks import check_logits, require
+from sibx.attribution._modes import warn_of_train_mode
 from sibx.models.differentiable import twice_differentiable, uncompiled
+from sibx.models.failures import say_why
 from sibx.models.layers import frozen_batch_norm
 
 Tensors = Tensor | tuple[Tensor, ...]
@@ -78,8 +80,10 @@ class SafeAttribution(GradientAttribution):
         """Compute attributions for one class per image."""
         if not len(tensors[0]):
             return self._empty(tensors)
+        warn_of_train_mode(self.forward_func)
         runnable = twice_differentiable if self.create_graph else uncompiled
-        with grad_enabled(), frozen_batch_norm(self.forward_func), runnable():
+        failing = say_why(self.forward_func, tensors[0], "inputs")
+        with failing, grad_enabled(), frozen_batch_norm(self.forward_func), runnable():
             parts = [
                 self._explain(*chunk)
                 for chunk in _split_rows(tensors, target, extra, internal_batch_size, self.create_graph)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Literal, get_args
 
+import torch
 from torch import Tensor, nn
 
 from sibx._captum import run_forward
@@ -43,9 +44,10 @@ class SIBAttribution(SafeAttribution):
         create_graph: whether the result stays differentiable, for losses on it.
 
     Attributions have the shape of the inputs; with a layer they are (B, 1, H, W), for the first input. M is defined for
-    image tensors (B, C, H, W); any other tensor in a tuple of inputs gets plain R. R is signed, but its sign says how
-    to raise the score and not what is there: read maps by their L2 norm over channels. Where the softmax is saturated R
-    is zero for v = p, and the map is undefined.
+    image tensors (B, C, H, W). For vectors and sequences M = 1, so that their foreground is plain R; ``"mask"`` and
+    ``"background"`` need an image among the inputs, and volumes and videos have no M at all: only ``"vjp"``. R is
+    signed, but its sign says how to raise the score and not what is there: read maps by their L2 norm over channels.
+    Where the softmax is saturated R is zero for v = p, and the map is undefined.
 
     R M lies on objects more than R does, and R M with ``mask="density_l2"`` more than with the published mask; but most
     of that gain is the mask's: a blob in the middle of the image times M does as well (benchmarks/EXPERIMENTS.md).
@@ -121,17 +123,18 @@ class SIBAttribution(SafeAttribution):
             align=self.align,
         )
         masks = reader.attribute(inputs, target, additional_forward_args)
-        images = [m for m in (masks if isinstance(masks, tuple) else (masks,)) if m.ndim >= 4]
-        require(bool(images), "inputs", "hold an image tensor (B, C, H, W)", inputs)
-        return images[0][..., :1, :, :].contiguous()
+        tensors = (inputs, masks) if isinstance(inputs, tuple) else ((inputs,), (masks,))
+        first = next(mask for tensor, mask in zip(*tensors, strict=True) if tensor.ndim == 4)
+        return first[..., :1, :, :].contiguous()
 
     def _explain(self, inputs: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...]) -> tuple[Tensor, ...]:
         if self.layer is not None:
             return (self._split(self._decode(self.layer, inputs, target, extra)),)
+        self._check_dimensions(inputs)
         outputs = run_forward(self.forward_func, inputs, None, extra)
         scalar = self._potential(outputs, target, len(inputs[0]))
         vjp_maps = differentiate_inputs(scalar, inputs, create_graph=self.create_graph)
-        parts = tuple(self._split(r) if r.ndim == 4 else r for r in vjp_maps)
+        parts = tuple(self._split(r) for r in vjp_maps)
         return tuple(x * p for x, p in zip(inputs, parts, strict=True)) if self._multiply_by_inputs else parts
 
     def _decode(self, layer: nn.Module, inputs: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...]) -> Tensor:
@@ -162,10 +165,21 @@ class SIBAttribution(SafeAttribution):
         check_logits(outputs, batch, "forward_func")
         return potential(outputs, cotangent, output=self.scores)
 
+    def _check_dimensions(self, inputs: tuple[Tensor, ...]) -> None:
+        """Require inputs that have a soft mask, or that stand beside one that has."""
+        if self.output == "vjp":
+            return
+        rule = f"have no more dimensions than an image (B, C, H, W) for output={self.output!r} ('vjp' takes any)"
+        for tensor in inputs:
+            require(tensor.ndim <= 4, "inputs", rule, tensor)
+        masked = any(tensor.ndim == 4 for tensor in inputs)
+        rule = f"hold an image tensor (B, C, H, W) for output={self.output!r} ('vjp' takes any shape)"
+        require(masked or self.output == "foreground", "inputs", rule, inputs[0])
+
     def _split(self, vjp_map: Tensor) -> Tensor:
         if self.output == "vjp":
             return vjp_map
-        mask = self.mask(vjp_map)
+        mask = self.mask(vjp_map) if vjp_map.ndim == 4 else torch.ones_like(vjp_map)
         if self.output == "mask":
             return mask.expand_as(vjp_map)
         return vjp_map * (mask if self.output == "foreground" else 1 - mask)

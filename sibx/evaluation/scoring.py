@@ -19,6 +19,7 @@ from sibx.evaluation.columns import COLUMNS, CURVE_COLUMNS, NO_CLASS
 from sibx.evaluation.method_choice import FromFunction, HeatmapFunction
 from sibx.evaluation.request import Request, Target
 from sibx.metrics import Explained, MetricSpec
+from sibx.models.failures import say_why
 
 Scores = dict[tuple[str, str], npt.NDArray[np.float64]]  # (method, metric) -> (B,)
 
@@ -87,7 +88,7 @@ def describe_images(
     model: Callable[[Tensor], Tensor], batch: MaskedBatch, target: Target, output: Output = "auto"
 ) -> pd.DataFrame:
     """One line per image: what it is, and what the model makes of it."""
-    with torch.inference_mode():
+    with torch.inference_mode(), say_why(model, batch.images):
         logits = model(batch.images)
         check_logits(logits, len(batch))
         warn_of_probabilities(logits, output)
