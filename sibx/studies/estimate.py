@@ -21,7 +21,7 @@ from sibx.attribution import METHODS
 from sibx.datasets import DATASETS, InMemoryDataset, build_dataset
 from sibx.evaluation import evaluate
 from sibx.images import BACKGROUNDS
-from sibx.models import TinyCNN
+from sibx.models import SOURCES, TinyCNN
 from sibx.objectives import SIBConfig, self_masks
 from sibx.studies.job import PARTS, Job
 from sibx.studies.lessons import lesson, masks_of
@@ -110,7 +110,7 @@ def count_images(study: Study, place: Place, dataset: str) -> dict[str, int] | N
 def measure(study: Study, model: str, size: int, device: torch.device) -> Gauge:
     """Count and time what one image costs."""
     recipe = study.recipe_for(model)
-    side = size if model.startswith("timm/") else COUNTED_SIDE  # timm's transformers have a size of their own
+    side = size if model.startswith(tuple(SOURCES)) else COUNTED_SIDE  # transformers have a size of their own
     images, small = (
         InMemoryDataset.load(build_dataset("synthetic", None, "train", s), range(4)) for s in (side, TINY_SIDE)
     )

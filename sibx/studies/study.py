@@ -12,7 +12,7 @@ from sibx._outputs import Output, check_output
 from sibx.attribution import METHODS
 from sibx.datasets import DATASETS
 from sibx.metrics import METRICS
-from sibx.models import MODELS, build_model
+from sibx.models import MODELS, SOURCES, build_model
 from sibx.studies._imported import imported
 from sibx.studies.job import Group, Job, jobs_of
 from sibx.studies.recipes import MIDDLE_LAYERS, RECIPES, Recipe
@@ -33,8 +33,8 @@ class Study:
     Attributes:
         name: name of the folder for the results; default the data sets and the models.
         dataset: key of DATASETS, or a list of them.
-        model: key of MODELS, ``timm/<name>``, ``module:function`` with a function of your own that takes the number of
-            classes and returns a model, or a list of them.
+        model: key of MODELS, ``timm/<name>``, ``hf/<name>``, ``module:function`` with a function of your own that takes
+            the number of classes and returns a model, or a list of them.
         seed: seed of weights, order, augmentation and shuffling, or a list of seeds.
         trainings: keys of TRAININGS, or ``module:name`` with a TrainingSpec of your own.
         compare: further gains to ask for, ``TRAINING:REFERENCE``, beside those over ``ce`` and over the controls.
@@ -213,7 +213,7 @@ class Study:
     def _check_model(self, model: str) -> None:
         if ":" in model:
             imported("model", model)
-        elif not model.startswith("timm/"):
+        elif not model.startswith(tuple(SOURCES)):
             look_up("model", model, MODELS)
         own = [name for name, reading in self.readings(model).items() if reading]
         require(self.checkpoint or not own, "checkpoint", f"be true for the own masks of {own}", self.checkpoint)
