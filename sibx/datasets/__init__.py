@@ -3,6 +3,7 @@
 To add a data set: one file here with a MaskedDataset, and one line in DATASETS.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from sibx._checks import look_up
@@ -28,6 +29,8 @@ from sibx.datasets.mosaic import MosaicDataset
 from sibx.datasets.msrc import MSRCDataset
 from sibx.datasets.pets import PetsDataset
 from sibx.datasets.pets_on_scenes import PetsOnScenesDataset
+from sibx.datasets.pictures import PictureDataset
+from sibx.datasets.several import OnePerClass, SeveralLabels, one_per_class
 from sibx.datasets.synthetic import SPLITS, SyntheticDataset
 from sibx.datasets.voc import VOCDataset
 from sibx.datasets.waterbirds import WaterbirdsDataset
@@ -48,8 +51,10 @@ __all__ = [
     "MaskedDataset",
     "MaskedSample",
     "MosaicDataset",
+    "OnePerClass",
     "PetsDataset",
     "PetsOnScenesDataset",
+    "SeveralLabels",
     "StanfordDogsDataset",
     "SyntheticDataset",
     "VOCDataset",
@@ -57,12 +62,25 @@ __all__ = [
     "build_dataset",
     "collate",
     "draw_boxes",
+    "one_per_class",
     "spread",
 ]
 
 
 def _build_synthetic(_: str | None, split: str, image_size: int, **options: Any) -> SyntheticDataset:
     return SyntheticDataset("test-id" if split == "test" else split, image_size, **options)
+
+
+def _several(kind: Callable[..., PictureDataset]) -> Callable[..., MaskedDataset]:
+    """Return a builder that takes ``several_labels``."""
+
+    def build(
+        root: str | None, split: str, image_size: int, *, several_labels: bool = False, **options: Any
+    ) -> MaskedDataset:
+        rows = kind(root, split, image_size, **options)
+        return SeveralLabels(rows) if several_labels else rows
+
+    return build
 
 
 DATASETS: dict[str, DatasetSpec] = {
@@ -121,7 +139,7 @@ DATASETS: dict[str, DatasetSpec] = {
         DatasetSpec(
             name="voc2012",
             title="Pascal VOC 2012",
-            build=VOCDataset,
+            build=_several(VOCDataset),
             splits=("train", "val", "test"),
             image_size=224,
             masks="pixel classes, void undefined; one row per image and class",
@@ -151,7 +169,7 @@ DATASETS: dict[str, DatasetSpec] = {
         DatasetSpec(
             name="coco",
             title="COCO 2017",
-            build=COCODataset,
+            build=_several(COCODataset),
             splits=("train", "val", "test"),
             image_size=224,
             masks="union of a class's instances, crowds undefined; one row per image and class",
@@ -219,7 +237,8 @@ def build_dataset(
         options: further arguments of the data set's class: ``rho`` of ``synthetic``, ``boundary`` of ``oxford-pets``,
             ``void`` of ``msrc-v2``, ``agreement`` of ``cub200`` and ``waterbirds``, ``min_area`` of ``voc2012`` and
             ``coco``, ``count`` of ``imagenet-s``, ``binary`` of ``magnetic-tile``, ``agreement``, ``scale``, ``kinds``
-            and ``copies`` of ``pets-on-scenes``; ``download`` where torchvision has the data (``oxford-pets``,
+            and ``copies`` of ``pets-on-scenes``, ``several_labels`` of ``voc2012`` and ``coco`` (one sample per
+            photograph, with all its classes); ``download`` where torchvision has the data (``oxford-pets``,
             ``voc2012``).
 
     Raises:

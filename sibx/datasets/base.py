@@ -14,20 +14,21 @@ from sibx.images.normalization import Normalization
 
 
 class MaskedSample(NamedTuple):
-    """One image with its mask.
+    """One image with its mask, or with several labels and a mask for each of them.
 
     Attributes:
         image: image (C, H, W) float32, normalized.
-        mask: mask (1, H, W) bool, True on the object; all False where no mask is known.
-        label: class index of the object.
+        mask: mask (1, H, W) bool, True on the object; all False where no mask is known. With several labels (P, H, W),
+            one for each of the P classes that are there, in the order of classes.
+        label: class index of the object; or (K,) float32, of every class whether it is there: 1, 0, or NaN = unknown.
         id: unique name of the image within its data set.
         group: index of a subpopulation (for example class x background), or -1 where the data set has no groups.
-        undefined: (1, H, W) bool, True where it is not known whether a pixel is object (trimap boundary, void).
+        undefined: like ``mask``, True where it is not known whether a pixel is object (trimap boundary, void).
     """
 
     image: Tensor
     mask: Tensor
-    label: int
+    label: int | Tensor
     id: str
     group: int
     undefined: Tensor
@@ -35,7 +36,11 @@ class MaskedSample(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class MaskedBatch:
-    """B samples: images (B, C, H, W) float32, masks and undefined (B, 1, H, W) bool, labels and groups (B,) int64."""
+    """B samples: images (B, C, H, W) float32, masks and undefined (B, 1, H, W) bool, labels and groups (B,) int64.
+
+    With several labels these are (B, K) float32, and there is one row of masks and undefined for each class present, in
+    the order of images and classes: that of ``(labels == 1).nonzero()``.
+    """
 
     images: Tensor
     masks: Tensor
@@ -58,27 +63,41 @@ def collate(samples: Sequence[MaskedSample]) -> MaskedBatch:
     images, masks, labels, ids, groups, undefined = zip(*samples, strict=True)
     return MaskedBatch(
         images=torch.stack(images),
-        masks=torch.stack(masks),
-        labels=torch.tensor(labels, dtype=torch.int64),
+        masks=torch.cat(masks).unsqueeze(1),
+        labels=stack_labels(labels),
         ids=list(ids),
         groups=torch.tensor(groups, dtype=torch.int64),
-        undefined=torch.stack(undefined),
+        undefined=torch.cat(undefined).unsqueeze(1),
     )
 
 
+def stack_labels(labels: Sequence[int | Tensor]) -> Tensor:
+    """Return the labels of samples as (B,) int64, or (B, K) float32 where each is of several classes."""
+    several = [label for label in labels if isinstance(label, Tensor)]
+    return torch.stack(several) if several else torch.tensor(labels, dtype=torch.int64)
+
+
 class MaskedDataset(Dataset[MaskedSample]):
-    """A data set of MaskedSamples with a length, a name, a split, class names and a normalization."""
+    """A data set of MaskedSamples with a length, a name, a split, class names and a normalization.
+
+    ``several_labels`` says whether its labels are (K,).
+    """
 
     name: str
     split: str
     classes: tuple[str, ...]
     normalization: Normalization
+    several_labels: bool = False
 
     @abstractmethod
     def __len__(self) -> int: ...
 
     @abstractmethod
     def __getitem__(self, index: int) -> MaskedSample: ...
+
+    def label_of(self, index: int) -> int | Tensor:
+        """Return the label of a sample; a data set that knows it without reading the picture says so here."""
+        return self[index].label
 
     def _check_index(self, index: int) -> None:
         if not 0 <= index < len(self):
@@ -101,6 +120,7 @@ class InMemoryDataset(MaskedDataset):
     def __init__(self, source: MaskedDataset, samples: Iterable[MaskedSample]):
         self.name, self.split = source.name, source.split
         self.classes, self.normalization = source.classes, source.normalization
+        self.several_labels = source.several_labels
         self.samples = list(samples)
         self._check_samples()
 
@@ -118,22 +138,21 @@ class InMemoryDataset(MaskedDataset):
         """Return the same images with other masks; in the result no pixel is undefined.
 
         Args:
-            masks: masks (N, 1, H, W) bool, one per image.
+            masks: masks (N, 1, H, W) bool, one per image; with several labels one per image and class present.
 
         Raises:
             ValueError: masks of another shape or dtype, or a data set without images.
         """
         require(len(self) > 0, "samples", "hold at least one image to have other masks", len(self))
-        check_masks(masks, self.samples[0].image.expand(len(self), -1, -1, -1))  # all have one shape; nothing is copied
-        nothing = torch.zeros_like(masks[0])
-        return InMemoryDataset(
-            self, (s._replace(mask=m, undefined=nothing) for s, m in zip(self.samples, masks, strict=True))
-        )
+        sizes = [len(s.mask) for s in self.samples]
+        check_masks(masks, self.samples[0].image.expand(sum(sizes), -1, -1, -1))  # nothing is copied
+        parts = zip(self.samples, masks.squeeze(1).split(sizes), strict=True)
+        return InMemoryDataset(self, (s._replace(mask=m, undefined=torch.zeros_like(m)) for s, m in parts))
 
     @property
     def labels(self) -> Tensor:
-        """Class indices (N,) int64."""
-        return torch.tensor([s.label for s in self.samples], dtype=torch.int64)
+        """Class indices (N,) int64; of several labels (N, K) float32."""
+        return stack_labels([s.label for s in self.samples])
 
     @property
     def groups(self) -> Tensor:

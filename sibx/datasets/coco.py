@@ -63,18 +63,25 @@ class COCODataset(PictureDataset):
         chosen = {image["id"]: image for image in (images[i] for i in split_indices(split, len(images)))}
         groups = _group(tables["annotations"], labels, chosen)
         self._objects: dict[str, list[Annotation]] = {}  # id of a row -> its instances and crowds
-        self.rows = [
-            self._add(chosen[number], label, objects)
-            for (number, label), objects in sorted(groups.items())
-            if _is_shown(objects, (chosen[number]["height"], chosen[number]["width"]), min_area)
-        ]
+        self.unsure: dict[str, set[int]] = {self._path(image): set() for image in chosen.values()}
+        self.rows = []
+        for (number, label), objects in sorted(groups.items()):
+            image = chosen[number]
+            size = image["height"], image["width"]
+            if _is_shown(objects, size, min_area):
+                self.rows.append(self._add(image, label, objects))
+            elif _may_be_shown(objects, size):
+                self.unsure[self._path(image)].add(label)
         self._check_rows(LAYOUT)
 
     def _add(self, image: Annotation, label: int, objects: list[Annotation]) -> Row:
         name = image["file_name"]
         unique = f"{name.removesuffix('.jpg')}/{self.classes[label]}"
         self._objects[unique] = objects
-        return Row(f"{self._part}/{name}", self._listed, label, unique)
+        return Row(self._path(image), self._listed, label, unique)
+
+    def _path(self, image: Annotation) -> str:
+        return f"{self._part}/{image['file_name']}"
 
     def _read_masks(self, row: Row, size: Size) -> tuple[Tensor, Tensor]:
         instances, crowds = _by_kind(self._objects[row.id])
@@ -112,6 +119,11 @@ def _is_shown(objects: list[Annotation], size: Size, min_area: float) -> bool:
     if ((low >= corner) & (low + extent <= corner + side)).all(1).any():
         return True
     return bool(central_square(_union(instances, size)).any())
+
+
+def _may_be_shown(objects: list[Annotation], size: Size) -> bool:
+    """Return whether a crowd, or an instance of any size, reaches into the central square."""
+    return bool(central_square(_union(objects, size)).any())
 
 
 def _union(objects: list[Annotation], size: Size) -> Tensor:

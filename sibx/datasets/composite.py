@@ -120,14 +120,14 @@ class CompositeDataset(MaskedDataset):
             mask=mask,
             label=sample.label,
             id=f"{sample.id}@{self.kinds[place.kind]}" + (f"-{copy}" if copy else ""),
-            group=len(self.kinds) * sample.label + place.kind,
+            group=len(self.kinds) * int(sample.label) + place.kind,
             undefined=torch.zeros_like(mask),
         )
 
     def _draw(self, sample: MaskedSample, copy: int) -> _Place:
         purpose = f"composite-{copy}" if copy else "composite"
         rng = np.random.default_rng(image_seeds([sample.id], self.seed, purpose)[0])
-        own, count = sample.label % len(self.kinds), len(self.kinds)
+        own, count = int(sample.label) % len(self.kinds), len(self.kinds)
         agrees, shift = rng.random() < self.agreement, int(rng.integers(1, count))
         kind = own if agrees else (own + shift) % count
         return _Place(kind, rng.random(), rng.uniform(*self.scale), rng.random(), rng.random())

@@ -55,7 +55,7 @@ class MosaicDataset(MaskedDataset):
         mosaic = self._mosaics[index]
         parts = [self.source[i] for i in mosaic.places]
         images = [p.image for p in parts]
-        masks = [torch.full_like(p.mask, p.label == mosaic.label) for p in parts]
+        masks = [torch.full_like(p.mask, bool(p.label == mosaic.label)) for p in parts]
         mask = _tile(masks)
         name = f"{index:05d}:" + "+".join(p.id for p in parts)
         return MaskedSample(

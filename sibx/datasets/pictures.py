@@ -1,9 +1,10 @@
 """What data sets of picture files share: one row per sample, masks of the right size, errors that show the layout."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from PIL import Image
 from torch import Tensor
@@ -41,7 +42,8 @@ class PictureDataset(MaskedDataset):
     """Samples read from picture files, one per Row.
 
     A subclass sets ``root``, ``rows``, ``split``, ``classes`` and ``image_size``, and reads the masks. With
-    ``crop = False`` height and width of a picture are scaled separately, and nothing is cut off.
+    ``crop = False`` height and width of a picture are scaled separately, and nothing is cut off. Where a picture may
+    show several classes, ``unsure`` names all pictures, each with the classes that it may show without a row.
     """
 
     normalization = IMAGENET
@@ -49,6 +51,7 @@ class PictureDataset(MaskedDataset):
     root: Path
     rows: list[Row]
     image_size: int
+    unsure: Mapping[str, set[int]] = MappingProxyType({})
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -56,21 +59,36 @@ class PictureDataset(MaskedDataset):
     def __getitem__(self, index: int) -> MaskedSample:
         self._check_index(index)
         row = self.rows[index]
-        with Image.open(self.root / row.image) as picture:
-            pixels = to_pixels(picture)
-        size = (pixels.shape[1], pixels.shape[2])
+        picture = self.read(row.image)
+        mask, undefined = self.masks_of(row, picture)
+        return MaskedSample(
+            image=self.fit(picture), mask=mask, label=row.label, id=row.id, group=row.group, undefined=undefined
+        )
+
+    def label_of(self, index: int) -> int:
+        """Return the class of a row; no picture is read."""
+        return self.rows[index].label
+
+    def read(self, image: str) -> Tensor:
+        """Read a whole picture by its path relative to the root: pixels (C, H, W) in [0, 1]."""
+        with Image.open(self.root / image) as picture:
+            return to_pixels(picture)
+
+    def fit(self, picture: Tensor) -> Tensor:
+        """Return a whole picture as the image of a sample, normalized."""
+        return self.normalization(self._resize(picture))
+
+    def masks_of(self, row: Row, picture: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the mask and the undefined pixels of a sample, of the image's size, both (1, H, W) bool."""
+        size = (picture.shape[1], picture.shape[2])
         mask, undefined = self._read_masks(row, size)
         got = f"{row.mask} with {tuple(mask.shape[1:])}"
         require(mask.shape[1:] == size, "root", f"hold masks of their image's size {size}", got)
-        fit: Callable[..., Tensor] = resize_and_center_crop if self.crop else stretch
-        return MaskedSample(
-            image=self.normalization(fit(pixels, self.image_size)),
-            mask=fit(mask, self.image_size, masks=True),
-            label=row.label,
-            id=row.id,
-            group=row.group,
-            undefined=fit(undefined, self.image_size, masks=True),
-        )
+        return self._resize(mask, masks=True), self._resize(undefined, masks=True)
+
+    def _resize(self, pixels: Tensor, *, masks: bool = False) -> Tensor:
+        change = resize_and_center_crop if self.crop else stretch
+        return change(pixels, self.image_size, masks=masks)
 
     def _check_rows(self, layout: str) -> None:
         """Require at least one row, and all files that the rows name."""

@@ -70,6 +70,7 @@ class VOCDataset(PictureDataset):
         require_files(self.root, [listed], LAYOUT)
         names = (self.root / listed).read_text(encoding="utf-8").split()
         names = [names[i] for i in split_indices(split, len(names))]
+        self.unsure: dict[str, set[int]] = {}
         self.rows = [row for name in names for row in self._rows(name, min_area)]
         self._check_rows(LAYOUT)
 
@@ -77,8 +78,13 @@ class VOCDataset(PictureDataset):
         image, mask = f"{FOLDER}/JPEGImages/{name}.jpg", f"{FOLDER}/SegmentationClass/{name}.png"
         require_files(self.root, [mask], LAYOUT)
         values = self._read_values(mask, "P", "L")
+        self.unsure[image] = set()
         for value in central_square(values).unique().tolist():
-            if value not in (0, VOID) and (values == value).double().mean() >= min_area:
+            if value in (0, VOID):
+                continue
+            if (values == value).double().mean() < min_area:
+                self.unsure[image].add(value - 1)
+            else:
                 yield Row(image, mask, value - 1, f"{name}/{CLASSES[value - 1]}")
 
     def _read_masks(self, row: Row, size: Size) -> tuple[Tensor, Tensor]:
