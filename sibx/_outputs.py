@@ -193,11 +193,11 @@ def hits(scores: Tensor, labels: Tensor, output: Output = "auto") -> Tensor:
 
     Args:
         scores: scores (B, K) of a model.
-        labels: class indices (B,).
+        labels: class indices (B,); or all labels (B, K) of every image, 0, 1 or NaN = unknown.
         output: what the scores are.
 
     Returns:
-        (B,) float64.
+        (B,) float64; with all labels the share of the known ones that are right, NaN where none is known.
 
     Raises:
         ValueError: scores that are not (B, K), labels outside their classes, or ``raw``, where nothing is right.
@@ -210,9 +210,18 @@ def hits(scores: Tensor, labels: Tensor, output: Output = "auto") -> Tensor:
     kind = kind_of(scores, output)
     require(kind.margin is not None, "output", "be 'softmax' or 'sigmoid' for an accuracy", output)
     of_classes = kind.class_scores(scores)
+    if labels.ndim == 2:
+        return _share_of_hits(scores, labels, output)
     check_labels(labels, of_classes)
     right = of_classes.argmax(1) == labels if kind.exclusive else _pick(of_classes, labels) > 0
     return (right & ~scores.isnan().any(1)).double()
+
+
+def _share_of_hits(scores: Tensor, labels: Tensor, output: Output) -> Tensor:
+    check_truth(labels, scores, output)
+    known = ~labels.isnan()
+    right = ((scores > 0) == (labels > 0.5)) & known & ~scores.isnan()
+    return right.double().sum(1) / known.sum(1)
 
 
 def predicted(scores: Tensor, output: Output = "auto") -> Tensor:
@@ -229,6 +238,26 @@ def predicted(scores: Tensor, output: Output = "auto") -> Tensor:
     """
     of_classes = by_class(scores, output)
     return of_classes.masked_fill(of_classes.isnan().any(1, keepdim=True), 0).argmax(1)
+
+
+def predicted_beside(scores: Tensor, labels: Tensor, output: Output = "auto") -> Tensor:
+    """Return what is predicted where the label is one of several: it, if ``hits`` says so, else the best other class.
+
+    Of classes that exclude each other that is what is ``predicted``.
+
+    Args:
+        scores: scores (B, K) of a model.
+        labels: class indices (B,); those that the model does not have are not predicted.
+        output: what the scores are.
+    """
+    found = predicted(scores, output)
+    if kind_of(scores, output).exclusive or output == "raw":
+        return found
+    labels = labels.to(scores.device)
+    own = F.one_hot(labels.clamp(max=scores.shape[1]), scores.shape[1] + 1)[:, :-1].bool()
+    there = (scores.nan_to_num() * own > 0).any(1)
+    others = scores.nan_to_num().masked_fill(own, -torch.inf).argmax(1)
+    return torch.where(there, labels, others)
 
 
 def criterion_for(output: Output = "auto") -> Criterion:
@@ -303,8 +332,9 @@ def check_truth(labels: Tensor, scores: Tensor, output: Output = "auto") -> None
     kind = kind_of(scores, output)
     if kind is KINDS["raw"]:
         return
-    if kind.exclusive or labels.ndim == 1:
-        require(kind.exclusive, "labels", f"be of shape {tuple(scores.shape)} for output='sigmoid'", labels)
+    if kind.exclusive:
+        several = labels.ndim == 2
+        require(not several, "output", "be 'sigmoid' for several labels per image", output)
         check_labels(labels, kind.class_scores(scores))
         return
     good = labels.shape == scores.shape and labels.is_floating_point()

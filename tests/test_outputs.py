@@ -108,7 +108,7 @@ def test_a_nan_is_never_right():
         (lambda: criterion_for()(torch.zeros(2, 3), torch.tensor([0, 3])), r"`labels` must lie in 0..2"),
         (
             lambda: criterion_for("sigmoid")(torch.zeros(2, 3), torch.tensor([0, 1])),
-            r"`labels` must be of shape \(2, 3\)",
+            r"`labels` must be a floating-point tensor of shape \(2, 3\)",
         ),
         (lambda: criterion_for("sigmoid")(torch.zeros(1, 2), torch.tensor([[0.5, 1]])), "`labels` must be 0, 1 or NaN"),
         (

@@ -25,7 +25,9 @@ from sibx.attribution.cotangents import differentiate
 from sibx.models.alignment import Align, find_alignment
 from sibx.models.differentiable import twice_differentiable
 from sibx.models.layers import find_cam_layer, record, resolve_layer, to_grid
+from sibx.objectives.cases import lay_out
 from sibx.objectives.guidance_terms import GUIDANCE, GuidanceSpec, Meaning, Penalty, swap_backgrounds
+from sibx.objectives.terms import Batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +124,11 @@ class GuidanceLoss(nn.Module):
         Args:
             model: the model, images -> logits (B, K).
             images: images (B, C, H, W), floating point; B at least 2 for ``background-swap``.
-            labels: class indices (B,), 0 and 1 for a single logit.
+            labels: class indices (B,), 0 and 1 for a single logit; or for several labels (B, K) in {0, 1, NaN}.
             masks: masks (B, 1, H, W) bool, True on the object. An image whose mask is empty takes no part in the term
-                and lends no background. ``gradient-penalty`` uses no masks: every image takes part.
+                and lends no background. ``gradient-penalty`` uses no masks: every image takes part. With several labels
+                one mask for each image and class present, in this order; what does not ask of one class (``rrr``,
+                ``background-swap``) sees their union.
             ramp: factor in [0, 1] of the weighted term, for a warm-up.
 
         Raises:
@@ -134,46 +138,56 @@ class GuidanceLoss(nn.Module):
         """
         self._check(images, labels, masks)
         check_range("ramp", ramp, 0, 1)
-        if masks is None or not self.config.needs_masks:
-            masks = torch.ones_like(images[:, :1], dtype=torch.bool)
+        batch = self._batch(images.detach(), labels, masks if self.config.needs_masks else None)
         penalty = self.spec.penalty
-        if penalty is None:
-            logits, guidance = self._swapped(model, images.detach(), labels, masks)
-        else:
-            logits, guidance = self._explained(penalty, model, images.detach(), labels, masks)
-        cross_entropy = self.meaning.criterion(logits, labels)
+        logits, guidance = self._swapped(model, batch) if penalty is None else self._explained(penalty, model, batch)
+        learned, truth = batch.learned(logits)
+        cross_entropy = self.meaning.criterion(learned, truth)
         total = cross_entropy + ramp * self.config.weight * guidance
-        return GuidanceTerms(total, cross_entropy.detach(), guidance.detach(), logits.detach())
+        return GuidanceTerms(total, cross_entropy.detach(), guidance.detach(), learned.detach())
 
-    def _explained(
-        self, penalty: Penalty, model: nn.Module, images: Tensor, labels: Tensor, masks: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def _batch(self, images: Tensor, labels: Tensor, masks: Tensor | None) -> Batch:
+        """Return the images in rows; without masks everything is object."""
+        batch = Batch(images, labels, masks)
+        if labels.ndim == 2:
+            batch = lay_out(batch, by_class=self.spec.by_class)
+        everything = torch.ones_like(batch.images[:, :1], dtype=torch.bool)
+        return batch._replace(masks=everything if batch.masks is None else batch.masks)
+
+    def _explained(self, penalty: Penalty, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the logits, and the term of a method that penalizes a gradient."""
+        assert batch.masks is not None
         layer = self.config.resolved(model).layer if self.spec.at_layer else "input"
         modules = {layer: resolve_layer(model, layer)} if self.spec.at_layer else {}
-        alignment = find_alignment(model, layer, images, self.config.align)
-        leaf = images.requires_grad_()
+        alignment = find_alignment(model, layer, batch.images, self.config.align)
+        leaf = batch.images.requires_grad_()
         with torch.enable_grad(), twice_differentiable(), record(model, modules, tokens=True) as activations:
             logits = model(leaf)
-            check_logits(logits, len(images))
-            check_truth(labels, logits, self.meaning.output)
+            self._check_logits(logits, batch)
             point = activations.get(layer, leaf)
+            labels = batch.labels if penalty.by_class else batch.learned(logits)[1]
             (gradients,) = differentiate(penalty.scalar(logits, labels, self.meaning), [point], create_graph=True)
-        gradients, point = (to_grid(t, (images.shape[2], images.shape[3])) for t in (gradients, point))
-        pooled = alignment.pool(masks.to(point.dtype), (point.shape[2], point.shape[3]))
-        rows = masks.flatten(1).any(1)
+        gradients, point = (to_grid(t, batch.size) for t in (gradients, point))
+        pooled = alignment.pool(batch.masks.to(point.dtype), (point.shape[2], point.shape[3]))
+        rows = batch.masks.flatten(1).any(1)
         return logits, penalty.of_gradient(gradients, point, pooled)[rows].sum() / rows.sum().clamp(min=1)
 
-    def _swapped(self, model: nn.Module, images: Tensor, labels: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+    def _swapped(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the logits, and the cross-entropy of the objects on each other's backgrounds."""
-        (rows,) = masks.flatten(1).any(1).nonzero(as_tuple=True)
+        assert batch.masks is not None
+        (rows,) = batch.masks.flatten(1).any(1).nonzero(as_tuple=True)
         rows = rows if len(rows) > 1 else rows[:0]  # a single object has no other background
         with torch.enable_grad():
-            logits = model(torch.cat([images, swap_backgrounds(images[rows], masks[rows])]))
-        check_logits(logits, len(images) + len(rows))
-        clean, swapped = logits.split([len(images), len(rows)])
-        check_truth(labels, clean, self.meaning.output)
-        return clean, self.meaning.criterion(swapped, labels[rows]) if len(rows) else swapped.sum()
+            logits = model(torch.cat([batch.images, swap_backgrounds(batch.images[rows], batch.masks[rows])]))
+        check_logits(logits, len(batch.images) + len(rows))
+        clean, swapped = logits.split([len(batch.images), len(rows)])
+        self._check_logits(clean, batch)
+        return clean, self.meaning.criterion(swapped, batch.alone()[rows]) if len(rows) else swapped.sum()
+
+    def _check_logits(self, logits: Tensor, batch: Batch) -> None:
+        check_logits(logits, len(batch.images))
+        learned, truth = batch.learned(logits)
+        check_truth(truth, learned, self.meaning.output)
 
     def _check(self, images: Tensor, labels: Tensor, masks: Tensor | None) -> None:
         check_images(images)
@@ -182,5 +196,5 @@ class GuidanceLoss(nn.Module):
         check_same_batch(images, labels=labels)
         rule = f"be given for method={self.config.method!r}"
         require(masks is not None or not self.config.needs_masks, "masks", rule, None)
-        if masks is not None:
+        if masks is not None and labels.ndim == 1:
             check_masks(masks, images)

@@ -121,6 +121,7 @@ class Penalty(NamedTuple):
 
     scalar: Callable[[Tensor, Tensor, "Meaning"], Tensor]  # (logits, labels, what they mean) -> a sum over images
     of_gradient: Callable[[Tensor, Tensor, Tensor], Tensor]  # (gradient, point where it was taken, masks) -> (B,)
+    by_class: bool = False  # whether the scalar is one of the label's class
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +143,11 @@ class GuidanceSpec:
     needs_masks: bool
     at_layer: bool
     reference: str
+
+    @property
+    def by_class(self) -> bool:
+        """Whether the term asks of one class, so that each of several labels gets its own mask."""
+        return self.penalty is not None and self.penalty.by_class
 
 
 def _label_logit(logits: Tensor, labels: Tensor, meaning: Meaning) -> Tensor:
@@ -167,7 +173,7 @@ def _contributions(gradients: Tensor, point: Tensor) -> Tensor:
     return (gradients * point).sum(1, keepdim=True)
 
 
-_ENERGY = Penalty(_label_logit, lambda g, x, m: energy_loss(_contributions(g, x), m))
+_ENERGY = Penalty(_label_logit, lambda g, x, m: energy_loss(_contributions(g, x), m), by_class=True)
 
 GUIDANCE: dict[str, GuidanceSpec] = {
     spec.name: spec
@@ -183,7 +189,7 @@ GUIDANCE: dict[str, GuidanceSpec] = {
         GuidanceSpec(
             name="l1",
             title="L1 loss on Input x Gradient",
-            penalty=Penalty(_label_logit, lambda g, x, m: l1_loss(_contributions(g, x), m)),
+            penalty=Penalty(_label_logit, lambda g, x, m: l1_loss(_contributions(g, x), m), by_class=True),
             needs_masks=True,
             at_layer=False,
             reference="Gao 2022, GRADIA; Rao 2023, arXiv 2303.11932",

@@ -31,12 +31,13 @@ from torch import Tensor, nn
 
 from sibx._checks import check_images, check_logits, check_masks, check_range, check_same_batch, require
 from sibx._outputs import Criterion, Output, check_output, check_truth, usual_criterion
-from sibx.attribution.cotangents import differentiate, potential_of_checked
+from sibx.attribution.cotangents import CLASS_SCORES, differentiate, potential_of_checked
 from sibx.models.alignment import Alignment, find_alignment
 from sibx.models.differentiable import twice_differentiable
 from sibx.models.layers import frozen_batch_norm, record, resolve_layer, to_grid
 from sibx.objectives._hsic import RandomProjection, unit_rows
 from sibx.objectives.balance import gradient_norm
+from sibx.objectives.cases import lay_out
 from sibx.objectives.config import SIBConfig
 from sibx.objectives.evidence import contribution
 from sibx.objectives.masks import View
@@ -107,9 +108,10 @@ class SIBLoss(nn.Module):
             model: the model, images -> logits (B, K).
             images: images (B, C, H, W), floating point; over all ranks B at least 2, for the unbiased estimator 4,
                 without a foreground term 1.
-            labels: class indices (B,), 0 and 1 for a single logit.
+            labels: class indices (B,), 0 and 1 for a single logit; or for several labels (B, K) in {0, 1, NaN}.
             masks: masks (B, 1, H, W) bool, True on the object; needed for ``Given`` and ``Frozen`` masks. An image
-                whose mask is empty takes no part in the S-IB terms and lends no background.
+                whose mask is empty takes no part in the S-IB terms and lends no background. With several labels one
+                for each image and class present, in this order; every image then runs once for each of its classes.
             ramp: factor in [0, 1] of all terms except the cross-entropy, for a warm-up.
 
         Raises:
@@ -121,7 +123,7 @@ class SIBLoss(nn.Module):
         check_range("ramp", ramp, 0, 1)
         recorded = torch.is_grad_enabled()
         with gradients_on():
-            parts = self._parts(model, Batch(images, labels, masks).recordable())
+            parts = self._parts(model, self._batch(images, labels, masks))
             learn = recorded and self.training
             if learn and parts.positive_share is not None:
                 self._guard(parts.positive_share, self.config.cotangent)
@@ -170,7 +172,7 @@ class SIBLoss(nn.Module):
         self._check(images, labels, masks)
         devices = [images.device] if images.device.type == "cuda" else []
         with gradients_on(), frozen_batch_norm(model), torch.random.fork_rng(devices):
-            parts = self._parts(model, Batch(images, labels, masks).recordable())
+            parts = self._parts(model, self._batch(images, labels, masks))
             factors, weights = self._factors(model, parts, learn=False), term_weights(self.config)
             norms = {
                 name: float(weights[name] * factors.get(name, 1.0) * gradient_norm(value, _trained(model)))
@@ -185,6 +187,10 @@ class SIBLoss(nn.Module):
             return {}
         values, weights = term_values(self.config, parts), term_weights(self.config)
         return self.balance.factors(values, weights, _trained(model), fit=fit_of(parts), learn=learn)
+
+    def _batch(self, images: Tensor, labels: Tensor, masks: Tensor | None) -> Batch:
+        batch = Batch(images, labels, masks).recordable()
+        return batch if labels.ndim == 1 else lay_out(batch, by_class=self.config.cotangent in CLASS_SCORES)
 
     def _parts(self, model: nn.Module, batch: Batch) -> Parts:
         """Run the model once, and compute the VJPs and every term."""
@@ -203,7 +209,8 @@ class SIBLoss(nn.Module):
                 logits = model(leaf)
             logits = swap.second_pass(model, leaf, logits) if swap else logits
         check_logits(logits, len(leaf) * (2 if swap else 1))
-        check_truth(batch.labels, logits[: len(leaf)], self.output)
+        learned, truth = batch.learned(logits[: len(leaf)])
+        check_truth(truth, learned, self.output)
         with no_autocast(leaf):
             outputs = {"input": leaf, **activations}
             points = {name: Point(outputs[name], weight, alignments[name]) for name, weight in layers.items()}
@@ -222,7 +229,7 @@ class SIBLoss(nn.Module):
         """Compute every term from the logits of the images and, after a swap, of their second versions."""
         clean, swapped = logits.split([len(batch.images), len(logits) - len(batch.images)])
         # Images without an object pixel have no background either.
-        rows, labels = batch.with_object(), gather_rows(batch.labels)
+        rows, (learned, truth) = batch.with_object(), batch.learned(clean)
         scalar = potential_of_checked(clean, self.config.cotangent, batch.labels, self.output)
         gradients = differentiate(scalar, [p.tensor for p in points.values()], create_graph=True)
         terms, share = {}, None
@@ -245,14 +252,16 @@ class SIBLoss(nn.Module):
                 f = self._foreground(vjp_map, images, mask, rows)
                 b = self._background(vjp_map, strength.abs(), mask, rows)
                 terms[name] = LayerTerms(point.weight, f, b)
-        swap = self._criterion(gather_rows(swapped)[rows], labels[rows]) if len(swapped) and len(rows) else None
-        logits = gather_rows(clean)
+        swap = None
+        if len(swapped) and len(rows):
+            swap = self._criterion(gather_rows(swapped)[rows], gather_rows(batch.alone())[rows])
+        logits, labels = gather_rows(learned), gather_rows(truth)
         return Parts(
             cross_entropy=self._criterion(logits, labels),
             blank=self._criterion(torch.zeros_like(logits), labels).detach(),
             layers=terms,
             background_swap=swap,
-            logits=clean,
+            logits=learned,
             soft_mask=mask,
             vjp=vjp_map,
             positive_share=share,
@@ -279,7 +288,7 @@ class SIBLoss(nn.Module):
         check_same_batch(images, labels=labels)
         rule = f"be given for masks={self.config.masks} (self_masks computes the model's own)"
         require(masks is not None or not self.config.needs_masks, "masks", rule, None)
-        if masks is not None:
+        if masks is not None and labels.ndim == 1:
             check_masks(masks, images)
 
 

@@ -88,11 +88,21 @@ class Parts(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Images (B, C, H, W), labels (B,), and masks (B, 1, H, W) bool or None."""
+    """What a loss is computed from, in rows of one image, one class and one mask each.
+
+    Attributes:
+        images: images (B, C, H, W).
+        labels: class indices (B,).
+        masks: masks (B, 1, H, W) bool, or None.
+        truth: all labels (N, K) of the N images, where an image may have several (see ``lay_out``); None = ``labels``.
+        first: the first row of each of these images, (N,); None = every image has one row.
+    """
 
     images: Tensor
     labels: Tensor
     masks: Tensor | None
+    truth: Tensor | None = None
+    first: Tensor | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -104,6 +114,19 @@ class Batch(NamedTuple):
         images, labels = (t.clone() if t.is_inference() else t for t in (self.images, self.labels))
         masks = self.masks.clone() if self.masks is not None and self.masks.is_inference() else self.masks
         return Batch(images, labels, masks)
+
+    def learned(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the logits of the images, each once, and what is true of them."""
+        return logits if self.first is None else logits[self.first], self.labels if self.truth is None else self.truth
+
+    def alone(self) -> Tensor:
+        """Return what is true of every row where only its mask is seen: of its other classes nothing is known."""
+        if self.truth is None or self.first is None:
+            return self.labels if self.truth is None else self.truth
+        starts = torch.zeros_like(self.labels).index_fill_(0, self.first, 1)
+        truth = self.truth[starts.cumsum(0) - 1]
+        own = torch.zeros_like(truth, dtype=torch.bool).scatter_(1, self.labels.unsqueeze(1), True)
+        return truth.masked_fill((truth == 1) & ~own, torch.nan)
 
     def with_object(self) -> Tensor:
         """Return the indices of the global batch's images that have an object, of all without masks."""

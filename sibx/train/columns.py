@@ -4,12 +4,18 @@ import torch
 from torch import Tensor
 
 from sibx._checks import require
-from sibx.datasets.base import InMemoryDataset, MaskedDataset
+from sibx.datasets.base import InMemoryDataset, MaskedDataset, stack_labels
 
 
 def labels_of(data: MaskedDataset) -> Tensor:
-    """Return all labels, (N,) int64."""
-    return data.labels if isinstance(data, InMemoryDataset) else torch.tensor([data[i].label for i in range(len(data))])
+    """Return all labels, (N,) int64; a data set that does not know them is read completely.
+
+    Raises:
+        ValueError: several labels per image, of which no class can be drawn equally often.
+    """
+    rule = "be False for several labels per image"
+    require(not data.several_labels, "balanced", rule, True)
+    return stack_labels([data.label_of(i) for i in range(len(data))])
 
 
 def groups_of(data: MaskedDataset, argument: str) -> Tensor:

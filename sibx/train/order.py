@@ -108,5 +108,10 @@ def _order(labels: Tensor | int, generator: torch.Generator) -> Tensor:
 
 
 def _augmented(batch: MaskedBatch, config: TrainConfig, draws: Tensor) -> MaskedBatch:
-    images, (masks,) = apply_augmentation(batch.images, [batch.masks], config.augmentation, draws)
+    if batch.labels.ndim == 1:
+        images, (masks,) = apply_augmentation(batch.images, [batch.masks], config.augmentation, draws)
+        return replace(batch, images=images, masks=masks)
+    images, _ = apply_augmentation(batch.images, [], config.augmentation, draws)
+    owners = (batch.labels == 1).nonzero()[:, 0]
+    _, (masks,) = apply_augmentation(batch.masks.float(), [batch.masks], config.augmentation, draws[owners])
     return replace(batch, images=images, masks=masks)

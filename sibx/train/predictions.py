@@ -31,6 +31,8 @@ def predict(
 def accuracy(model: nn.Module, dataset: MaskedDataset, *, output: Output = "auto", batch_size: int = 64) -> float:
     """Return the share of images in [0, 1] whose label is predicted; see ``sibx.models.hits``.
 
+    With several labels the mean over images of the share of known labels that are right.
+
     If a ``torch.distributed`` process group exists, all its ranks have to call this together; each predicts a part of
     the images, and all get the accuracy on all images.
 
@@ -42,8 +44,10 @@ def accuracy(model: nn.Module, dataset: MaskedDataset, *, output: Output = "auto
     """
     own = range(rank(), len(dataset), world_size())
     batches = _run(model, DataLoader(Subset(dataset, own), batch_size, collate_fn=collate)) if own else ()
-    right = sum(int(hits(logits, labels, output).sum()) for logits, labels in batches)
-    return sum(gather_objects(right)) / len(dataset)
+    shares = torch.cat([hits(logits, labels, output) for logits, labels in batches] or [torch.zeros(0)])
+    known = shares[~shares.isnan()]
+    totals = gather_objects((float(known.sum()), len(known)))
+    return sum(right for right, _ in totals) / max(1, sum(count for _, count in totals))
 
 
 def _run(model: nn.Module, loader: "DataLoader[object]") -> Iterator[tuple[Tensor, Tensor]]:

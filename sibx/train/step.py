@@ -110,7 +110,7 @@ class Learner:
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.scaler.scale(terms["total"] / parts).backward(inputs=parameters)
         if "logits" in terms and self.config.output != "raw":
-            terms["accuracy"] = hits(terms["logits"].detach(), batch.labels, self.config.output).mean()
+            terms["accuracy"] = hits(terms["logits"].detach(), batch.labels, self.config.output).nanmean()
         return {k: v.detach() for k, v in terms.items() if v.ndim == 0}
 
     def _update(self) -> None:

@@ -187,8 +187,10 @@ class TestTerms:
 
     def test_class_evidence_of_a_single_class(self):
         point = torch.ones(2, 3, 4, 4, requires_grad=True)
-        with pytest.raises(ValueError, match="`logits` must have at least 2 classes"):
-            class_evidence(point.flatten(1).sum(1, keepdim=True), point)
+        evidence = class_evidence(point.flatten(1).sum(1, keepdim=True), point)
+        torch.testing.assert_close(evidence, torch.full((2, 1, 4, 4), 3 * 2**0.5))  # of the classes' -3 and 3
+        with pytest.raises(ValueError, match="`output` must be 'sigmoid' or 'raw' for a model with one score"):
+            class_evidence(point.flatten(1).sum(1, keepdim=True), point, output="softmax")
 
     def test_images_without_an_object_take_no_part(self, batch, net):
         images, labels, masks = batch
