@@ -5,6 +5,7 @@ from sibx.evaluation.agreement import rank_correlations
 from sibx.evaluation.columns import ACCURACY, CELL, CLASSIFIER
 from sibx.evaluation.crossed import mean_over_seeds_and_images, p_value_over_seeds_and_images
 from sibx.evaluation.gain import Gain, paired_gain
+from sibx.evaluation.labels import label_scores
 from sibx.evaluation.method_ranks import Ranking, rank_methods
 from sibx.evaluation.reliance import evaluate_reliance, worst_group
 from sibx.evaluation.results import Results
@@ -41,6 +42,7 @@ __all__ = [
     "focus",
     "heatmaps_of",
     "holm",
+    "label_scores",
     "mean_over_seeds",
     "mean_over_seeds_and_images",
     "p_value_over_seeds_and_images",

@@ -12,6 +12,7 @@ from sibx._checks import check_choice, look_up, require
 from sibx._outputs import Output
 from sibx._seeds import image_seeds
 from sibx.datasets.base import MaskedBatch, MaskedDataset, collate
+from sibx.datasets.several import one_per_class
 from sibx.evaluation.columns import CELL, per_image
 from sibx.evaluation.conditions import Model, Setting, hits_of
 from sibx.evaluation.results import Results
@@ -68,6 +69,7 @@ def evaluate_reliance(
     chosen = [b if isinstance(b, BackgroundSpec) else look_up("backgrounds", b, BACKGROUNDS) for b in backgrounds]
     names = [spec.name for spec in chosen]
     require(len(set(names)) == len(names), "backgrounds", "name none twice", names)
+    dataset = one_per_class(dataset)
     setting = Setting(
         model=model,
         dataset=dataset,

@@ -11,6 +11,7 @@ from sibx._checks import check_choice, check_range, require
 from sibx._outputs import Output
 from sibx._seeds import image_seeds
 from sibx.datasets.base import MaskedBatch, MaskedDataset
+from sibx.datasets.several import one_per_class
 from sibx.evaluation.conditions import Model, Setting, hits_of
 from sibx.evaluation.results import Results
 from sibx.images.attacks import STEPS, fgsm, pgd
@@ -98,6 +99,7 @@ def evaluate_robustness(
             values["corruption_mean"] = torch.stack([values[name] for name in corrupted]).mean(0)
         return values
 
+    dataset = one_per_class(dataset)
     setting = Setting(
         model=model,
         dataset=dataset,

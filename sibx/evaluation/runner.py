@@ -14,6 +14,7 @@ from sibx._checks import look_up, require
 from sibx._outputs import Output
 from sibx.attribution import Explainers
 from sibx.datasets.base import MaskedDataset, collate
+from sibx.datasets.several import one_per_class
 from sibx.evaluation.method_choice import Methods, resolve_methods
 from sibx.evaluation.request import Request, Target
 from sibx.evaluation.results import Results
@@ -55,7 +56,7 @@ def evaluate(
 
     Args:
         model: images (B, C, H, W) -> logits (B, K): a module, or any function; then only methods that need no module.
-        dataset: images with object masks.
+        dataset: images with object masks; with several labels per image every class present has a row, with its mask.
         methods: methods that explain, as keys of METHODS or as specs of your own; or a mapping from names of
             your own to keys, specs or functions ``(images, targets (B,)) -> heatmaps (B, 1, H, W)``, at least 0.
         metrics: metrics that score, as keys of METRICS or as specs of your own.
@@ -63,7 +64,8 @@ def evaluate(
         output: what the logits are: ``softmax``: K classes that exclude each other; ``sigmoid``: K independent labels,
             or for K = 1 the classes 0 and 1; ``raw``: scores without a probability, of which curves are taken as they
             are, and for which nothing is right or wrong (``predicted`` is -1); ``auto`` = ``sigmoid`` for K = 1, else
-            ``softmax``.
+            ``softmax``. A row of one of several labels is right if its probability is above 1/2, so that the accuracy
+            is the recall (``label_scores`` has the others).
         layer: layer that CAM methods look at, its name or the module; None = ``find_cam_layer(model)``.
         batch_size: images per forward pass.
         device: where to compute; None = where the model is, for a function the CPU.
@@ -87,6 +89,9 @@ def evaluate(
             does not return B scores, results of an earlier call in ``out_dir`` without ``resume``, those of other
             arguments with it (the error says which), or arguments that differ between ranks.
     """
+    rule = "be 'label' for several labels per image, where every class present is explained"
+    require(target == "label" or not dataset.several_labels, "target", rule, target)
+    dataset = one_per_class(dataset)
     request = Request(
         model=model,
         dataset=dataset,

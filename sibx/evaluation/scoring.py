@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sibx._checks import check_logits, require
-from sibx._outputs import Output, predicted, probabilities, warn_of_probabilities
+from sibx._outputs import Output, predicted, predicted_beside, probabilities, warn_of_probabilities
 from sibx.attribution import Explainers, Method, MethodSpec, to_heatmap
 from sibx.attribution.heatmaps import image_size
 from sibx.attribution.many import attribute
@@ -92,14 +92,14 @@ def describe_images(
         logits = model(batch.images)
         check_logits(logits, len(batch))
         warn_of_probabilities(logits, output)
-        chosen = predicted(logits, output)
-        confidence = probabilities(logits, output).gather(1, chosen.unsqueeze(1)).squeeze(1)
+        chosen, found = predicted(logits, output), predicted_beside(logits, batch.labels, output)
+        confidence = probabilities(logits, output).gather(1, found.unsqueeze(1)).squeeze(1)
         confidence = confidence.masked_fill(logits.isnan().any(1), torch.nan)
     frame = pd.DataFrame(
         {
             "image_id": batch.ids,
             "label": batch.labels.cpu().numpy(),
-            "predicted": chosen.cpu().numpy() if output != "raw" else NO_CLASS,
+            "predicted": found.cpu().numpy() if output != "raw" else NO_CLASS,
             "confidence": confidence.cpu().numpy(),
             "group": batch.groups.cpu().numpy(),
             "area": _area_shares(batch).cpu().numpy(),

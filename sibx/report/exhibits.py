@@ -9,6 +9,7 @@ from sibx._checks import check_choice, check_logits, check_range, require
 from sibx._outputs import Output, check_output, predicted
 from sibx.attribution import Explainers, MethodSpec, to_heatmap
 from sibx.datasets.base import MaskedBatch, MaskedDataset, collate, spread
+from sibx.datasets.several import one_per_class
 from sibx.evaluation.method_choice import Methods, resolve_methods
 from sibx.evaluation.request import Target
 from sibx.models import eval_mode
@@ -60,6 +61,7 @@ def make_gallery(
     check_range("images", images, 1)
     check_range("batch_size", batch_size, 1)
     specs = resolve_methods(methods)
+    dataset = one_per_class(dataset)
     chosen = spread(len(dataset), images)
     items: list[GalleryItem] = []
     for first in range(0, len(chosen), batch_size):

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from sibx.datasets import InMemoryDataset
+from sibx.datasets.several import present
 from sibx.objectives import Given, SIBConfig
 from sibx.train import TrainingSpec
 from sibx.train.losses import Objective
@@ -29,7 +30,7 @@ def lesson(
         return data, objective
     masks = masks_of(data) if own is None else own
     if spec.shuffled:
-        masks = masks[shuffled_order(data.labels, seed)]
+        masks = masks[shuffled_order(classes_of(data), seed)]
     if spec.shuffled or own is not None:
         data = data.with_masks(masks)
     return data, replace(objective, masks=Given()) if isinstance(objective, SIBConfig) else objective
@@ -37,7 +38,12 @@ def lesson(
 
 def masks_of(data: InMemoryDataset) -> Tensor:
     """All masks, (N, 1, H, W) bool, without a second copy of the images."""
-    return torch.stack([sample.mask for sample in data.samples])
+    return torch.cat([sample.mask for sample in data.samples]).unsqueeze(1)
+
+
+def classes_of(data: InMemoryDataset) -> Tensor:
+    """The class of every mask, (N,) int64."""
+    return torch.tensor([label for sample in data.samples for label in present(sample.label)])
 
 
 def precision(masked: InMemoryDataset, truth: InMemoryDataset) -> float:

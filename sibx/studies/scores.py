@@ -59,6 +59,7 @@ class Scorer:
                 methods=self.study.methods,
                 images=images,
                 model=self.job.group.model,
+                target="label" if splits[split].several_labels else "predicted",
                 output=self.study.output,
             )
         ]
@@ -79,6 +80,7 @@ class Scorer:
                     images,
                     methods=[*study.methods, *study.controls],
                     metrics=metrics[name],
+                    target="label" if data.several_labels else "predicted",
                     output=study.output,
                     labels=self._labels,
                     batch_size=study.batch_size,

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from sibx._checks import require
 from sibx._files import save_atomically, write_atomically
 from sibx._outputs import scores_for
 from sibx.datasets import DATASETS, InMemoryDataset, build_dataset
@@ -92,6 +93,8 @@ class Workbench:
         images = InMemoryDataset.load(train, range(first, min(end, len(train))))
         masks = torch.empty(0, 1, *train[0].image.shape[1:], dtype=torch.bool)
         if len(images):
+            rule = "need no masks of the network's own for several labels per image"
+            require(not train.several_labels, "trainings", rule, job.reading)
             reading = self.study.specs_at(job.group.model)[job.reading].reading
             assert reading is not None
             network = self._network(job, trained=True)
@@ -139,7 +142,8 @@ class Workbench:
     def _network(self, job: Job, *, trained: bool) -> nn.Module:
         """Build the model of a job; its weights are those of the checkpoint, or as they are without training."""
         torch.manual_seed(job.group.seed)  # of a new head, and of dropout; a job must not depend on those before it
-        scores = scores_for(len(self.splits(job)["train"].classes), self.study.output)
+        train = self.splits(job)["train"]
+        scores = scores_for(len(train.classes), self.study.output, several=train.several_labels)
         network = self.study.build(job.group.model, scores).to(self.device)
         if trained:
             path = self.folder / job.group.folder / f"{START}.pt"
