@@ -70,15 +70,13 @@ class TestSIB:
         assert not terms.soft_mask[3].any()
 
     def test_one_class_each_is_the_single_label_case(self, labeler, batch):
-        """With one class per image every term is that of the same images one class at a time."""
-        keep = [1]
-        labels = torch.tensor([[0.0, 1, 0, 0]])
-        images, mask = batch.images[keep].repeat(4, 1, 1, 1), corners()[1][None, None].repeat(4, 1, 1, 1)
-        images = images + 0.1 * torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
-        terms = SIBLoss(NO_SWAP, output="sigmoid")(labeler, images, labels.repeat(4, 1), mask)
-        plain = SIBLoss(NO_SWAP)(labeler, images, torch.ones(4, dtype=torch.int64), mask)
-        assert terms.soft_mask.shape == plain.soft_mask.shape
-        assert torch.equal(terms.soft_mask, plain.soft_mask)
+        """With one class per image every term is that of the loss of one label, whose logits they are, too."""
+        images, classes = batch.images[:4], torch.tensor([1, 3, 0, 2])
+        masks, config = corners()[classes].unsqueeze(1), replace(NO_SWAP, cotangent="centered_logit")
+        one_each = SIBLoss(config, output="sigmoid")(labeler, images, F.one_hot(classes, 4).float(), masks)
+        single = SIBLoss(config)(labeler, images, classes, masks)
+        for name in ("foreground", "background", "soft_mask", "vjp", "positive_share"):
+            torch.testing.assert_close(getattr(one_each, name), getattr(single, name))
 
     def test_all_classes_at_once_see_all_objects(self, labeler, batch):
         """v = sigma asks of no class: one R per image, and the union of its masks."""
