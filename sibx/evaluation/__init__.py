@@ -7,6 +7,7 @@ from sibx.evaluation.crossed import mean_over_seeds_and_images, p_value_over_see
 from sibx.evaluation.gain import Gain, paired_gain
 from sibx.evaluation.labels import label_scores
 from sibx.evaluation.method_ranks import Ranking, rank_methods
+from sibx.evaluation.over_sets import mean_over_sets
 from sibx.evaluation.reliance import evaluate_reliance, worst_group
 from sibx.evaluation.results import Results
 from sibx.evaluation.robustness import evaluate_robustness
@@ -45,6 +46,7 @@ __all__ = [
     "label_scores",
     "mean_over_seeds",
     "mean_over_seeds_and_images",
+    "mean_over_sets",
     "p_value_over_seeds_and_images",
     "paired_gain",
     "rank_correlations",
