@@ -7,7 +7,7 @@ import pandas as pd
 
 from sibx.evaluation.crossed import mean_over_seeds_and_images, p_value_over_seeds_and_images
 from sibx.evaluation.significance import wilcoxon_signed_rank
-from sibx.evaluation.statistics import Interval, bootstrap_mean
+from sibx.evaluation.statistics import Array, Interval, bootstrap_mean
 
 
 class Gain(NamedTuple):
@@ -19,12 +19,15 @@ class Gain(NamedTuple):
         these: the same for other images and these trainings alone; with one seed there is no other.
         p_value: two-sided, of the question that ``interval`` answers.
         seeds: how many have a pair.
+        error: standard error of the mean, of what ``interval`` speaks for: over images, and from two seeds on over
+            seeds too, added in squares; 0 for a single image.
     """
 
     interval: Interval
     these: Interval
     p_value: float
     seeds: int
+    error: float
 
 
 def paired_gain(differences: pd.Series) -> Gain:
@@ -55,5 +58,13 @@ def paired_gain(differences: pd.Series) -> Gain:
     these = bootstrap_mean(of_images.to_numpy())
     if seeds < 2:
         test = wilcoxon_signed_rank(of_images.to_numpy(), np.zeros(len(of_images)))
-        return Gain(these, these, test.p_value, seeds)
-    return Gain(mean_over_seeds_and_images(values), these, p_value_over_seeds_and_images(values), seeds)
+        return Gain(these, these, test.p_value, seeds, _error(of_images.to_numpy()))
+    of_seeds = pd.DataFrame(values).mean().to_numpy()
+    error = float(np.hypot(_error(of_images.to_numpy()), _error(of_seeds)))
+    return Gain(mean_over_seeds_and_images(values), these, p_value_over_seeds_and_images(values), seeds, error)
+
+
+def _error(values: Array) -> float:
+    """Standard error of the mean of the defined values."""
+    defined = values[~np.isnan(values)]
+    return float(defined.std(ddof=1)) / len(defined) ** 0.5 if len(defined) > 1 else 0.0

@@ -9,6 +9,7 @@ from sibx.evaluation import Interval, Results, mean_over_seeds, paired_gain, wor
 from sibx.report import to_markdown
 from sibx.report.claims import Comparison, default_comparisons
 from sibx.report.names import metric_title
+from sibx.studies.over_sets import gains_over_sets
 from sibx.studies.study import Study
 
 WORST = "worst group"
@@ -24,6 +25,10 @@ def summarize(results: Results, study: Study) -> str:
         chunks.append(f"# {scope['dataset']}, {scope['model']}")
         sections = [*_over_images(part, study), *(_over_seeds(part, study) if len(study.seeds) > 1 else ())]
         chunks += [f"## {title}\n\n{to_markdown(table, lines)}" for title, lines, table in sections if table.size]
+    if results.rows["dataset"].nunique() > 1:
+        pairs = _pairs(results, study)
+        title = "All data sets: mean gain over them [95 % interval for other sets]"
+        chunks.append(f"# {title}\n\n{to_markdown(gains_over_sets(results, study, pairs), 'claim')}")
     return "\n\n".join(chunks)
 
 
