@@ -18,6 +18,7 @@ from sibx.datasets.base import (
 )
 from sibx.datasets.boxes import draw_boxes
 from sibx.datasets.coco import COCODataset
+from sibx.datasets.coco_panoptic import COCOPanopticDataset
 from sibx.datasets.composite import CompositeDataset
 from sibx.datasets.cub import CUBDataset
 from sibx.datasets.dogs import StanfordDogsDataset
@@ -38,6 +39,7 @@ from sibx.datasets.waterbirds import WaterbirdsDataset
 __all__ = [
     "DATASETS",
     "COCODataset",
+    "COCOPanopticDataset",
     "CUBDataset",
     "CompositeDataset",
     "DatasetSpec",
@@ -177,6 +179,16 @@ DATASETS: dict[str, DatasetSpec] = {
             licence="annotations CC BY 4.0, photographs from Flickr under their own licenses",
         ),
         DatasetSpec(
+            name="coco-panoptic",
+            title="COCO panoptic",
+            build=_several(COCOPanopticDataset),
+            splits=("train", "val", "test"),
+            image_size=224,
+            masks="pixel classes, unlabeled pixels undefined; one row per image and class",
+            reference="Kirillov et al., CVPR 2019, arXiv 1801.00868",
+            licence="annotations CC BY 4.0, photographs from Flickr under their own licenses",
+        ),
+        DatasetSpec(
             name="magnetic-tile",
             title="Magnetic-tile defects",
             build=MagneticTileDataset,
@@ -237,9 +249,9 @@ def build_dataset(
         options: further arguments of the data set's class: ``rho`` of ``synthetic``, ``boundary`` of ``oxford-pets``,
             ``void`` of ``msrc-v2``, ``agreement`` of ``cub200`` and ``waterbirds``, ``min_area`` of ``voc2012`` and
             ``coco``, ``count`` of ``imagenet-s``, ``binary`` of ``magnetic-tile``, ``agreement``, ``scale``, ``kinds``
-            and ``copies`` of ``pets-on-scenes``, ``several_labels`` of ``voc2012`` and ``coco`` (one sample per
-            photograph, with all its classes); ``download`` where torchvision has the data (``oxford-pets``,
-            ``voc2012``).
+            and ``copies`` of ``pets-on-scenes``, ``several_labels`` of ``voc2012``, ``coco`` and ``coco-panoptic`` (one
+            sample per photograph, with all its classes), ``least`` of ``coco-panoptic``; ``download`` where torchvision
+            has the data (``oxford-pets``, ``voc2012``).
 
     Raises:
         ValueError: an unknown name or split, or missing data; the message lists the choices or the expected layout.

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from sibx.datasets import DATASETS, InMemoryDataset, spread
-from sibx.evaluation import Results, evaluate, evaluate_reliance
+from sibx.evaluation import Results, evaluate, evaluate_reliance, label_scores
 from sibx.report import make_gallery, save_gallery
 from sibx.studies.job import Job
 from sibx.studies.study import Study
@@ -42,7 +42,8 @@ class Scorer:
                 explained = list(self._explain(data, model)) if self.study.explains(split) else []
                 evaluation = evaluation or (explained[0].info if explained else {})
                 parts += [*explained, *self._rely(data, model)]
-        return Results.concat(parts, {**info, "evaluation": evaluation})
+        labels = {s: _mean_scores(model, d) for s, d in splits.items() if s.startswith("test") and d.several_labels}
+        return Results.concat(parts, {**info, "evaluation": evaluation, "label_scores": labels})
 
     def draw(self, model: nn.Module, splits: Mapping[str, InMemoryDataset]) -> None:
         """Keep the maps of some of the images, of the first seed."""
@@ -110,6 +111,12 @@ class Scorer:
     @property
     def _labels(self) -> dict[str, str]:
         return {"model": self.job.group.model, "training": self.job.name}
+
+
+def _mean_scores(model: nn.Module, data: InMemoryDataset) -> dict[str, float]:
+    """Mean average precision, and macro ROC-AUC and F1, of labels that some images have and others have not."""
+    means = label_scores(model, data)[["average_precision", "roc_auc", "f1"]].mean()
+    return {str(name): float(value) for name, value in means.items()}
 
 
 def some(data: InMemoryDataset, count: int) -> InMemoryDataset:

@@ -1,5 +1,7 @@
 """Several labels per image: how samples, batches and data sets hold them, and how VOC and COCO make them."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -97,6 +99,64 @@ class TestVOC:
         kept = InMemoryDataset.load(data)
         assert kept.several_labels
         torch.testing.assert_close(kept.labels[0], data.label_of(0), equal_nan=True)
+
+
+class TestCOCOPanoptic:
+    @pytest.fixture
+    def tree(self, tmp_path):
+        """Ten photographs of 30 x 20 pixels: sky in all, a cup in every other one, a dog in one, a pixel of a boat."""
+        for kind in ("images", "masks"):
+            (tmp_path / kind / "part").mkdir(parents=True)
+        names = {1: "person", 9: "boat", 18: "dog", 47: "cup", 187: "sky-other-merged"}
+        lines = ["classes:", "  0: unlabeled", *(f"  {value}: {name}" for value, name in names.items())]
+        (tmp_path / "config.yaml").write_text("\n".join(lines))
+        for i in range(10):
+            values = np.zeros((20, 30), dtype=np.uint8)
+            values[:5, 5:25] = 187
+            values[10:15, 10:15] = 47 * (i % 2)
+            values[16, 8:20] = 18 * (i == 0)
+            values[19, 5] = 9
+            values[:, :5] = 1  # a person that the square cuts off
+            Image.fromarray(np.full((20, 30, 3), 20 * i, dtype=np.uint8)).save(tmp_path / f"images/part/{i:02d}.jpg")
+            Image.fromarray(values).save(tmp_path / f"masks/part/{i:02d}.png")
+        return str(tmp_path)
+
+    def test_classes_and_splits(self, tree):
+        data = {s: build_dataset("coco-panoptic", tree, s, 20, least=5) for s in ("train", "val", "test")}
+        assert data["test"].classes == ("boat", "cup", "sky-other-merged")
+        images = {s: sorted({row.image[-6:-4] for row in part.rows}) for s, part in data.items()}
+        assert images == {"train": ["00", "01", "02", "04", "06", "08", "09"], "val": ["05"], "test": ["03", "07"]}
+        assert [row.label for row in data["test"].rows] == [0, 1, 2] * 2
+        assert build_dataset("coco-panoptic", tree, "train", 20, least=1).classes[1] == "dog"
+
+    def test_masks(self, tree):
+        data = build_dataset("coco-panoptic", tree, "test", 20, several_labels=True, least=5, min_area=0.01)
+        assert data.classes == ("cup", "sky-other-merged")
+        cup, sky = torch.zeros(2, 20, 20, dtype=torch.bool)
+        cup[10:15, 5:10], sky[:5] = True, True
+        assert torch.equal(data[0].mask, torch.stack([cup, sky]))
+        assert data[0].label.tolist() == [1, 1]
+        assert not (data[0].undefined & data[0].mask).any()
+        assert data[0].undefined[0, 7, 7]
+
+    def test_errors(self, tree):
+        with pytest.raises(ValueError, match="`least` must be at least 1"):
+            build_dataset("coco-panoptic", tree, least=0)
+        names = Path(tree) / "config.yaml"
+        names.write_text("classes:")
+        with pytest.raises(ValueError, match=r"`root` must hold a config\.yaml with lines of class index: name"):
+            build_dataset("coco-panoptic", tree)
+        names.unlink()
+        with pytest.raises(ValueError, match=r"`root` must hold config\.yaml, laid out as <root>/config.yaml"):
+            build_dataset("coco-panoptic", tree)
+
+    def test_real(self, shared_data):
+        data = build_dataset("coco-panoptic", str(shared_data / "coco128-semseg"), "train", 64, several_labels=True)
+        assert len(data) == 60
+        assert data.classes[0] == "person"
+        assert len(data.classes) > 10
+        labels = torch.stack([data.label_of(i) for i in range(60)])
+        assert labels.nansum(1).mean() > 2
 
 
 def test_errors():
