@@ -50,11 +50,15 @@ def run(args: Namespace) -> int:
 
 def _starting_model(args: Namespace, data: MaskedDataset, config: TrainConfig) -> nn.Module:
     torch.manual_seed(config.seed)  # a new head has random weights
-    model = build_model(args.model, scores_for(len(data.classes), config.output), args.weights)
+    model = build_model(args.model, _scores(data, config), args.weights)
     if args.checkpoint is not None:
         classes = load_checkpoint(args.checkpoint, model)["classes"]
         require(classes == data.classes, "checkpoint", f"have the classes of {args.dataset}", classes)
     return model
+
+
+def _scores(data: MaskedDataset, config: TrainConfig) -> int:
+    return scores_for(len(data.classes), config.output, several=data.several_labels)
 
 
 def _notes(args: Namespace, config: TrainConfig, data: MaskedDataset) -> dict[str, Any]:
@@ -64,7 +68,7 @@ def _notes(args: Namespace, config: TrainConfig, data: MaskedDataset) -> dict[st
         "image_size": data[0].image.shape[-1],
         "normalization": asdict(data.normalization),
         "output": config.output,
-        "scores": scores_for(len(data.classes), config.output),
+        "scores": _scores(data, config),
         "training": args.training,
         "dataset": data.name,
         "images": len(data),

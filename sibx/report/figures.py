@@ -46,7 +46,9 @@ def curve_panel(
             if band.n:
                 axes.fill_between(x, band.low, band.high, color=look.color, alpha=BAND_OPACITY, linewidth=0)
                 axes.plot(x, band.mean, color=look.color, linestyle=look.dash, label=name)
-        axes.set(xlabel=x_label, ylabel=y_label, xlim=(x.min(), x.max()), ylim=(0, None))
+        # Curves of probabilities stand on 0; scores of any other kind may lie below it.
+        lowest = min((float(band.low.min()) for band in bands.values() if band.n), default=0.0)
+        axes.set(xlabel=x_label, ylabel=y_label, xlim=(x.min(), x.max()), ylim=(0, None) if lowest >= 0 else None)
         if legend:
             _add_legend(figure, bands)
     return figure

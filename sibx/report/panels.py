@@ -113,13 +113,17 @@ def to_panel(figure: Figure, title: str, alt: str) -> Panel:
 
 
 def _curve_panel(group: CurveGroup, method: str, bands: Mapping[str, Band]) -> Panel:
-    figure = curve_panel(
-        group.x, bands, x_label=X_LABELS.get(group.curve, "share of pixels"), y_label="probability", legend=False
-    )
+    x_label, probable = X_LABELS.get(group.curve, "share of pixels"), all(_within(b) for b in bands.values() if b.n)
+    y_label = "probability" if probable else "score"  # of output="raw"
+    figure = curve_panel(group.x, bands, x_label=x_label, y_label=y_label, legend=False)
     areas = {t: float(np.trapezoid(band.mean, group.x)) for t, band in bands.items() if band.n}
     words = ", ".join(f"{t} {number(area)}".strip() for t, area in areas.items())
     title = method_title(method)
     return to_panel(figure, title, f"{curve_title(group.curve)} curves of {title}; areas under the means: {words}")
+
+
+def _within(band: Band) -> bool:
+    return bool((band.mean >= 0).all() and (band.mean <= 1).all())
 
 
 def _bars_in_words(intervals: Mapping[str, Mapping[str, Interval]]) -> str:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from sibx._checks import require
-from sibx._outputs import hits
+from sibx._outputs import hits, warn_of_probabilities
 from sibx.datasets.base import MaskedBatch
 from sibx.models.zoo import head_parameters
 from sibx.objectives import SIBLoss
@@ -48,6 +48,7 @@ class Learner:
         require(config.amp != "float16" or self.device.type == "cuda", "amp", rule, config.amp)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.amp == "float16")
         self.warm_up_steps = config.warm_up * steps / config.epochs
+        self._noticed = False
 
     def step(self, batches: Sequence[MaskedBatch], number: int) -> list[dict[str, Tensor]]:
         """Take one step.
@@ -109,6 +110,9 @@ class Learner:
         # Only with respect to the parameters: a backward pass to all leaves would also go to the images.
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.scaler.scale(terms["total"] / parts).backward(inputs=parameters)
+        if "logits" in terms and not self._noticed:
+            self._noticed = True  # what the first micro-batch looks like, all others do
+            warn_of_probabilities(terms["logits"], self.config.output)
         if "logits" in terms and self.config.output != "raw":
             terms["accuracy"] = hits(terms["logits"].detach(), batch.labels, self.config.output).nanmean()
         return {k: v.detach() for k, v in terms.items() if v.ndim == 0}

@@ -94,6 +94,17 @@ class TestBinary:
         assert accuracy(result.model, two_classes) == 1
 
 
+@pytest.mark.parametrize("objective", [None, GIVEN], ids=["ce", "sib"])
+def test_a_softmax_is_noticed_once(objective, model, two_classes):
+    """A network that ends in one learns from the softmax of it."""
+    config = TrainConfig(objective=objective, epochs=2, batch_size=4, learning_rate=0.0)
+    if objective is not None:
+        config = replace(config, objective=replace(objective, layers={"0.features": 1.0}))
+    with pytest.warns(UserWarning, match="seems to end in a softmax") as found:
+        fine_tune(torch.nn.Sequential(model, torch.nn.Softmax(1)), two_classes, config=config, progress=False)
+    assert len(found) == 1
+
+
 class TestCriterion:
     def test_any_function(self, model, case):
         """Weights of classes and smoothed labels, in the total and in every loss."""

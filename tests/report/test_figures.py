@@ -8,7 +8,7 @@ import torch
 from matplotlib import pyplot
 from matplotlib.container import ErrorbarContainer
 
-from sibx.evaluation import Interval, bootstrap_band, bootstrap_mean
+from sibx.evaluation import Band, Interval, bootstrap_band, bootstrap_mean
 from sibx.report import compare_maps, curve_panel, heat_table, interval_bars, relative, training_panel
 from sibx.report.figures import quality
 from sibx.report.maps import Scale, is_defined, paint, shared_scale
@@ -92,6 +92,13 @@ class TestCurvePanel:
         assert (axes.get_xlabel(), axes.get_ylabel()) == ("share", "probability")
         assert legend(figure) == ["ce", "sib"]
         assert legend(curve_panel(X, bands, legend=False)) == legend(curve_panel(X, {"ce": band(0)})) == []
+
+    def test_scores_below_zero_are_shown(self):
+        """Those of ``output="raw"``; probabilities stand on 0."""
+        found = band(0)
+        low, high = (Band(*(part + by for part in found[:3]), *found[3:]) for by in (-9, 9))
+        assert curve_panel(X, {"ce": low}).axes[0].get_ylim()[0] <= low.low.min() < 0
+        assert curve_panel(X, {"ce": high}).axes[0].get_ylim()[0] == 0
 
     def test_a_series_without_a_curve_is_left_out(self):
         figure = curve_panel(X, {"ce": bootstrap_band(np.full((2, 7), np.nan)), "sib": band(1)})
