@@ -146,7 +146,7 @@ def _compare(attributions: tuple[Tensor, ...], before: Tensor, after: Tensor) ->
         row = int(missed.nonzero()[0, 0])
         warnings.warn(
             f"DeepLIFT's contributions sum to {float(total[row]):.3g} for a change of the score of "
-            f"{float(change[row]):.3g}: its rules did not reach every activation. They belong to modules "
-            "(torch.nn.ReLU, not F.relu), and SiLU and GELU have none.",
+            f"{float(change[row]):.3g}: its rules did not reach every layer, or do not fit it. They belong to modules "
+            "(torch.nn.ReLU, not F.relu); ReLU6, SiLU and GELU have none.",
             stacklevel=3,
         )

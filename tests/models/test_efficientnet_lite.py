@@ -154,6 +154,7 @@ class TestUse:
         assert all(p.grad is not None and p.grad.isfinite().all() for p in small.parameters())
         assert totals[-1] < totals[0] - 0.3
 
+    @pytest.mark.filterwarnings("ignore:DeepLIFT's contributions")  # ReLU6 has no rule
     @pytest.mark.parametrize("method", ["sib", "vjp", "saliency", "deeplift", "gradcam"])
     def test_methods(self, small, method):
         target = [0, 1] if sibx.METHODS[method].uses_target else None
