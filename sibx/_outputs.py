@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sibx._checks import check_choice, check_labels, check_logits, require
+from sibx._precise import precise
 
 # ``softmax``: K classes that exclude each other. ``sigmoid``: K independent labels; K = 1 is a binary classifier with
 # the classes 0 and 1. ``raw``: scores without a probability. ``auto``: ``sigmoid`` for K = 1, else ``softmax``.
@@ -182,7 +183,7 @@ def probabilities(scores: Tensor, output: Output = "auto") -> Tensor:
         tensor([[0.5000, 0.5000]], dtype=torch.float64)
     """
     kind = kind_of(scores, output)
-    return kind.probabilities(kind.class_scores(scores.double()))
+    return kind.probabilities(kind.class_scores(precise(scores)))
 
 
 def hits(scores: Tensor, labels: Tensor, output: Output = "auto") -> Tensor:
@@ -214,14 +215,14 @@ def hits(scores: Tensor, labels: Tensor, output: Output = "auto") -> Tensor:
         return _share_of_hits(scores, labels, output)
     check_labels(labels, of_classes)
     right = of_classes.argmax(1) == labels if kind.exclusive else _pick(of_classes, labels) > 0
-    return (right & ~scores.isnan().any(1)).double()
+    return precise(right & ~scores.isnan().any(1))
 
 
 def _share_of_hits(scores: Tensor, labels: Tensor, output: Output) -> Tensor:
     check_truth(labels, scores, output)
     known = ~labels.isnan()
     right = ((scores > 0) == (labels > 0.5)) & known & ~scores.isnan()
-    return right.double().sum(1) / known.sum(1)
+    return precise(right).sum(1) / known.sum(1)
 
 
 def predicted(scores: Tensor, output: Output = "auto") -> Tensor:
@@ -350,7 +351,7 @@ def warn_of_probabilities(scores: Tensor, output: Output = "auto") -> None:
         scores: scores (B, K) of a model.
         output: what they are taken for; of ``raw`` scores nothing is expected.
     """
-    ending = None if output == "raw" else _ending(scores.detach().double())
+    ending = None if output == "raw" else _ending(precise(scores.detach()))
     if ending is not None:
         warnings.warn(
             f"the model seems to end in a {ending}, and output={output!r} would take the probabilities of that again: "

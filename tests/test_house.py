@@ -72,6 +72,29 @@ Short(1, 2, 3, 4, 5)
     assert found == [f"here.py:{line}: Long with 6 positional arguments" for line in (7, 8)]
 
 
+# What these compute with is on the CPU: files, labels, and weights that are brought to the device when they are ready.
+ON_THE_CPU = {"datasets", "studies", "order.py", "baselines.py"}
+
+
+def doubles(tree: ast.Module) -> list[int]:
+    """Lines that make a tensor float64 where it is, which not every device can."""
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
+    as_method = [c for c in calls if c.func.attr == "double" and name_of(c.func.value) != "cpu"]
+    options = [(c, {k.arg: ast.unparse(k.value) for k in c.keywords}) for c in calls]
+    as_option = [c for c, found in options if found.get("dtype") == "torch.float64" and "device" in found]
+    return [call.lineno for call in (*as_method, *as_option)]
+
+
+def test_double_precision_is_left_to_devices_that_have_it():
+    found = {str(p.relative_to(PACKAGE)): doubles(tree) for p, tree in trees() if not ON_THE_CPU & {*p.parts}}
+    assert {path: lines for path, lines in found.items() if lines} == {}
+
+
+def test_double_precision_is_seen():
+    source = "x.double()\ny.cpu().double()\nt.zeros(2, dtype=torch.float64, device=d)\nt.zeros(2, dtype=torch.float64)"
+    assert doubles(ast.parse(source)) == [1, 3]
+
+
 def test_files_have_names_of_their_own():
     folders = defaultdict(list)
     for path, _ in trees():

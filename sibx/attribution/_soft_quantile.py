@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from sibx._checks import check_range
+from sibx._precise import precise_dtype
 
 # A softmax weight below exp(-37) < 2^-53 of the largest one cannot change a float64 sum.
 NEGLIGIBLE = 37
@@ -45,7 +46,7 @@ def soft_quantile(values: Tensor, q: float, temperature: float = 0.1, dim: int =
         below = rows.topk(high + 1, largest=False, sorted=False).values
         around = below.topk(high - low + 1).values.flip(-1)
     ranks = (
-        torch.arange(low, high + 1, device=values.device, dtype=torch.float64) - rank
+        torch.arange(low, high + 1, device=values.device, dtype=precise_dtype(values.device)) - rank
     )  # large ranks do not fit into half precision
     weights = torch.softmax(-ranks.abs().to(values.dtype) / temperature, 0)
     return (around * weights).sum(-1, keepdim=True).movedim(-1, dim)

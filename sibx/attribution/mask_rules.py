@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sibx._checks import check_choice, check_images, check_range
+from sibx._precise import precise
 from sibx.attribution._soft_quantile import soft_quantile
 
 Strength = Literal["abs_mean", "l2"]
@@ -249,7 +250,7 @@ class TopP:
         """Return the hard mask (B, 1, H, W) for R (B, C, H, W)."""
         check_images(vjp_map, "vjp_map")
         values = strength(vjp_map, self.reduce)
-        ranked, order = values.flatten(1).double().sort(dim=1, descending=True)
+        ranked, order = precise(values.flatten(1)).sort(dim=1, descending=True)
         before = ranked.cumsum(1) - ranked
         chosen = before < self.p * ranked.sum(1, keepdim=True)
         return torch.zeros_like(chosen).scatter_(1, order, chosen).view_as(values).to(values.dtype)

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from sibx._checks import check_choice, look_up, require
 from sibx._outputs import Output
+from sibx._precise import precise_dtype
 from sibx._seeds import image_seeds
 from sibx.datasets.base import MaskedBatch, MaskedDataset, collate
 from sibx.datasets.several import one_per_class
@@ -89,7 +90,8 @@ def evaluate_reliance(
         for spec in chosen:
             picked = donors[spec.donor][rows] if spec.donor else torch.zeros(len(batch), dtype=torch.int64)
             good = takes_part(scenes, boxed=spec.boxed) & (picked >= 0).to(scenes.pixels.device)
-            values[spec.name] = torch.full((len(batch),), torch.nan, dtype=torch.float64, device=good.device)
+            dtype = precise_dtype(good.device)
+            values[spec.name] = torch.full((len(batch),), torch.nan, dtype=dtype, device=good.device)
             if good.any():
                 part = Scenes(*(t[good] for t in scenes))
                 lent = _backgrounds(dataset, picked[good.cpu()]).to(part.pixels) if spec.donor else part.pixels

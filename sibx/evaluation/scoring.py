@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sibx._checks import check_logits, require
 from sibx._outputs import Output, predicted, predicted_beside, probabilities, warn_of_probabilities
+from sibx._precise import precise
 from sibx.attribution import Explainers, Method, MethodSpec, to_heatmap
 from sibx.attribution.heatmaps import image_size
 from sibx.attribution.many import attribute
@@ -111,7 +112,7 @@ def describe_images(
 def _area_shares(batch: MaskedBatch) -> Tensor:
     """Share of the pixels on the object, (B,) float64; undefined pixels do not count."""
     counted = ~batch.undefined
-    return (batch.masks & counted).double().sum((1, 2, 3)) / counted.double().sum((1, 2, 3))
+    return precise(batch.masks & counted).sum((1, 2, 3)) / precise(counted).sum((1, 2, 3))
 
 
 def to_rows(images: pd.DataFrame, scores: Scores) -> pd.DataFrame:

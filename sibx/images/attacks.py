@@ -13,6 +13,7 @@ from torch import Tensor
 
 from sibx._checks import check_labels, check_logits, check_range
 from sibx._outputs import Output, kind_of
+from sibx._precise import precise
 from sibx.images.rgb import check_unit_rgb, draw_rows
 
 Model = Callable[[Tensor], Tensor]
@@ -113,7 +114,7 @@ def _margin(logits: Tensor, labels: Tensor, output: Output) -> Tensor:
     """Return how far the label's logit is below what it has to beat, (B,)."""
     check_logits(logits, len(labels))
     kind = kind_of(logits, output)
-    of_classes = kind.class_scores(logits.double())
+    of_classes = kind.class_scores(precise(logits))
     check_labels(labels, of_classes)
     if kind.margin is None:
         raise ValueError(f"`output` must be 'softmax' or 'sigmoid' for an attack, but got {output!r}.")

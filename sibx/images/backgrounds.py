@@ -29,6 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sibx._checks import check_choice, check_masks, check_range, check_same_batch, require
+from sibx._precise import precise
 from sibx.images.rgb import check_rgb
 
 Donor = Literal["same", "other", "next"]
@@ -91,7 +92,7 @@ def take_apart(pixels: Tensor, masks: Tensor, undefined: Tensor | None = None) -
 def takes_part(scenes: Scenes, *, boxed: bool = False) -> Tensor:
     """Return which images have an object and a hole (or its bounding box) that leaves a tenth of them; (B,) bool."""
     gone = bounding_boxes(scenes.holes) if boxed else scenes.holes
-    share = gone.flatten(1).double().mean(1)
+    share = precise(gone.flatten(1)).mean(1)
     return scenes.objects.flatten(1).any(1) & (share <= LARGEST_HOLE)
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sibx._checks import check_heatmaps, check_range, require
+from sibx._precise import precise
 from sibx.metrics.spec import MetricSpec
 
 TOLERANCE = 0.1  # of the map's largest magnitude; at 1e-5 every pixel of almost every map of a photograph counts
@@ -118,7 +119,7 @@ def effective_complexity(heatmaps: Tensor, tolerance: float = TOLERANCE) -> Tens
     """
     require(0 <= tolerance < 1, "tolerance", "lie in [0, 1)", tolerance)
     a = _magnitudes(heatmaps)
-    counts = (a > tolerance * a.amax(1, keepdim=True)).double().mean(1)
+    counts = precise(a > tolerance * a.amax(1, keepdim=True)).mean(1)
     return counts.where(a.isfinite().all(1), torch.nan)
 
 
@@ -151,7 +152,7 @@ def histogram_entropy(heatmaps: Tensor, bins: int = BINS) -> Tensor:
     """
     check_heatmaps(heatmaps)
     check_range("bins", bins, 2)
-    a = heatmaps.detach().double().flatten(1)
+    a = precise(heatmaps.detach()).flatten(1)
     low, high = a.amin(1, keepdim=True), a.amax(1, keepdim=True)
     place = ((a - low) / (high - low) * bins).nan_to_num(0).long().clamp(0, bins - 1)
     counts = a.new_zeros(len(a), bins).scatter_add_(1, place, torch.ones_like(a))
@@ -162,7 +163,7 @@ def histogram_entropy(heatmaps: Tensor, bins: int = BINS) -> Tensor:
 def _magnitudes(heatmaps: Tensor) -> Tensor:
     """|a| as (B, P) float64; NaN in rows that are zero everywhere or not finite."""
     check_heatmaps(heatmaps)
-    a = heatmaps.detach().double().flatten(1).abs()
+    a = precise(heatmaps.detach()).flatten(1).abs()
     good = a.isfinite().all(1) & (a > 0).any(1)
     return a.masked_fill(~good.unsqueeze(1), torch.nan)
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from sibx._checks import check_labels, check_logits, check_range, check_same_batch
 from sibx._outputs import Output, by_class, probabilities
+from sibx._precise import precise
 
 Model = Callable[[Tensor], Tensor]  # images (B, C, H, W) -> logits (B, K)
 
@@ -66,6 +67,6 @@ def _in_passes(
 def _scores_of(model: Model, images: Tensor, targets: Tensor, scores: Callable[[Tensor], Tensor]) -> Tensor:
     logits = model(images)
     check_logits(logits, len(images))
-    of_classes = scores(logits.double())
+    of_classes = scores(precise(logits))
     check_labels(targets, of_classes, "targets")
     return of_classes.gather(1, targets.to(of_classes.device).unsqueeze(1)).squeeze(1)

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sibx._checks import check_choice, check_heatmaps, check_range, require
+from sibx._precise import precise
 
 Similarity = Literal["spearman", "ssim"]
 WINDOW, SIGMA = 11, 1.5  # of SSIM's Gaussian window, in pixels
@@ -96,7 +97,7 @@ def pearson(first: Tensor, second: Tensor) -> Tensor:
 
     Range [-1, 1], whatever the scale and the level of either.
     """
-    rows = [values.double() for values in (first, second)]
+    rows = [precise(values) for values in (first, second)]
     varies = [(row != row[:, :1]).any(1) for row in rows]  # rounding gives a constant row a spread
     centered = [row - row.mean(1, keepdim=True) for row in rows]
     a, b = (row / row.abs().amax(1, keepdim=True) for row in centered)
@@ -115,7 +116,7 @@ def _prepare(heatmaps: Tensor, others: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         check_range(argument, lowest, 0)
     shape = tuple(heatmaps.shape)
     require(tuple(others.shape) == shape, "others", f"have the shape of the heatmaps, {shape}", others)
-    a, b = (maps.detach().double().flatten(1).contiguous() for maps in (heatmaps, others))
+    a, b = (precise(maps.detach()).flatten(1).contiguous() for maps in (heatmaps, others))
     return a, b, a.isfinite().all(1) & b.isfinite().all(1) & (a > 0).any(1)
 
 
@@ -124,7 +125,7 @@ def _centered_ranks(values: Tensor) -> Tensor:
     ordered = values.sort(dim=1).values
     below = torch.searchsorted(ordered, values)
     up_to = torch.searchsorted(ordered, values, right=True)
-    return (below + up_to - values.shape[1]).double() / 2
+    return precise(below + up_to - values.shape[1]) / 2
 
 
 def _blur(planes: Tensor) -> Tensor:

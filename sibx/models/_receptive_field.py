@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sibx._checks import describe
+from sibx._precise import precise
 from sibx.models.differentiable import uncompiled
 from sibx.models.layers import eval_mode, to_grid
 from sibx.models.plain import PlainFunctions
@@ -63,7 +64,7 @@ def _averaging(stride: float, offset: float, units: int, pixels: int) -> Tensor:
     centers = offset + stride * torch.arange(units, dtype=torch.float64).unsqueeze(1)
     pixel = torch.arange(pixels)
     cover = torch.minimum(centers + stride / 2, pixel + 0.5) - torch.maximum(centers - stride / 2, pixel - 0.5)
-    nearest = (pixel == centers.round().clamp(0, pixels - 1)).double()
+    nearest = (pixel == centers.round().clamp(0, pixels - 1)).to(centers.dtype)
     weights = torch.where((cover > 0).any(1, keepdim=True), cover.clamp(min=0), nearest)
     return weights / weights.sum(1, keepdim=True)
 
@@ -196,7 +197,7 @@ def _profiles(unit: Tensor, leaf: Tensor) -> tuple[Tensor, Tensor]:
     rule = f"have units that each look at a place of their own {OTHERWISE}"
     _demand(unit.requires_grad, rule, "one without")
     (gradient,) = torch.autograd.grad(unit, leaf, retain_graph=True)
-    strength = gradient[0].double().sum(0)
+    strength = precise(gradient[0]).sum(0)
     _demand(bool(strength.isfinite().all() and strength.sum() > 0), rule, "a unit that looks nowhere")
     return strength.sum(1), strength.sum(0)
 
@@ -222,7 +223,7 @@ def _rounded(value: float, stride: float | None = None) -> float:
 
 def _center(profile: Tensor) -> float:
     """Return the point about which a profile is symmetric, also where the border cuts it off."""
-    pixels = torch.arange(len(profile), dtype=torch.float64, device=profile.device)
+    pixels = torch.arange(len(profile), dtype=profile.dtype, device=profile.device)
     weights = profile
     for _ in range(20):  # take the mean within the largest window around the last mean that fits into the image
         center = float((weights * pixels).sum() / weights.sum())

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sibx._checks import check_choice
+from sibx._precise import precise
 from sibx.models.differentiable import uncompiled
 from sibx.models.layers import eval_mode
 from sibx.models.scored import unwrap
@@ -83,7 +84,7 @@ def _redraw(module: nn.Module) -> None:
         reset()
         return
     for parameter in module.parameters(recurse=False):
-        values = parameter.double()
+        values = precise(parameter)
         parameter.copy_(torch.randn_like(parameter) * values.std(correction=0) + values.mean())
 
 

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from sibx._checks import check_heatmaps, require
+from sibx._precise import precise
 from sibx.report.overlay import CELL_INCHES, CLIP, check_cells, draw_contours, hide_ticks, to_numpy
 from sibx.report.style import DIVERGING, SEQUENTIAL, styled
 
@@ -59,7 +60,7 @@ def relative(heatmaps: Tensor) -> Tensor:
         ValueError: a wrong shape or dtype.
     """
     check_heatmaps(heatmaps)
-    values = heatmaps.detach().double()
+    values = precise(heatmaps.detach())
     means = values.abs().mean((1, 2, 3), keepdim=True)
     return (values / means).where(means.isfinite() & (means > 0), torch.nan).to(heatmaps.dtype)
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from sibx._checks import check_integer, require
+from sibx._precise import precise
 from sibx.datasets.base import MaskedDataset, collate
 from sibx.models.layers import eval_mode
 from sibx.models.zoo import find_head
@@ -110,7 +111,7 @@ class RefitHead:
         for strength in self.strengths:
             line = _fit_on(rows, features, labels, classes, strength)
             right = (features @ line.weight.T + line.bias).argmax(1) == labels
-            worst.append(min(float(right[held & ~fitted].double().mean()) for held in _marks(groups)))
+            worst.append(min(float(precise(right[held & ~fitted]).mean()) for held in _marks(groups)))
         return self.strengths[worst.index(max(worst))]
 
 
@@ -121,7 +122,7 @@ def read_features(model: nn.Module, head: nn.Module, data: MaskedDataset) -> Ten
         ValueError: the head gets something else than one row per image.
     """
     found: list[Tensor] = []
-    handle = head.register_forward_pre_hook(lambda _, inputs: found.append(inputs[0].detach().double().cpu()))
+    handle = head.register_forward_pre_hook(lambda _, inputs: found.append(inputs[0].detach().cpu().double()))
     device = next(model.parameters()).device
     try:
         with eval_mode(model), torch.inference_mode():

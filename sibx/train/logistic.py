@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sibx._precise import precise
+
 TOLERANCE = 1e-5  # largest violation of the optimality conditions: the minimum to about 1e-7
 MOST_STEPS = 20000  # a few hundred are usual
 
@@ -41,8 +43,8 @@ def l1_logistic(features: Tensor, labels: Tensor, classes: int, strength: float)
         tensor([[ 0.8900,  0.0000],
                 [-0.8900,  0.0000]], dtype=torch.float64)
     """
-    rows = torch.cat([features.double(), features.new_ones(len(features), 1).double()], 1)  # the last column: the bias
-    target = F.one_hot(labels, classes).double()
+    rows = torch.cat([precise(features), precise(features.new_ones(len(features), 1))], 1)  # the last column: the bias
+    target = precise(F.one_hot(labels, classes))
     step = float(2 * len(rows) / torch.linalg.matrix_norm(rows, 2).square())  # softmax curves by at most 1/2
     penalty = rows.new_full((1, rows.shape[1]), strength)
     penalty[:, -1] = 0

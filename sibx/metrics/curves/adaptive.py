@@ -15,6 +15,7 @@ from torch import Tensor
 
 from sibx._checks import require
 from sibx._outputs import Output
+from sibx._precise import precise
 from sibx.images.baselines import Baseline
 from sibx.images.normalization import Normalization
 from sibx.metrics.curves._perturbations import Perturbations
@@ -184,7 +185,7 @@ def _variance(positions: Tensor, values: Tensor, steps: int) -> Tensor:
 
     A bridge over h that varies by s per unit has, on m equal steps, an area of variance s h^3 (1 - 1 / m^2) / 12.
     """
-    widths = positions.diff(dim=1).double()
+    widths = precise(positions.diff(dim=1))
     lengths = widths / steps
     roughness = values.diff(dim=1) ** 2 / lengths
     padded = torch.cat([roughness[:, :1], roughness, roughness[:, -1:]], 1)

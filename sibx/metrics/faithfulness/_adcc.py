@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from sibx._checks import check_case, check_explained, check_range, check_same_batch
+from sibx._precise import precise
 from sibx.metrics.explained import Explain, Explained
 from sibx.metrics.faithfulness._confidence import Confidence, average_drop, confidence_of, scaled, through
 from sibx.metrics.similarity import pearson
@@ -43,7 +44,7 @@ def coherency(
     check_range("batch_size", batch_size, 1)
     mask = scaled(heatmaps)
     parts = zip(through(images, mask).split(batch_size), targets.split(batch_size), strict=True)
-    second = torch.cat([check_explained(explain(x, t), x) for x, t in parts]).double().flatten(1)
+    second = precise(torch.cat([check_explained(explain(x, t), x) for x, t in parts])).flatten(1)
     constant = second.isfinite().all(1) & (second == second[:, :1]).all(1)
     score = (1 + pearson(mask, second).masked_fill(constant, -1)) / 2
     return score.masked_fill(mask.isnan().any(1), torch.nan)

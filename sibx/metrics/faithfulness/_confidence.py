@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sibx._checks import check_case, require
 from sibx._outputs import Output
+from sibx._precise import precise
 from sibx.metrics.curves._perturbations import perturbations
 from sibx.metrics.explained import Explained
 from sibx.metrics.probability import Model, probability
@@ -131,7 +132,7 @@ def increase_in_confidence(c: Confidence) -> Tensor:
 
     Source: Chattopadhay et al., WACV 2018, arXiv 1710.11063.
     """
-    return (c.masked > c.clean).double().masked_fill((c.clean + c.masked).isnan(), torch.nan)
+    return precise(c.masked > c.clean).masked_fill((c.clean + c.masked).isnan(), torch.nan)
 
 
 INCREASE_IN_CONFIDENCE = MetricSpec(
@@ -181,7 +182,7 @@ AVERAGE_GAIN = MetricSpec(
 
 def scaled(heatmaps: Tensor) -> Tensor:
     """Heatmaps in [0, 1], (B, P) float64; NaN somewhere in a row whose map is constant or not finite."""
-    a = heatmaps.detach().double().flatten(1)
+    a = precise(heatmaps.detach()).flatten(1)
     low, high = a.aminmax(dim=1, keepdim=True)
     return (a - low) / (high - low)
 

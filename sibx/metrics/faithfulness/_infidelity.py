@@ -8,6 +8,7 @@ from torch import Tensor
 
 from sibx._checks import check_case, check_range
 from sibx._outputs import Output
+from sibx._precise import precise
 from sibx._seeds import content_seed
 from sibx.images.baselines import Baseline, make_baseline
 from sibx.images.normalization import Normalization
@@ -67,7 +68,7 @@ def infidelity(
     check_range("samples", samples, 1)
     check_range("batch_size", batch_size, 1)
     gone = make_baseline(images, baseline, normalization, seed)
-    maps = attributions.detach().double()
+    maps = precise(attributions.detach())
     scores = []
     for image, a, empty, target in zip(images.split(1), maps.split(1), gone.split(1), targets.split(1), strict=True):
         squares = _squares(image, samples, seed)

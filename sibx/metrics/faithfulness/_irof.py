@@ -49,7 +49,7 @@ def superpixels(images: Tensor, normalization: Normalization | None = None, coun
     check_images(images)
     check_range("count", count, 1)
     pixels = images.detach() if normalization is None else normalization.inverse(images.detach())
-    pictures = pixels.nan_to_num(0).clamp(0, 1).movedim(1, 3).double().cpu().numpy()
+    pictures = pixels.nan_to_num(0).clamp(0, 1).movedim(1, 3).cpu().double().numpy()
     segments = np.stack([_slic(picture, count) for picture in pictures])
     return torch.from_numpy(segments).long().unsqueeze(1).to(images.device)
 
@@ -154,7 +154,7 @@ def _removal(heatmap: Tensor, segments: Tensor, seed: int) -> _Removal:
     """Put the segments of one image in the order of their mean relevance."""
     numbers = segments.flatten().unique(return_inverse=True)[1].cpu()
     sizes = numbers.bincount()
-    means = numbers.bincount(heatmap.detach().flatten().double().cpu()) / sizes
+    means = numbers.bincount(heatmap.detach().flatten().cpu().double()) / sizes
     # In single precision, or what rounding leaves of means that tie would order the segments by their size.
     comparable = (means / means.max()).float()
     ranked = relevance_order(comparable.view(1, 1, 1, -1), seed).squeeze(0)

@@ -5,6 +5,7 @@ from captum.metrics import sensitivity_max
 from torch import Tensor
 
 from sibx._checks import check_case, check_explained, check_range, require
+from sibx._precise import precise
 from sibx._seeds import content_seed
 from sibx.metrics.explained import Explain, Explained
 from sibx.metrics.frames import orders_pixels
@@ -53,7 +54,7 @@ def max_sensitivity(
     require(radius > 0, "radius", "be above 0", radius)
     check_range("samples", samples, 1)
     check_range("batch_size", batch_size, 1)
-    maps = heatmaps.detach().double()
+    maps = precise(heatmaps.detach())
     rows = zip(images.detach().split(1), maps.split(1), targets.split(1), strict=True)
     score = torch.cat([_of_image(explain, x, a, t, radius, samples, batch_size, seed) for x, a, t in rows])
     return score.masked_fill(~(orders_pixels(maps) & score.isfinite()), torch.nan)

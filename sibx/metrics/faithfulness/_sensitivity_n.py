@@ -8,6 +8,7 @@ from torch import Tensor
 
 from sibx._checks import check_case, check_range, require
 from sibx._outputs import Output
+from sibx._precise import precise
 from sibx._seeds import content_seed
 from sibx.images.baselines import Baseline, make_baseline
 from sibx.images.normalization import Normalization
@@ -130,5 +131,5 @@ def _frames(images: Tensor, gone: Tensor, counts: list[int], subsets: int, seed:
 
 def _sums(attributions: Tensor, image: Tensor, counts: list[int], subsets: int, seed: int) -> Tensor:
     """What the attributions of every set of one image add up to, (subsets, S) float64."""
-    values, ends = attributions.detach().flatten().double(), torch.tensor(counts, device=attributions.device) - 1
+    values, ends = precise(attributions.detach().flatten()), torch.tensor(counts, device=attributions.device) - 1
     return torch.stack([values[order].cumsum(0)[ends] for order in _orders(image, subsets, seed)]).cpu()

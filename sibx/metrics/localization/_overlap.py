@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sibx._checks import check_heatmaps, check_masks, check_range
+from sibx._precise import precise
 from sibx.metrics.explained import Explained
 
 CACHE = 2**16  # values that are worked on together on a CPU; in double precision they stay in its cache
@@ -125,9 +126,9 @@ def steps(counts: Tensor) -> Tensor:
 def _distinct_levels(keys: Tensor, background_pixels: Tensor) -> Levels:
     """Levels (G,) of one map: all other steps are short then, but on a GPU everything would wait for G."""
     pixels = torch.unique_consecutive(keys >> 1, return_counts=True)[1].cumsum(0)
-    alarms = (keys & 1).cumsum(0, dtype=torch.int32).index_select(0, pixels - 1).double()
+    alarms = precise((keys & 1).cumsum(0, dtype=torch.int32).index_select(0, pixels - 1))
     # Undefined pixels are among those of value 0 beside the object.
-    return Levels(pixels.double() - alarms, alarms.clamp(max=background_pixels))
+    return Levels(precise(pixels) - alarms, alarms.clamp(max=background_pixels))
 
 
 def _levels_of_pixels(keys: Tensor, background_pixels: Tensor) -> Levels:
@@ -136,7 +137,7 @@ def _levels_of_pixels(keys: Tensor, background_pixels: Tensor) -> Levels:
     completes[:, :-1] = keys[:, 1:] >> 1 != keys[:, :-1] >> 1
     alarms = (keys & 1).cumsum(1)
     hits = torch.arange(1, keys.shape[1] + 1, device=keys.device) - alarms
-    hits, alarms = (counts.where(completes, 0).cummax(1).values.double() for counts in (hits, alarms))
+    hits, alarms = (precise(counts.where(completes, 0).cummax(1).values) for counts in (hits, alarms))
     return Levels(hits, alarms.clamp(max=background_pixels.unsqueeze(1)))
 
 
@@ -159,7 +160,7 @@ def _count(flags: Tensor) -> Tensor:
 
 def _masses(values: Tensor, objects: Tensor) -> Tensor:
     """Sums (B, 2) on the object and beside it, each by itself: a difference of sums would not be exact."""
-    a, part = values.double(), objects.double()
+    a, part = precise(values), precise(objects)
     inside = part.mul_(a).sum(1)
     outside = torch.sub(a, part, out=part).sum(1)
     return torch.stack([inside, outside], 1)

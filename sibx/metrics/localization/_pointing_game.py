@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sibx._checks import check_range
+from sibx._precise import precise
 from sibx.metrics.localization._overlap import Overlap, overlap
 from sibx.metrics.spec import MetricSpec
 
@@ -47,8 +48,8 @@ def _pointing(o: Overlap, tolerance: float | None = None) -> Tensor:
     reach = TOLERANCE * max(o.size) / TOLERANCE_SIDE if tolerance is None else tolerance
     check_range("tolerance", reach, 0)
     rows, y, x = _maxima(o)
-    hits = _object_within(o.objects.view(-1, *o.size), rows, y, x, reach).double()
-    none = torch.zeros(len(o.values), dtype=torch.float64, device=hits.device)
+    hits = precise(_object_within(o.objects.view(-1, *o.size), rows, y, x, reach))
+    none = hits.new_zeros(len(o.values))
     return none.index_add(0, rows, hits) / none.index_add(0, rows, torch.ones_like(hits))
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from sibx._checks import check_explained, check_images, check_range
+from sibx._precise import precise, precise_dtype
 from sibx.metrics.explained import Explain
 from sibx.metrics.sanity._randomization import Order, Randomization, randomization
 from sibx.metrics.sanity.copies import ExplainWith, check_module
@@ -102,10 +103,10 @@ def smoothed(explain: Explain, samples: int = SAMPLES, noise: float = NOISE, see
         check_images(images)
         generator = torch.Generator().manual_seed(seed)
         scale = noise * (images.amax((1, 2, 3), keepdim=True) - images.amin((1, 2, 3), keepdim=True))
-        total = torch.zeros((), dtype=torch.float64, device=images.device)
+        total = torch.zeros((), dtype=precise_dtype(images.device), device=images.device)
         for _ in range(samples):
             draw = torch.randn(images.shape[1:], generator=generator).to(images)
-            total = total + check_explained(explain(images + scale * draw, targets), images).double()
+            total = total + precise(check_explained(explain(images + scale * draw, targets), images))
         return total / samples
 
     return explain_smoothly

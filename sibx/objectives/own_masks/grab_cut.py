@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sibx._checks import check_range, require
+from sibx._precise import precise
 
 # GrabCut models object and background as mixtures of 5 Gaussians of 13 parameters each, which OpenCV takes as a row.
 _NO_MODEL, _NO_BOX = (1, 65), (0, 0, 0, 0)
@@ -76,10 +77,10 @@ class GrabCut:
 
 def _pictures(images: Tensor) -> np.ndarray:
     """Return pictures (B, H, W, 3) in 0..255, the range of each image stretched to 0..255."""
-    flat = images.detach().flatten(1).double()
+    flat = precise(images.detach().flatten(1))
     low, high = flat.amin(1), flat.amax(1)
     span = torch.where(high > low, high - low, 1.0)
-    scaled = (images.detach().double() - low.view(-1, 1, 1, 1)) / span.view(-1, 1, 1, 1) * 255
+    scaled = (precise(images.detach()) - low.view(-1, 1, 1, 1)) / span.view(-1, 1, 1, 1) * 255
     return scaled.round().byte().expand(-1, 3, -1, -1).permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
 
