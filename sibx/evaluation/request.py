@@ -13,6 +13,7 @@ from sibx._outputs import Output, check_output
 from sibx.attribution import MethodSpec
 from sibx.datasets.base import MaskedDataset
 from sibx.metrics import MetricSpec
+from sibx.models.scored import readings
 from sibx.runs.identity import digest, identify_data
 
 Target = Literal["predicted", "label"]
@@ -102,7 +103,8 @@ class Request:
     def _identify_model(self) -> dict[str, str]:
         if not isinstance(self.model, nn.Module):
             return {"name": _name_of(self.model)}
-        return {"name": type(self.model).__qualname__, "weights": digest(self.model.state_dict())}
+        weights = digest(self.model.state_dict())
+        return {"name": type(self.model).__qualname__, "weights": weights} | readings(self.model)
 
 
 def _name_of(thing: object) -> str:

@@ -69,6 +69,17 @@ class Scored(nn.Module):
             raise ValueError(f"`scores` must {rule}, but got {_kind(scores)}.")
         return scores if scores.ndim == 2 else scores.unsqueeze(1)
 
+    def extra_repr(self) -> str:
+        """Say how the scores are read; a function of the caller's goes by its name."""
+        if isinstance(self.scores, nn.Module):
+            return f"scores={type(self.scores).__qualname__}"
+        return f"scores={getattr(self.scores, '__qualname__', repr(self.scores))}"
+
+
+def readings(model: nn.Module) -> dict[str, str]:
+    """Return how the scores are read in every Scored of a model, by its name: the weights do not tell it."""
+    return {name or "scores": m.extra_repr() for name, m in model.named_modules() if isinstance(m, Scored)}
+
 
 def _pick(output: Any, key: str | int) -> Any:
     """Return a field of an output by its name or its position."""

@@ -13,6 +13,7 @@ from torch import nn
 
 from sibx._files import plain, save_atomically
 from sibx.datasets.base import MaskedDataset
+from sibx.models.scored import readings
 from sibx.runs.identity import check_identity, digest, identify_data
 from sibx.runs.ranks import world_size
 from sibx.train.config import TrainConfig
@@ -89,7 +90,7 @@ def identify(
     device = next(model.parameters()).device
     return {
         "config": settings,
-        "model": shapes | ({"starting weights": digest(model.state_dict())} if own_masks else {}),
+        "model": shapes | readings(model) | ({"starting weights": digest(model.state_dict())} if own_masks else {}),
         "train_data": identify_data(train_data, device),
         "val_data": None if val_data is None else identify_data(val_data, device),
         "processes": world_size(),

@@ -10,9 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from sibx import evaluate
 from sibx.attribution import METHODS, GradCAM, Saliency, SIBAttribution, build_method, explain, explain_many
+from sibx.datasets import InMemoryDataset, SyntheticDataset
 from sibx.metrics import randomization
 from sibx.models import (
+    PromptScores,
     Scored,
     TinyCNN,
     contrast,
@@ -24,6 +27,7 @@ from sibx.models import (
     unwrap,
 )
 from sibx.models.checkpoint import load_checkpoint, save_checkpoint
+from sibx.models.scored import readings
 from sibx.objectives import GuidanceConfig, GuidanceLoss, SIBConfig, SIBLoss, evidence_masks
 
 Pair = namedtuple("Pair", ["logits", "features"])
@@ -160,6 +164,26 @@ class TestContrast:
         assert torch.equal(contrast(scored, 1)(images), contrast(model, 1)(images))
         with pytest.raises(ValueError, match=r"`model` must return logits of shape \(B, K\) \(see Scored\).*a dict"):
             contrast(scored.model, 1)(images)
+
+    def test_says_what_it_is(self, model):
+        """What the weights do not tell: results of two contrasts are not results of one model."""
+        assert readings(contrast(model, 1)) == {"scores": "scores=_Contrast(against=(1,), weight=1.0)"}
+        assert readings(nn.Sequential(contrast(Scored(model, 0), [2, 3], 0.5))) == {
+            "0": "scores=_Contrast(against=(2, 3), weight=0.5)",
+            "0.model": "scores=0",
+        }
+        assert readings(Scored(model, by_name)) == {"scores": "scores=by_name"}
+        assert readings(Scored(model, PromptScores(torch.eye(5)))) == {"scores": "scores=PromptScores"}
+        assert readings(model) == {}
+
+    def test_evaluations_are_told_apart(self, tmp_path):
+        data = InMemoryDataset.load(SyntheticDataset("val", 32, size=2))
+        options = {"methods": ["saliency"], "metrics": ["foreground_focus"], "progress": False, "out_dir": tmp_path}
+        model = TinyCNN(8, width=8)
+        evaluate(contrast(model, 1), data, **options)
+        evaluate(contrast(model, 1), data, resume=True, **options)
+        with pytest.raises(ValueError, match=r"`model` must be that of .*against=\(1,\).*against=\(2,\)"):
+            evaluate(contrast(model, 2), data, resume=True, **options)
 
     def test_copies(self, model, images):
         contrasted = contrast(model, 1)
