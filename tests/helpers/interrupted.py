@@ -18,11 +18,12 @@ from torch import nn
 
 from sibx.datasets import InMemoryDataset, SyntheticDataset
 from sibx.models import TinyCNN
-from sibx.objectives import GradNorm, SIBConfig
+from sibx.objectives import GradNorm
 from sibx.train import TrainConfig, fine_tune
+from tests.helpers.objectives import every_term
 
 CONFIG = TrainConfig(
-    objective=replace(SIBConfig.recommended("self"), balance=GradNorm(3)),
+    objective=replace(every_term("self"), balance=GradNorm(3)),
     epochs=5,
     batch_size=8,
     accumulate=2,

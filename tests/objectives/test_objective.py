@@ -36,8 +36,9 @@ from sibx.objectives.balance import GradientBalance, gradient_norm
 from sibx.objectives.own_masks.tail import Tail
 from sibx.objectives.sign_flip import SignFlipGuard
 from sibx.objectives.swap import BackgroundSwap
+from tests.helpers.objectives import every_term
 
-CONFIGS = {"published": SIBConfig.published(), "given": SIBConfig.recommended("given")}
+CONFIGS = {"published": SIBConfig.published(), "given": every_term(), "recommended": SIBConfig.recommended("given")}
 ALIGNMENTS = get_args(Align)
 every_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 
@@ -121,8 +122,8 @@ class TestTransformers:
         ("config", "size"),
         [
             (SIBConfig(foreground=HSIC(1), masks=Given()), 32),
-            (SIBConfig.recommended("given"), 4),
-            (SIBConfig.recommended("given", layers=dict.fromkeys(LAYERS, 1.0)), 4),
+            (every_term(), 4),
+            (every_term(layers=dict.fromkeys(LAYERS, 1.0)), 4),
             (SIBConfig({LAYERS[1]: 1.0}, Online(DensityMask(temperature=1.0)), HSIC(1)), 4),
         ],
         ids=["input", "tokens", "both", "self-online"],
@@ -157,7 +158,7 @@ class TestTransformers:
         mixed = torch.cat([tokens[:, :1], tokens[:, 1:] * m + (1 - m) * background.roll(1, 0)], 1)
         after = stream + last.self_attention(mixed, mixed, mixed, need_weights=False)[0]
         logits = vit.heads(vit.encoder.ln(after + last.mlp(last.ln_2(after)))[:, 0])
-        terms = SIBLoss(SIBConfig.recommended("given"))(vit, *batch)
+        terms = SIBLoss(every_term())(vit, *batch)
         assert torch.isclose(terms.background_swap, F.cross_entropy(logits, labels))
         assert torch.allclose(terms.logits, vit(images))
 
@@ -166,7 +167,7 @@ class TestTransformers:
         images, labels, masks = batch
         masks[[1, 4]] = False
         masks[2] = True  # no background at all
-        config = SIBConfig.recommended("given")
+        config = every_term()
         for model in (vit, net):
             terms = SIBLoss(config)(model, images, labels, masks)
             others = images.clone()
@@ -188,7 +189,7 @@ class TestTransformers:
     @pytest.mark.parametrize("layers", ["auto", {"input": 1.0, LAYERS[1]: 1.0}])
     def test_ramp(self, batch, vit, layers):
         """All but the cross-entropy of the clean images counts by the ramp, its gradient too."""
-        loss, found = SIBLoss(SIBConfig.recommended("given", layers)), {}
+        loss, found = SIBLoss(every_term(layers=layers)), {}
         for ramp in (0.0, 0.25, 1.0):
             terms = loss(vit, *batch, ramp=ramp)
             found[ramp] = terms.total, torch.autograd.grad(terms.total, vit.heads.head.weight)[0]
@@ -213,7 +214,7 @@ class TestTransformers:
     def test_swin(self, batch):
         torch.manual_seed(0)
         net = SwinTransformer([2, 2], 8, [1, 1], [2, 2], [4, 4], num_classes=5).double()
-        terms = SIBLoss(SIBConfig.recommended("given", layers={"input": 1.0, "permute": 1.0}))(net, *batch)
+        terms = SIBLoss(every_term(layers={"input": 1.0, "permute": 1.0}))(net, *batch)
         assert terms.vjp.shape == (6, 16, 8, 8)
         terms.total.backward()
         assert all(p.grad.isfinite().all() for p in net.parameters())
@@ -230,7 +231,7 @@ class TestTransformers:
 class TestAlignment:
     def test_masks_and_images_are_averaged_where_the_units_look(self, batch, net):
         images, _, masks = batch
-        terms = SIBLoss(SIBConfig.recommended("given"))(net, *batch)
+        terms = SIBLoss(every_term())(net, *batch)
         field = receptive_field(net, net.features, images)
         assert field == ((4, 4), (1, 1))
         m = field.pool(masks.double(), (8, 8))
@@ -244,7 +245,7 @@ class TestAlignment:
     def test_patches_side_by_side_do_not_mind(self, batch):
         torch.manual_seed(0)
         net = nn.Sequential(nn.Conv2d(3, 8, 4, 4), nn.SiLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))
-        config = SIBConfig.recommended("given")
+        config = every_term()
         a, b = (SIBLoss(replace(config, align=align))(net.double(), *batch) for align in ALIGNMENTS)
         assert all(torch.allclose(x, y, equal_nan=True) for x, y in zip(a, b, strict=True))
 
@@ -254,7 +255,7 @@ class TestAlignment:
 
     def test_what_cannot_be_measured_is_refused(self, batch):
         net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(64, 5)).double()
-        config = SIBConfig.recommended("given", layers={"1": 1.0})
+        config = every_term(layers={"1": 1.0})
         with pytest.raises(ValueError, match=r"`layer` must have units .*use align='half_pixel' otherwise"):
             SIBLoss(config)(net, *batch)
         assert SIBLoss(replace(config, align="half_pixel"))(net, *batch).soft_mask.shape == (6, 1, 4, 4)
@@ -320,7 +321,7 @@ class TestGradientNorms:
 
 
 class TestBalance:
-    CONFIG = replace(SIBConfig.recommended("given", layers={"input": 2.0, "features": 0.5}), balance=GradNorm(3))
+    CONFIG = replace(every_term(layers={"input": 2.0, "features": 0.5}), balance=GradNorm(3))
 
     @pytest.mark.parametrize("form", ["linear", "exponential"])
     def test_pulls_are_weights_times_the_cross_entropy(self, batch, net, form):

@@ -11,8 +11,9 @@ from sibx.attribution import TopShare, vjp
 from sibx.datasets import InMemoryDataset
 from sibx.objectives import CKA, GUIDANCE, Frozen, Online, SufficientShare, Variance, class_evidence
 from sibx.train import accuracy, predict
+from tests.helpers.objectives import every_term
 
-GIVEN = SIBConfig.recommended("given")
+GIVEN = every_term()
 OBJECTIVES = {
     "recommended": GIVEN,
     "input": replace(GIVEN, layers={"input": 1.0}, swap=0.0),

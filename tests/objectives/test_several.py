@@ -13,9 +13,10 @@ from sibx.models import TinyCNN
 from sibx.objectives import GUIDANCE, Online, class_evidence
 from sibx.objectives.guidance_terms import energy_loss
 from sibx.train import accuracy
+from tests.helpers.objectives import every_term
 from tests.helpers.several import corners, several
 
-GIVEN = SIBConfig.recommended("given")
+GIVEN = every_term()
 NO_SWAP = replace(GIVEN, swap=0.0)
 
 

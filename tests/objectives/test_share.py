@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from sibx.models import TinyCNN
-from sibx.objectives import Fraction, Share, SIBConfig, SIBLoss, Variance
+from sibx.objectives import Fraction, Share, SIBLoss, Variance
 from sibx.objectives.share import CROSS_ENTROPY
+from tests.helpers.objectives import every_term
 
-CONFIG = replace(SIBConfig.recommended("given", layers={"input": 2.0, "features": 0.5}), swap=0.7, balance=Share(0.3))
+CONFIG = replace(every_term(layers={"input": 2.0, "features": 0.5}), swap=0.7, balance=Share(0.3))
 
 
 @pytest.fixture

@@ -33,6 +33,7 @@ from sibx.objectives import (
 )
 from sibx.objectives._hsic import RandomProjection, unit_rows
 from sibx.train import TrainConfig, accuracy, fine_tune, predict
+from tests.helpers.objectives import every_term
 from tests.references import sib as reference
 
 SHARE = dataclasses.replace(SIBConfig.recommended("self"), masks=Frozen(TopShare(0.2)))
@@ -194,7 +195,7 @@ class TestTerms:
 
     def test_images_without_an_object_take_no_part(self, batch, net):
         images, labels, masks = batch
-        config = SIBConfig.recommended("given")
+        config = every_term()
         masks[4:] = False
         some = SIBLoss(config)(net, images, labels, masks)
         few = SIBLoss(config)(net, images[:4], labels[:4], masks[:4])
@@ -251,7 +252,7 @@ class TestTerms:
 
     def test_no_trace(self, batch, net):
         images, labels, masks = batch
-        SIBLoss(SIBConfig.recommended("given"))(net, images, labels, masks)
+        SIBLoss(every_term())(net, images, labels, masks)
         assert not images.requires_grad
         assert not any(m._forward_hooks for m in net.modules())
 

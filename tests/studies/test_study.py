@@ -84,7 +84,7 @@ def test_a_missing_yaml_is_named(monkeypatch, capsys):
 
 
 def test_jobs_of_a_group():
-    study = Study(trainings=["ce", "sib-self-cut", "sib", "sib-self-background-shuffled", "sib-self"])
+    study = Study(trainings=["ce", "sib-self-cut", "sib", "sib-self-fixed-shuffled", "sib-self"])
     jobs = {job.name: job for job in study.jobs()}
     masks = [name for name in jobs if name.startswith("masks")]
     readers = {"sib-self-cut", "sib-self"}  # the first trainings of the two ways to read own masks
@@ -93,7 +93,7 @@ def test_jobs_of_a_group():
     ]
     assert {jobs[name].reading for name in masks} == readers
     assert jobs["ce"].needs == jobs["sib"].needs == jobs[masks[0]].needs == (jobs["start"],)
-    assert jobs["sib-self-cut"].needs == jobs["sib-self-background-shuffled"].needs
+    assert jobs["sib-self-cut"].needs == jobs["sib-self-fixed-shuffled"].needs
     assert {need.reading for need in jobs["sib-self"].needs} == {"sib-self"}
 
 

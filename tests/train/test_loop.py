@@ -16,7 +16,7 @@ from torch import nn
 from sibx.datasets import InMemoryDataset, SyntheticDataset
 from sibx.models import TinyCNN
 from sibx.models.checkpoint import load_checkpoint
-from sibx.objectives import GuidanceConfig, SIBConfig, SIBLoss
+from sibx.objectives import GuidanceConfig, SIBLoss
 from sibx.runs.rng import restore_rng, rng_state, seed_rng
 from sibx.train import TrainConfig, accuracy, fine_tune
 from sibx.train.columns import labels_of
@@ -24,8 +24,9 @@ from sibx.train.logs import Board
 from sibx.train.losses import build_loss
 from sibx.train.order import epoch_plans, load
 from sibx.train.step import Learner
+from tests.helpers.objectives import every_term
 
-GIVEN = SIBConfig.recommended("given")
+GIVEN = every_term()
 
 
 @pytest.fixture(scope="module")

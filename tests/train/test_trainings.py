@@ -15,7 +15,7 @@ CONTROLLED = {name: spec for name, spec in TRAININGS.items() if spec.control}
 
 
 def test_a_control_is_its_training_with_other_masks():
-    assert set(CONTROLLED) >= {"sib", "sib-background", "sib-self", "sib-self-cut", "sib-self-background", "sib-online"}
+    assert set(CONTROLLED) >= {"sib", "sib-fixed", "sib-self", "sib-self-cut", "sib-self-fixed", "sib-online"}
     for name, spec in CONTROLLED.items():
         control = TRAININGS[spec.control]
         assert spec.control == f"{name}-shuffled"
