@@ -29,9 +29,7 @@ def test_every_study_can_be_planned(file, monkeypatch, capsys, tmp_path):
 
 
 def test_own_masks_are_counted_once_for_every_way_to_read_them():
-    study = Study(
-        trainings=["ce", "sib-self", "sib-self-shuffled", "sib-self-cut", "sib-self-fixed"], image_size=32
-    )
+    study = Study(trainings=["ce", "sib-self", "sib-self-shuffled", "sib-self-cut", "sib-self-fixed"], image_size=32)
     nothing, masks = Passes(), Passes(5, 3)
     gauge = Gauge(nothing, nothing, masks, dict.fromkeys(study.trainings, nothing), nothing)
     counted = {job: passes_of(study, job, {"train": 16}, gauge) for job in study.jobs() if job.kind != "start"}
