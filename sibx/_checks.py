@@ -77,9 +77,16 @@ def check_labels(labels: Tensor, logits: Tensor, argument: str = "labels") -> No
 def check_logits(logits: object, batch: int, argument: str = "model") -> None:
     """Require the model's output to be one row of class scores (B, K) per image."""
     good = isinstance(logits, Tensor) and logits.ndim == 2 and logits.shape[0] == batch
-    got = describe(logits) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
     if not good:
-        raise ValueError(f"`{argument}` must return logits of shape (B, K) with B = {batch}, but got {got}.")
+        rule = f"return logits of shape (B, K) with B = {batch}"
+        raise ValueError(f"`{argument}` must {rule}, but got {output_kind(logits)}")
+
+
+def output_kind(output: object) -> str:
+    """Return what a model returned, as the end of an error message: how to read it if it is not a tensor."""
+    if isinstance(output, Tensor):
+        return f"{describe(output)}."
+    return f"a {type(output).__name__}. sibx.models.Scored(model, ...) reads scores from any output."
 
 
 def check_explained(heatmaps: object, images: Tensor, argument: str = "explain") -> Tensor:

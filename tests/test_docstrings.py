@@ -15,9 +15,9 @@ import sibx
 MODULES = [m.name for m in pkgutil.walk_packages(sibx.__path__, "sibx.") if m.name != "sibx.__main__"]
 PACKAGES = ("attribution", "datasets", "evaluation", "images", "metrics", "models", "objectives", "report", "train")
 WITH_EXAMPLE = (
-    *("DensityMask", "GradCAM", "GuidanceConfig", "Normalization", "SIBAttribution", "SIBConfig", "SIBLoss"),
-    *("TopShare", "TrainConfig", "build_dataset", "build_model", "cka", "explain", "find_cam_layer", "fine_tune"),
-    *("hsic", "receptive_field", "self_masks", "to_heatmap", "unwrap", "vjp"),
+    *("DensityMask", "GradCAM", "GuidanceConfig", "Normalization", "PromptScores", "SIBAttribution", "SIBConfig"),
+    *("SIBLoss", "Scored", "TopShare", "TrainConfig", "build_dataset", "build_model", "cka", "contrast", "explain"),
+    *("find_cam_layer", "fine_tune", "hsic", "receptive_field", "self_masks", "to_heatmap", "unwrap", "vjp"),
 )
 # "seed: of the draws" is not a phrase, and "model: as for ``fgsm``" sends the reader elsewhere.
 HOP = re.compile(r"^\s+\*{0,2}\w+: (of|as|see) |\b(arguments|errors|fields)( \w+)* as (of |for |in )?``", re.IGNORECASE)

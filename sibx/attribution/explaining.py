@@ -14,6 +14,7 @@ from sibx.attribution.many import Explainers, attribute
 from sibx.attribution.method import MethodSpec
 from sibx.attribution.methods import METHODS
 from sibx.models.classes import scored_by_class
+from sibx.models.failures import say_why
 from sibx.models.layers import eval_mode
 
 
@@ -57,7 +58,7 @@ def explain(
     size = (images.shape[2], images.shape[3])
     with eval_mode(model) if isinstance(model, nn.Module) else nullcontext():
         if target is None and spec.uses_target:
-            with torch.no_grad():
+            with torch.no_grad(), say_why(model, images):
                 logits = model(images)
             check_logits(logits, len(images))
             warn_of_probabilities(logits, output)

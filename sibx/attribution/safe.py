@@ -12,7 +12,7 @@ from captum.log import log_usage
 from torch import Tensor
 
 from sibx._captum import run_forward, select_targets
-from sibx._checks import check_logits, require
+from sibx._checks import check_logits, output_kind, require
 from sibx.attribution._modes import warn_of_train_mode
 from sibx.models.differentiable import twice_differentiable, uncompiled
 from sibx.models.failures import say_why
@@ -147,7 +147,7 @@ def _at(values: Tensor, rows: Tensor) -> Tensor:
 def select_scores(outputs: object, target: Any, batch: int) -> Tensor:
     """Return the target's score of every row, picked by Captum's rules; errors say what is wrong."""
     if not isinstance(outputs, Tensor):
-        raise ValueError(f"`forward_func` must return a tensor of scores, but got a {type(outputs).__name__}.")
+        raise ValueError(f"`forward_func` must return a tensor of scores, but got {output_kind(outputs)}")
     require(
         target is not None or outputs.numel() == batch,
         "target",

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from sibx._checks import check_choice, check_integer, check_range, describe, require
+from sibx._checks import check_choice, check_integer, check_range, describe, output_kind, require
 from sibx.models.classes import ByClass
 
 
@@ -148,7 +148,7 @@ class _Contrast:
 
     def __call__(self, logits: Tensor) -> Tensor:
         if not isinstance(logits, Tensor) or logits.ndim != 2:
-            raise ValueError(f"`model` must return logits of shape (B, K) (see Scored), but got {_kind(logits)}.")
+            raise ValueError(f"`model` must return logits of shape (B, K), but got {output_kind(logits)}")
         classes = logits.shape[1]
         require(max(self.against) < classes, "against", f"lie in 0..{classes - 1}, the model's classes", self.against)
         return logits - self.weight * logits[:, list(self.against)].mean(1, keepdim=True)

@@ -34,6 +34,7 @@ from sibx._outputs import Criterion, Output, check_output, check_truth, usual_cr
 from sibx.attribution.cotangents import CLASS_SCORES, differentiate, potential_of_checked
 from sibx.models.alignment import Alignment, find_alignment
 from sibx.models.differentiable import twice_differentiable
+from sibx.models.failures import say_why
 from sibx.models.layers import frozen_batch_norm, record, resolve_layer, to_grid
 from sibx.objectives._hsic import RandomProjection, unit_rows
 from sibx.objectives.balance import gradient_norm
@@ -204,7 +205,7 @@ class SIBLoss(nn.Module):
         alignments = {name: find_alignment(model, name, batch.images, self.config.align) for name in layers}
         swap = self._swap(batch, modules, alignments)
         rewrites = swap.rewrites if swap else None
-        with twice_differentiable():
+        with twice_differentiable(), say_why(model, batch.images):
             with record(model, modules, rewrites, tokens=True) as activations:
                 logits = model(leaf)
             logits = swap.second_pass(model, leaf, logits) if swap else logits

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from sibx._checks import check_logits, require
 from sibx._outputs import Criterion, Output, criterion_for
 from sibx.datasets.base import MaskedBatch, MaskedDataset
-from sibx.models.failures import say_why
 from sibx.objectives import GroupDROConfig, GroupDROLoss, GuidanceConfig, GuidanceLoss, SIBConfig, SIBLoss
 from sibx.objectives.own_masks.frozen import layer_weights
 from sibx.train.columns import groups_of
@@ -106,8 +105,7 @@ class _Plain:
     criterion: Criterion
 
     def __call__(self, model: nn.Module, images: Tensor, labels: Tensor, _: Tensor | None) -> dict[str, Tensor]:
-        with say_why(model, images):
-            logits = model(images)
+        logits = model(images)
         check_logits(logits, len(images))
         loss = self.criterion(logits, labels)
         return {"total": loss, "cross_entropy": loss, "logits": logits}

@@ -12,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 from sibx._checks import require
 from sibx._outputs import hits, warn_of_probabilities
 from sibx.datasets.base import MaskedBatch
+from sibx.models.failures import say_why
 from sibx.models.zoo import head_parameters
 from sibx.objectives import SIBLoss
 from sibx.runs.ranks import world_size
@@ -105,7 +106,8 @@ class Learner:
     def _backward(self, batch: MaskedBatch, ramp: float, parts: int) -> dict[str, Tensor]:
         """Add the gradient of a micro-batch to the parameters, and return its terms."""
         half = getattr(torch, self.config.amp) if self.config.amp else None
-        with torch.autocast(self.device.type, half, enabled=half is not None):
+        failing = say_why(self.model, batch.images)
+        with failing, torch.autocast(self.device.type, half, enabled=half is not None):
             terms = self.loss(self.network, batch, ramp)
         # Only with respect to the parameters: a backward pass to all leaves would also go to the images.
         parameters = [p for p in self.model.parameters() if p.requires_grad]

@@ -1,13 +1,14 @@
 """What a method says of a model or of images that do not fit: train mode, volumes, shapes, dtypes."""
 
 import warnings
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 from torchvision.ops import StochasticDepth
 
-from sibx import TrainConfig, build_model, evaluate, fine_tune
+from sibx import SIBConfig, TrainConfig, build_model, evaluate, fine_tune
 from sibx.attribution import METHODS, GradCAM, IntegratedGradients, Saliency, SIBAttribution, build_method, explain
 from sibx.datasets import InMemoryDataset, SyntheticDataset
 from sibx.models import TinyCNN
@@ -162,8 +163,11 @@ def test_evaluate_and_fine_tune(data):
     with pytest.raises(ValueError, match="`images` must have the dtype of the model's weights, bfloat16"):
         evaluate(TinyCNN(8).bfloat16(), data, methods=["saliency"], metrics=["deletion"], progress=False)
     config = TrainConfig(epochs=1, batch_size=2)
+    for settings in (config, replace(config, objective=SIBConfig())):
+        with pytest.raises(ValueError, match="`images` must have the dtype of the model's weights, float64"):
+            fine_tune(TinyCNN(8).double(), data, config=settings, progress=False)
     with pytest.raises(ValueError, match="`images` must have the dtype of the model's weights, float64"):
-        fine_tune(TinyCNN(8).double(), data, config=config, progress=False)
+        explain(TinyCNN(8).double(), torch.stack([s.image for s in data]))
     with pytest.raises(ValueError, match=r"`labels` must lie in 0..\d, the model's classes"):
         fine_tune(TinyCNN(int(max(s.label for s in data))), data, config=config, progress=False)
     with warnings.catch_warnings():

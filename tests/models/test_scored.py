@@ -162,7 +162,7 @@ class TestContrast:
     def test_of_a_scored_model(self, model, images):
         scored = Scored(Detailed(model, "dict"), "logits")
         assert torch.equal(contrast(scored, 1)(images), contrast(model, 1)(images))
-        with pytest.raises(ValueError, match=r"`model` must return logits of shape \(B, K\) \(see Scored\).*a dict"):
+        with pytest.raises(ValueError, match=r"`model` must return logits .*, but got a dict. sibx.models.Scored"):
             contrast(scored.model, 1)(images)
 
     def test_says_what_it_is(self, model):
