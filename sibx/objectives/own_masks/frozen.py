@@ -18,6 +18,7 @@ from sibx.objectives.config import SIBConfig
 from sibx.objectives.evidence import class_evidence, contribution
 from sibx.objectives.masks import Frozen
 from sibx.objectives.own_masks.tail import Tail
+from sibx.objectives.own_masks.trust import trust_in, warn_of_distrust
 from sibx.runs.place import pick_device, placed
 
 SHIFT = 1 / 16  # share of a side: half a cell of a stride-8 network at 64 px; averages over the position of the grid
@@ -38,6 +39,10 @@ def self_masks(
     The evidence at the layer (class evidence, or the strength of the VJP, by ``Frozen.reading``) is drawn at the
     image's size (by ``config.align``), averaged over four copies of the image (mirrored or not, shifted by 1/16 of a
     side or not, each moved back), and turned into a mask by ``Frozen.rule`` (a soft mask is cut at 1/2).
+
+    Two warnings say, from 20 images on, when the masks mean little: the model predicts the labels hardly better than
+    always naming the most frequent class would; or its predicted class is kept no better by the masks alone than by
+    everything else (mean probability with the rest at the data set's mean), for which no label is needed.
 
     Args:
         model: the starting model; it runs in eval mode, and is left in the mode and on the device it was in.
@@ -66,11 +71,15 @@ def self_masks(
     )  # looks "auto" up once, which runs the model, and not at every batch
     loader = DataLoader(dataset, batch_size=batch_size, collate_fn=collate)
     place = pick_device(model, device)
+    parts, trust = [], []
     with placed(model, place):
-        parts = [
-            evidence_masks(model, batch.images.to(place), config, output=output).cpu()
-            for batch in tqdm(loader, desc="self masks", leave=False, disable=not progress)
-        ]
+        for batch in tqdm(loader, desc="self masks", leave=False, disable=not progress):
+            images, labels = batch.images.to(place), batch.labels.to(place)
+            masks = evidence_masks(model, images, config, output=output)
+            parts.append(masks.cpu())
+            if output != "raw" and labels.ndim == 1:
+                trust.append(trust_in(model, images, labels, masks, output))
+    warn_of_distrust(trust)
     return torch.cat(parts)
 
 
