@@ -173,8 +173,8 @@ def test_grad_cam_is_captums(entry):
 
 
 @pytest.mark.parametrize("entry", entries("LayerGradCam")[1:], ids=lambda e: e["name"])
-def test_a_layer_without_a_map_is_refused(entry):
+def test_inputs_that_are_no_images_are_refused(entry):
     model, layer, args = stage(entry)
-    with pytest.raises(ValueError, match="must output a feature map"):
+    with pytest.raises(ValueError, match=r"`inputs` must be a floating-point tensor of shape \(B, C, H, W\)"):
         build(entry, "gradcam", model, layer).attribute(**args)
     assert not any(kinds for module in hooks(model).values() for kinds in module)
