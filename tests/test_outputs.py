@@ -6,8 +6,8 @@ import warnings
 import pytest
 import torch
 
-from sibx._outputs import KINDS, kind_of, warn_of_probabilities
-from sibx.models import by_class, criterion_for, hits, predicted, probabilities
+from sibx._outputs import KINDS, kind_of, predicted_beside, warn_of_probabilities
+from sibx.models import by_class, criterion_for, hits, predicted, probabilities, scores_for
 from tests.references import outputs as slow
 
 CASES = {"softmax": ("softmax", 4), "binary": ("sigmoid", 1), "sigmoid": ("sigmoid", 4), "raw": ("raw", 4)}
@@ -88,6 +88,34 @@ def test_two_certain_labels():
     assert probabilities(scores)[0, 0].item() == pytest.approx(0.5, abs=1e-5)
     assert probabilities(scores, "sigmoid")[0].tolist() == pytest.approx([0.99753, 0.99753, 0.00247, 0.00247], abs=1e-5)
     assert [hits(scores, torch.tensor([k]), "sigmoid").item() for k in range(4)] == [1, 1, 0, 0]
+
+
+def test_what_is_predicted_beside_a_label():
+    """Of several labels each that is likely; else the best other one, though a label that is unlikely be the best."""
+    scores = torch.tensor([[1.0, 5.0, -1.0], [1.0, 5.0, -1.0], [-1.0, -5.0, -2.0], [2.0, 1.0, 0.0]])
+    labels = torch.tensor([0, 2, 0, 7])
+    assert predicted_beside(scores, labels, "sigmoid").tolist() == [0, 1, 2, 0]
+    assert (predicted_beside(scores, labels, "sigmoid") == labels)[:3].tolist() == hits(
+        scores[:3], labels[:3], "sigmoid"
+    ).bool().tolist()
+    for output in ("softmax", "raw"):
+        assert predicted_beside(scores, labels, output).tolist() == [1, 1, 0, 0]
+
+
+def test_all_labels_of_an_image():
+    """The share of the known ones that are right; a NaN among the scores is not."""
+    scores = torch.tensor([[1.0, -1.0, 2.0], [NAN, -1.0, -2.0], [1.0, 1.0, 1.0]])
+    labels = torch.tensor([[1, 1, NAN], [0, 0, NAN], [NAN] * 3])
+    assert hits(scores, labels, "sigmoid").tolist() == pytest.approx([0.5, 0.5, NAN], nan_ok=True)
+    with pytest.raises(ValueError, match="`output` must be 'sigmoid' for several labels per image"):
+        hits(scores, labels)
+
+
+def test_how_many_scores_a_model_needs():
+    assert [scores_for(2, output) for output in ("auto", "softmax", "raw", "sigmoid")] == [2, 2, 2, 1]
+    assert scores_for(2, "sigmoid", several=True) == 2
+    with pytest.raises(ValueError, match=r"`output` must be 'softmax' \(or 'auto'\) for more than two classes"):
+        scores_for(3, "sigmoid")
 
 
 def test_a_nan_is_never_right():

@@ -16,7 +16,8 @@ from sibx.runs.ranks import gather_rows, world_size
 class LossTerms(NamedTuple):
     """The loss and what it is made of; terms are sums over layers, with the layers' weights but not their own.
 
-    Scalars belong to the global batch; logits, mask and map belong to the images of this rank.
+    Scalars belong to the global batch; logits, mask and map belong to the images of this rank. With several labels per
+    image mask and map have a row for each image and class present (and one for an image without any).
 
     Attributes:
         total: the scalar to minimize.

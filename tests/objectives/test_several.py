@@ -184,3 +184,9 @@ def test_a_mask_too_few(labeler, batch):
         ValueError, match=r"`masks` must be a bool tensor of shape \(9, 1, 32, 32\), one mask per image and"
     ):
         SIBLoss(GIVEN, output="sigmoid")(labeler, batch.images, batch.labels, batch.masks[:8])
+
+
+def test_several_processes_would_have_other_numbers_of_rows(labeler, batch, monkeypatch):
+    monkeypatch.setattr("sibx.objectives.cases.world_size", lambda: 2)
+    with pytest.raises(ValueError, match="`labels` must be of one class per image in several processes"):
+        SIBLoss(GIVEN, output="sigmoid")(labeler, batch.images, batch.labels, batch.masks)
