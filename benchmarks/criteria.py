@@ -1,4 +1,4 @@
-"""Criteria of the studies in this folder, as their files name them."""
+"""Criteria of the studies in ``studies/``, as their files name them."""
 
 import torch
 import torch.nn.functional as F
