@@ -13,8 +13,8 @@ Departures from the paper (none in ``SIBConfig.published()`` at 224 px, in float
   says so if it happens).
 - HSIC may take a Gaussian kernel, its unbiased estimator, and randomly projected rows.
 - ``swap`` adds the cross-entropy of the object's features on another image's mean background features.
-- ``balance`` measures gradients and scales the terms, so that a weight says how long the term's gradient is, as a share
-  of the cross-entropy's.
+- ``balance`` measures gradients and scales the terms: ``GradNorm`` so that a weight says how long the term's gradient
+  is, as a share of the cross-entropy's; ``Share`` so that all terms together pull a share as hard, never against it.
 - An image without any object pixel (no mask known, or the object cropped away) takes no part in the S-IB terms.
 - Under autocast only the model runs in half precision; the paper trains in float32.
 
