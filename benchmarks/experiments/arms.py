@@ -6,12 +6,14 @@ from typing import Literal
 
 from sibx import SIBConfig
 from sibx.attribution import DensityMask, TopShare
-from sibx.objectives import Frozen, Given, Online, Shuffled, SufficientShare
+from sibx.objectives import CKA, Frozen, Given, Online, Shuffled, SufficientShare
 
 MaskSource = Literal["frozen", "second round", "online", "teacher", "truth", "inside the loss"]
 
 FIFTH = TopShare(0.2)
-SELF = replace(SIBConfig.recommended("self"), masks=Frozen(FIFTH))
+# What was recommended when these arms ran: every term at a fixed weight.
+EARLIER = replace(SIBConfig.recommended("self"), foreground=CKA(0.1), swap=1.0, balance=None)
+SELF = replace(EARLIER, masks=Frozen(FIFTH))
 BASE = replace(SELF, masks=Given())
 TERM, SWAP = replace(BASE, swap=0.0), replace(BASE, foreground=None, background=None)
 # The paper's mask, in input space: behind a head that averages, R at the last feature map is the same everywhere.

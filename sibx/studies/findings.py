@@ -9,7 +9,7 @@ from sibx.evaluation import Interval, Results, mean_over_seeds, paired_gain, wor
 from sibx.report import to_markdown
 from sibx.report.claims import Comparison, default_comparisons
 from sibx.report.names import metric_title
-from sibx.studies.over_sets import gains_over_sets
+from sibx.studies.gains_over_sets import gains_over_sets
 from sibx.studies.study import Study
 
 WORST = "worst group"

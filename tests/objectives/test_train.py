@@ -518,7 +518,7 @@ class TestFineTune:
         torch.manual_seed(0)
         start = fine_tune(TinyCNN(8), train, config=TrainConfig(epochs=8, learning_rate=5e-3, batch_norm="train")).model
         focus, hits = {}, {}
-        for name, objective in (("ce", None), ("sib", SIBConfig.recommended("given"))):
+        for name, objective in (("ce", None), ("sib", every_term())):
             config = TrainConfig(objective=objective, epochs=4, batch_norm="train")
             tuned = fine_tune(start, train, config=config).model
             results = evaluate(tuned, test, methods=["gradcam"], metrics=["foreground_focus"])

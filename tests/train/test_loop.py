@@ -247,7 +247,7 @@ class TestSteps:
         assert saved["objective"].endswith("<lambda>")
 
     def test_what_is_no_objective(self, data):
-        with pytest.raises(ValueError, match=r"`objective` must be a SIBConfig, .* but got 'sib'"):
+        with pytest.raises(ValueError, match=r"`objective` must be settings of a loss of sibx, .* but got 'sib'"):
             TrainConfig(objective="sib")
         with pytest.raises(ValueError, match="`warm_up` must be 0 for a function"):
             TrainConfig(objective=lambda *_: 0, warm_up=1.0)

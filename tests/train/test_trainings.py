@@ -42,7 +42,7 @@ def test_trainings_that_need_the_same_masks_read_them_alike():
     readings = {name: spec.at({"features.5": 1.0}).reading for name, spec in TRAININGS.items()}
     cut = readings["sib-self-cut"]
     same = {name for name, reading in readings.items() if reading == cut}
-    assert same == {f"sib-self-{kind}{end}" for kind in ("cut", "background") for end in ("", "-shuffled")}
+    assert same == {f"sib-self-{kind}{end}" for kind in ("cut", "fixed") for end in ("", "-shuffled")}
     assert readings["sib-self"] not in (cut, None)
     assert {name for name, reading in readings.items() if reading} == same | {"sib-self", "sib-self-shuffled"}
 
