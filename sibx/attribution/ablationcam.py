@@ -4,14 +4,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sibx._checks import check_range
-from sibx.attribution.cam import CAM, Layer
+from sibx.attribution.cam import CAM, Layer, run_to_layers
 from sibx.attribution.heatmaps import image_size
 from sibx.attribution.safe import pick_rows, select_scores
 from sibx.models.alignment import Align
-from sibx.models.layers import to_grid
+from sibx.models.layout import to_grid
 
 
 class AblationCAM(CAM):
@@ -24,7 +24,7 @@ class AblationCAM(CAM):
 
     Args:
         forward_func: the model, a ``torch.nn.Module``; or any function, with a layer that is a module.
-        layer: a module or its dotted name, or several, whose maps are averaged; None = ``find_cam_layer(model)``.
+        layer: a module or its dotted name, or several, whose maps are averaged; None = ``find_cam_layer``.
         upsample: whether to draw the map at the input's height and width (default) or to keep the layer's grid.
         align: where a unit is drawn: ``"receptive_field"`` (default): where it looks; ``"half_pixel"``: in the middle
             of its share of the image.
@@ -64,27 +64,27 @@ class AblationCAM(CAM):
         clean = select_scores(outputs, target, batch).reshape(-1, 1)
         size = image_size(inputs)
         maps = []
-        for key, feature in enumerate(features):
+        for layer, feature in zip(self._layers(inputs, extra), features, strict=True):
             activations = to_grid(feature, size)
             without = clean.repeat(1, activations.shape[1])
             for row in range(batch):
                 alive = activations[row].flatten(1).any(1).nonzero().squeeze(1)
                 for start in range(0, len(alive), self.channels_per_pass):
                     channels = alive[start : start + self.channels_per_pass]
-                    without[row, channels] = self._scores_without(str(key), channels, row, inputs, target, extra)
+                    without[row, channels] = self._scores_without(layer, channels, row, inputs, target, extra)
             maps.append(torch.einsum("bc,bchw->bhw", clean - without, activations).unsqueeze(1).relu())
         return maps
 
     def _scores_without(
         self,
-        key: str,
+        layer: nn.Module,
         channels: Tensor,
         row: int,
         inputs: tuple[Tensor, ...],
         target: Any,
         extra: tuple[Any, ...],
     ) -> Tensor:
-        """One image's score without each of the channels of the layer named by the key, (len(channels),)."""
+        """One image's score without each of the channels of the layer, (len(channels),)."""
         batch, count = len(inputs[0]), len(channels)
 
         def ablate(activations: Tensor) -> Tensor:
@@ -95,7 +95,7 @@ class AblationCAM(CAM):
 
         def run(rows: Tensor) -> Any:
             arguments = pick_rows((*inputs, *extra), rows, batch)
-            return self._run(arguments, (), {key: ablate})[0]
+            return run_to_layers(self.forward_func, [layer], arguments, (), {"0": ablate})[0]
 
         every_copy = torch.tensor([row]).expand(count)
         try:  # up to the layer one image; behind it one copy of the image per channel

@@ -14,7 +14,9 @@ from sibx.attribution.cotangents import differentiate
 from sibx.attribution.heatmaps import image_size
 from sibx.attribution.safe import SafeAttribution, pick_rows, select_scores
 from sibx.models.alignment import Align, find_alignment
-from sibx.models.layers import record, resolve_layer, to_grid
+from sibx.models.finding import resolve_layer
+from sibx.models.layers import record
+from sibx.models.layout import to_grid
 
 Layer = nn.Module | str | None
 
@@ -33,21 +35,24 @@ def run_to_layers(
     """
     image_size(inputs)  # before the layers' outputs, whose errors would not speak of the inputs
     names = {str(i): layer for i, layer in enumerate(layers)}
-    with record(model, names, rewrite, tokens=True) as outputs:
-        scores = run_forward(model, inputs, None, extra)
+    seen = model if isinstance(model, nn.Module) else _Function(model)
+    with record(seen, names, rewrite, tokens=True) as outputs:
+        scores = run_forward(seen, inputs, None, extra)
     for name, layer in names.items():
         require(name in outputs, "layer", "run in the model's forward pass", layer)
     return scores, [outputs[name] for name in names]
 
 
-def find_layer(model: Callable[..., Any], layer: Layer) -> nn.Module:
-    """Return the layer of a model; a plain function has no names, so that its layer must be given as a module."""
-    if isinstance(layer, nn.Module):
-        return layer
-    rule = "be a torch.nn.Module (or `layer` a module that runs in it)"
-    require(isinstance(model, nn.Module), "forward_func", rule, model)
-    assert isinstance(model, nn.Module)
-    return resolve_layer(model, layer)
+class _Function(nn.Module):
+    """A plain function as a module, so that its passes can be seen."""
+
+    def __init__(self, function: Callable[..., Any]):
+        super().__init__()
+        self.function = function
+
+    def forward(self, *inputs: Any) -> Any:
+        """Call the function."""
+        return self.function(*inputs)
 
 
 def draw(
@@ -68,8 +73,9 @@ class CAM(SafeAttribution, LayerAttribution):
 
     Args:
         forward_func: the model, a ``torch.nn.Module``; or any function, with a layer that is a module.
-        layer: a module, its dotted name, or None for ``find_cam_layer(model)``; or several of them. Their maps are then
-            drawn at the input's size, each divided by its own maximum, and averaged.
+        layer: a module, its dotted name, or None for ``find_cam_layer``, which looks it up for the inputs at hand; or
+            several of them. Their maps are then drawn at the input's size, each divided by its own maximum, and
+            averaged.
         upsample: whether to draw the map at the input's height and width (default) or to keep the layer's grid.
         align: where each unit is drawn. ``"receptive_field"`` (default): where it looks, for which the model runs once
             more per layer (see ``sibx.models.receptive_field``). ``"half_pixel"``: in the middle of its share of the
@@ -95,24 +101,28 @@ class CAM(SafeAttribution, LayerAttribution):
         SafeAttribution.__init__(self, forward_func)  # type: ignore[call-arg]  # captum's bases are Any
         self.device_ids = None  # as captum's LayerAttribution has it
         names = [layer] if layer is None or isinstance(layer, nn.Module | str) else layer
-        self.layers = tuple(find_layer(forward_func, name) for name in names)
-        require(bool(self.layers), "layer", "name at least one layer", layer)
-        require(upsample or len(self.layers) == 1, "upsample", "be True for several layers", upsample)
+        found_later = isinstance(forward_func, nn.Module)
+        self._asked = tuple(n if n is None and found_later else resolve_layer(forward_func, n) for n in names)
+        require(bool(self._asked), "layer", "name at least one layer", layer)
+        require(upsample or len(self._asked) == 1, "upsample", "be True for several layers", upsample)
         self.upsample, self.align = upsample, align
 
     @property
     def layer(self) -> nn.Module:
-        """The layer; of several layers the first."""
-        return self.layers[0]
+        """The layer, of several layers the first; one that is looked up is that for images of the model's own size."""
+        return resolve_layer(self.forward_func, self._asked[0])
+
+    def _layers(self, inputs: tuple[Tensor, ...], extra: tuple[Any, ...]) -> list[nn.Module]:
+        """The layers for these inputs."""
+        image_size(inputs)  # before the model runs, whose errors would not speak of the inputs
+        return [resolve_layer(self.forward_func, layer, *inputs, *extra) for layer in self._asked]
 
     @abstractmethod
     def _maps(self, inputs: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...]) -> list[Tensor]:
         """One map (B, 1, h, w) per layer, on that layer's grid."""
 
-    def _run(
-        self, inputs: tuple[Tensor, ...], extra: tuple[Any, ...], rewrite: Mapping[str, Any] | None = None
-    ) -> tuple[Any, list[Tensor]]:
-        return run_to_layers(self.forward_func, self.layers, inputs, extra, rewrite)
+    def _run(self, inputs: tuple[Tensor, ...], extra: tuple[Any, ...]) -> tuple[Any, list[Tensor]]:
+        return run_to_layers(self.forward_func, self._layers(inputs, extra), inputs, extra)
 
     def _draw(self, maps: Tensor, layer: nn.Module, inputs: tuple[Tensor, ...], extra: tuple[Any, ...]) -> Tensor:
         return draw(maps, self.forward_func, layer, self.align, inputs, extra)
@@ -121,7 +131,8 @@ class CAM(SafeAttribution, LayerAttribution):
         """The attribution made of the maps of all layers."""
         if not self.upsample:
             return maps[0]
-        drawn = [self._draw(m, layer, inputs, extra) for m, layer in zip(maps, self.layers, strict=True)]
+        layers = self._layers(inputs, extra)
+        drawn = [self._draw(m, layer, inputs, extra) for m, layer in zip(maps, layers, strict=True)]
         if len(drawn) == 1:
             return drawn[0]
         peaks = [d.amax((2, 3), keepdim=True) for d in drawn]
@@ -147,7 +158,7 @@ class GradientCAM(CAM):
 
     Args:
         forward_func: the model, a ``torch.nn.Module``; or any function, with a layer that is a module.
-        layer: a module or its dotted name, or several, whose maps are averaged; None = ``find_cam_layer(model)``.
+        layer: a module or its dotted name, or several, whose maps are averaged; None = ``find_cam_layer``.
         upsample: whether to draw the map at the input's height and width (default) or to keep the layer's grid.
         align: where a unit is drawn: ``"receptive_field"`` (default): where it looks; ``"half_pixel"``: in the middle
             of its share of the image.
@@ -194,7 +205,7 @@ class SharedCAMs(GradientCAM):
 
     Args:
         forward_func: the model, a ``torch.nn.Module``; or any function, with a layer that is a module.
-        layer: a module or its dotted name, or several, whose maps are averaged; None = ``find_cam_layer(model)``.
+        layer: a module or its dotted name, or several, whose maps are averaged; None = ``find_cam_layer``.
         kinds: classes of the CAMs to compute.
         upsample: whether to draw the map at the input's height and width (default) or to keep the layer's grid.
         align: where a unit is drawn: ``"receptive_field"`` (default): where it looks; ``"half_pixel"``: in the middle

@@ -13,6 +13,7 @@ from sibx.attribution.heatmaps import to_heatmap
 from sibx.attribution.many import Explainers, attribute
 from sibx.attribution.method import MethodSpec
 from sibx.attribution.methods import METHODS
+from sibx.models.alignment import Align
 from sibx.models.classes import scored_by_class
 from sibx.models.failures import say_why
 from sibx.models.layers import eval_mode
@@ -37,7 +38,7 @@ def explain(
         method: key of METHODS, or a MethodSpec of your own.
         target: the class to explain, an int for all images or one int per image, 0 or 1 for a binary model with a
             single logit; None = the predicted class of each image.
-        layer: module or dotted name, for methods that need a layer; None = ``find_cam_layer(model)``.
+        layer: module or dotted name, for methods that need a layer; None = ``find_cam_layer``.
         output: what the logits are: ``softmax``, ``sigmoid`` or ``raw``; ``auto`` = ``sigmoid`` for a single logit,
             else ``softmax``.
 
@@ -76,6 +77,7 @@ def explain_many(
     layer: nn.Module | str | None = None,
     *,
     output: Output = "auto",
+    align: Align | None = None,
 ) -> dict[str, Tensor]:
     """Explain the same images by several methods; the gradient CAMs among them share one forward and one backward.
 
@@ -85,18 +87,20 @@ def explain_many(
         target: the class to explain, an int for all images or one int per image, 0 or 1 for a binary model with a
             single logit; None = the single score of each image, for a model that tells no classes apart.
         methods: keys of METHODS, or MethodSpecs of your own.
-        layer: module or dotted name, for methods that need a layer; None = ``find_cam_layer(model)``.
+        layer: module or dotted name, for methods that need a layer; None = ``find_cam_layer``.
         output: what the logits are, see ``explain``.
+        align: where CAMs draw the units of the layer: ``receptive_field``: where they look; ``half_pixel``: in equal
+            cells of the image; None = as the methods are built, for those of METHODS where they look.
 
     Returns:
         A dict from the names of the methods to their attributions, in the given order.
 
     Raises:
-        ValueError: an unknown method, or one that is named twice.
+        ValueError: an unknown method or alignment, or a method that is named twice.
     """
     specs = [m if isinstance(m, MethodSpec) else look_up("methods", m, METHODS) for m in methods]
     names = [s.name for s in specs]
     require(len(set(names)) == len(names), "methods", "name no method twice", names)
     check_output(output)
-    explainers = Explainers(model, specs, layer, "raw" if target is None else output)
+    explainers = Explainers(model, specs, layer, "raw" if target is None else output, align)
     return {spec.name: maps for spec, maps in explainers.explain(images, target)}

@@ -1,16 +1,21 @@
 """Several methods over the same images; the gradient CAMs among them share their passes."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar, get_args
 
 from torch import Tensor, nn
 
+from sibx._checks import check_choice
 from sibx._outputs import Output
 from sibx.attribution.cam import GradientCAM, SharedCAMs
 from sibx.attribution.method import Method, MethodSpec
+from sibx.models.alignment import Align
 from sibx.models.classes import scored_by_class
-from sibx.models.layers import resolve_layer
-from sibx.models.scored import unwrap
+from sibx.models.failures import say_why
+from sibx.models.finding import find_cam_layer, resolve_layer
+from sibx.models.layers import name_of
+
+M = TypeVar("M")
 
 
 class Explainers:
@@ -19,8 +24,9 @@ class Explainers:
     Args:
         model: the model, images -> logits (B, K).
         specs: the methods to build, with different names.
-        layer: module or dotted name, for methods that need a layer; None = ``find_cam_layer(model)``.
+        layer: module or dotted name, for methods that need a layer; None = ``find_cam_layer``.
         output: what the logits are, see ``sibx.models.Output``; targets are classes, 0 and 1 for a single logit.
+        align: where CAMs draw the units of the layer (``sibx.models.Align``); None = as the methods are built.
 
     Attributes:
         methods: dict from a method's name to the method, each usable by itself.
@@ -32,24 +38,36 @@ class Explainers:
         specs: Sequence[MethodSpec],
         layer: nn.Module | str | None = None,
         output: Output = "auto",
+        align: Align | None = None,
     ):
-        self._layer_name: str | None = None
-        if isinstance(model, nn.Module) and any(s.needs_layer for s in specs):
-            layer = resolve_layer(model, layer)  # once for all
-            self._layer_name = next((name for name, module in unwrap(model).named_modules() if module is layer), None)
-        self.specs, self.output = tuple(specs), output
-        scored = scored_by_class(model, output)
-        self.methods: dict[str, Method] = {s.name: s.build(scored, layer) for s in specs}
+        if align is not None:
+            check_choice("align", align, get_args(Align))
+        self.specs, self.output, self.align, self._model = tuple(specs), output, align, model
+        self._needs_layer = isinstance(model, nn.Module) and any(s.needs_layer for s in specs)
+        self._layer = layer if layer is None or not self._needs_layer else resolve_layer(model, layer)
+        self._name = name_of(model, self._layer) if isinstance(self._layer, nn.Module) and self._needs_layer else None
+        self.methods: dict[str, Method] = {s.name: self._build(s, model, self._layer) for s in specs}
         self._kinds = {s.name: s.build for s in specs if isinstance(s.build, type) and issubclass(s.build, GradientCAM)}
         kinds = list(self._kinds.values())
-        self._cams = SharedCAMs(scored, layer, kinds) if kinds else None
+        self._cams = self._aligned(SharedCAMs(scored_by_class(model, output), self._layer, kinds)) if kinds else None
+
+    def _build(self, spec: MethodSpec, model: Any, layer: nn.Module | str | None) -> Method:
+        return self._aligned(spec.build(scored_by_class(model, self.output), layer))
+
+    def _aligned(self, method: M) -> M:
+        if self.align is not None and hasattr(method, "align"):
+            method.align = self.align
+        return method
 
     def rebuild(self, spec: MethodSpec, model: nn.Module) -> Method:
-        """Build a method again for a copy of the model, at the same layer."""
-        return spec.build(scored_by_class(model, self.output), self._layer_name)
+        """Build a method again for a copy of the model, at the layer of the images that were explained last."""
+        return self._build(spec, model, self._name)
 
     def explain(self, images: Tensor, target: Any) -> Iterator[tuple[MethodSpec, Tensor]]:
         """Yield every method with its attributions, in order; the first gradient CAM computes all of them."""
+        if self._needs_layer and self._layer is None and len(images):
+            with say_why(self._model, images):
+                self._name = find_cam_layer(self._model, images)
         cams: dict[str, Tensor] = {}
         for spec in self.specs:
             if self._cams is None or spec.name not in self._kinds:

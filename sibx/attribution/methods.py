@@ -264,7 +264,7 @@ def build_method(
     Args:
         name: key of METHODS, or a MethodSpec of your own.
         model: the model, images (B, C, H, W) -> logits (B, K).
-        layer: module or dotted name, for methods that need a layer; None = ``find_cam_layer(model)``.
+        layer: module or dotted name, for methods that need a layer; None = ``find_cam_layer``.
         output: what the logits are, see ``sibx.models.Output``; targets are classes, 0 and 1 for a single logit.
 
     Raises:

@@ -16,6 +16,7 @@ from sibx.attribution.cotangents import differentiate_inputs
 from sibx.attribution.gradcam import GradCAM
 from sibx.attribution.gradients import score_gradients
 from sibx.attribution.safe import SafeAttribution, select_scores
+from sibx.models.alignment import Align
 
 TOLERANCE = 0.01  # share of the change of the score that DeepLIFT's sum may miss before it is called incomplete
 NOISE = 100  # rounding errors of the dtype, of all contributions together, that are no sign of a missing rule
@@ -77,7 +78,7 @@ class GuidedGradCAM(SafeAttribution):
 
     Args:
         forward_func: the model, a module with ``torch.nn.ReLU`` modules in it.
-        layer: layer of Grad-CAM, a module or its dotted name; None = ``find_cam_layer(model)``.
+        layer: layer of Grad-CAM, a module or its dotted name; None = ``find_cam_layer``.
 
     Raises:
         ValueError: the model is not a module or has no ``torch.nn.ReLU``, or the layer does not exist or outputs no
@@ -89,6 +90,15 @@ class GuidedGradCAM(SafeAttribution):
     def __init__(self, forward_func: nn.Module, layer: nn.Module | str | None = None):
         super().__init__(forward_func)
         self.guided, self.cam = GuidedBackprop(forward_func), GradCAM(forward_func, layer)
+
+    @property
+    def align(self) -> Align:
+        """Where Grad-CAM draws the units of the layer."""
+        return self.cam.align
+
+    @align.setter
+    def align(self, align: Align) -> None:
+        self.cam.align = align
 
     def _explain(self, inputs: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...]) -> tuple[Tensor, ...]:
         guided = self.guided._explain(inputs, target, extra)

@@ -12,7 +12,7 @@ from sibx.attribution.cam import CAM, Layer
 from sibx.attribution.heatmaps import image_size
 from sibx.attribution.safe import pick_rows, select_scores
 from sibx.models.alignment import Align
-from sibx.models.layers import to_grid
+from sibx.models.layout import to_grid
 
 
 class ScoreCAM(CAM):
@@ -24,7 +24,7 @@ class ScoreCAM(CAM):
 
     Args:
         forward_func: the model, a ``torch.nn.Module``; or any function, with a layer that is a module.
-        layer: a module or its dotted name, or several, whose maps are averaged; None = ``find_cam_layer(model)``.
+        layer: a module or its dotted name, or several, whose maps are averaged; None = ``find_cam_layer``.
         upsample: whether to draw the map at the input's height and width (default) or to keep the layer's grid.
         align: where a unit is drawn: ``"receptive_field"`` (default): where it looks; ``"half_pixel"``: in the middle
             of its share of the image.
@@ -67,7 +67,7 @@ class ScoreCAM(CAM):
         _, features = self._run(inputs, extra)
         size = image_size(inputs)
         maps = []
-        for layer, feature in zip(self.layers, features, strict=True):
+        for layer, feature in zip(self._layers(inputs, extra), features, strict=True):
             activations = to_grid(feature, size)
             weights = self._weights(activations, layer, inputs, target, extra)
             maps.append(torch.einsum("bc,bchw->bhw", weights, activations).unsqueeze(1).relu())

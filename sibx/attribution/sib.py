@@ -8,14 +8,15 @@ from torch import Tensor, nn
 
 from sibx._captum import run_forward
 from sibx._checks import check_choice, check_logits, look_up, require
-from sibx.attribution.cam import draw, find_layer, run_to_layers
+from sibx.attribution.cam import draw, run_to_layers
 from sibx.attribution.cotangents import CLASS_SCORES, Cotangent, differentiate, differentiate_inputs, potential
 from sibx.attribution.heatmaps import image_size
 from sibx.attribution.mask_rules import MASKS
 from sibx.attribution.safe import SafeAttribution, Tensors, select_scores
 from sibx.models.alignment import Align
 from sibx.models.classes import scored_by_class, told_output
-from sibx.models.layers import to_grid
+from sibx.models.finding import resolve_layer
+from sibx.models.layout import to_grid
 
 Output = Literal["foreground", "vjp", "mask", "background"]
 
@@ -87,7 +88,7 @@ class SIBAttribution(SafeAttribution):
         self.mask = look_up("mask", mask, MASKS) if isinstance(mask, str) else mask
         self.layer, self.align = None, align
         if layer is not None:
-            self.layer = find_layer(forward_func, layer)
+            self.layer = resolve_layer(forward_func, layer)
         self._multiply_by_inputs, self.create_graph = multiply_by_inputs, create_graph
 
     @property

@@ -13,7 +13,7 @@ class XGradCAM(GradientCAM):
 
     Args:
         forward_func: the model, a ``torch.nn.Module``; or any function, with a layer that is a module.
-        layer: a module or its dotted name, or several, whose maps are averaged; None = ``find_cam_layer(model)``.
+        layer: a module or its dotted name, or several, whose maps are averaged; None = ``find_cam_layer``.
         upsample: whether to draw the map at the input's height and width (default) or to keep the layer's grid.
         align: where a unit is drawn: ``"receptive_field"`` (default): where it looks; ``"half_pixel"``: in the middle
             of its share of the image.

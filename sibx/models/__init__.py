@@ -16,8 +16,10 @@ from sibx.models._redraw import layers_inside, parameter_layers, redraw
 from sibx.models.alignment import Align, Alignment, HalfPixel, find_alignment
 from sibx.models.classes import ByClass
 from sibx.models.efficientnet_lite import EfficientNetLite
+from sibx.models.finding import find_cam_layer, resolve_layer
 from sibx.models.hugging_face import build_hugging_face
-from sibx.models.layers import eval_mode, find_cam_layer, frozen_batch_norm, record, resolve_layer, to_grid
+from sibx.models.layers import eval_mode, frozen_batch_norm, record
+from sibx.models.layout import to_grid
 from sibx.models.prompts import PromptScores, zero_shot
 from sibx.models.scored import Scored, contrast, unwrap
 from sibx.models.tiny import TinyCNN

@@ -9,18 +9,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sibx._checks import describe
+from sibx._checks import describe, require
 from sibx._precise import precise
-from sibx.models.differentiable import uncompiled
-from sibx.models.layers import eval_mode, to_grid
-from sibx.models.plain import PlainFunctions
+from sibx.models.layers import eval_mode, module_of, run_plainly
+from sibx.models.layout import is_channels_last, to_grid
+from sibx.models.plain import plain_gradient
 from sibx.models.scored import unwrap
 
 ROOMY = 608  # side of the probing image; the receptive field of its central unit fits into it in the usual networks
 PERIOD = 32  # sides with the same remainder are padded alike at every stride up to 32, also by TensorFlow's "same" rule
 EPSILON = 1e-6  # in pixels; added to the reach of a window, so that its last pixel is inside despite rounding
 KEPT = 32  # matrices of weights, of some thousand numbers each; a layer needs one or two
-OTHERWISE = "(use align='half_pixel' otherwise)"
 Weigh = Callable[[float, float, int, int], Tensor]  # stride, offset, units, pixels -> the weights of one axis
 
 
@@ -115,16 +114,32 @@ def receptive_field(model: Callable[..., Any], layer: nn.Module, images: Tensor,
     """
     # What wraps a model does not change where its units look.
     model = unwrap(model) if isinstance(model, nn.Module) else model
-    known = _KNOWN.setdefault(model, WeakKeyDictionary()).setdefault(layer, {})
+    known = _KNOWN.setdefault(model, WeakKeyDictionary()).setdefault(module_of(layer), {})
     size = (images.shape[2], images.shape[3])
     if size not in known:
         exact = torch.autocast(images.device.type, enabled=False)
-        with torch.inference_mode(False), torch.enable_grad(), exact:
-            known[size] = _probe(model, layer, images[:1], others)
-    return known[size]
+        with torch.inference_mode(False), torch.enable_grad(), exact, eval_mode(model):
+            try:
+                known[size] = _probe(model, layer, images[:1], others)
+            except UnmeasurableError as error:
+                known[size] = error.with_traceback(None)
+    found = known[size]
+    if isinstance(found, UnmeasurableError):
+        raise found
+    return found
 
 
-_Fields = dict[tuple[int, int], ReceptiveField]
+class UnmeasurableError(ValueError):
+    """The layer has no single receptive field.
+
+    Attributes:
+        is_told: whether somebody was told, since the error is kept and raised again.
+    """
+
+    is_told = False
+
+
+_Fields = dict[tuple[int, int], ReceptiveField | UnmeasurableError]
 _KNOWN: WeakKeyDictionary[Callable[..., Any], WeakKeyDictionary[nn.Module, _Fields]] = WeakKeyDictionary()
 
 
@@ -134,7 +149,7 @@ def _probe(model: Callable[..., Any], layer: nn.Module, image: Tensor, others: t
         sides = [ROOMY + side % PERIOD for side in image.shape[2:]]
         roomy = image.new_empty(1, image.shape[1], *sides)
         field = _measure(*_run(model, layer, roomy, tuple(_enlarged(o, image, sides) for o in others)), complete=False)
-    except _UnmeasurableError:
+    except UnmeasurableError:
         raise
     except Exception:  # a model built for one size may raise any error
         return _measure(units, leaf, complete=True)
@@ -142,7 +157,7 @@ def _probe(model: Callable[..., Any], layer: nn.Module, image: Tensor, others: t
         first, stride = field.offset[axis], field.stride[axis]
         last, pixels = first + stride * (units.shape[axis] - 1), leaf.shape[2 + axis]
         inside = last <= pixels - 1 + stride and abs(first + last - pixels + 1) / 2 <= 2 * stride
-        rule = f"look at the image with the stride that it has at {sides[axis]} pixels, {stride} {OTHERWISE}"
+        rule = f"look at the image with the stride that it has at {sides[axis]} pixels, {stride}"
         _demand(inside, rule, f"{units.shape[axis]} units for {pixels} pixels")
     return field
 
@@ -152,37 +167,26 @@ def _enlarged(value: Any, image: Tensor, sides: list[int]) -> Any:
     return F.interpolate(value.float(), sides).to(value.dtype) if is_map else value
 
 
-class _UnmeasurableError(ValueError):
-    """The layer has no single receptive field, at any size of the image."""
-
-
 def _demand(condition: bool, rule: str, got: object) -> None:
     if not condition:
-        raise _UnmeasurableError(f"`layer` must {rule}, but got {describe(got)}.")
+        raise UnmeasurableError(f"`layer` must {rule}, but got {describe(got)}.")
 
 
 def _run(model: Callable[..., Any], layer: nn.Module, like: Tensor, others: tuple[Any, ...]) -> tuple[Tensor, Tensor]:
     """Return the layer's output (h, w), averaged over channels, and the image (1, C, H, W) it was computed from."""
     leaf = torch.ones_like(like, requires_grad=True)
-    outputs: list[Any] = []
-    handle = layer.register_forward_hook(lambda _, __, output: outputs.append(output))
-    try:
-        with eval_mode(model), uncompiled(), PlainFunctions():
-            model(leaf, *others)
-    except Exception:
-        if not outputs:
-            raise
-    finally:
-        handle.remove()
-    _demand(bool(outputs), "run in the model's forward pass", layer)
-    is_map = isinstance(outputs[-1], Tensor) and outputs[-1].ndim in (3, 4)
-    _demand(is_map, "output a feature map (B, C, h, w) or tokens (B, N, D)", outputs[-1])
-    return to_grid(outputs[-1], (leaf.shape[2], leaf.shape[3]))[0].mean(0), leaf
+    outputs = run_plainly(model, layer, leaf, *others)
+    require(bool(outputs), "layer", "run in the model's forward pass", layer)
+    features, rule = outputs[-1], "output a feature map or tokens (B, N, D)"
+    require(isinstance(features, Tensor) and features.ndim in (3, 4), "layer", rule, features)
+    if features.ndim == 4 and is_channels_last(features, leaf):
+        features = features.movedim(3, 1)
+    return to_grid(features, (leaf.shape[2], leaf.shape[3]))[0].mean(0), leaf
 
 
 def _measure(units: Tensor, leaf: Tensor, *, complete: bool) -> ReceptiveField:
     """Fit stride and offset to units on the diagonal; ``complete``: the image border may not cut off any of them."""
-    _demand(min(units.shape) > 1, f"have at least two units along each axis {OTHERWISE}", tuple(units.shape))
+    _demand(min(units.shape) > 1, "have at least two units along each axis", tuple(units.shape))
     # Two pairs of units: where upsampling made several units from one, their mean place is right.
     steps = (-2, -1, 0, 1) if min(units.shape) > 3 else (-1, 0)
     middle = [n // 2 for n in units.shape]
@@ -194,10 +198,9 @@ def _measure(units: Tensor, leaf: Tensor, *, complete: bool) -> ReceptiveField:
 
 def _profiles(unit: Tensor, leaf: Tensor) -> tuple[Tensor, Tensor]:
     """Return how strongly a unit looks at every row and at every column of the image."""
-    rule = f"have units that each look at a place of their own {OTHERWISE}"
+    rule = "have units that each look at a place of their own"
     _demand(unit.requires_grad, rule, "one without")
-    (gradient,) = torch.autograd.grad(unit, leaf, retain_graph=True)
-    strength = precise(gradient[0]).sum(0)
+    strength = precise(plain_gradient(unit, leaf)[0]).sum(0)
     _demand(bool(strength.isfinite().all() and strength.sum() > 0), rule, "a unit that looks nowhere")
     return strength.sum(1), strength.sum(0)
 
@@ -205,13 +208,13 @@ def _profiles(unit: Tensor, leaf: Tensor) -> tuple[Tensor, Tensor]:
 def _fit(profiles: list[Tensor], places: list[int], complete: bool) -> tuple[float, float]:
     """Return stride and offset along one axis, from the profiles of the units at these places."""
     widths, pixels = {int(p.count_nonzero()) for p in profiles}, len(profiles[0])
-    rule = f"look less far, or the model accept images of {ROOMY} pixels {OTHERWISE}"
+    rule = f"look less far, or the model accept images of {ROOMY} pixels"
     _demand(not complete or (len(widths) == 1 and pixels not in widths), rule, f"units cut off at {pixels} pixels")
     centers, half = [_center(p) for p in profiles], len(places) // 2
     stride = _rounded((sum(centers[half:]) - sum(centers[:half])) / half**2)
     offset = sum(centers) / len(centers) - stride * sum(places) / len(places)
     off = max(abs(c - offset - stride * p) for c, p in zip(centers, places, strict=True))
-    rule = f"have units that look at places side by side {OTHERWISE}"
+    rule = "have units that look at places side by side"
     _demand(stride > 0 and off <= max(stride, 1) / 2, rule, f"units that look around pixels {centers}")
     return stride, _rounded(offset, stride)
 

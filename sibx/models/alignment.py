@@ -1,14 +1,14 @@
 """Where the units of a layer lie on the image: at the points where they look, or in equal cells."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any, Literal, Protocol
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sibx._checks import require
-from sibx.models._receptive_field import receptive_field
-from sibx.models.layers import resolve_layer
+from sibx.models._receptive_field import UnmeasurableError, receptive_field
+from sibx.models.finding import resolve_layer
 
 Align = Literal["receptive_field", "half_pixel"]
 
@@ -46,16 +46,19 @@ def find_alignment(
             units.
         images: images (B, C, H, W); their values do not matter.
         align: ``receptive_field``: where the units look, measured by running the model on one image (see
-            ``receptive_field``); ``half_pixel``: in equal cells of the image.
+            ``receptive_field``), and in equal cells for a layer that cannot be measured, with one warning;
+            ``half_pixel``: in equal cells of the image.
         others: further arguments of the model, for one image.
 
     Raises:
-        ValueError: a layer that cannot be measured, for ``receptive_field``.
+        ValueError: a layer that does not run or outputs no map, for ``receptive_field``.
     """
     if layer == "input" or align == "half_pixel":
         return HalfPixel()
-    if isinstance(layer, str):
-        require(isinstance(model, nn.Module), "model", "be a torch.nn.Module for a layer by name", model)
-        assert isinstance(model, nn.Module)
-        layer = resolve_layer(model, layer)
-    return receptive_field(model, layer, images, *others)
+    try:
+        return receptive_field(model, resolve_layer(model, layer), images, *others)
+    except UnmeasurableError as error:
+        if not error.is_told:
+            warnings.warn(f"Units are taken to lie in equal cells of the image (half_pixel). {error}", stacklevel=2)
+        error.is_told = True
+    return HalfPixel()

@@ -1,127 +1,41 @@
-"""Finding the layers of a model, and reading their outputs."""
+"""Reading the outputs of a model's layers while it runs."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
-from sibx._checks import check_choice, describe
+from sibx._checks import describe
 from sibx.models.differentiable import uncompiled
+from sibx.models.layout import is_channels_last, is_surely_channels_first
+from sibx.models.plain import PlainFunctions
 from sibx.models.scored import unwrap
 
-POOLS = (nn.AdaptiveAvgPool2d, nn.AvgPool2d, nn.AdaptiveMaxPool2d, nn.MaxPool2d)
+Rewrite = Callable[[Tensor], Tensor]
 
 
-def resolve_layer(model: nn.Module, layer: nn.Module | str | None) -> nn.Module:
-    """Return a layer of the model as a module.
+class Followed(nn.Module):
+    """A module's output after the activation function that the model applies to it: a layer, named ``features:relu``.
 
-    Args:
-        model: the model.
-        layer: a module, which is returned as it is; its dotted name in the innermost model (see ``unwrap``); or None =
-            ``find_cam_layer(model)``.
-
-    Raises:
-        ValueError: a name that is not a module of the model.
-    """
-    if isinstance(layer, nn.Module):
-        return layer
-    name = find_cam_layer(model) if layer is None else layer
-    modules = dict(unwrap(model).named_modules())
-    check_choice("layer", name, tuple(modules))
-    return modules[name]
-
-
-def find_cam_layer(model: nn.Module, image_size: int | None = None) -> str:
-    """Return the name of the layer whose output a CAM should be made of.
-
-    For a convolutional network: the last spatial feature map, after its last activation. For a transformer on tokens:
-    the normalization that feeds the last attention (behind it only the class token counts, and the gradients of the
-    other tokens are zero). The model is run once on an image of zeros, and the layers are taken in the order in which
-    they finish, so the result does not depend on how an architecture names its parts.
+    It stands for that place of the model and does not run itself.
 
     Args:
-        model: the model, which takes images (B, C, H, W); the channels are read from its first convolution.
-        image_size: side of the probing image; None = the model's own ``image_size`` where it has one, else 64.
-
-    Raises:
-        ValueError: the model has no such layer; methods then need their ``layer`` argument.
-
-    Example:
-        >>> find_cam_layer(build_model("tiny_cnn", num_classes=5))
-        'features'
+        module: the module.
+        function: name of the function, one of ``sibx.models.plain.ACTIVATIONS``.
     """
-    model = unwrap(model)
-    trace = _probe(model, image_size or getattr(model, "image_size", None) or 64)
-    grids = [i for i, (_, m, shape) in enumerate(trace) if _is_grid(shape) and not isinstance(m, POOLS)]
-    attentions = [i for i, (_, m, _) in enumerate(trace) if "attention" in type(m).__name__.lower()]
-    tokens = [i for i, (_, m, shape) in enumerate(trace) if isinstance(m, nn.LayerNorm) and len(shape) == 3]
-    last_tokens = [i for i in tokens if attentions and i < attentions[-1]]
-    found = last_tokens or grids
-    if not found:
-        raise ValueError(
-            f"`layer` must be given for {type(model).__name__}: it has no feature map (B, C, h, w) and no attention on "
-            "normalized tokens (B, N, D), so no layer can be chosen for it."
-        )
-    return trace[found[-1]][0]
+
+    def __init__(self, module: nn.Module, function: str):
+        super().__init__()
+        self.module, self.function = module, function
 
 
-def _is_grid(shape: tuple[int, ...]) -> bool:
-    return len(shape) == 4 and shape[2] * shape[3] > 1
-
-
-def _probe(model: nn.Module, image_size: int) -> list[tuple[str, nn.Module, tuple[int, ...]]]:
-    """Run the model on zeros in eval mode; list name, module and output shape in order of completion.
-
-    The shape is () for a module that returns something other than a tensor.
-    """
-    convolution = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
-    if convolution is None:
-        raise ValueError(f"`layer` must be given for {type(model).__name__}, which has no convolution.")
-    trace: list[tuple[str, nn.Module, tuple[int, ...]]] = []
-
-    def observe(name: str) -> Callable[[nn.Module, object, object], None]:
-        def hook(module: nn.Module, _: object, output: object) -> None:
-            trace.append((name, module, tuple(output.shape) if isinstance(output, Tensor) else ()))
-
-        return hook
-
-    handles = [m.register_forward_hook(observe(name)) for name, m in model.named_modules() if name]
-    zeros = convolution.weight.new_zeros(1, convolution.in_channels, image_size, image_size)
-    try:
-        with eval_mode(model), torch.no_grad():
-            model(zeros)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return trace
-
-
-def to_grid(features: Tensor, image_size: tuple[int, int]) -> Tensor:
-    """Return features as a map (B, C, h, w): a map as it is, tokens (B, N, D) laid out in rows.
-
-    Tokens in front of the patches (class, registers) are dropped: as many as needed, so that the rest fills a grid
-    h x w in the proportions of the image.
-
-    Args:
-        features: features (B, C, h, w), or tokens (B, N, D).
-        image_size: (H, W) of the image that the tokens come from.
-
-    Raises:
-        ValueError: no number of leading tokens up to 16 leaves such a grid.
-    """
-    if features.ndim == 4:
-        return features
-    height, width = image_size
-    for extra in range(min(17, features.shape[1])):
-        patches = features.shape[1] - extra
-        h = round((patches * height / width) ** 0.5)
-        if h and patches % h == 0 and h * width == patches // h * height:
-            grid = features[:, extra:].unflatten(1, (h, patches // h))
-            return grid.permute(0, 3, 1, 2)
-    rule = f"output tokens that fill a grid of the image's proportions {image_size}"
-    raise ValueError(f"`layer` must {rule}, but got {describe(features)}.")
+def module_of(layer: nn.Module) -> nn.Module:
+    """Return the module that runs for a layer."""
+    return layer.module if isinstance(layer, Followed) else layer
 
 
 @contextmanager
@@ -142,42 +56,168 @@ def eval_mode(model: Callable[[Tensor], Tensor]) -> Iterator[None]:
 
 @contextmanager
 def record(
-    model: Callable[..., Any],
+    model: nn.Module,
     names: Mapping[str, nn.Module],
-    rewrite: Mapping[str, Callable[[Tensor], Tensor]] | None = None,
+    rewrite: Mapping[str, Rewrite] | None = None,
     *,
     tokens: bool = False,
 ) -> Iterator[dict[str, Tensor]]:
     """Within the block, every forward pass puts the outputs of the named layers into the yielded dict.
 
+    Maps are recorded as (B, C, h, w), also those of a layer that outputs (B, h, w, C).
+
     Args:
-        model: the model whose layers these are.
+        model: the model whose layers these are, and which runs within the block.
         names: the layers, by keys of your choice.
-        rewrite: functions of a layer's output, by the layer's key; the rest of the model sees the result instead.
-        tokens: whether to accept tokens (B, N, D) as well as feature maps (B, C, h, w).
+        rewrite: functions of what is recorded of a layer, by the layer's key; the rest of the model sees the result
+            instead.
+        tokens: whether to accept tokens (B, N, D) as well as feature maps.
 
     The rest of the model gets a copy, so that an in-place activation does not change what was recorded.
+
+    Raises:
+        ValueError: within a forward pass: a layer outputs neither, or not one row per image, or runs twice.
     """
-    outputs: dict[str, Tensor] = {}
-    wanted = "(B, C, h, w) or tokens (B, N, D)" if tokens else "(B, C, h, w)"
-
-    def keep(key: str) -> Callable[[nn.Module, object, object], Tensor]:
-        def hook(_: nn.Module, __: object, output: object) -> Tensor:
-            if not isinstance(output, Tensor) or output.ndim not in ((3, 4) if tokens else (4,)):
-                got = describe(output) if isinstance(output, Tensor) else f"a {type(output).__name__}"
-                raise ValueError(f"`layer` {key!r} must output a feature map {wanted}, but got {got}.")
-            outputs[key] = output
-            return rewrite[key](output) if rewrite and key in rewrite else output.clone()
-
-        return hook
-
-    handles = [layer.register_forward_hook(keep(key)) for key, layer in names.items()]
+    recorder = _Recorder(model, rewrite or {}, tokens)
+    handles = [module_of(layer).register_forward_hook(recorder.hook(key, layer)) for key, layer in names.items()]
+    handles.append(model.register_forward_pre_hook(recorder.start, with_kwargs=True))
+    handles.append(model.register_forward_hook(recorder.finish, always_call=True))
+    follows = any(isinstance(layer, Followed) for layer in names.values())
     try:
-        with uncompiled():
-            yield outputs
+        with uncompiled(), _Activations(recorder) if follows else nullcontext():
+            yield recorder.outputs
     finally:
         for handle in handles:
             handle.remove()
+
+
+class _Recorder:
+    """What was recorded of the last forward pass, and the hooks that record it."""
+
+    def __init__(self, model: nn.Module, rewrite: Mapping[str, Rewrite], tokens: bool):
+        self.model, self.rewrite = model, rewrite
+        self.dimensions = (3, 4) if tokens else (4,)
+        self.wanted = "(B, C, h, w) or tokens (B, N, D)" if tokens else "(B, C, h, w)"
+        self.outputs: dict[str, Tensor] = {}
+        self.recorded: set[str] = set()  # in this pass
+        self.awaited: dict[str, tuple[Followed, Tensor]] = {}  # outputs whose activation is still to come
+        self.arguments: tuple[Any, ...] = ()
+        self.idle = self.measures = False
+
+    def start(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if not self.measures:
+            self.recorded, self.awaited, self.idle = set(), {}, False
+            self.arguments = (*args, *kwargs.values())
+
+    def finish(self, *_: object) -> None:
+        # What runs after the pass is activation checkpointing, which computes a part of it again.
+        self.idle = not self.measures
+
+    def hook(self, key: str, layer: nn.Module) -> Callable[..., Tensor]:
+        def keep(_: nn.Module, __: object, output: Any) -> Tensor:
+            if self.idle or self.measures:
+                return output.clone() if isinstance(output, Tensor) else output
+            self._check(key, layer, output)
+            if not isinstance(layer, Followed):
+                return self.keep(key, layer, output)
+            self.awaited[key] = layer, output.clone()
+            return self.awaited[key][1]
+
+        return keep
+
+    def keep(self, key: str, layer: nn.Module, output: Tensor) -> Tensor:
+        """Record an output, and return what the rest of the model is to see."""
+        if output.ndim == 4 and self._is_channels_last(layer, output):
+            return self._keep_map(key, output.movedim(3, 1)).movedim(1, 3)
+        return self._keep_map(key, output)
+
+    def _keep_map(self, key: str, features: Tensor) -> Tensor:
+        self.outputs[key] = features
+        return self.rewrite[key](features) if key in self.rewrite else features.clone()
+
+    def _check(self, key: str, layer: nn.Module, output: Any) -> None:
+        name = repr(name_of(self.model, layer) or key)
+        if not isinstance(output, Tensor) or output.ndim not in self.dimensions:
+            got = describe(output) if isinstance(output, Tensor) else f"a {type(output).__name__}"
+            raise ValueError(f"`layer` {name} must output a feature map {self.wanted}, but got {got}.")
+        if key in self.recorded:
+            raise ValueError(f"`layer` {name} must run once in a forward pass, but it runs again; name one that does.")
+        self.recorded.add(key)
+        rows = next((len(a) for a in self.arguments if isinstance(a, Tensor) and a.ndim), len(output))
+        if len(output) != rows:
+            rule = f"output one row for each of the {rows} images"
+            raise ValueError(f"`layer` {name} must {rule}, but got {describe(output)}.")
+
+    def _is_channels_last(self, layer: nn.Module, output: Tensor) -> bool:
+        images = next((a for a in self.arguments if isinstance(a, Tensor) and a.ndim == 4), None)
+        if images is None:
+            return False
+        size = (images.shape[2], images.shape[3])
+        if is_surely_channels_first(output.shape, size):
+            return False
+        known = _LAST.setdefault(module_of(layer), {})
+        case = (*output.shape[1:], *size)
+        if case not in known:
+            known[case] = self._measure(layer, images)
+        return known[case]
+
+    def _measure(self, layer: nn.Module, images: Tensor) -> bool:
+        """Run the model up to the layer once more, with plain functions, on one image."""
+        others = (a for a in self.arguments if a is not images)
+        rows = [a[:1] if isinstance(a, Tensor) and a.shape[:1] == images.shape[:1] else a for a in others]
+        self.measures = True
+        try:
+            with torch.inference_mode(False), torch.enable_grad(), torch.autocast(images.device.type, enabled=False):
+                leaf = torch.ones_like(images[:1], requires_grad=True)
+                return is_channels_last(run_plainly(unwrap(self.model), layer, leaf, *rows)[0], leaf)
+        finally:
+            self.measures = False
+
+
+_LAST: WeakKeyDictionary[nn.Module, dict[tuple[int, ...], bool]] = WeakKeyDictionary()
+
+
+def run_plainly(model: Callable[..., Any], layer: nn.Module, image: Tensor, *others: Any) -> list[Any]:
+    """Return the layer's outputs, one for every run of the layer, as the plain version of the model computes them.
+
+    What the model does behind the layer does not matter: an error there counts only if the layer did not run.
+    """
+    outputs: list[Any] = []
+    handle = module_of(layer).register_forward_hook(lambda _, __, output: outputs.append(output))
+    try:
+        with eval_mode(model), uncompiled(), PlainFunctions():
+            model(image, *others)
+    except Exception:
+        if not outputs:
+            raise
+    finally:
+        handle.remove()
+    return outputs
+
+
+class _Activations(TorchFunctionMode):
+    """Records the results of the activation functions that layers are followed by."""
+
+    def __init__(self, recorder: _Recorder):
+        super().__init__()
+        self.recorder = recorder
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call the function; record its result where it is awaited."""
+        result, awaited = func(*args, **kwargs or {}), self.recorder.awaited
+        name = getattr(func, "__name__", "").rstrip("_")
+        for key, (layer, output) in awaited.items():
+            if args and args[0] is output and name == layer.function:
+                del awaited[key]
+                return self.recorder.keep(key, layer, result)
+        return result
+
+
+def name_of(model: nn.Module, layer: nn.Module) -> str | None:
+    """Return the layer's dotted name in the innermost model, None for a layer of another model."""
+    after = f":{layer.function}" if isinstance(layer, Followed) else ""
+    found = (name for name, module in unwrap(model).named_modules() if module is module_of(layer))
+    return next((name + after for name in found), None)
 
 
 @contextmanager

@@ -22,6 +22,16 @@ class PlainFunctions(TorchFunctionMode):
         return plain(func, *args, **kwargs or {}) if plain else func(*args, **kwargs or {})
 
 
+def plain_gradient(unit: Tensor, image: Tensor) -> Tensor:
+    """Return the gradient, maybe of zeros, of a number that was computed by plain functions; the graph is kept.
+
+    What activation checkpointing did not keep is computed again now, in this thread, and by plain functions as well.
+    """
+    with PlainFunctions(), torch.autograd.set_multithreading_enabled(False):
+        (gradient,) = torch.autograd.grad(unit, image, retain_graph=True, materialize_grads=True)
+    return gradient
+
+
 CONVOLUTION = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
 TRANSPOSED = ("input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation")
 POOLING = ("input", "kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")

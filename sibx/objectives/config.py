@@ -22,8 +22,8 @@ class SIBConfig:
 
     Attributes:
         layers: layers at which VJPs are taken, by dotted name, each with its weight; ``"input"`` is the image;
-            ``"auto"`` = the last feature map (``find_cam_layer``) with weight 1. SIBLoss looks ``"auto"`` up at every
-            call, by running the model on one small image; ``fine_tune`` does it once.
+            ``"auto"`` = the last feature map (``find_cam_layer``) with weight 1, looked up once for every model and
+            shape of the images.
         masks: where M comes from: ``Online()``: the VJP of each step (the paper); ``Frozen()``: the starting model;
             ``Given()``: the data; ``Shuffled(...)``: one of these with the masks of other images, the control.
         foreground: foreground term: ``HSIC()`` of R M and x M (the paper), ``CKA()`` (HSIC without its scale), or None.

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from sibx._outputs import Output, kind_of
 from sibx.attribution.cotangents import differentiate
-from sibx.models.layers import to_grid
+from sibx.models.layout import to_grid
 
 
 def contribution(vjp_map: Tensor, activations: Tensor) -> Tensor:

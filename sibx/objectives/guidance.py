@@ -4,7 +4,7 @@ The terms themselves are in ``sibx.objectives.guidance_terms``. To add one: writ
 GUIDANCE.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple, get_args
 
 import torch
@@ -24,7 +24,9 @@ from sibx._outputs import Criterion, Output, check_output, check_truth, usual_cr
 from sibx.attribution.cotangents import differentiate
 from sibx.models.alignment import Align, find_alignment
 from sibx.models.differentiable import twice_differentiable
-from sibx.models.layers import find_cam_layer, record, resolve_layer, to_grid
+from sibx.models.finding import find_cam_layer, resolve_layer
+from sibx.models.layers import record
+from sibx.models.layout import to_grid
 from sibx.objectives.cases import lay_out
 from sibx.objectives.guidance_terms import GUIDANCE, GuidanceSpec, Meaning, Penalty, swap_backgrounds
 from sibx.objectives.terms import Batch
@@ -38,8 +40,7 @@ class GuidanceConfig:
         method: key of GUIDANCE: which term.
         weight: factor of the term, at least 0.
         layer: dotted name of the layer, for a term that is taken at a layer; ``"auto"`` = the last feature map
-            (``find_cam_layer``). GuidanceLoss looks ``"auto"`` up at every call, by running the model on one small
-            image; ``fine_tune`` does it once.
+            (``find_cam_layer``), looked up once for every model and shape of the images.
         align: how masks are brought to the layer's grid: ``receptive_field`` (default): by where its units look;
             ``half_pixel``: by dividing the image into equal cells.
 
@@ -73,11 +74,11 @@ class GuidanceConfig:
         """Whether masks have to be handed to the loss."""
         return self.spec.needs_masks
 
-    def resolved(self, model: nn.Module) -> "GuidanceConfig":
-        """Return these settings with ``"auto"`` replaced by the model's layer, where the method uses one."""
-        if not self.spec.at_layer or self.layer != "auto":
-            return self
-        return replace(self, layer=find_cam_layer(model))
+    def layer_for(self, model: nn.Module, images: Tensor) -> str:
+        """Return the name of the layer, with ``"auto"`` replaced by the model's for these images; else ``"input"``."""
+        if not self.spec.at_layer:
+            return "input"
+        return find_cam_layer(model, images) if self.layer == "auto" else self.layer
 
 
 class GuidanceTerms(NamedTuple):
@@ -157,7 +158,7 @@ class GuidanceLoss(nn.Module):
     def _explained(self, penalty: Penalty, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the logits, and the term of a method that penalizes a gradient."""
         assert batch.masks is not None
-        layer = self.config.resolved(model).layer if self.spec.at_layer else "input"
+        layer = self.config.layer_for(model, batch.images)
         modules = {layer: resolve_layer(model, layer)} if self.spec.at_layer else {}
         alignment = find_alignment(model, layer, batch.images, self.config.align)
         leaf = batch.images.requires_grad_()

@@ -35,7 +35,9 @@ from sibx.attribution.cotangents import CLASS_SCORES, differentiate, potential_o
 from sibx.models.alignment import Alignment, find_alignment
 from sibx.models.differentiable import twice_differentiable
 from sibx.models.failures import say_why
-from sibx.models.layers import frozen_batch_norm, record, resolve_layer, to_grid
+from sibx.models.finding import resolve_layer
+from sibx.models.layers import frozen_batch_norm, record
+from sibx.models.layout import to_grid
 from sibx.objectives._hsic import RandomProjection, unit_rows
 from sibx.objectives.balance import gradient_norm
 from sibx.objectives.cases import lay_out
@@ -197,7 +199,7 @@ class SIBLoss(nn.Module):
         """Run the model once, and compute the VJPs and every term."""
         if batch.masks is not None:
             batch = batch._replace(masks=self.config.masks.arrange(batch.masks))
-        layers = layer_weights(model, self.config)
+        layers = layer_weights(model, self.config, batch.images)
         modules = {name: resolve_layer(model, name) for name in layers if name != "input"}
         # Behind frozen weights a feature map would have no graph, and so no VJP.
         frozen = not all(p.requires_grad for p in model.parameters())

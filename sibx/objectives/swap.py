@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from sibx.models.alignment import Alignment
-from sibx.models.layers import record, to_grid
+from sibx.models.layers import record
+from sibx.models.layout import to_grid
 from sibx.objectives.precision import full_precision, no_autocast
 from sibx.runs.ranks import previous_rows
 

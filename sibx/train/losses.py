@@ -1,7 +1,7 @@
 """Objectives of all kinds, in the one form in which the training loop calls them."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
@@ -12,7 +12,6 @@ from sibx._checks import check_logits, require
 from sibx._outputs import Criterion, Output, criterion_for
 from sibx.datasets.base import MaskedBatch, MaskedDataset
 from sibx.objectives import GroupDROConfig, GroupDROLoss, GuidanceConfig, GuidanceLoss, SIBConfig, SIBLoss
-from sibx.objectives.own_masks.frozen import layer_weights
 from sibx.train.columns import groups_of
 
 _MASKS, _GROUPS = attrgetter("masks"), attrgetter("groups")
@@ -58,7 +57,7 @@ def build_loss(
     output: Output = "auto",
     criterion: Criterion | None = None,
 ) -> Loss:
-    """Return the loss of an objective for a model, with ``"auto"`` layers looked up once.
+    """Return the loss of an objective, on the device of the model.
 
     Args:
         model: the model that will be trained.
@@ -72,11 +71,9 @@ def build_loss(
     if isinstance(objective, GroupDROConfig):
         return _group_dro(objective, groups_of(data, "train_data"), next(model.parameters()).device)
     if isinstance(objective, SIBConfig):
-        loss: SIBLoss | GuidanceLoss = SIBLoss(
-            replace(objective, layers=layer_weights(model, objective)), output=output, criterion=criterion
-        )
+        loss: SIBLoss | GuidanceLoss = SIBLoss(objective, output=output, criterion=criterion)
     elif isinstance(objective, GuidanceConfig):
-        loss = GuidanceLoss(objective.resolved(model), output=output, criterion=criterion)
+        loss = GuidanceLoss(objective, output=output, criterion=criterion)
     else:
         return Loss(objective)
     loss.to(next(model.parameters()).device)

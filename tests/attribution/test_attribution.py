@@ -428,7 +428,7 @@ class TestSIB:
             SIBAttribution(model, output="masks")
         with pytest.raises(ValueError, match=r"`mask` must be one of density, .*did you mean 'top_p'"):
             SIBAttribution(model, mask="topp")
-        with pytest.raises(ValueError, match=r"`forward_func` must be a torch.nn.Module \(or `layer` a module"):
+        with pytest.raises(ValueError, match=r"`layer` must be a module that runs in it.* 'features'"):
             SIBAttribution(abs, layer="features")
         with pytest.raises(ValueError, match="`multiply_by_inputs` must be False for output='mask' or a layer"):
             SIBAttribution(model, layer="features", multiply_by_inputs=True)

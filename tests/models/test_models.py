@@ -35,7 +35,7 @@ def test_every_model_builds_and_has_a_cam_layer(name):
     assert MODELS[name].name == name
 
 
-@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "efficientnet_b0", "vgg16"])
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "efficientnet_b0", "vgg16", "densenet121"])
 def test_cam_layer_lies_behind_the_last_activation(name):
     """At an output that only ReLU-like activations (or their maximum) produce, nothing is far below zero."""
     model = build_model(name, 3).eval()
@@ -49,7 +49,7 @@ def test_cam_layer_lies_behind_the_last_activation(name):
     [
         ("resnet18", "layer4"),
         ("vgg11", "features"),
-        ("densenet121", "features"),
+        ("densenet121", "features:relu"),
         ("mobilenet_v2", "features"),
         ("mobilenet_v3_small", "features"),
         ("efficientnet_b0", "features"),
@@ -65,7 +65,7 @@ def test_cam_layer_of_torchvision(name, layer):
     options = {"init_weights": False, "aux_logits": False} if name == "googlenet" else {}
     model = tv.get_model(name, weights=None, **options)
     found = find_cam_layer(model)
-    assert found == layer or model.get_submodule(found) is model.get_submodule(layer)
+    assert found == layer or resolve_layer(model, found) is resolve_layer(model, layer)
 
 
 class TestToGrid:
@@ -163,7 +163,7 @@ def test_record_removes_hooks_after_an_exception(model):
 def test_record_refuses_what_is_no_feature_map(model):
     with (
         pytest.raises(
-            ValueError, match=r"`layer` 'head' must output a feature map .* a float32 tensor of shape \(1, 5\)"
+            ValueError, match=r"`layer` 'classifier' must output a feature map .* a float32 tensor of shape \(1, 5\)"
         ),
         record(model, {"head": model.classifier}),
     ):

@@ -94,7 +94,7 @@ def test_models_with_more_arguments():
 
 
 def test_what_cannot_be_measured():
-    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(64, 2))
+    model = nn.Sequential(nn.Conv2d(3, 16, 3), nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(256, 2))
     with pytest.raises(ValueError, match="each look at a place of their own"):
         receptive_field(model, model[1], IMAGE)
     with pytest.raises(ValueError, match="run in the model's forward pass"):
@@ -103,7 +103,7 @@ def test_what_cannot_be_measured():
     with pytest.raises(ValueError, match="two units along each axis"):
         receptive_field(one, one.net, IMAGE[..., :32, :32])
     far = OneSize(tv.resnet18(weights=None).eval(), 64)
-    with pytest.raises(ValueError, match=r"accept images of 608 pixels .*align='half_pixel'"):
+    with pytest.raises(ValueError, match="accept images of 608 pixels"):
         receptive_field(far, far.net.layer4, IMAGE[..., :64, :64])
     resized = Wrapped(tv.resnet18(weights=None).eval(), lambda x: F.interpolate(x, (224, 224)))
     for side in (224, 1024):

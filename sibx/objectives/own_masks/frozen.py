@@ -13,7 +13,9 @@ from sibx._outputs import Output, predicted
 from sibx.attribution.cotangents import Cotangent, differentiate, potential
 from sibx.datasets.base import MaskedDataset, collate
 from sibx.models.alignment import find_alignment
-from sibx.models.layers import eval_mode, find_cam_layer, record, resolve_layer, to_grid
+from sibx.models.finding import find_cam_layer, resolve_layer
+from sibx.models.layers import eval_mode, record
+from sibx.models.layout import to_grid
 from sibx.objectives.config import SIBConfig
 from sibx.objectives.evidence import class_evidence, contribution
 from sibx.objectives.masks import Frozen
@@ -66,9 +68,6 @@ def self_masks(
         >>> self_masks(model, data, config=config, progress=False).shape
         torch.Size([4, 1, 64, 64])
     """
-    config = replace(
-        config, layers=layer_weights(model, config)
-    )  # looks "auto" up once, which runs the model, and not at every batch
     loader = DataLoader(dataset, batch_size=batch_size, collate_fn=collate)
     place = pick_device(model, device)
     parts, trust = [], []
@@ -101,7 +100,7 @@ def evidence_masks(model: nn.Module, images: Tensor, config: SIBConfig, *, outpu
     frozen = config.masks.frozen
     require(frozen is not None, "config", "have Frozen masks, which are the model's own", config.masks)
     assert frozen is not None
-    layer = frozen.layer or list(layer_weights(model, config))[-1]
+    layer = frozen.layer or list(layer_weights(model, config, images))[-1]
     with eval_mode(model):
         tail = Tail(model, layer, images, find_alignment(model, layer, images, config.align), output)
         offers = {"images": images, "tail": tail}
@@ -109,9 +108,9 @@ def evidence_masks(model: nn.Module, images: Tensor, config: SIBConfig, *, outpu
         return frozen.rule(evidence, **{name: offers[name] for name in getattr(frozen.rule, "needs", ())}) > 0.5
 
 
-def layer_weights(model: nn.Module, config: SIBConfig) -> Mapping[str, float]:
-    """Return the weights of the layers by name, with ``"auto"`` replaced by the model's layer."""
-    return {find_cam_layer(model): 1.0} if isinstance(config.layers, str) else config.layers
+def layer_weights(model: nn.Module, config: SIBConfig, images: Tensor) -> Mapping[str, float]:
+    """Return the weights of the layers by name, with ``"auto"`` replaced by the model's layer for these images."""
+    return {find_cam_layer(model, images): 1.0} if isinstance(config.layers, str) else config.layers
 
 
 def _averaged_evidence(tail: Tail, frozen: Frozen, cotangent: Cotangent) -> Tensor:

@@ -8,7 +8,9 @@ from torch import Tensor, nn
 
 from sibx._outputs import Output, predicted
 from sibx.models.alignment import Alignment
-from sibx.models.layers import record, resolve_layer, to_grid
+from sibx.models.finding import resolve_layer
+from sibx.models.layers import record
+from sibx.models.layout import to_grid
 
 
 @dataclass(frozen=True, slots=True)
