@@ -35,6 +35,7 @@ def run(args: Namespace) -> int:
             target=args.target,
             output=classifier.output(args.output),
             layer=args.layer,
+            align=args.align,
             batch_size=args.batch_size,
             device=device,
             seed=args.seed,
@@ -63,6 +64,7 @@ def _keep_pictures(
         target=args.target,
         output=classifier.output(args.output),
         layer=args.layer,
+        align=args.align,
         batch_size=args.batch_size,
         device=device,
     )

@@ -22,7 +22,7 @@ from sibx.cli.loading import Classifier, load_classifier
 from sibx.images import IMAGENET, Normalization
 from sibx.images.geometry import resize_and_center_crop
 from sibx.images.reading import to_pixels
-from sibx.models import MODELS
+from sibx.models import MODELS, Align
 from sibx.report import montage
 from sibx.runs import named_device
 
@@ -41,6 +41,7 @@ class Question:
     methods: list[MethodSpec]
     layer: str | None
     output: Output
+    align: Align | None
     names: Sequence[str] | None
     target: int | None
     out: Path
@@ -87,6 +88,7 @@ def _understand(args: Namespace) -> Question:
         methods=methods,
         layer=args.layer,
         output=output,
+        align=args.align,
         names=names,
         target=_read_target(args.target, names, count),
         out=Path(args.out),
@@ -112,7 +114,9 @@ def _explain(question: Question, path: str, pixels: Tensor) -> str:
         found = probabilities(logits, question.output)[0]
     top = found.topk(min(SHOWN, len(found))).indices.tolist()
     target = top[0] if question.target is None else question.target
-    maps = explain_many(question.model, images, target, question.methods, question.layer, output=question.output)
+    maps = explain_many(
+        question.model, images, target, question.methods, question.layer, output=question.output, align=question.align
+    )
     size = (question.image_size, question.image_size)
     heatmaps = {s.title: to_heatmap(maps[s.name], size, s.reduce) for s in question.methods}
     overlay = question.out / f"{Path(path).stem}.overlay.png"

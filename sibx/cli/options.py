@@ -164,6 +164,8 @@ def _add_trained_model(parser: Parser) -> None:
 
 def _add_layer(parser: Parser) -> None:
     parser.add_argument("--layer", help="dotted name of the layer for CAMs; default the last feature map")
+    places = "where CAMs draw the units of the layer: where they look (the default), or in equal cells of the image"
+    parser.add_argument("--align", choices=("receptive_field", "half_pixel"), help=places)
 
 
 def _add_scoring(parser: Parser) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from sibx._outputs import Output, check_output
 from sibx.attribution import MethodSpec
 from sibx.datasets.base import MaskedDataset
 from sibx.metrics import MetricSpec
+from sibx.models import Align
 from sibx.models.scored import readings
 from sibx.runs.identity import digest, identify_data
 
@@ -31,6 +32,7 @@ class Request:
         target: the class explained.
         output: what the logits are.
         layer: layer that CAM methods look at.
+        align: where CAMs draw the units of the layer; None = as the methods are built.
         batch_size: images per forward pass.
         device: where to compute.
         seed: seed of everything random.
@@ -44,6 +46,7 @@ class Request:
     target: Target
     output: Output
     layer: nn.Module | str | None
+    align: Align | None
     batch_size: int
     device: torch.device
     seed: int
@@ -53,6 +56,8 @@ class Request:
         """Raise ValueError for what cannot be evaluated."""
         check_choice("target", self.target, ("predicted", "label"))
         check_output(self.output)
+        if self.align is not None:
+            check_choice("align", self.align, get_args(Align))
         check_range("batch_size", self.batch_size, 1)
         require(len(self.dataset) > 0, "dataset", "hold at least one image", len(self.dataset))
         names = [m.name for m in self.metrics]
@@ -75,7 +80,7 @@ class Request:
             "metrics": [s.name for s in self.metrics],
             "target": self.target,
             "output": self.output,
-            "align": "receptive_field",
+            "align": self.align or "receptive_field",
             "batch_size": self.batch_size,
             "seed": self.seed,
             "device": str(self.device),
@@ -97,6 +102,7 @@ class Request:
             "labels": {name: self.columns[name] for name in ("model", "training")},
             "model": self._identify_model(),
             "layer": _name_of(self.layer) if isinstance(self.layer, nn.Module) else self.layer,
+            **({"align": self.align} if self.align else {}),  # what was interrupted before there was a choice goes on
             "device": self.device.type,
         }
 

@@ -21,7 +21,7 @@ from sibx.evaluation.results import Results
 from sibx.evaluation.scoring import score_batch
 from sibx.evaluation.storage import InFolder, InMemory, Storage
 from sibx.metrics import METRICS, MetricSpec
-from sibx.models import eval_mode
+from sibx.models import Align, eval_mode
 from sibx.runs.identity import check_identity
 from sibx.runs.place import pick_device, placed
 from sibx.runs.ranks import gather_objects, rank, world_size
@@ -36,6 +36,7 @@ def evaluate(
     target: Target = "predicted",
     output: Output = "auto",
     layer: nn.Module | str | None = None,
+    align: Align | None = None,
     batch_size: int = 32,
     device: torch.device | str | None = None,
     seed: int = 0,
@@ -66,7 +67,9 @@ def evaluate(
             are, and for which nothing is right or wrong (``predicted`` is -1); ``auto`` = ``sigmoid`` for K = 1, else
             ``softmax``. A row of one of several labels is right if its probability is above 1/2, so that the accuracy
             is the recall (``label_scores`` has the others).
-        layer: layer that CAM methods look at, its name or the module; None = ``find_cam_layer(model)``.
+        layer: layer that CAM methods look at, its name or the module; None = ``find_cam_layer``.
+        align: where CAMs draw the units of the layer: ``receptive_field``: where they look; ``half_pixel``: in equal
+            cells of the image; None = as the methods are built, for those of METHODS where they look.
         batch_size: images per forward pass.
         device: where to compute; None = where the model is, for a function the CPU.
         seed: seed of everything random.
@@ -100,6 +103,7 @@ def evaluate(
         target=target,
         output=output,
         layer=layer,
+        align=align,
         batch_size=batch_size,
         device=pick_device(model, device),
         seed=seed,
@@ -130,7 +134,7 @@ def _fill(storage: Storage, request: Request, progress: bool) -> None:
     own = storage.pending()[rank() :: world_size()]
     batches = request.batches()
     loader = DataLoader(request.dataset, batch_sampler=[list(batches[n]) for n in own], collate_fn=collate)
-    explainers = Explainers(request.model, request.methods, request.layer, request.output)
+    explainers = Explainers(request.model, request.methods, request.layer, request.output, request.align)
     bar = tqdm(loader, desc=f"evaluate {request.dataset.split}", leave=False, disable=not progress)
     for number, batch in zip(own, bar, strict=True):
         storage.add(number, *score_batch(request, explainers, batch.to(request.device)))

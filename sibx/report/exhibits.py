@@ -12,7 +12,7 @@ from sibx.datasets.base import MaskedBatch, MaskedDataset, collate, spread
 from sibx.datasets.several import one_per_class
 from sibx.evaluation.method_choice import Methods, resolve_methods
 from sibx.evaluation.request import Target
-from sibx.models import eval_mode
+from sibx.models import Align, eval_mode
 from sibx.report.gallery import GalleryItem
 from sibx.report.overlay import to_numpy
 from sibx.runs.place import pick_device, placed
@@ -28,6 +28,7 @@ def make_gallery(
     target: Target = "predicted",
     output: Output = "auto",
     layer: nn.Module | str | None = None,
+    align: Align | None = None,
     batch_size: int = 32,
     device: torch.device | str | None = None,
     signed: bool = False,
@@ -46,6 +47,7 @@ def make_gallery(
         target: the class explained: the ``predicted`` one, which differs between models, or the ``label``.
         output: what the logits are, see ``evaluate``.
         layer: layer that CAM methods look at; None = ``find_cam_layer`` of each model.
+        align: where CAMs draw the units of the layer (see ``evaluate``).
         batch_size: images per forward pass.
         device: where to compute; None = where each model is, for a function the CPU.
         signed: show the attributions of methods with signs as they are, instead of their positive part, which metrics
@@ -70,7 +72,8 @@ def make_gallery(
         for training, network in models.items():
             here = pick_device(network, device)
             with placed(network, here), eval_mode(network):
-                for spec, heatmaps in _explain(network, batch.to(here), specs, target, output, layer, signed):
+                explainers = Explainers(network, specs, layer, output, align)
+                for spec, heatmaps in _explain(network, batch.to(here), explainers, target, signed):
                     for of_image, heatmap in zip(maps, heatmaps.cpu(), strict=True):
                         of_image[spec.name][training] = heatmap[0]
         items.extend(_items(dataset, batch, maps, model))
@@ -80,10 +83,8 @@ def make_gallery(
 def _explain(
     network: Callable[[Tensor], Tensor],
     batch: MaskedBatch,
-    specs: list[MethodSpec],
+    explainers: Explainers,
     target: Target,
-    output: Output,
-    layer: nn.Module | str | None,
     signed: bool,
 ) -> Iterator[tuple[MethodSpec, Tensor]]:
     """Yield every method with its maps (B, 1, H, W)."""
@@ -91,9 +92,9 @@ def _explain(
     with torch.inference_mode():
         logits = network(images)
         check_logits(logits, len(batch), "models")
-        found = predicted(logits, output)
+        found = predicted(logits, explainers.output)
     targets = found.clone() if target == "predicted" else batch.labels
-    for spec, attributions in Explainers(network, specs, layer, output).explain(images, targets):
+    for spec, attributions in explainers.explain(images, targets):
         reduce = "sum" if signed and spec.signed else spec.reduce
         size = images.shape[2], images.shape[3]
         yield spec, to_heatmap(attributions, size, reduce).detach()

@@ -311,6 +311,20 @@ class TestExplainMany:
             options = {"target": TARGETS} if METHODS[name].uses_target else {}
             assert torch.equal(many[name], build_method(name, net, "0").attribute(pictures, **options)), name
 
+    @pytest.mark.filterwarnings("ignore:Guided Backprop passes through .* silu")
+    @pytest.mark.parametrize("name", [*ALL_CAMS, "guided_gradcam"])
+    def test_align(self, name, net, pictures):
+        options = {"target": TARGETS} if METHODS[name].uses_target else {}
+        method = build_method(name, net, "0")
+        method.align = "half_pixel"
+        cells = explain_many(net, pictures, TARGETS, [name], "0", align="half_pixel")[name]
+        assert torch.equal(cells, method.attribute(pictures, **options))
+        looked, default = (
+            explain_many(net, pictures, TARGETS, [name], "0", align=a) for a in ("receptive_field", None)
+        )
+        assert torch.equal(looked[name], default[name])
+        assert not torch.equal(cells, default[name])
+
     def test_one_forward_and_one_backward(self, net, pictures):
         explain_many(net, pictures, TARGETS, ["gradcam"], layer="0")  # measures where the layer looks
         passes = {"forward": 0, "backward": 0}
@@ -331,6 +345,8 @@ class TestExplainMany:
             explain_many(net, pictures, TARGETS, ["gradcam", "gradcam"])
         with pytest.raises(ValueError, match="did you mean 'gradcam'"):
             explain_many(net, pictures, TARGETS, ["gradcan"])
+        with pytest.raises(ValueError, match="`align` must be one of receptive_field, half_pixel"):
+            explain_many(net, pictures, TARGETS, ["gradcam"], align="cells")
         assert explain_many(net, pictures[:0], 0, ["gradcam", "layercam"])["layercam"].shape == (0, 1, 20, 24)
 
 

@@ -23,6 +23,7 @@ from sibx.images import resize_and_center_crop, to_pixels
 from sibx.models import TinyCNN, build_model
 from sibx.models.checkpoint import load_checkpoint, save_checkpoint
 from sibx.objectives import Fraction, Frozen, Given, GradNorm, Shuffled
+from sibx.report import load_gallery
 from sibx.train import TRAININGS
 from sibx.train.config import PROGRAMS
 
@@ -187,6 +188,21 @@ def test_explain_knows_how_its_model_sees(trained, pictures, tmp_path, capsys):
     explained = capsys.readouterr().out.partition("explained: ")[2].split()[1].rstrip(";")
     assert explained in load_checkpoint(trained / "model.pt", TinyCNN(8))["classes"]
     assert json.loads((trained / "finetune.json").read_text())["normalization"]["mean"] == [0.5, 0.5, 0.5]
+
+
+def test_align(trained, pictures, tmp_path):
+    """In equal cells, a CAM is drawn elsewhere, by every command that draws one."""
+    model, align = ("--checkpoint", trained / "model.pt"), ("--align", "half_pixel")
+    data = ("--dataset", "synthetic", "--limit", 2, "--methods", "gradcam", "--metrics", "foreground_focus")
+    maps, galleries = [], []
+    for folder, options in ((tmp_path / "a", ()), (tmp_path / "b", align)):
+        assert run("explain", pictures[0], *model, *options, "--methods", "gradcam", "--out", folder) == 0
+        maps.append(np.load(folder / "color.maps.npz")["gradcam"])
+        assert run("evaluate", *model, *data, *options, "--gallery", 1, "--out", folder / "scores") == 0
+        galleries.append(load_gallery(folder / "scores")[0].maps["gradcam"]["sib"])
+    assert not np.array_equal(*maps)
+    assert not np.array_equal(*galleries)
+    assert [Results.load(tmp_path / f / "scores").info["align"] for f in "ab"] == ["receptive_field", "half_pixel"]
 
 
 # finetune

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sibx import METHODS, METRICS, Results, evaluate
-from sibx.attribution import RISE, MethodSpec, Occlusion
+from sibx.attribution import RISE, MethodSpec, Occlusion, build_method
 from sibx.datasets import InMemoryDataset
 from sibx.evaluation import Interval, bootstrap_difference, bootstrap_mean, mean_over_seeds
 from sibx.evaluation.columns import COLUMNS, CURVE_COLUMNS
@@ -153,6 +153,25 @@ class TestEvaluate:
         with pytest.raises(ValueError, match="`explain_with` must be given"):
             evaluate(net, few, methods={"mine": blob}, metrics=[name])
 
+    def test_align(self, net, shapes):
+        """A choice is seen in the scores, in what is said about them, and in what can be resumed."""
+        few = InMemoryDataset.load(shapes, range(4))
+        options = {"methods": ["gradcam", "sib"], "metrics": ["foreground_focus"]}
+        aligns = (None, "receptive_field", "half_pixel")
+        default, looked, cells = (evaluate(net, few, align=align, **options) for align in aligns)
+        assert default.rows.equals(looked.rows)
+        assert [r.info["align"] for r in (default, looked, cells)] == ["receptive_field", *aligns[1:]]
+        values = cells.rows.pivot(index="image_id", columns="method", values="value")
+        before = default.rows.pivot(index="image_id", columns="method", values="value")
+        assert (values["gradcam"] != before["gradcam"]).all()
+        assert values["sib"].equals(before["sib"])  # in input space pixels are the units
+        maps = build_method("gradcam", net)
+        maps.align = "half_pixel"
+        images = torch.stack([few[i].image for i in range(4)])
+        masks = torch.stack([few[i].mask for i in range(4)])
+        expected = foreground_focus(maps.attribute(images, net(images).argmax(1)), masks)
+        assert values["gradcam"].to_numpy() == pytest.approx(expected.numpy())
+
     def test_gradient_cams_share_their_passes(self, net, shapes):
         few = InMemoryDataset.load(shapes, range(4))
         alone = evaluate(net, few, methods=["gradcam"], metrics=["iou"], batch_size=4)  # measures where the layer looks
@@ -177,6 +196,7 @@ class TestEvaluate:
             ({"methods": ["sib", "sib"]}, r"`methods` must name at least one and none twice, but got \['sib', 'sib'\]"),
             ({"metrics": []}, "`metrics` must name at least one"),
             ({"target": "truth"}, "`target` must be one of predicted, label"),
+            ({"align": "cells"}, "`align` must be one of receptive_field, half_pixel"),
             ({"batch_size": 0}, "`batch_size` must be at least 1"),
             ({"methods": {}}, "`methods` must name at least one"),
             ({"methods": {"cam": "gradcma"}}, r"`methods\['cam'\]` must be one of .*did you mean 'gradcam'"),
