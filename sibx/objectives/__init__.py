@@ -8,7 +8,7 @@ from sibx.objectives.evidence import class_evidence, contribution
 from sibx.objectives.foreground import CKA, HSIC
 from sibx.objectives.group_dro import GroupDROConfig, GroupDROLoss, GroupDROTerms
 from sibx.objectives.guidance import GuidanceConfig, GuidanceLoss, GuidanceTerms
-from sibx.objectives.guidance_terms import GUIDANCE, GuidanceSpec
+from sibx.objectives.guidance_table import GUIDANCE, GuidanceSpec
 from sibx.objectives.masks import Frozen, Given, Online, Shuffled
 from sibx.objectives.own_masks.frozen import evidence_masks, self_masks
 from sibx.objectives.own_masks.grab_cut import GrabCut

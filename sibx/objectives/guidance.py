@@ -1,7 +1,6 @@
 """Guidance losses to compare S-IB with: each is cross-entropy plus one weighted term, usable like SIBLoss.
 
-The terms themselves are in ``sibx.objectives.guidance_terms``. To add one: write its penalty there, and add a line to
-GUIDANCE.
+The terms themselves are in ``sibx.objectives.guidance_table``.
 """
 
 from dataclasses import dataclass
@@ -13,22 +12,18 @@ from torch import Tensor, nn
 from sibx._checks import (
     check_choice,
     check_images,
-    check_logits,
     check_masks,
     check_range,
     check_same_batch,
     look_up,
     require,
 )
-from sibx._outputs import Criterion, Output, check_output, check_truth, usual_criterion
-from sibx.attribution.cotangents import differentiate
-from sibx.models.alignment import Align, find_alignment
-from sibx.models.differentiable import twice_differentiable
-from sibx.models.finding import find_cam_layer, resolve_layer
-from sibx.models.layers import record
-from sibx.models.layout import to_grid
+from sibx._outputs import Criterion, Output, check_output, usual_criterion
+from sibx.models.alignment import Align
+from sibx.models.finding import find_cam_layer
 from sibx.objectives.cases import lay_out
-from sibx.objectives.guidance_terms import GUIDANCE, GuidanceSpec, Meaning, Penalty, swap_backgrounds
+from sibx.objectives.guidance_parts import Meaning, Place
+from sibx.objectives.guidance_table import GUIDANCE, GuidanceSpec
 from sibx.objectives.terms import Batch
 
 
@@ -108,7 +103,8 @@ class GuidanceLoss(nn.Module):
         criterion: function ``(logits, labels) -> scalar``, what is learned beside the term; None = the cross-entropy,
             or for ``sigmoid`` the binary one. It is the ``cross_entropy`` of GuidanceTerms whatever it is.
 
-    The model runs once, in the mode it is in; for ``background-swap`` its batch holds the images and the pasted images.
+    The model runs once, in the mode it is in; where second versions of images are compared, its batch holds both. For
+    ``saliency-guided`` it runs once more before, in eval mode, and random numbers come from torch's generator.
     """
 
     def __init__(self, config: GuidanceConfig, *, output: Output = "auto", criterion: Criterion | None = None):
@@ -127,9 +123,10 @@ class GuidanceLoss(nn.Module):
             images: images (B, C, H, W), floating point; B at least 2 for ``background-swap``.
             labels: class indices (B,), 0 and 1 for a single logit; or for several labels (B, K) in {0, 1, NaN}.
             masks: masks (B, 1, H, W) bool, True on the object. An image whose mask is empty takes no part in the term
-                and lends no background. ``gradient-penalty`` uses no masks: every image takes part. With several labels
-                one mask for each image and class present, in this order; what does not ask of one class (``rrr``,
-                ``background-swap``) sees their union.
+                and lends no background. Where the method uses no masks, every image takes part. With several labels one
+                mask for each image and class present, in this order; what does not ask of one class (``rrr``, second
+                versions by masks) sees their union, and what does (``saliency-guided``, too) leaves out an image
+                without any.
             ramp: factor in [0, 1] of the weighted term, for a warm-up.
 
         Raises:
@@ -140,8 +137,8 @@ class GuidanceLoss(nn.Module):
         self._check(images, labels, masks)
         check_range("ramp", ramp, 0, 1)
         batch = self._batch(images.detach(), labels, masks if self.config.needs_masks else None)
-        penalty = self.spec.penalty
-        logits, guidance = self._swapped(model, batch) if penalty is None else self._explained(penalty, model, batch)
+        place = Place(self.config.layer_for(model, images), self.config.align)
+        logits, guidance = self.spec.term(model, batch, place, self.meaning)
         learned, truth = batch.learned(logits)
         cross_entropy = self.meaning.criterion(learned, truth)
         total = cross_entropy + ramp * self.config.weight * guidance
@@ -151,49 +148,15 @@ class GuidanceLoss(nn.Module):
         """Return the images in rows; without masks everything is object."""
         batch = Batch(images, labels, masks)
         if labels.ndim == 2:
-            batch = lay_out(batch, by_class=self.spec.by_class)
+            batch = lay_out(batch, by_class=self.spec.term.by_class)
         everything = torch.ones_like(batch.images[:, :1], dtype=torch.bool)
         return batch._replace(masks=everything if batch.masks is None else batch.masks)
 
-    def _explained(self, penalty: Penalty, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the logits, and the term of a method that penalizes a gradient."""
-        assert batch.masks is not None
-        layer = self.config.layer_for(model, batch.images)
-        modules = {layer: resolve_layer(model, layer)} if self.spec.at_layer else {}
-        alignment = find_alignment(model, layer, batch.images, self.config.align)
-        leaf = batch.images.requires_grad_()
-        with torch.enable_grad(), twice_differentiable(), record(model, modules, tokens=True) as activations:
-            logits = model(leaf)
-            self._check_logits(logits, batch)
-            point = activations.get(layer, leaf)
-            labels = batch.labels if penalty.by_class else batch.learned(logits)[1]
-            (gradients,) = differentiate(penalty.scalar(logits, labels, self.meaning), [point], create_graph=True)
-        gradients, point = (to_grid(t, batch.size) for t in (gradients, point))
-        pooled = alignment.pool(batch.masks.to(point.dtype), (point.shape[2], point.shape[3]))
-        rows = batch.masks.flatten(1).any(1)
-        return logits, penalty.of_gradient(gradients, point, pooled)[rows].sum() / rows.sum().clamp(min=1)
-
-    def _swapped(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the logits, and the cross-entropy of the objects on each other's backgrounds."""
-        assert batch.masks is not None
-        (rows,) = batch.masks.flatten(1).any(1).nonzero(as_tuple=True)
-        rows = rows if len(rows) > 1 else rows[:0]  # a single object has no other background
-        with torch.enable_grad():
-            logits = model(torch.cat([batch.images, swap_backgrounds(batch.images[rows], batch.masks[rows])]))
-        check_logits(logits, len(batch.images) + len(rows))
-        clean, swapped = logits.split([len(batch.images), len(rows)])
-        self._check_logits(clean, batch)
-        return clean, self.meaning.criterion(swapped, batch.alone()[rows]) if len(rows) else swapped.sum()
-
-    def _check_logits(self, logits: Tensor, batch: Batch) -> None:
-        check_logits(logits, len(batch.images))
-        learned, truth = batch.learned(logits)
-        check_truth(truth, learned, self.meaning.output)
-
     def _check(self, images: Tensor, labels: Tensor, masks: Tensor | None) -> None:
         check_images(images)
-        alone = self.spec.penalty is None and len(images) < 2
-        require(not alone, "images", "have at least 2 rows (an object needs another image's background)", images)
+        least = self.spec.term.least
+        rule = f"have at least {least} rows (an object needs another image's background)"
+        require(len(images) >= least, "images", rule, images)
         check_same_batch(images, labels=labels)
         rule = f"be given for method={self.config.method!r}"
         require(masks is not None or not self.config.needs_masks, "masks", rule, None)

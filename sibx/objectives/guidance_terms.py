@@ -1,19 +1,12 @@
-"""The guidance terms of other papers, as functions of maps and masks per image, and the GUIDANCE table.
+"""The guidance terms of other papers, as functions of maps, masks and answers per image.
 
 The papers and their authors' code sum or average over images in different ways. Here every term is the mean over
 images, like the cross-entropy, so that a weight does not depend on the batch size; published weights cannot be used
-unchanged. Masks are the object's pixels where the papers use boxes or annotations. Each function names its other
-departures.
+unchanged. The second versions of images that some terms compare are in ``sibx.objectives.companions``. Masks are the
+object's pixels where the papers use boxes or annotations. Each function names its other departures.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import NamedTuple
-
-from torch import Tensor, ones_like, stack
-
-from sibx._outputs import Criterion, Output, kind_of
-from sibx.attribution.cotangents import potential
+from torch import Tensor, ones_like
 
 EPSILON = 1e-12  # keeps a quotient finite where no attribution is positive; its numerator is then zero, too
 
@@ -88,143 +81,50 @@ def gradient_penalty(gradients: Tensor) -> Tensor:
     return gradients.square().flatten(1).sum(1)
 
 
-def swap_backgrounds(images: Tensor, masks: Tensor) -> Tensor:
-    """Paste every image's object on the previous image's background: ``x M + (1 - M) b``; the first gets the last's.
+def grad_cam(gradients: Tensor, activations: Tensor) -> Tensor:
+    """Return ``relu(sum_k w_k a_k)`` of every image, ``w_k`` the mean of channel k's gradient over the positions.
 
-    b is the previous image with its own object painted over in its mean background color, so that no second object
-    remains. That choice is ours. An image without background lends zero, the data set's mean after normalization.
+    Selvaraju 2017 (arXiv 1610.02391). With ``rrr_loss`` it is the Grad-CAM form of "right for the right reasons"
+    (Schramowski et al. 2020, arXiv 2001.05371), here of the map without any scaling, at the layer's resolution.
 
     Args:
-        images: images x, (B, C, H, W).
-        masks: masks M, (B, 1, H, W) bool.
+        gradients: gradients of the label's logit at the layer, (B, C, h, w).
+        activations: the layer's output a, (B, C, h, w).
 
     Returns:
-        The pasted images (B, C, H, W).
+        The map (B, 1, h, w), at least 0.
     """
-    inside = masks.to(images.dtype)
-    outside = 1 - inside
-    pixels = outside.sum((2, 3), keepdim=True).clamp(min=1)  # at least 1: without a background pixel the sum is 0, too
-    color = (images * outside).sum((2, 3), keepdim=True) / pixels
-    background = images * outside + color * inside
-    return images * inside + outside * background.roll(1, 0)
+    return (gradients.mean((2, 3), keepdim=True) * activations).sum(1, keepdim=True).relu()
 
 
-class Meaning(NamedTuple):
-    """What the logits are, and what the images' labels ask of them."""
+def activation_distance(features: Tensor, others: Tensor) -> Tensor:
+    """Return ``|a - a'|``, the L2 norm of the difference of two feature maps, of every image.
 
-    output: Output
-    criterion: Criterion
+    ActDiff, Viviano et al. 2021 (arXiv 1910.00199): a of the image, a' of the image whose background is shuffled; their
+    mean over all layers is here the norm at one. At least 0, unbounded, 0 = the background changes nothing. Where the
+    maps are equal the gradient is 0.
 
+    Args:
+        features: features a, (B, ...).
+        others: features a', (B, ...).
 
-class Penalty(NamedTuple):
-    """A scalar that is differentiated once, and the penalty on its gradient."""
-
-    scalar: Callable[[Tensor, Tensor, "Meaning"], Tensor]  # (logits, labels, what they mean) -> a sum over images
-    of_gradient: Callable[[Tensor, Tensor, Tensor], Tensor]  # (gradient, point where it was taken, masks) -> (B,)
-    by_class: bool = False  # whether the scalar is one of the label's class
-
-
-@dataclass(frozen=True, slots=True)
-class GuidanceSpec:
-    """One line of the GUIDANCE table.
-
-    Attributes:
-        name: key in the table.
-        title: name shown in tables and figures.
-        penalty: what is differentiated and penalized; None = no gradient, but the cross-entropy on swapped backgrounds.
-        needs_masks: whether the term uses the objects' masks.
-        at_layer: whether it is taken at a feature layer, with the masks averaged to its grid, instead of at the image.
-        reference: publication that the term comes from.
+    Returns:
+        The loss of every image, (B,).
     """
-
-    name: str
-    title: str
-    penalty: Penalty | None
-    needs_masks: bool
-    at_layer: bool
-    reference: str
-
-    @property
-    def by_class(self) -> bool:
-        """Whether the term asks of one class, so that each of several labels gets its own mask."""
-        return self.penalty is not None and self.penalty.by_class
+    return (features - others).flatten(1).norm(dim=1)
 
 
-def _label_logit(logits: Tensor, labels: Tensor, meaning: Meaning) -> Tensor:
-    return potential(logits, "logit", labels, output=meaning.output)
+def divergence(answers: Tensor, others: Tensor) -> Tensor:
+    """Return ``KL(p || q) = sum_k p_k (log p_k - log q_k)`` of every image; gradients flow through both.
 
+    The second term of saliency-guided training, Ismail et al. 2021 (arXiv 2111.14338): p of the image, q of the image
+    whose least salient pixels are noise. At least 0, unbounded, 0 = both have the same probabilities.
 
-def _all_log_probabilities(logits: Tensor, _: Tensor, meaning: Meaning) -> Tensor:
-    """Of every class; an independent label is there, or it is not, which are two."""
-    kind = kind_of(logits, meaning.output)
-    if kind.log_probabilities is None:
-        raise ValueError("`output` must be 'softmax' or 'sigmoid' for method='rrr', but got 'raw'.")
-    scores = kind.class_scores(logits)
-    sides = (scores,) if kind.exclusive else (scores, -scores)
-    return stack([kind.log_probabilities(side).sum() for side in sides]).sum()
+    Args:
+        answers: logarithms of p, (B, K).
+        others: logarithms of q, (B, K).
 
-
-def _losses(logits: Tensor, labels: Tensor, meaning: Meaning) -> Tensor:
-    """Of every image by itself."""
-    return stack([meaning.criterion(z, y) for z, y in zip(logits.split(1), labels.split(1), strict=True)]).sum()
-
-
-def _contributions(gradients: Tensor, point: Tensor) -> Tensor:
-    return (gradients * point).sum(1, keepdim=True)
-
-
-_ENERGY = Penalty(_label_logit, lambda g, x, m: energy_loss(_contributions(g, x), m), by_class=True)
-
-GUIDANCE: dict[str, GuidanceSpec] = {
-    spec.name: spec
-    for spec in (
-        GuidanceSpec(
-            name="energy",
-            title="Energy loss on Input x Gradient",
-            penalty=_ENERGY,
-            needs_masks=True,
-            at_layer=False,
-            reference="Rao 2023, arXiv 2303.11932",
-        ),
-        GuidanceSpec(
-            name="l1",
-            title="L1 loss on Input x Gradient",
-            penalty=Penalty(_label_logit, lambda g, x, m: l1_loss(_contributions(g, x), m), by_class=True),
-            needs_masks=True,
-            at_layer=False,
-            reference="Gao 2022, GRADIA; Rao 2023, arXiv 2303.11932",
-        ),
-        GuidanceSpec(
-            name="rrr",
-            title="Right for the right reasons",
-            penalty=Penalty(_all_log_probabilities, lambda g, _, m: rrr_loss(g, m)),
-            needs_masks=True,
-            at_layer=False,
-            reference="Ross 2017, arXiv 1703.03717",
-        ),
-        GuidanceSpec(
-            name="energy-cam",
-            title="Energy loss on a CAM",
-            penalty=_ENERGY,
-            needs_masks=True,
-            at_layer=True,
-            reference="Rao 2023, arXiv 2303.11932",
-        ),
-        GuidanceSpec(
-            name="gradient-penalty",
-            title="Gradient penalty",
-            penalty=Penalty(_losses, lambda g, _, __: gradient_penalty(g)),
-            needs_masks=False,
-            at_layer=False,
-            reference="Drucker 1992; Ross 2018, arXiv 1711.09404",
-        ),
-        GuidanceSpec(
-            name="background-swap",
-            title="Background swap",
-            penalty=None,
-            needs_masks=True,
-            at_layer=False,
-            reference="cross-entropy of every object on another image's background",
-        ),
-    )
-}
+    Returns:
+        The loss of every image, (B,).
+    """
+    return (answers.exp() * (answers - others)).sum(1)

@@ -3,7 +3,8 @@
 Counted are images that go forward through the first layer of a network, and gradients that come back to it, while a few
 small images are trained on, explained and scored as the study asks: on TinyCNN, for speed, where their number does not
 depend on the network; on the network itself for methods that need a layer. What is not a whole pass (to a layer in the
-middle, or drawing, sorting, inpainting) is not counted: the time is a lower bound, and a loose one for small networks.
+middle, or drawing, sorting, inpainting) is not counted, nor what a training does before and after ``fine_tune``: the
+time is a lower bound, and a loose one for small networks.
 """
 
 import copy

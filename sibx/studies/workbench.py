@@ -117,7 +117,7 @@ class Workbench:
         network = self._network(job, trained=self.study.checkpoint)
         torch.manual_seed(job.group.seed)
         result = fine_tune_as(
-            replace(spec, objective=objective),
+            replace(spec, objective=objective, masks=None),  # the data has them
             network,
             data,
             config=replace(config, seed=job.group.seed),

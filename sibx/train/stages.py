@@ -11,6 +11,7 @@ from torch import nn
 from sibx._checks import look_up, require
 from sibx.datasets.base import MaskedDataset
 from sibx.models.checkpoint import save_checkpoint
+from sibx.objectives import SIBConfig
 from sibx.runs.ranks import rank
 from sibx.train.config import TrainConfig
 from sibx.train.loop import FineTuneResult, fine_tune
@@ -34,11 +35,11 @@ def fine_tune_as(
 ) -> FineTuneResult:
     """Fine-tune a classifier as a line of TRAININGS says: ``fine_tune``, and what the training does before and after.
 
-    Masks are taken as the data and the objective have them: the controls of guidance losses, for example, need data
-    whose masks are shuffled already, as ``sibx study`` does it.
+    Masks are those of the data, or what the objective makes of them. A control whose objective does not shuffle masks
+    itself is refused; ``sibx study`` shuffles those of the data for it.
 
     Args:
-        training: key of TRAININGS, or a TrainingSpec of your own.
+        training: key of TRAININGS, with layers ``"auto"``, or a TrainingSpec with its layers filled in.
         model: the model, images -> logits (B, K); it is copied, not changed.
         train_data: images, labels, and masks or groups if the training needs them.
         config: settings of ``fine_tune``; the objective is the training's. None = its defaults.
@@ -58,7 +59,10 @@ def fine_tune_as(
         >>> fine_tune_as("jtt", network, data, config=config, progress=False).history[0]["epoch"]
         1.0
     """
-    spec = look_up("training", training, TRAININGS) if isinstance(training, str) else training
+    spec = look_up("training", training, TRAININGS).at() if isinstance(training, str) else training
+    shuffles = isinstance(spec.objective, SIBConfig) and spec.objective.masks == spec.masks
+    rule = "be no control whose objective leaves masks as they are (`sibx study` shuffles those of the data)"
+    require(shuffles or not spec.shuffled, "training", rule, spec.name)
     require(spec.finish is None or val_data is not None, "val_data", f"be given for training={spec.name!r}", None)
     config = replace(config or TrainConfig(), objective=spec.objective)
     place: Mapping[str, Any] = {"resume": resume, "device": device, "progress": progress}

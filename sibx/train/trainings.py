@@ -125,6 +125,12 @@ def _pair(name: str, title: str, objective: SIBConfig, masks: Masks) -> tuple[Tr
     return TrainingSpec(name, title, objective, masks).with_control()
 
 
+def _guided(name: str) -> tuple[TrainingSpec, ...]:
+    spec = GUIDANCE[name]
+    training = TrainingSpec(name, spec.title, GuidanceConfig(name, weight=1.0), Given() if spec.needs_masks else None)
+    return training.with_control() if spec.needs_masks else (training,)
+
+
 TRAININGS: dict[str, TrainingSpec] = {
     spec.name: spec
     for spec in (
@@ -141,9 +147,6 @@ TRAININGS: dict[str, TrainingSpec] = {
         TrainingSpec("jtt", "just train twice: the errors of one epoch shown more often", prepare=UpsampleErrors()),
         TrainingSpec("dfr", "cross-entropy, the last layer refitted on balanced validation data", finish=RefitHead()),
         # What a user would try first: weight 1, not tuned.
-        *(
-            TrainingSpec(name, spec.title, GuidanceConfig(name, weight=1.0), Given() if spec.needs_masks else None)
-            for name, spec in GUIDANCE.items()
-        ),
+        *(spec for name in GUIDANCE for spec in _guided(name)),
     )
 }

@@ -283,6 +283,12 @@ def test_finetune_in_two_stages(capsys, tmp_path):
     assert "`objective_options` must be left out for jtt, but got ['factor=2']" in message
 
 
+def test_finetune_does_not_train_a_control_with_the_right_masks(capsys, tmp_path):
+    message = fail(capsys, *TRAIN, "--training", "actdiff-shuffled", "--out", tmp_path)
+    assert "`training` must be no control whose objective leaves masks as they are" in message
+    assert "but got 'actdiff-shuffled'" in message
+
+
 @pytest.mark.parametrize("name", TRAININGS)
 def test_objectives(name):
     assert build_objective(name, []) == TRAININGS[name].at().objective

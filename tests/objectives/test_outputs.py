@@ -58,8 +58,13 @@ class TestBinary:
 
     @pytest.mark.parametrize("method", GUIDANCE)
     def test_guidance(self, method, binary, case):
-        losses = [GuidanceLoss(GuidanceConfig(method, 1.0))(network, *case) for network in binary]
-        torch.testing.assert_close(losses[0].total, losses[1].total)
+        terms = []
+        for network in binary:
+            torch.manual_seed(3)
+            terms.append(GuidanceLoss(GuidanceConfig(method, 1.0))(network, *case))
+        factor = 4 if method == "rrr-cam" else 1  # the squared map is that of z, not of z / 2
+        torch.testing.assert_close(terms[0].guidance, factor * terms[1].guidance)
+        torch.testing.assert_close(terms[0].cross_entropy, terms[1].cross_entropy)
 
     def test_class_evidence(self, binary, images):
         """|c| up to a factor: std of (-c, c), as std of (-c/2, c/2) with two logits."""
@@ -176,6 +181,12 @@ class TestCriterion:
                 m[1], x, y, s
             ),
             "`output` must be 'softmax' or 'sigmoid' for method='rrr'",
+        ),
+        (
+            lambda m, x, y, s: GuidanceLoss(
+                GuidanceConfig("saliency-guided", 1.0), output="raw", criterion=lambda z, _: z.mean()
+            )(m[1], x, y),
+            "`output` must be 'softmax' or 'sigmoid' for method='saliency-guided'",
         ),
         (lambda *_: TrainConfig(output="raw"), "`criterion` must be given for output='raw'"),
         (lambda *_: TrainConfig(criterion="bce"), "`criterion` must be None or a function"),

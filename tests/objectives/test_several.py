@@ -11,6 +11,7 @@ from sibx.attribution import TopShare
 from sibx.datasets import collate
 from sibx.models import TinyCNN
 from sibx.objectives import GUIDANCE, Online, class_evidence
+from sibx.objectives.companions import hide_least_salient, shuffle_background
 from sibx.objectives.guidance_terms import energy_loss
 from sibx.train import accuracy
 from tests.helpers.objectives import every_term
@@ -148,6 +149,30 @@ class TestGuidance:
             (gradient,) = torch.autograd.grad(labeler(image)[0, label], image)
             values.append(energy_loss((gradient * image).sum(1, keepdim=True), mask[None].float()))
         torch.testing.assert_close(terms.guidance, torch.cat(values).mean().detach())
+
+    def test_saliency_of_every_class(self, labeler, batch):
+        """Each class hides pixels of its own; each label's sigmoid is compared, with both of its sides."""
+        loss = GuidanceLoss(GuidanceConfig("saliency-guided", 1.0), output="sigmoid")
+        torch.manual_seed(3)
+        terms = loss(labeler, batch.images, batch.labels)
+        rows, classes = (batch.labels == 1).nonzero(as_tuple=True)
+        torch.manual_seed(3)
+        hidden = hide_least_salient(labeler, batch.images[rows], classes, "sigmoid")
+        p, q = labeler(batch.images[rows]).sigmoid().detach(), labeler(hidden).sigmoid().detach()
+        expected = p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log()
+        torch.testing.assert_close(terms.guidance, expected.sum(1).mean(), rtol=1e-3, atol=1e-7)
+        assert terms.guidance > 0
+
+    def test_a_shuffled_background_leaves_every_object(self, labeler, batch):
+        config = GuidanceConfig("actdiff", 1.0, align="half_pixel")
+        torch.manual_seed(3)
+        terms = GuidanceLoss(config, output="sigmoid")(labeler, batch.images, batch.labels, batch.masks)
+        union = torch.stack([corners()[label == 1].any(0) for label in batch.labels]).unsqueeze(1)
+        there = union.flatten(1).any(1)
+        torch.manual_seed(3)
+        images = batch.images[there]
+        maps = labeler.features(images) - labeler.features(shuffle_background(images, union[there]))
+        torch.testing.assert_close(terms.guidance, maps.flatten(1).norm(dim=1).mean().detach())
 
 
 class TestTraining:

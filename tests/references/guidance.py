@@ -1,7 +1,8 @@
 """The guidance losses from their papers, written plainly: one image, one pixel at a time.
 
 Energy, L1: Rao et al., arXiv 2303.11932. RRR: Ross et al., arXiv 1703.03717. Gradient penalty: Ross & Doshi-Velez,
-arXiv 1711.09404. The background swap is ours.
+arXiv 1711.09404. RRR on Grad-CAM: Schramowski et al., arXiv 2001.05371. ActDiff: Viviano et al., arXiv 1910.00199.
+Saliency-guided training: Ismail et al., arXiv 2111.14338. The background swap, and noise beside the images, are ours.
 """
 
 import torch
@@ -96,6 +97,53 @@ def swap(images, masks):
     return torch.stack(out)
 
 
+def grad_cam(point, gradients):
+    """relu(sum_k w_k a_k), w_k the mean of channel k's gradient, as rows of scalars."""
+    channels, height, width = point.shape
+    weights = [sum(gradients[k].flatten()) / (height * width) for k in range(channels)]
+    sums = [[sum(weights[k] * point[k, i, j] for k in range(channels)) for j in range(width)] for i in range(height)]
+    return [[value if value > 0 else 0 * value for value in row] for row in sums]
+
+
+def noisy(images, masks):
+    """x + z in the background, z of standard deviation 1."""
+    out, noise = images.clone(), torch.randn(images.shape, dtype=images.dtype)
+    for n, c, i, j in torch.cartesian_prod(*map(torch.arange, images.shape)).tolist():
+        if not masks[n, 0, i, j]:
+            out[n, c, i, j] += noise[n, c, i, j]
+    return out
+
+
+def shuffled(images, masks):
+    """The background's pixels in the order of random numbers."""
+    out, drawn = images.clone(), torch.rand(len(images), images[0, 0].numel())
+    for n, mask in enumerate(masks[:, 0]):
+        places = [(i, j) for i in range(mask.shape[0]) for j in range(mask.shape[1]) if not mask[i, j]]
+        order = sorted(places, key=lambda place: drawn[n, place[0] * mask.shape[1] + place[1]].item())
+        for (i, j), (k, m) in zip(places, order, strict=True):
+            out[n, :, i, j] = images[n, :, k, m]
+    return out
+
+
+def hidden(model, images, labels):
+    """Uniform noise in the range of the image's channel for the half of the pixels with the lowest mean gradient."""
+    out, drawn = images.clone(), torch.rand(images.shape, dtype=images.dtype)
+    for n, image in enumerate(images):
+        leaf = image.clone().requires_grad_()
+        slope = sum(gradient(model(leaf[None])[0, labels[n]], leaf)) / len(image)
+        places = [(i, j) for i in range(slope.shape[0]) for j in range(slope.shape[1])]
+        for i, j in sorted(places, key=lambda place: slope[place].item())[: len(places) // 2]:
+            for c in range(len(image)):
+                low, high = min(image[c].flatten()), max(image[c].flatten())
+                out[n, c, i, j] = low + (high - low) * drawn[n, c, i, j]
+    return out
+
+
+def kullback_leibler(logits, others):
+    p, q = log_probabilities(logits), log_probabilities(others)
+    return sum(torch.exp(a) * (a - b) for a, b in zip(p, q, strict=True))
+
+
 def one_image(method, features, tail, image, label, mask):
     """The term of one image; the network is ``tail(features(image))``, and ``tail`` alone for the input methods."""
     image = image.clone().requires_grad_()
@@ -107,17 +155,32 @@ def one_image(method, features, tail, image, label, mask):
         point = features(image[None])[0]
         logit = tail(point[None])[0, label]
         return energy(contributions(point, gradient(logit, point)), average_blocks(mask, *point.shape[1:]))
+    if method == "rrr-cam":
+        point = features(image[None])[0]
+        cam = grad_cam(point, gradient(tail(point[None])[0, label], point))
+        outside = 1 - average_blocks(mask, *point.shape[1:])
+        return sum((outside[i, j] * value) ** 2 for i, row in enumerate(cam) for j, value in enumerate(row))
     attributions = contributions(image, gradient(tail(features(image[None]))[0, label], image))
     return {"energy": energy, "l1": l1}[method](attributions, mask)
 
 
 def term(method, features, tail, images, labels, masks):
-    """Mean over the images with an object; for the gradient penalty over all."""
-    chosen = [n for n in range(len(images)) if method == "gradient-penalty" or masks[n].any()]
-    if method == "background-swap":
-        pasted = swap(images[chosen], masks[chosen])
+    """Mean over the images with an object; for a method that looks at no mask over all."""
+    without_masks = method in ("gradient-penalty", "saliency-guided")
+    chosen = [n for n in range(len(images)) if without_masks or masks[n].any()]
+    if method in ("background-swap", "background-noise"):
+        second = {"background-swap": swap, "background-noise": noisy}[method](images[chosen], masks[chosen])
         values = [
-            -log_probabilities(tail(features(x[None]))[0])[labels[n]] for x, n in zip(pasted, chosen, strict=True)
+            -log_probabilities(tail(features(x[None]))[0])[labels[n]] for x, n in zip(second, chosen, strict=True)
+        ]
+    elif method == "actdiff":
+        second = shuffled(images[chosen], masks[chosen])
+        pairs = [(features(images[n][None]), features(x[None])) for x, n in zip(second, chosen, strict=True)]
+        values = [sum(((a - b) ** 2).flatten()) ** 0.5 for a, b in pairs]
+    elif method == "saliency-guided":
+        second = hidden(lambda x: tail(features(x)), images, labels)
+        values = [
+            kullback_leibler(*(tail(features(x[None]))[0] for x in pair)) for pair in zip(images, second, strict=True)
         ]
     else:
         values = [one_image(method, features, tail, images[n], labels[n], masks[n, 0]) for n in chosen]

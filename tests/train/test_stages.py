@@ -223,3 +223,17 @@ def test_a_training_without_stages_is_fine_tune(data):
     )
     with pytest.raises(ValueError, match=r"`training` must be one of ce, .* but got 'jt'"):
         fine_tune_as("jt", network(), data)
+
+
+def test_masks_of_controls(data):
+    """A control is what its name says, or refused."""
+    config = replace(CONFIG, epochs=1)
+    ours = fine_tune_as("sib-online-shuffled", network(), data, config=config, progress=False)
+    objective = TRAININGS["sib-online-shuffled"].at().objective
+    assert objective.masks == TRAININGS["sib-online-shuffled"].masks
+    assert same(
+        ours.model, fine_tune(network(), data, config=replace(config, objective=objective), progress=False).model
+    )
+    for training in ("rrr-shuffled", TRAININGS["sib-shuffled"]):  # the second one without its masks filled in
+        with pytest.raises(ValueError, match=r"`training` must be no control whose objective leaves masks as they are"):
+            fine_tune_as(training, network(), data, config=config)
