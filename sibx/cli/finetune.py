@@ -1,7 +1,7 @@
 """``sibx finetune``: fine_tune with its settings from options, in one process or under torchrun."""
 
 from argparse import Namespace
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,20 +13,20 @@ from sibx._checks import require
 from sibx._files import plain
 from sibx.cli.listing import aligned
 from sibx.cli.loading import load_data, process_group, write_notes
-from sibx.cli.objective import build_objective
+from sibx.cli.objective import build_training
 from sibx.datasets import MaskedDataset
 from sibx.models import build_model, scores_for
 from sibx.models.checkpoint import load_checkpoint
 from sibx.runs.ranks import rank
-from sibx.train import TRAININGS, FineTuneResult, TrainConfig, fine_tune_as
+from sibx.train import FineTuneResult, TrainConfig, fine_tune_as
 from sibx.train.config import PROGRAMS
 
 
 def run(args: Namespace) -> int:
     """Fine-tune a model; the first process writes and prints."""
     given = {f.name: getattr(args, f.name) for f in fields(TrainConfig) if f.name not in PROGRAMS}
-    objective = build_objective(args.training, args.objective_options)
-    spec, config = replace(TRAININGS[args.training], objective=objective), TrainConfig(objective=objective, **given)
+    spec = build_training(args.training, args.objective_options)
+    config = TrainConfig(objective=spec.objective, **given)
     with process_group(args.device) as device:
         data, val_data = (load_data(args, split, args.image_size) for split in ("train", "val"))
         model = _starting_model(args, data, config)

@@ -61,8 +61,9 @@ def add_finetune(parser: Parser) -> None:
         nargs="+",
         metavar="NAME=VALUE",
         default=[],
-        help="values (JSON or words) for fields of SIBConfig or GuidanceConfig, instead of the training's own: "
-        "background.weight=2 balance=gradnorm 'layers={\"features.13\": 1}'; a guidance loss has weight=1 by default",
+        help="values (JSON or words) for fields of the training's objective or stages, instead of its own: "
+        "background.weight=2 balance=gradnorm 'layers={\"features.13\": 1}'; a guidance loss has weight=1 by default, "
+        "jtt factor=20",
     )
     note = (
         "train with five shares of S-IB's pull (0, .05, .1, .2, .4) and keep the largest that costs no accuracy on val"

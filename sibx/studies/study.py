@@ -19,7 +19,7 @@ from sibx.studies.recipes import MIDDLE_LAYERS, RECIPES, Recipe
 from sibx.studies.typed import check_types
 from sibx.train import TRAININGS, TrainConfig, TrainingSpec
 from sibx.train.config import PROGRAMS
-from sibx.train.trainings import Layers
+from sibx.train.trainings import SHUFFLED, Layers
 
 ATTRIBUTION = ("sib", "vjp", "saliency", "input_x_gradient", "smoothgrad", "integrated_gradients", "gradcam")
 CONTROLS = ("control_abs_input", "control_input_contrast", "control_edges", "control_center", "control_random")
@@ -38,6 +38,8 @@ class Study:
         seed: seed of weights, order, augmentation and shuffling, or a list of seeds.
         trainings: keys of TRAININGS, or ``module:name`` with a TrainingSpec of your own.
         compare: further gains to ask for, ``TRAINING:REFERENCE``, beside those over ``ce`` and over the controls.
+        settings: training: {setting: value}, other values than its own of settings of its objective or stages, such as
+            {rrr: {weight: 10}}; its control has them, too.
         checkpoint: whether trainings start from a checkpoint that was trained with cross-entropy; if not, they start
             from the model as it is built and train with the settings of ``start``.
         output: what the models' numbers are: ``softmax``: one per class; ``sigmoid``: one per label, or a single one
@@ -75,6 +77,7 @@ class Study:
     seed: int | list[int] = 0
     trainings: list[str] = field(default_factory=lambda: ["ce", "sib", "sib-self-cut", "sib-self-cut-shuffled"])
     compare: list[str] = field(default_factory=list)
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
     checkpoint: bool = True
     output: Output = "auto"
     criterion: str | None = None
@@ -132,8 +135,9 @@ class Study:
         ]
 
     def specs(self) -> list[TrainingSpec]:
-        """Return the trainings."""
-        return [imported("trainings", t) if ":" in t else look_up("trainings", t, TRAININGS) for t in self.trainings]
+        """Return the trainings, with their settings."""
+        specs = [imported("trainings", t) if ":" in t else look_up("trainings", t, TRAININGS) for t in self.trainings]
+        return [spec.changed(self.settings.get(spec.name.removesuffix(SHUFFLED), {})) for spec in specs]
 
     def specs_at(self, model: str) -> dict[str, TrainingSpec]:
         """Return name -> training, with the layers of a model filled in."""
@@ -207,6 +211,8 @@ class Study:
         require(len(set(trainings)) == len(trainings), "trainings", "have different names", trainings)
         for name in (name for pair in self.compare for name in pair.split(":")):
             check_choice("compare", name, tuple(trainings))
+        for name in self.settings:
+            check_choice("settings", name, tuple(name.removesuffix(SHUFFLED) for name in trainings))
         for split in self.explained:
             check_choice("explained", split, tuple(s for d in self.datasets for s in DATASETS[d].splits))
 

@@ -5,15 +5,17 @@ To add a training: one line in TRAININGS. A training of your own is a TrainingSp
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 from torch import nn
 
+from sibx._checks import check_choice, require
 from sibx.attribution import TopShare
 from sibx.datasets.base import MaskedDataset
 from sibx.objectives import CKA, GUIDANCE, Frozen, Given, GroupDROConfig, GuidanceConfig, Online, Shuffled, SIBConfig
 from sibx.objectives.config import first_feature_layer
 from sibx.objectives.masks import Masks
+from sibx.train.changes import changed, names_of
 from sibx.train.dfr import RefitHead
 from sibx.train.jtt import UpsampleErrors
 from sibx.train.losses import Objective
@@ -65,6 +67,34 @@ class TrainingSpec:
             layers = layers if objective.layers == "auto" else objective.layers
             objective = replace(objective, layers=layers, masks=masks or objective.masks)
         return replace(self, objective=objective, masks=masks)
+
+    def changed(self, values: Mapping[str, Any], argument: str = "settings") -> "TrainingSpec":
+        """Return the training with other values of its settings, those of its objective or of its stages.
+
+        Args:
+            values: dotted name -> value; for a field that holds a part the name of one.
+            argument: what the caller calls them, for errors.
+
+        Raises:
+            ValueError: settings for a training that has none, an unknown name, or a value that is refused.
+
+        Example:
+            >>> TRAININGS["jtt"].changed({"factor": 50}).prepare
+            UpsampleErrors(epochs=1, factor=50)
+            >>> TRAININGS["sib"].changed({"background.weight": 3.0}).objective.background
+            Fraction(weight=3.0)
+        """
+        spec, parts = self, ("objective", "prepare", "finish")
+        known = tuple(name for part in parts for name in names_of(getattr(self, part)))
+        require(bool(known) or not values, argument, f"be left out for {self.name}", sorted(values))
+        for path, value in values.items():
+            name, *rest = path.split(".")
+            check_choice(argument, name, known)
+            part = next(p for p in parts if name in names_of(getattr(self, p)))
+            spec = replace(spec, **{part: changed(getattr(spec, part), [name, *rest], value, argument)})
+        if isinstance(spec.objective, SIBConfig) and any(path.split(".")[0] == "masks" for path in values):
+            return replace(spec, masks=spec.objective.masks)
+        return spec
 
     def with_control(self) -> tuple["TrainingSpec", "TrainingSpec"]:
         """Return the training, and its control: the same with the masks of other images."""

@@ -17,7 +17,7 @@ from PIL import Image
 from sibx import DATASETS, METHODS, METRICS, Results, TrainConfig
 from sibx.cli import COMMANDS, _parse, main
 from sibx.cli.loading import process_group
-from sibx.cli.objective import build_objective
+from sibx.cli.objective import build_training
 from sibx.cli.options import Parser, add_finetune
 from sibx.images import resize_and_center_crop, to_pixels
 from sibx.models import TinyCNN, build_model
@@ -26,6 +26,7 @@ from sibx.objectives import Fraction, Frozen, Given, GradNorm, Shuffled
 from sibx.report import load_gallery
 from sibx.train import TRAININGS
 from sibx.train.config import PROGRAMS
+from sibx.train.dfr import RefitHead
 
 DATA = ["--dataset", "synthetic", "--image-size", "32", "--limit", "16"]
 TRAIN = ["finetune", *DATA, "--model", "tiny_cnn", "--batch-size", "8", "--device", "cpu"]
@@ -279,8 +280,8 @@ def test_finetune_in_two_stages(capsys, tmp_path):
     assert (tmp_path / "first-stage" / "model.pt").is_file()
     weights = [torch.load(path, weights_only=True)["state"] for path in sorted(tmp_path.rglob("model.pt"))]
     assert any(not torch.equal(weights[0][k], weights[1][k]) for k in weights[0])
-    message = fail(capsys, *TRAIN, "--training", "jtt", "--objective-options", "factor=2", "--out", tmp_path / "other")
-    assert "`objective_options` must be left out for jtt, but got ['factor=2']" in message
+    message = fail(capsys, *TRAIN, "--training", "jtt", "--objective-options", "factor=0", "--out", tmp_path / "other")
+    assert "`factor` must be at least 1, but got 0" in message
 
 
 def test_finetune_does_not_train_a_control_with_the_right_masks(capsys, tmp_path):
@@ -291,16 +292,18 @@ def test_finetune_does_not_train_a_control_with_the_right_masks(capsys, tmp_path
 
 @pytest.mark.parametrize("name", TRAININGS)
 def test_objectives(name):
-    assert build_objective(name, []) == TRAININGS[name].at().objective
+    assert build_training(name, []) == TRAININGS[name].at()
 
 
 def test_objective_options():
     words = ["balance=gradnorm", 'layers={"features.3": 2}', "background.weight=5", "foreground=none"]
-    changed = build_objective("sib-self-cut", words)
+    changed = build_training("sib-self-cut", words).objective
     assert (changed.balance, changed.layers) == (GradNorm(), {"features.3": 2})
     assert (changed.foreground, changed.background) == (None, Fraction(5))
     assert changed.masks == Frozen(layer="features.3")  # the first feature layer named, as the training says
-    assert build_objective("sib", ["masks=shuffled-given", "background=variance"]).masks == Shuffled(Given())
+    shuffled = build_training("sib", ["masks=shuffled-given", "background=variance"])
+    assert shuffled.masks == shuffled.objective.masks == Shuffled(Given())
+    assert build_training("dfr", ["draws=3", "strengths=[1, 2]"]).finish == RefitHead(strengths=[1, 2], draws=3)
 
 
 def train_in_a_group(rank, ports, folder):

@@ -47,6 +47,7 @@ def test_settings(tmp_path):
         (["--name", "2024"], "name", "2024"),
         (["--weights", "null"], "weights", None),
         (["--no-checkpoint"], "checkpoint", False),
+        (["--settings", 'rrr={"weight": 10}'], "settings", {"rrr": {"weight": 10}}),
     ],
 )
 def test_options_are_read_by_their_type(words, name, value):
@@ -61,6 +62,9 @@ def test_options_are_read_by_their_type(words, name, value):
         ("--trainings=[sibb]", "did you mean 'sib'"),
         ("--trainings=[ce, ce]", "`training` must name at least one, and none twice"),
         ("--localization=[focus]", "`metrics` must be one of"),
+        ('--settings={"rrr": {"weight": 2}}', "`settings` must be one of ce, sib, sib-self-cut"),
+        ('--settings={"sib": {"weight": 2}}', "`settings` must be one of layers, masks, "),
+        ('--settings={"ce": {"weight": 2}}', "`settings` must be left out for ce"),
         ('--tune={"epoch": 3}', "`tune` must be one of epochs, "),
         ("--seed=first", "`seed` must be int | list[int], but got 'first'"),
         ("--recipe=paintings", "`recipe` must be"),
@@ -117,3 +121,23 @@ def test_every_field_is_an_option_with_a_note(capsys):
     for text in ("--perturbed-images", "number of threads of torch in every process", "`module:function`".strip("`")):
         assert text in printed
     assert COMMANDS["study"].takes_config
+
+
+def test_settings_of_trainings():
+    study = Study(
+        trainings=["rrr", "rrr-shuffled", "sib", "sib-self-cut-shuffled", "jtt"],
+        settings={
+            "rrr": {"weight": 10},
+            "sib": {"background.weight": 2, "layers": {"features.3": 1.0}},
+            "sib-self-cut": {"swap": 0.0},
+            "jtt": {"factor": 50},
+        },
+    )
+    study.check()
+    specs = study.specs_at("tiny_cnn")
+    assert [specs[name].objective.weight for name in ("rrr", "rrr-shuffled")] == [10, 10]
+    assert specs["rrr-shuffled"].shuffled
+    assert (specs["sib"].objective.background.weight, specs["sib"].objective.layers) == (2, {"features.3": 1.0})
+    assert specs["sib-self-cut-shuffled"].objective.swap == 0
+    assert specs["jtt"].prepare.factor == 50
+    assert Study(trainings=study.trainings).identify() != study.identify()
