@@ -1,14 +1,17 @@
 """The experiments of benchmarks/, in small: what they measure is what they say."""
 
 import importlib
+import json
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+import yaml
 from PIL import Image
 
-from sibx import TrainConfig, build_dataset
+from sibx import TRAININGS, TrainConfig, build_dataset
 from sibx.datasets import InMemoryDataset
 from sibx.models import TinyCNN
 from tests.helpers.studies import ROOT
@@ -102,3 +105,43 @@ def test_factors(tmp_path, script, monkeypatch, capsys):
     assert set(cells["design"]) == {"ramp", *(f"ramp {n}" for n in networks)}
     monkeypatch.setattr(factors, "learn", lambda *_: pytest.fail("a finished arm was repeated"))
     factors.main(seeds=[0], designs=["ramp"], out=tmp_path)
+
+
+def test_baseline_settings(tmp_path, script, monkeypatch, capsys):
+    settings = script("baseline_settings")
+    assert all(len(tries) == settings.TRIED for tries in settings.TRIES.values())
+    for name, tries in settings.TRIES.items():
+        assert len({TRAININGS[name].changed(values).at() == TRAININGS[name].at() for values in tries}) > 1
+    for file in ("composite", "embedded"):
+        words = yaml.safe_load((ROOT / "benchmarks" / "studies" / f"baselines_{file}.yaml").read_text())
+        trainings = {name.removesuffix("-shuffled") for name in words["trainings"]}
+        assert trainings - {"ce"} <= set(settings.TRIES)
+    study = {
+        **{"name": "small", "image_size": 32, "train_images": 64, "trainings": ["ce", "dfr", "jtt"]},
+        **{"start": {"epochs": 1, "batch_size": 16}, "tune": {"epochs": 1, "batch_size": 16}},
+        "options": {"synthetic": {"size": 160, "rho": 0.5}},
+    }
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(study))
+    monkeypatch.setitem(settings.TRIES, "jtt", [{"factor": 1}, {"factor": 30}])
+    monkeypatch.setitem(settings.TRIES, "dfr", [{"draws": 1}])
+    settings.main(tmp_path / "small.yaml", out=tmp_path)
+    table = pd.read_csv(tmp_path / "small.csv")
+    assert table["training"].tolist() == ["dfr", "jtt", "jtt"]
+    assert (table["worst_group"] <= table["mean_of_groups"]).all()
+    best = settings.best_settings(table)
+    assert f"  jtt: {json.dumps(best['jtt'])}" in capsys.readouterr().out
+    before = table.to_csv()
+    monkeypatch.setattr(settings, "attempt", None)  # nothing is tried twice
+    settings.main(tmp_path / "small.yaml", out=tmp_path)
+    assert pd.read_csv(tmp_path / "small.csv").to_csv() == before
+
+
+def test_halves_keep_the_copies_of_an_object_together(script):
+    settings = script("baseline_settings")
+    data = InMemoryDataset.load(build_dataset("synthetic", None, "val", 32), range(40))
+    copies = [s._replace(id=f"{s.id}@kind-{copy}") for copy in range(3) for s in data]
+    first, second = settings.halves(InMemoryDataset(data, copies))
+    names = [{sample.id.partition("@")[0] for sample in half} for half in (first, second)]
+    assert len(first) + len(second) == 120
+    assert names[0].isdisjoint(names[1])
+    assert min(map(len, names)) > 10
