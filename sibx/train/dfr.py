@@ -21,7 +21,7 @@ from sibx._precise import precise
 from sibx.datasets.base import MaskedDataset, collate
 from sibx.models.layers import eval_mode
 from sibx.models.zoo import find_head
-from sibx.train.columns import groups_of, labels_of
+from sibx.train.labels import groups_of, labels_of
 from sibx.train.logistic import Line, l1_logistic
 
 BATCH_SIZE = 64  # images per pass when features are read

@@ -12,7 +12,7 @@ from sibx._checks import check_logits, require
 from sibx._outputs import Criterion, Output, criterion_for
 from sibx.datasets.base import MaskedBatch, MaskedDataset
 from sibx.objectives import GroupDROConfig, GroupDROLoss, GuidanceConfig, GuidanceLoss, SIBConfig, SIBLoss
-from sibx.train.columns import groups_of
+from sibx.train.labels import groups_of
 
 _MASKS, _GROUPS = attrgetter("masks"), attrgetter("groups")
 # Settings of a loss of sibx; None = cross-entropy; or a function (model, images, labels, masks) -> the scalar to

@@ -13,7 +13,7 @@ from sibx.datasets.base import MaskedDataset
 from sibx.runs.ranks import gather_objects, mean_over_ranks, rank, share_buffers, world_size
 from sibx.runs.rng import restore_rng, rng_state
 from sibx.train.checkpoints import Checkpoints
-from sibx.train.columns import labels_of
+from sibx.train.labels import labels_of
 from sibx.train.logs import Board, Meter, write_csv
 from sibx.train.order import EpochPlan, epoch_plans, load
 from sibx.train.predictions import accuracy

@@ -41,6 +41,7 @@ def test_columns_and_layers(binary, images):
     assert ByClass(lambda x: (x, 1))(images)[1] == 1  # what is not (B, K) is passed on
 
 
+@pytest.mark.filterwarnings("ignore:DeepLIFT's contributions")  # SiLU has no rule
 @pytest.mark.parametrize("method", QUICK)
 def test_class_one_is_the_logit_and_class_zero_its_negative(method, binary, images):
     """As Captum's form explains the only column, and that of the negated network."""

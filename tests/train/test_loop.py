@@ -19,7 +19,7 @@ from sibx.models.checkpoint import load_checkpoint
 from sibx.objectives import GuidanceConfig, SIBLoss
 from sibx.runs.rng import restore_rng, rng_state, seed_rng
 from sibx.train import TrainConfig, accuracy, fine_tune
-from sibx.train.columns import labels_of
+from sibx.train.labels import labels_of
 from sibx.train.logs import Board
 from sibx.train.losses import build_loss
 from sibx.train.order import epoch_plans, load
