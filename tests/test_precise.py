@@ -4,14 +4,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from sibx.models.outputs import hits
 
 from sibx import _precise
 from sibx._precise import precise
 from sibx.attribution import build_method, soft_quantile
 from sibx.metrics import METRICS
 from sibx.metrics.frames import relevance_order
-from sibx.models import receptive_field
+from sibx.models import hits, receptive_field
 
 
 @pytest.fixture

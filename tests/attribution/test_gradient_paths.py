@@ -241,7 +241,7 @@ UNREACHED = [
 class TestRulesThatDoNotReach:
     IMAGES = 3 * torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
 
-    @pytest.mark.parametrize("activations", [(F.relu, F.relu), (nn.ReLU(), F.relu), (nn.SiLU(), nn.SiLU())], ids=str)
+    @pytest.mark.parametrize("activations", [(F.relu, F.relu), (nn.ReLU(), F.relu), (nn.SiLU(), nn.SiLU())])
     def test_deeplift_says_so(self, activations):
         with pytest.warns(UserWarning, match=r"DeepLIFT's contributions sum to .* its rules did not reach"):
             DeepLift(Net(*activations).eval()).attribute(self.IMAGES, target=1)
@@ -255,7 +255,7 @@ class TestRulesThatDoNotReach:
                 change = net(self.IMAGES.double()) - net(torch.zeros_like(self.IMAGES).double())
             assert torch.allclose(found.sum((1, 2, 3)), change[:, 1])
 
-    @pytest.mark.parametrize(("activations", "name"), UNREACHED, ids=str)
+    @pytest.mark.parametrize(("activations", "name"), UNREACHED)
     def test_guided_methods_name_them(self, activations, name):
         net = Net(*activations).eval()
         for method in (GuidedBackprop(net), GuidedGradCAM(net, "second")):

@@ -1,0 +1,47 @@
+"""The means of every cell of a study, as CSV: what is committed where all rows of all images would be too much.
+
+    python benchmarks/experiments/cells.py results/carries-over benchmarks/experiments/carries_over.csv
+
+A cell is a data set, model, seed, training and split. Its lines: the accuracy and the balanced accuracy (mean of the
+classes' accuracies), then the mean of every metric of every method. A study that is not finished gives what is done.
+"""
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+
+from sibx.evaluation import CLASSIFIER, Results
+
+CELL = ["dataset", "model", "seed", "training", "split"]
+
+
+def means(results: Results) -> pd.DataFrame:
+    """Return one line per cell, method and metric."""
+    hits = results.hits().rows
+    accuracy = hits.groupby(CELL)["value"].agg(["mean", "count"])
+    of_classes = hits.groupby([*CELL, "label"])["value"].mean().groupby(CELL).agg(["mean", "count"])
+    of_maps = results.rows[results.rows["method"] != CLASSIFIER]
+    maps = of_maps.groupby([*CELL, "method", "metric"])["value"].agg(["mean", "count"])
+    classified = [
+        frame.assign(method=CLASSIFIER, metric=name)
+        for name, frame in (("accuracy", accuracy), ("balanced_accuracy", of_classes))
+    ]
+    table = pd.concat([*(frame.reset_index() for frame in classified), maps.reset_index()])
+    order = [*CELL, "method", "metric", "mean", "count"]
+    return table[order].sort_values([*CELL, "method", "metric"], kind="stable")
+
+
+def main() -> None:
+    """Read a study's folder, and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", type=Path, help="folder of the study")
+    parser.add_argument("out", type=Path, help="file to write")
+    arguments = parser.parse_args()
+    done = sorted(path.parent for path in arguments.study.glob("cells/*/*/*/run.json"))
+    table = means(Results.concat([Results.load(folder) for folder in done]))
+    table.to_csv(arguments.out, index=False, float_format="%.5f")
+
+
+if __name__ == "__main__":
+    main()
