@@ -35,3 +35,4 @@ from .studies import run_study as run_study
 from .train import TRAININGS as TRAININGS
 from .train import TrainConfig as TrainConfig
 from .train import fine_tune as fine_tune
+from .train import fine_tune_as as fine_tune_as

@@ -18,7 +18,7 @@ from sibx.datasets import MaskedDataset
 from sibx.models import build_model, scores_for
 from sibx.models.checkpoint import load_checkpoint
 from sibx.runs.ranks import rank
-from sibx.train import FineTuneResult, TrainConfig, fine_tune_as
+from sibx.train import FineTuneResult, TrainConfig, TrainingSpec, fine_tune_as
 from sibx.train.config import PROGRAMS
 
 
@@ -42,7 +42,7 @@ def run(args: Namespace) -> int:
             device=device,
         )
         if rank() == 0:
-            write_notes(Path(args.out), _notes(args, config, data) | _choice(result))
+            write_notes(Path(args.out), _notes(args, spec, config, data) | _choice(result))
             print(_history(result))
             print(f"{Path(args.out) / 'model.pt'} after {result.seconds:.0f} s of training")
     return 0
@@ -61,7 +61,7 @@ def _scores(data: MaskedDataset, config: TrainConfig) -> int:
     return scores_for(len(data.classes), config.output, several=data.several_labels)
 
 
-def _notes(args: Namespace, config: TrainConfig, data: MaskedDataset) -> dict[str, Any]:
+def _notes(args: Namespace, spec: TrainingSpec, config: TrainConfig, data: MaskedDataset) -> dict[str, Any]:
     """Return what ``explain`` and ``evaluate`` need to know about model.pt, and how it was made."""
     return {
         "model": args.model,
@@ -74,6 +74,7 @@ def _notes(args: Namespace, config: TrainConfig, data: MaskedDataset) -> dict[st
         "images": len(data),
         "start": args.checkpoint or args.weights,
         "config": plain(config),
+        "stages": plain({"before": spec.prepare, "after": spec.finish}),
         "versions": {name: version(name) for name in ("sibx", "torch", "torchvision")},
     }
 

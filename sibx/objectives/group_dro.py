@@ -62,8 +62,8 @@ class GroupDROTerms(NamedTuple):
 class GroupDROLoss(nn.Module):
     """``sum_g q_g L_g``, L_g the mean cross-entropy of group g, after ``q_g <- q_g exp(eta (L_g + C / sqrt(n_g)))``.
 
-    The weights q start equal, sum to 1, move at every call in train mode, and are part of the state. Under
-    DistributedDataParallel all processes have the weights and the gradient of the global batch.
+    The weights q start equal, sum to 1, move at every call in train mode (with every micro-batch), and are part of the
+    state. Under DistributedDataParallel all processes have the weights and the gradient of the global batch.
 
     Args:
         config: settings of the loss.

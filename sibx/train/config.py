@@ -135,6 +135,9 @@ class TrainConfig:
         require(ours or callable(self.objective), "objective", rule, self.objective)
         rule = "be 0 for a function, whose terms are its own, and for GroupDROConfig, which has a single term"
         require(ramped or self.warm_up == 0, "warm_up", rule, self.warm_up)
+        drawn = self.balanced and isinstance(self.objective, GroupDROConfig)
+        rule = "be False for GroupDROConfig, for which groups are drawn equally often"
+        require(not drawn, "balanced", rule, self.balanced)
         require(ours or self.criterion is None, "criterion", "be None for an objective of your own", self.criterion)
         given = self.criterion is None or callable(self.criterion)
         require(given, "criterion", "be None or a function (logits, labels) -> loss", self.criterion)

@@ -276,7 +276,10 @@ def test_finetune_from_a_checkpoint_by_a_file(trained, tmp_path):
 
 
 def test_finetune_in_two_stages(capsys, tmp_path):
-    assert run(*TRAIN, "--training", "jtt", "--epochs", 1, "--out", tmp_path) == 0
+    options = ["--objective-options", "factor=9"]
+    assert run(*TRAIN, "--training", "jtt", *options, "--epochs", 1, "--out", tmp_path) == 0
+    stages = json.loads((tmp_path / "finetune.json").read_text())["stages"]
+    assert stages == {"before": {"kind": "UpsampleErrors", "epochs": 1, "factor": 9}, "after": None}
     assert (tmp_path / "first-stage" / "model.pt").is_file()
     weights = [torch.load(path, weights_only=True)["state"] for path in sorted(tmp_path.rglob("model.pt"))]
     assert any(not torch.equal(weights[0][k], weights[1][k]) for k in weights[0])

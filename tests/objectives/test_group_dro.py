@@ -118,6 +118,8 @@ class TestErrors:
             GroupDROConfig(**{field: -1})
         with pytest.raises(ValueError, match=r"`warm_up` must be 0 for a function.* and for GroupDROConfig"):
             TrainConfig(objective=GroupDROConfig(), warm_up=1)
+        with pytest.raises(ValueError, match=r"`balanced` must be False for GroupDROConfig, .*, but got True"):
+            TrainConfig(objective=GroupDROConfig(), balanced=True)
 
 
 class TestTraining:
