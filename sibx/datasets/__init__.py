@@ -4,6 +4,7 @@ To add a data set: one file here with a MaskedDataset, and one line in DATASETS.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from sibx._checks import look_up
@@ -28,8 +29,8 @@ from sibx.datasets.imagenet_s import ImageNetSDataset
 from sibx.datasets.magnetic_tile import MagneticTileDataset
 from sibx.datasets.mosaic import MosaicDataset
 from sibx.datasets.msrc import MSRCDataset
+from sibx.datasets.on_scenes import ObjectsOnScenesDataset
 from sibx.datasets.pets import PetsDataset
-from sibx.datasets.pets_on_scenes import PetsOnScenesDataset
 from sibx.datasets.pictures import PictureDataset
 from sibx.datasets.several import OnePerClass, SeveralLabels, one_per_class
 from sibx.datasets.synthetic import SPLITS, SyntheticDataset
@@ -53,9 +54,9 @@ __all__ = [
     "MaskedDataset",
     "MaskedSample",
     "MosaicDataset",
+    "ObjectsOnScenesDataset",
     "OnePerClass",
     "PetsDataset",
-    "PetsOnScenesDataset",
     "SeveralLabels",
     "StanfordDogsDataset",
     "SyntheticDataset",
@@ -221,12 +222,22 @@ DATASETS: dict[str, DatasetSpec] = {
         DatasetSpec(
             name="pets-on-scenes",
             title="Pets on scenes",
-            build=PetsOnScenesDataset,
+            build=partial(ObjectsOnScenesDataset, "pets"),
             splits=SPLITS,
             image_size=224,
             masks="exact, of the trimaps that the pets are cut out by",
             reference="Parkhi et al., CVPR 2012, on Winn et al., ICCV 2005, after Sagawa et al., ICLR 2020",
             licence="those of Oxford-IIIT Pet and of MSRC-v2",
+        ),
+        DatasetSpec(
+            name="eth80-on-scenes",
+            title="ETH-80 on scenes",
+            build=partial(ObjectsOnScenesDataset, "eth80"),
+            splits=SPLITS,
+            image_size=224,
+            masks="exact, those that the objects are cut out by",
+            reference="Leibe and Schiele, CVPR 2003, on Winn et al., ICCV 2005, after Sagawa et al., ICLR 2020",
+            licence="of the objects not stated; that of MSRC-v2",
         ),
     )
 }
@@ -249,9 +260,9 @@ def build_dataset(
         options: further arguments of the data set's class: ``rho`` of ``synthetic``, ``boundary`` of ``oxford-pets``,
             ``void`` of ``msrc-v2``, ``agreement`` of ``cub200`` and ``waterbirds``, ``min_area`` of ``voc2012`` and
             ``coco``, ``count`` of ``imagenet-s``, ``binary`` of ``magnetic-tile``, ``agreement``, ``scale``, ``kinds``
-            and ``copies`` of ``pets-on-scenes``, ``several_labels`` of ``voc2012``, ``coco`` and ``coco-panoptic`` (one
-            sample per photograph, with all its classes), ``least`` of ``coco-panoptic``; ``download`` where torchvision
-            has the data (``oxford-pets``, ``voc2012``).
+            and ``copies`` of ``pets-on-scenes`` and ``eth80-on-scenes``, ``several_labels`` of ``voc2012``, ``coco``
+            and ``coco-panoptic`` (one sample per photograph, with all its classes), ``least`` of ``coco-panoptic``;
+            ``download`` where torchvision has the data (``oxford-pets``, ``voc2012``).
 
     Raises:
         ValueError: an unknown name or split, or missing data; the message lists the choices or the expected layout.

@@ -1,12 +1,12 @@
-"""Pets on scenes: which pictures are scenes, no picture on both sides of a split, and the agreement of every split."""
+"""Objects on scenes: which pictures are scenes, no picture on both sides of a split, and every split's agreement."""
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from sibx.datasets import PetsOnScenesDataset, build_dataset
-from sibx.datasets.pets_on_scenes import find_scenes
+from sibx.datasets import ObjectsOnScenesDataset, build_dataset
+from sibx.datasets.on_scenes import find_scenes
 from sibx.datasets.synthetic import SPLITS
 from tests.helpers.trees import save
 
@@ -114,7 +114,7 @@ class TestSamples:
         assert agree == pytest.approx(agreement, abs=4 * (agreement * (1 - agreement) / len(many)) ** 0.5)
 
     def test_a_pet_without_its_boundary_on_a_scene_of_its_kind(self, tree):
-        data = PetsOnScenesDataset(str(tree), "train", SIDE, agreement=1.0, scale=[0.1, 0.3])
+        data = ObjectsOnScenesDataset("pets", str(tree), "train", SIDE, agreement=1.0, scale=[0.1, 0.3])
         for sample in data:
             pixels = data.normalization.inverse(sample.image) * 255
             assert sample.id.partition("@")[2].partition("-")[0] == KINDS[sample.label]
@@ -124,7 +124,7 @@ class TestSamples:
             assert (pixels.amin(0) < 220).all()  # nothing of the white boundary
 
     def test_test_splits_differ_in_the_scene_alone(self, tree):
-        parts = [PetsOnScenesDataset(str(tree), split, SIDE) for split in SPLITS if split.startswith("test")]
+        parts = [ObjectsOnScenesDataset("pets", str(tree), split, SIDE) for split in SPLITS if split.startswith("test")]
         for samples in zip(*parts, strict=True):
             assert len({sample.id.partition("@")[0] for sample in samples}) == 1
             assert all(torch.equal(sample.mask, samples[0].mask) for sample in samples)
@@ -132,10 +132,12 @@ class TestSamples:
         assert build_dataset("pets-on-scenes", str(tree), "test", SIDE).split == "test-id"
 
     def test_seed_and_kinds(self, tree):
-        data = PetsOnScenesDataset(str(tree), "test-id", SIDE, kinds=["water", "grass"], agreement=1.0)
+        data = ObjectsOnScenesDataset("pets", str(tree), "test-id", SIDE, kinds=["water", "grass"], agreement=1.0)
         assert data.kinds == ("water", "grass")
         assert {sample.group for sample in data} == {0, 3, 4}
-        other = PetsOnScenesDataset(str(tree), "test-id", SIDE, kinds=["water", "grass"], agreement=1.0, seed=1)
+        other = ObjectsOnScenesDataset(
+            "pets", str(tree), "test-id", SIDE, kinds=["water", "grass"], agreement=1.0, seed=1
+        )
         assert not torch.equal(data[0].mask, other[0].mask)
 
 
@@ -158,7 +160,7 @@ class TestErrors:
     )
     def test_arguments(self, tree, arguments, message):
         with pytest.raises(ValueError, match=message):
-            PetsOnScenesDataset(**{"root": str(tree), "image_size": SIDE, **arguments})
+            ObjectsOnScenesDataset("pets", **{"root": str(tree), "image_size": SIDE, **arguments})
 
     @pytest.mark.parametrize("name", ["classes.txt", "Images/0_1_s.jpg", "SegmentationClass/2_3_s.png"])
     def test_missing_file(self, tree, name):
@@ -166,15 +168,41 @@ class TestErrors:
         content = path.read_bytes()
         path.unlink()
         try:
-            with pytest.raises(ValueError, match=f"`root` must hold {name}, laid out as <root>/oxford-iiit-pet"):
-                PetsOnScenesDataset(str(tree), "test-id", SIDE)
+            with pytest.raises(ValueError, match=f"`root` must hold {name}, laid out as <root>/msrc-v2/Images"):
+                ObjectsOnScenesDataset("pets", str(tree), "test-id", SIDE)
         finally:
             path.write_bytes(content)
 
     def test_missing_pets(self, tree, tmp_path):
         (tmp_path / "msrc-v2").symlink_to(tree / "msrc-v2")
         with pytest.raises(ValueError, match="`root` must be a folder laid out as <root>/oxford-iiit-pet"):
-            PetsOnScenesDataset(str(tmp_path))
+            ObjectsOnScenesDataset("pets", str(tmp_path))
+
+
+def test_other_objects(tree, tmp_path):
+    """Objects of ETH-80: by number in one split only, and nothing of their plain background."""
+    (tmp_path / "msrc-v2").symlink_to(tree / "msrc-v2")
+    mask = np.zeros((30, 30), dtype=np.uint8)
+    mask[8:20, 5:25] = 255
+    for name in ("apple", "cow"):
+        for number in range(1, 11):
+            pixels = np.full((30, 30, 3), (0, 0, 255), dtype=np.uint8)
+            pixels[mask > 0] = 100
+            folder = tmp_path / "eth80" / name / str(number)
+            save(folder / f"{name}{number}-000.png", pixels)
+            save(folder / "maps" / f"{name}{number}-000-map.png", mask)
+    data = {s: build_dataset("eth80-on-scenes", str(tmp_path), s, SIDE, copies=2) for s in ("train", "val", "test")}
+    assert {split: len(part) for split, part in data.items()} == {"train": 24, "val": 4, "test": 6}
+    assert {s.id.partition("-")[0] for s in data["val"]} == {"apple7", "cow7"}
+    assert (data["train"].name, data["train"].classes) == ("eth80-on-scenes", ("apple", "cow"))
+    for sample in data["train"]:
+        pixels = data["train"].normalization.inverse(sample.image) * 255
+        assert (pixels[:, sample.mask[0]] - 100).abs().median() < 8
+        assert pixels[2].max() < 230
+    with pytest.raises(ValueError, match="`objects` must be one of pets, eth80, but got 'cars'"):
+        ObjectsOnScenesDataset("cars", str(tmp_path))
+    with pytest.raises(ValueError, match=r"`root` must be a folder laid out as <root>/eth80/<category>/"):
+        build_dataset("eth80-on-scenes", str(tmp_path / "nowhere"))
 
 
 def test_real(shared_data, tmp_path):
