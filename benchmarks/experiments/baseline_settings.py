@@ -28,12 +28,14 @@ from jsonargparse import auto_cli
 from torch import nn
 
 from sibx.datasets import InMemoryDataset, build_dataset, spread
+from sibx.models import scores_for
 from sibx.studies import Study
 from sibx.train import TRAININGS, TrainConfig, TrainingSpec, fine_tune, fine_tune_as, predict
 
 TRIED = 4
 UNBOUNDED = [{"weight": w} for w in (0.01, 0.1, 1.0, 10.0)]  # terms that grow with the network's scale
-SIB = [{"background.weight": w} for w in (0.3, 1.0, 3.0, 10.0)]
+SIB = [{"balance.share": s} for s in (0.1, 0.2, 0.4, 0.8)]  # with Share the weight of a single term says nothing
+SIB_FIXED = [{"background.weight": w} for w in (0.3, 1.0, 3.0, 10.0)]
 BOUNDED = [{"weight": w} for w in (0.3, 1.0, 3.0, 10.0)]
 TRIES: Mapping[str, list[dict[str, Any]]] = {
     "group-dro": [{"step_size": s, "adjustment": a} for s, a in ((0.01, 0.0), (0.1, 0.0), (1.0, 0.0), (0.1, 2.0))],
@@ -41,7 +43,8 @@ TRIES: Mapping[str, list[dict[str, Any]]] = {
     **dict.fromkeys(("rrr", "rrr-cam", "actdiff", "gradient-penalty"), UNBOUNDED),
     **dict.fromkeys(("energy", "energy-cam", "l1", "saliency-guided"), BOUNDED),
     **dict.fromkeys(("background-swap", "background-noise"), BOUNDED),
-    **dict.fromkeys(("sib", "sib-background", "sib-self-cut"), SIB),
+    **dict.fromkeys(("sib", "sib-self-cut"), SIB),
+    **dict.fromkeys(("sib-fixed", "sib-self-fixed"), SIB_FIXED),
     "dfr": [{"draws": d} for d in (1, 3, 10, 20)],  # its strength it chooses itself
 }
 COLUMNS = ("dataset", "model", "seed", "training", "settings", "worst_group", "mean_of_groups", "accuracy", "seconds")
@@ -122,7 +125,7 @@ def halves(data: InMemoryDataset) -> tuple[InMemoryDataset, InMemoryDataset]:
 def checkpoint(study: Study, train: InMemoryDataset, seed: int, file: Path) -> nn.Module:
     """Return what the trainings of a study start from."""
     torch.manual_seed(seed)
-    network = study.build(study.models[0], len(train.classes))
+    network = study.build(study.models[0], scores_for(len(train.classes), study.output))
     if not study.checkpoint:
         return network
     if file.is_file():
@@ -146,7 +149,7 @@ def attempt(
     """Train once; return the accuracies on the images to judge by, and the time of the training."""
     torch.manual_seed(config.seed)
     result = fine_tune_as(spec, start, train, config=config, val_data=own, progress=False)
-    predicted, labels = predict(result.model, judged)
+    predicted, labels = predict(result.model, judged, output=config.output)
     right, groups = (predicted == labels).double(), judged.groups
     of_group = [float(right[groups == group].mean()) for group in groups.unique()]
     return {

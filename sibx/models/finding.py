@@ -37,7 +37,7 @@ def resolve_layer(
     """
     if isinstance(layer, nn.Module):
         return layer
-    require(isinstance(model, nn.Module), "layer", "be a module that runs in it, for a model that is a function", layer)
+    require(isinstance(model, nn.Module), "layer", "be a module (a plain function has no names of layers)", layer)
     assert isinstance(model, nn.Module)
     name = find_cam_layer(model, images, *others) if layer is None else layer
     modules = dict(unwrap(model).named_modules())

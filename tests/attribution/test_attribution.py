@@ -428,7 +428,7 @@ class TestSIB:
             SIBAttribution(model, output="masks")
         with pytest.raises(ValueError, match=r"`mask` must be one of density, .*did you mean 'top_p'"):
             SIBAttribution(model, mask="topp")
-        with pytest.raises(ValueError, match=r"`layer` must be a module that runs in it.* 'features'"):
+        with pytest.raises(ValueError, match=r"`layer` must be a module \(a plain function .* 'features'"):
             SIBAttribution(abs, layer="features")
         with pytest.raises(ValueError, match="`multiply_by_inputs` must be False for output='mask' or a layer"):
             SIBAttribution(model, layer="features", multiply_by_inputs=True)
@@ -714,7 +714,7 @@ class TestDifferentiable:
 
 class TestGradCAM:
     def test_needs_a_module(self):
-        with pytest.raises(ValueError, match="`forward_func` must be a torch"):
+        with pytest.raises(ValueError, match=r"`layer` must be a module \(a plain function .* None"):
             GradCAM(lambda x: x)
 
     def test_layer_must_run(self, model, images):
