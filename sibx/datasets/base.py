@@ -147,7 +147,8 @@ class InMemoryDataset(MaskedDataset):
         sizes = [len(s.mask) for s in self.samples]
         check_masks(masks, self.samples[0].image.expand(sum(sizes), -1, -1, -1))  # nothing is copied
         parts = zip(self.samples, masks.squeeze(1).split(sizes), strict=True)
-        return InMemoryDataset(self, (s._replace(mask=m, undefined=torch.zeros_like(m)) for s, m in parts))
+        nothing = torch.zeros_like(masks[0])  # one for all: a copy for every image would be as large as the masks
+        return InMemoryDataset(self, (s._replace(mask=m, undefined=nothing.expand_as(m)) for s, m in parts))
 
     @property
     def labels(self) -> Tensor:
