@@ -5,7 +5,7 @@ from typing import Any, TypeVar, get_args
 
 from torch import Tensor, nn
 
-from sibx._checks import check_choice
+from sibx._checks import check_choice, check_images
 from sibx._outputs import Output
 from sibx.attribution.cam import GradientCAM, SharedCAMs
 from sibx.attribution.method import Method, MethodSpec
@@ -66,6 +66,7 @@ class Explainers:
     def explain(self, images: Tensor, target: Any) -> Iterator[tuple[MethodSpec, Tensor]]:
         """Yield every method with its attributions, in order; the first gradient CAM computes all of them."""
         if self._needs_layer and self._layer is None and len(images):
+            check_images(images)
             with say_why(self._model, images):
                 self._name = find_cam_layer(self._model, images)
         cams: dict[str, Tensor] = {}

@@ -8,8 +8,22 @@ import torch
 from torch import nn
 from torchvision.ops import StochasticDepth
 
+<<<<<<< ours
 from sibx import SIBConfig, TrainConfig, build_model, evaluate, fine_tune
 from sibx.attribution import METHODS, GradCAM, IntegratedGradients, Saliency, SIBAttribution, build_method, explain
+=======
+from sibx import TrainConfig, build_model, evaluate, fine_tune
+from sibx.attribution import (
+    METHODS,
+    GradCAM,
+    IntegratedGradients,
+    Saliency,
+    SIBAttribution,
+    build_method,
+    explain,
+    explain_many,
+)
+>>>>>>> theirs
 from sibx.datasets import InMemoryDataset, SyntheticDataset
 from sibx.models import TinyCNN
 
@@ -137,6 +151,14 @@ class TestImagesThatDoNotFit:
     def test_another_dtype(self, name, model, images):
         with pytest.raises(ValueError, match="`inputs` must have the dtype of the model's weights, bfloat16, but"):
             build_method(name, model.bfloat16()).attribute(images, target=1)
+
+
+def test_a_layer_that_is_looked_up(images):
+    model = TinyCNN(5, width=8).eval()
+    with pytest.raises(ValueError, match=r"`images` must be .*\(B, C, H, W\).* of shape \(3, 32, 32\)"):
+        explain_many(model, images[0], 1, ["gradcam"])
+    with pytest.raises(ValueError, match="`images` must have the dtype of the model's weights, bfloat16, but"):
+        explain_many(model.bfloat16(), images, 1, ["gradcam"])
 
 
 class Failing(nn.Module):

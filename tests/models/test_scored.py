@@ -335,6 +335,17 @@ def test_compiled_parts_are_read_too(inside, model, images):
     assert model.classifier.weight.grad.abs().max() > 0
 
 
+class Moved(nn.Module):
+    """Moves the channels to another place."""
+
+    def __init__(self, source, destination):
+        super().__init__()
+        self.source, self.destination = source, destination
+
+    def forward(self, x):
+        return x.movedim(self.source, self.destination)
+
+
 class TestPlainFunctions:
     """A plain function has no names of layers; a layer given as a module is enough, as in Captum."""
 
@@ -343,6 +354,17 @@ class TestPlainFunctions:
         expected = build_method(name, model, "features").attribute(images, target=1)
         found = build_method(name, lambda x: model(x), model.features).attribute(images, target=1)
         assert torch.equal(found, expected)
+
+    @pytest.mark.parametrize("name", ["gradcam", "scorecam", "ablationcam"])
+    def test_layer_with_channels_last(self, name, images):
+        """Which axis holds the channels is measured by running the function."""
+        torch.manual_seed(0)
+        convolution, last, first = nn.Conv2d(3, 6, 4, 4), Moved(1, 3), Moved(3, 1)
+        net = nn.Sequential(convolution, last, first, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+        expected = build_method(name, net, convolution).attribute(images, target=1)
+        found = build_method(name, lambda x: net(x), last).attribute(images, target=1)
+        assert expected.max() > 0
+        assert torch.allclose(found, expected)
 
     def test_sib(self, model, images):
         function = lambda x: {"logits": model(x)}["logits"]  # noqa: E731
