@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sibx._checks import check_images, check_labels, check_logits, check_range, check_same_batch, require
+from sibx._checks import check_images, check_logits, check_range, check_same_batch, require
+from sibx._outputs import Criterion, Output, check_output, check_truth, usual_criterion
 from sibx.objectives.precision import full_precision
 from sibx.runs.ranks import gather_rows
 
@@ -48,7 +48,7 @@ class GroupDROTerms(NamedTuple):
 
     Attributes:
         total: the scalar to minimize.
-        cross_entropy: mean cross-entropy of the batch, detached.
+        cross_entropy: mean cross-entropy of the batch, or what took its place, detached.
         largest_weight: weight of the group that counts most, detached.
         logits: logits (B, K), detached.
     """
@@ -68,9 +68,14 @@ class GroupDROLoss(nn.Module):
     Args:
         config: settings of the loss.
         counts: number of training images n_g of every group, (G,) integers; a group without an image has no weight.
+        output: what the logits are: ``softmax``, ``sigmoid`` or ``raw``; ``auto`` = ``sigmoid`` for a single logit,
+            else ``softmax``.
+        criterion: function ``(logits, labels) -> scalar`` that takes the place of the mean cross-entropy, of every
+            group by itself; None = the cross-entropy, or for ``sigmoid`` the binary one.
 
     Raises:
-        ValueError: counts that are not (G,) integers, or no image at all.
+        ValueError: counts that are not (G,) integers, no image at all, an unknown output, or ``raw`` without a
+            criterion.
 
     Example:
         >>> loss = GroupDROLoss(GroupDROConfig(step_size=1.0), torch.tensor([90, 10]))
@@ -83,11 +88,19 @@ class GroupDROLoss(nn.Module):
     counts: Tensor
     margins: Tensor
 
-    def __init__(self, config: GroupDROConfig, counts: Tensor):
+    def __init__(
+        self,
+        config: GroupDROConfig,
+        counts: Tensor,
+        *,
+        output: Output = "auto",
+        criterion: Criterion | None = None,
+    ):
         super().__init__()
+        check_output(output)
         good = counts.ndim == 1 and not counts.is_floating_point() and bool((counts > 0).any())
         require(good, "counts", "be an integer tensor of shape (G,), the number of images of every group", counts)
-        self.config = config
+        self.config, self.output, self.criterion = config, output, criterion or usual_criterion(output)
         there = (counts > 0).float()
         self.register_buffer("weights", there / there.sum())
         self.register_buffer("counts", counts, persistent=False)
@@ -99,7 +112,7 @@ class GroupDROLoss(nn.Module):
         Args:
             model: the model, images -> logits (B, K).
             images: images (B, C, H, W), floating point.
-            labels: class indices (B,).
+            labels: class indices (B,), 0 and 1 for a single logit; or for several labels (B, K) in {0, 1, NaN}.
             groups: group indices (B,), of groups that ``counts`` has images of.
 
         Raises:
@@ -111,20 +124,20 @@ class GroupDROLoss(nn.Module):
         self._check_groups(groups)
         logits = model(images)
         check_logits(logits, len(images))
-        check_labels(labels, logits)
-        everyone = gather_rows(full_precision(logits))
-        losses = F.cross_entropy(everyone, gather_rows(labels), reduction="none")
-        members = F.one_hot(gather_rows(groups), len(self.weights)).to(losses.dtype)  # (B, G)
-        sizes = members.sum(0)
-        of_group = losses @ members / sizes.clamp(min=1)  # (G,), 0 for a group without an image
+        check_truth(labels, logits, self.output)
+        everyone, truth, groups = (gather_rows(t) for t in (full_precision(logits), labels, groups))
+        seen = groups.unique()
+        losses = torch.stack([self.criterion(everyone[groups == g], truth[groups == g]) for g in seen.tolist()])
         if self.training and torch.is_grad_enabled():
-            self._move(of_group.detach(), sizes > 0)
-        total = (self.weights.clone() * of_group).sum()  # a clone: the weights may move before the backward pass
-        return GroupDROTerms(total, losses.detach().mean(), self.weights.max(), logits.detach())
+            self._move(losses.detach(), seen)
+        total = (self.weights[seen] * losses).sum()  # indexing copies: weights may move before the backward pass
+        mean = self.criterion(everyone.detach(), truth)
+        return GroupDROTerms(total, mean, self.weights.max(), logits.detach())
 
     def _move(self, losses: Tensor, seen: Tensor) -> None:
-        gains = self.config.step_size * (losses + self.margins) * seen
-        self.weights.copy_((self.weights.log() + gains).softmax(0))  # the formula, without overflow
+        gains = self.config.step_size * (losses + self.margins[seen])
+        # The formula, without overflow.
+        self.weights.copy_(self.weights.log().index_add(0, seen, gains.to(self.weights.dtype)).softmax(0))
 
     def _check_groups(self, groups: Tensor) -> None:
         low, high = torch.stack(groups.aminmax()).tolist()

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from sibx._checks import check_logits, require
@@ -69,7 +68,10 @@ def build_loss(
     if objective is None:
         return Loss(_Plain(criterion or criterion_for(output)), reads=_nothing)
     if isinstance(objective, GroupDROConfig):
-        return _group_dro(objective, groups_of(data, "train_data"), next(model.parameters()).device)
+        groups = groups_of(data, "train_data")
+        by_group = GroupDROLoss(objective, groups.bincount(), output=output, criterion=criterion)
+        by_group.to(next(model.parameters()).device)
+        return Loss(by_group, _GROUPS, by_group, strata=groups)
     if isinstance(objective, SIBConfig):
         loss: SIBLoss | GuidanceLoss = SIBLoss(objective, output=output, criterion=criterion)
     elif isinstance(objective, GuidanceConfig):
@@ -84,11 +86,6 @@ def build_loss(
 def reads_own_masks(objective: Objective) -> bool:
     """Whether masks are computed from the starting model, before the first step."""
     return isinstance(objective, SIBConfig) and objective.masks.frozen is not None
-
-
-def _group_dro(config: GroupDROConfig, groups: Tensor, device: torch.device) -> Loss:
-    loss = GroupDROLoss(config, groups.bincount()).to(device)
-    return Loss(loss, _GROUPS, loss, strata=groups)
 
 
 def _nothing(_: MaskedBatch) -> None:

@@ -1,6 +1,7 @@
 """Group DRO: the paper's algorithm, what its weights do, and training with it."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -83,6 +84,45 @@ class TestFormula:
         assert torch.equal(other.weights, loss.weights)
 
 
+class TestOutputs:
+    def test_one_logit_learns_as_its_twin_with_two(self):
+        images, labels, groups = next(batches(1))
+        one, two = (nn.Sequential(nn.Flatten(), nn.Linear(12, k)).double() for k in (1, 2))
+        two.load_state_dict({k: torch.cat([-v, v]) / 2 for k, v in one.state_dict().items()})
+        losses = [GroupDROLoss(GroupDROConfig(step_size=1.0), COUNTS) for _ in range(2)]
+        terms = [loss(network, images, labels % 2, groups) for loss, network in zip(losses, (one, two), strict=True)]
+        for mine, twin in zip(*(t[:3] for t in terms), strict=True):
+            torch.testing.assert_close(mine, twin)
+
+    def test_a_criterion_is_that_of_every_group(self, net):
+        """Its mean within a group is its own: here one by class weights."""
+        images, labels, groups = next(batches(1))
+        weighted = partial(F.cross_entropy, weight=torch.tensor([1.0, 5.0, 2.0], dtype=torch.float64))
+        loss = GroupDROLoss(GroupDROConfig(step_size=0.0), COUNTS, criterion=weighted)
+        terms = loss(net, images, labels, groups)
+        logits = net(images)
+        expected = sum(weighted(logits[groups == g], labels[groups == g]) for g in (0, 1, 3)) / 3
+        assert terms.total.item() == pytest.approx(expected.item())
+        assert terms.cross_entropy.item() == pytest.approx(weighted(logits, labels).item())
+
+    def test_several_labels(self, net):
+        images, _, groups = next(batches(1))
+        labels = torch.tensor([[1.0, 0.0, torch.nan], [0.0, 1.0, 1.0]]).double().repeat(3, 1)
+        terms = GroupDROLoss(GroupDROConfig(step_size=0.0), COUNTS, output="sigmoid")(net, images, labels, groups)
+        losses = F.binary_cross_entropy_with_logits(net(images), labels.nan_to_num(), reduction="none")
+        expected = sum(losses[groups == g][~labels[groups == g].isnan()].mean() for g in (0, 1, 3)) / 3
+        assert terms.total.item() == pytest.approx(expected.item())
+
+    def test_a_training_minimizes_the_criterion(self):
+        data = InMemoryDataset.load(SyntheticDataset("train", 32, size=32))
+        config = TrainConfig(objective=GroupDROConfig(), epochs=1, batch_size=16, learning_rate=0.0)
+        doubled = replace(config, criterion=lambda z, y: 2 * F.cross_entropy(z, y))
+        torch.manual_seed(0)
+        net = TinyCNN(8, width=4)
+        one, two = (fine_tune(net, data, config=c, progress=False).history[0] for c in (config, doubled))
+        assert two["cross_entropy"] == pytest.approx(2 * one["cross_entropy"])
+
+
 class TestErrors:
     @pytest.mark.parametrize(
         ("change", "message"),
@@ -97,6 +137,7 @@ class TestErrors:
             ),
             ({"groups": torch.tensor([0, -1, 3, 0, 0, 0])}, r"`groups` must be groups in 0..3 .* but got \[-1, 0, 3\]"),
             ({"groups": torch.tensor([0, 2, 3, 0, 0, 0])}, "`groups` must be groups .* that `counts` has images of"),
+            ({"labels": torch.zeros(6, 3)}, "`output` must be 'sigmoid' for several labels per image"),
             ({"model": nn.Flatten(0)}, r"`model` must return logits of shape \(B, K\)"),
         ],
     )
@@ -111,6 +152,10 @@ class TestErrors:
     def test_counts(self, counts):
         with pytest.raises(ValueError, match=r"`counts` must be an integer tensor of shape \(G,\)"):
             GroupDROLoss(GroupDROConfig(), counts)
+
+    def test_raw_needs_a_criterion(self):
+        with pytest.raises(ValueError, match="`criterion` must be given for output='raw'"):
+            GroupDROLoss(GroupDROConfig(), COUNTS, output="raw")
 
     @pytest.mark.parametrize("field", ["step_size", "adjustment"])
     def test_settings(self, field):
