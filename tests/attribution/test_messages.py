@@ -8,11 +8,7 @@ import torch
 from torch import nn
 from torchvision.ops import StochasticDepth
 
-<<<<<<< ours
 from sibx import SIBConfig, TrainConfig, build_model, evaluate, fine_tune
-from sibx.attribution import METHODS, GradCAM, IntegratedGradients, Saliency, SIBAttribution, build_method, explain
-=======
-from sibx import TrainConfig, build_model, evaluate, fine_tune
 from sibx.attribution import (
     METHODS,
     GradCAM,
@@ -23,7 +19,6 @@ from sibx.attribution import (
     explain,
     explain_many,
 )
->>>>>>> theirs
 from sibx.datasets import InMemoryDataset, SyntheticDataset
 from sibx.models import TinyCNN
 
