@@ -5,12 +5,13 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from stand_ins import EVERY_TERM
 from torch import Tensor, nn
 
 from sibx import SIBConfig, SIBLoss, build_dataset, build_model, evaluate
@@ -72,7 +73,7 @@ class Workload:
 
     def sib_loss(self, space: str) -> Callable[[], Any]:
         """The S-IB loss of the batch, in feature or in input space."""
-        features = SIBConfig.recommended("given", layers={self.layer: 1.0})
+        features = replace(SIBConfig.recommended("given", layers={self.layer: 1.0}), **EVERY_TERM)
         loss = SIBLoss(features if space == FEATURES else SIBConfig.published())
         masks = self.masks if space == FEATURES else None
         return lambda: loss(self.model, self.images, self.labels, masks)

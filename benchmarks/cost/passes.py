@@ -2,6 +2,7 @@
 
 import importlib.util
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch.nn.functional as F
 from captum import attr as captum
 from pytorch_grad_cam import GradCAM as PeerGradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from stand_ins import EVERY_TERM
 from torch import Tensor, nn
 
 from sibx import SIBConfig, SIBLoss, build_model
@@ -119,5 +121,5 @@ def plain_formulas() -> Any:
 
 
 def feature_space() -> SIBConfig:
-    """The recommended objective on given masks, at the last feature map."""
-    return SIBConfig.recommended("given", layers={LAYER: 1.0})
+    """S-IB with every term on given masks, at the last feature map."""
+    return replace(SIBConfig.recommended("given", layers={LAYER: 1.0}), **EVERY_TERM)

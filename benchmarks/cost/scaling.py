@@ -1,7 +1,7 @@
 """What more processes gain: S-IB steps in one and in two processes, and an extrapolation to many.
 
 Everything runs on this machine: gloo over the loopback, one thread per process, the same global batch for every number
-of processes, and the recommended objective on given masks. What the processes of a step exchange is recorded, and
+of processes, and S-IB with every term on given masks. What the processes of a step exchange is recorded, and
 timed again alone. The extrapolation's assumptions are printed with it. Seconds are wall time: let the machine be idle.
 
     python benchmarks/cost/scaling.py
@@ -12,7 +12,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ import torch
 import torch.distributed as dist
 from exchanges import PARTS, PASSES, Exchange, Link, recorded, run_all
 from jsonargparse import auto_cli
+from stand_ins import EVERY_TERM
 from torch import nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.multiprocessing.spawn import spawn
@@ -85,7 +86,7 @@ class Step:
         self.images, self.labels = torch.randn(size, 3, side, side), torch.arange(size)
         self.masks = torch.zeros(size, 1, side, side, dtype=torch.bool)
         self.masks[..., side // 4 : side // 2, side // 4 : side // 2] = True
-        self.loss = SIBLoss(SIBConfig.recommended("given"))
+        self.loss = SIBLoss(replace(SIBConfig.recommended("given"), **EVERY_TERM))
 
     def __call__(self) -> None:
         """Compute all gradients."""

@@ -9,7 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sibx.objectives import CKA
+
 CLASSES = 10
+# What makes the recommended objective one with every term, as it was when the costs in README were measured.
+EVERY_TERM = {"foreground": CKA(0.1), "swap": 1.0, "balance": None}
 
 
 class Counted(nn.Module):

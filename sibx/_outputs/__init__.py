@@ -4,8 +4,8 @@ Its public names are those of ``sibx.models``.
 """
 
 from sibx._outputs.endings import warn_of_probabilities
-from sibx._outputs.hits import hits, predicted, predicted_beside
 from sibx._outputs.kinds import KINDS, Criterion, Kind, Output, by_class, check_output, kind_of, probabilities
+from sibx._outputs.right import hits, predicted, predicted_beside
 from sibx._outputs.truth import check_truth, criterion_for, scores_for, usual_criterion
 
 __all__ = [

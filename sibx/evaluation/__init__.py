@@ -5,8 +5,8 @@ from sibx.evaluation.agreement import rank_correlations
 from sibx.evaluation.columns import ACCURACY, CELL, CLASSIFIER
 from sibx.evaluation.crossed import mean_over_seeds_and_images, p_value_over_seeds_and_images
 from sibx.evaluation.gain import Gain, paired_gain
-from sibx.evaluation.labels import label_scores
 from sibx.evaluation.method_ranks import Ranking, rank_methods
+from sibx.evaluation.multi_label import label_scores
 from sibx.evaluation.over_sets import mean_over_sets
 from sibx.evaluation.reliance import evaluate_reliance, worst_group
 from sibx.evaluation.results import Results

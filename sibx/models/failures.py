@@ -26,11 +26,18 @@ def say_why(model: Any, images: Tensor, argument: str = "images") -> Iterator[No
     try:
         yield
     except Exception as error:  # a model may raise any error
-        says_itself = str(error).startswith("`") or isinstance(error, torch.OutOfMemoryError)
-        rule = None if says_itself else _broken_rule(model, images)
+        rule = _broken_rule(model, images) if _is_about_tensors(error) else None
         if rule is None:
             raise
         raise ValueError(f"`{argument}` must {rule}, but got {describe(images)} on {images.device}.") from error
+
+
+def _is_about_tensors(error: Exception) -> bool:
+    """Whether torch may have raised it because tensors do not fit; an error of the model's own, or of sibx, is not."""
+    text = str(error)
+    if text.startswith("`") or isinstance(error, torch.OutOfMemoryError):
+        return False
+    return any(word in text.lower() for word in ("type", "device", "dimension", "shape", "size", "expected", "index"))
 
 
 def _broken_rule(model: Any, images: Tensor) -> str | None:

@@ -791,6 +791,7 @@ class TestSeveralClasses:
         assert masks.shape == (4, 5, 1, 32, 32)
         assert torch.equal(masks[:, 2], SIBAttribution(model).soft_mask(images, 2))
 
+    @pytest.mark.filterwarnings("ignore:The model is in train mode")
     def test_all_in_train_mode(self):
         net = nn.Sequential(nn.Flatten(), nn.Linear(12, 4), nn.BatchNorm1d(4), nn.Linear(4, 3)).train()
         x = torch.randn(4, 3, 2, 2)

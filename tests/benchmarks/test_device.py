@@ -124,7 +124,7 @@ def test_waits_are_counted_where_sibx_causes_them(device, monkeypatch):
     (outside, twice), (inside, once) = places.most_common()
     assert (twice, once) == (2, 1)
     assert outside.startswith("test_device.py:")
-    assert inside.startswith("sibx/attribution/gradients.py:")
+    assert inside.startswith("sibx/models/classes.py:")
     row = waits._row(places, "cuda")
     assert row["waits"] == 3
     assert row["where"] == f"{outside} x 2, {inside} x 1"

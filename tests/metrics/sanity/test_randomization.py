@@ -418,7 +418,10 @@ class TestRandomLogit:
             return random_logit(**{**good, "targets": TARGETS, **change})
 
         for change, message in (
-            ({"model": lambda x: x.mean((1, 2, 3))[:, None]}, "`model` must have at least two classes, but got 1"),
+            (
+                {"model": lambda x: x.mean((1, 2, 3))[:, None], "output": "raw"},
+                "`model` must have at least two classes, but got 1",
+            ),
             ({"model": lambda x: x}, r"`model` must return logits of shape \(B, K\)"),
             ({"targets": TARGETS + 1}, r"`targets` must lie in 0..4"),
             ({"targets": TARGETS[:3]}, "`targets` must have 4 rows"),
