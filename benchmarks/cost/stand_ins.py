@@ -4,6 +4,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +14,7 @@ from sibx.objectives import CKA
 
 CLASSES = 10
 # What makes the recommended objective one with every term, as it was when the costs in README were measured.
-EVERY_TERM = {"foreground": CKA(0.1), "swap": 1.0, "balance": None}
+EVERY_TERM: dict[str, Any] = {"foreground": CKA(0.1), "swap": 1.0, "balance": None}
 
 
 class Counted(nn.Module):
