@@ -125,7 +125,14 @@ def test_interrupted_with_its_helpers_and_continued(tmp_path, brief):
 def interrupt(words, kind, reached):
     """Send a signal to a study in two processes when it is so far; its exit code, after its helpers have ended."""
     command = [sys.executable, "-m", "sibx", "study", *words, "--processes=2"]
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL, env=environment())
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stderr=subprocess.DEVNULL,
+        env=environment(),
+        # Tests that a shell runs in the background inherit that SIGINT is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     while not reached():
         assert process.poll() is None
         time.sleep(0.01)
