@@ -99,7 +99,7 @@ class TestContract:
         alone = torch.cat([explain(name, model, images.double()[i : i + 1], target=i) for i in range(4)])
         assert torch.allclose(whole, alone, atol=1e-6 if name == "integrated_gradients" else 1e-10)
 
-    @pytest.mark.filterwarnings("ignore:The model is in train mode")
+    @pytest.mark.filterwarnings("ignore:The model is in train mode")  # a mode of its own is to be left as it was
     @pytest.mark.filterwarnings("ignore:DeepLIFT's contributions")  # it explains two batches in one
     def test_leaves_no_trace(self, name, model, images):
         model.train()
@@ -791,7 +791,7 @@ class TestSeveralClasses:
         assert masks.shape == (4, 5, 1, 32, 32)
         assert torch.equal(masks[:, 2], SIBAttribution(model).soft_mask(images, 2))
 
-    @pytest.mark.filterwarnings("ignore:The model is in train mode")
+    @pytest.mark.filterwarnings("ignore:The model is in train mode")  # which is the mode that is tested
     def test_all_in_train_mode(self):
         net = nn.Sequential(nn.Flatten(), nn.Linear(12, 4), nn.BatchNorm1d(4), nn.Linear(4, 3)).train()
         x = torch.randn(4, 3, 2, 2)

@@ -39,16 +39,17 @@ class Record:
     features: Tensor
 
 
+FORMS = {
+    "dict": lambda z, f: {"logits": z, "features": f},
+    "tuple": lambda z, f: (z, f),
+    "list": lambda z, f: [z, f],
+    "named tuple": Pair,
+    "record": Record,
+}
+
+
 class Detailed(nn.Module):
     """A classifier that returns its features, too, in a form of your choice."""
-
-    FORMS = {  # noqa: RUF012
-        "dict": lambda z, f: {"logits": z, "features": f},
-        "tuple": lambda z, f: (z, f),
-        "list": lambda z, f: [z, f],
-        "named tuple": Pair,
-        "record": Record,
-    }
 
     def __init__(self, model, form):
         super().__init__()
@@ -56,7 +57,7 @@ class Detailed(nn.Module):
 
     def forward(self, images):
         features = self.features(images)
-        return self.FORMS[self.form](self.classifier(features.mean((2, 3))), features)
+        return FORMS[self.form](self.classifier(features.mean((2, 3))), features)
 
 
 def by_name(output):
@@ -367,7 +368,9 @@ class TestPlainFunctions:
         assert torch.allclose(found, expected)
 
     def test_sib(self, model, images):
-        function = lambda x: {"logits": model(x)}["logits"]  # noqa: E731
+        def function(x):
+            return {"logits": model(x)}["logits"]
+
         expected = SIBAttribution(model, layer="features").attribute(images, target=1)
         assert torch.equal(SIBAttribution(function, layer=model.features).attribute(images, target=1), expected)
 
