@@ -311,9 +311,7 @@ class TestExplainMany:
             options = {"target": TARGETS} if METHODS[name].uses_target else {}
             assert torch.equal(many[name], build_method(name, net, "0").attribute(pictures, **options)), name
 
-    @pytest.mark.filterwarnings(
-        "ignore:Guided Backprop passes through .* silu"
-    )  # SiLU has no rule
+    @pytest.mark.filterwarnings("ignore:Guided Backprop passes through .* silu")  # SiLU has no rule
     @pytest.mark.parametrize("name", [*ALL_CAMS, "guided_gradcam"])
     def test_align(self, name, net, pictures):
         options = {"target": TARGETS} if METHODS[name].uses_target else {}
@@ -379,17 +377,13 @@ class TestAdapters:
             gain = (net(pictures) - net(torch.zeros_like(pictures)))[range(2), TARGETS]
         assert torch.allclose(total, gain, atol=0.1)
 
-    @pytest.mark.filterwarnings(
-        "ignore:Guided Backprop passes through .* silu"
-    )  # SiLU has no rule
+    @pytest.mark.filterwarnings("ignore:Guided Backprop passes through .* silu")  # SiLU has no rule
     def test_guided_backprop_is_captums(self, net, pictures):
         with pytest.warns(UserWarning, match="Setting backward hooks"):
             expected = captum.GuidedBackprop(net).attribute(pictures.clone().requires_grad_(), target=TARGETS)
         assert torch.equal(GuidedBackprop(net).attribute(pictures, target=TARGETS), expected)
 
-    @pytest.mark.filterwarnings(
-        "ignore:Guided Backprop passes through .* silu"
-    )  # SiLU has no rule
+    @pytest.mark.filterwarnings("ignore:Guided Backprop passes through .* silu")  # SiLU has no rule
     def test_guided_gradcam_is_the_product(self, net, pictures):
         ours = GuidedGradCAM(net, "0").attribute(pictures, target=TARGETS)
         cam = build_method("gradcam", net, "0").attribute(pictures, target=TARGETS)
