@@ -133,12 +133,10 @@ def interrupt(words, kind, reached):
         # Tests that a shell runs in the background inherit that SIGINT is ignored.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    while not reached():
+    # What was reached may lie there from an earlier run: the helpers must have begun as well.
+    while not (reached() and (helpers := children_of(process.pid))):
         assert process.poll() is None
         time.sleep(0.01)
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    helpers = [int(pid) for pid in children.read_text().split()]
-    assert helpers
     process.send_signal(kind)
     code = process.wait()
     deadline = time.monotonic() + 20
@@ -146,6 +144,12 @@ def interrupt(words, kind, reached):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     return code
+
+
+def children_of(pid):
+    """The processes that one has started, its helpers last; none before it has started a helper."""
+    children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return children if len(children) > 1 else []  # the first one keeps track of shared memory
 
 
 def is_running(pid):
