@@ -4,7 +4,7 @@ Its public names are those of ``sibx.models``.
 """
 
 from sibx._outputs.endings import warn_of_probabilities
-from sibx._outputs.kinds import KINDS, Criterion, Kind, Output, by_class, check_output, kind_of, probabilities
+from sibx._outputs.kinds import KINDS, Criterion, Kind, Output, by_class, check_output, kind_of, pick, probabilities
 from sibx._outputs.right import hits, predicted, predicted_beside
 from sibx._outputs.truth import check_truth, criterion_for, scores_for, usual_criterion
 
@@ -19,6 +19,7 @@ __all__ = [
     "criterion_for",
     "hits",
     "kind_of",
+    "pick",
     "predicted",
     "predicted_beside",
     "probabilities",

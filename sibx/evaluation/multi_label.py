@@ -5,11 +5,12 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from sibx._checks import check_logits, check_range, require
-from sibx._outputs import check_truth, probabilities
+from sibx._outputs import Output, check_truth, probabilities
 from sibx.datasets.base import MaskedDataset, collate
 from sibx.models import eval_mode
 from sibx.runs.place import pick_device, placed
@@ -21,18 +22,22 @@ def label_scores(
     model: Callable[[Tensor], Tensor],
     dataset: MaskedDataset,
     *,
+    output: Output = "auto",
     batch_size: int = 32,
     device: torch.device | str | None = None,
 ) -> pd.DataFrame:
-    """Score a multi-label classifier label by label, by scikit-learn (extra ``labels``).
+    """Score a classifier label by label, by scikit-learn (extra ``labels``).
 
     Means over labels are the usual scores: ``label_scores(...)["average_precision"].mean()`` is the mAP, those of the
-    others are the macro ROC-AUC and F1 (of labels whose probability is above 1/2). Images where a label is unknown do
-    not count for it.
+    others are the macro ROC-AUC and F1. Several labels per image are independent of each other, and one counts as
+    predicted if its probability is above 1/2; images where it is unknown do not count for it. Of one label per image
+    every class is asked against the rest, and the most probable one is predicted; a single logit has the classes 0 and
+    1, and with defect or disease as class 1 its last line is what is usually reported.
 
     Args:
-        model: images -> logits (B, K), one per label; a module runs in eval mode.
-        dataset: images with several labels.
+        model: images -> logits (B, K), one per label or class; a module runs in eval mode.
+        dataset: images with labels.
+        output: what the logits are, see ``sibx.models.Output``; of several labels per image always ``sigmoid``.
         batch_size: images per forward pass.
         device: where to compute; None = where the model is, for a function the CPU.
 
@@ -42,38 +47,48 @@ def label_scores(
         ``f1`` in [0, 1]. A score is NaN for a label that is there in none or in all of the known images.
 
     Raises:
-        ValueError: a data set with one label per image, or a model whose output is not one score per label.
+        ValueError: another ``output`` for several labels, or a model whose output is not one score per label.
         ImportError: scikit-learn is not installed.
     """
     try:
         from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
     except ImportError as error:
         raise ImportError("label_scores needs scikit-learn: pip install 'sibx[labels]'") from error
-    require(dataset.several_labels, "dataset", "have several labels per image", dataset.name)
-    found, truth = _predict(model, dataset, batch_size, device)
+    several = dataset.several_labels
+    require(not several or output in ("auto", "sigmoid"), "output", "be 'sigmoid' for several labels per image", output)
+    chances, said, truth = _predict(model, dataset, "sigmoid" if several else output, batch_size, device)
     lines = []
-    for name, p, wanted in zip(dataset.classes, found.T, truth.T, strict=True):
-        known = ~np.isnan(wanted)
-        p, wanted = p[known], wanted[known]
+    for k, name in enumerate(dataset.classes):
+        known = ~np.isnan(truth[:, k])
+        p, predicted, wanted = (table[known, k] for table in (chances, said, truth))
         scores = [np.nan] * 3
         if 0 < wanted.sum() < len(wanted):
             scores = [f(wanted, p) for f in (average_precision_score, roc_auc_score)]
-            scores.append(f1_score(wanted, p > 0.5, zero_division=0.0))
+            scores.append(f1_score(wanted, predicted, zero_division=0.0))
         lines.append((name, len(wanted), int(wanted.sum()), *map(float, scores)))
     return pd.DataFrame(lines, columns=list(COLUMNS))
 
 
 def _predict(
-    model: Callable[[Tensor], Tensor], dataset: MaskedDataset, batch_size: int, device: torch.device | str | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return probabilities and labels, (N, K) each."""
+    model: Callable[[Tensor], Tensor],
+    dataset: MaskedDataset,
+    output: Output,
+    batch_size: int,
+    device: torch.device | str | None,
+) -> list[np.ndarray]:
+    """Return probabilities, what is predicted and what is true, (N, K) each; NaN where that is unknown."""
     check_range("batch_size", batch_size, 1)
     place, parts = pick_device(model, device), []
     with placed(model, place), eval_mode(model), torch.inference_mode():
         for batch in DataLoader(dataset, batch_size, collate_fn=collate):
-            logits = model(batch.images.to(place))
+            logits = model(batch.images.to(place)).cpu()
             check_logits(logits, len(batch))
-            check_truth(batch.labels, logits.cpu(), "sigmoid")
-            parts.append((probabilities(logits, "sigmoid").cpu().numpy(), batch.labels.numpy()))
-    found, truth = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return found, truth
+            check_truth(batch.labels, logits, output)
+            chances, classes = probabilities(logits, output), len(dataset.classes)
+            count = chances.shape[1]
+            require(count >= classes, "model", f"have a score for each of {classes} classes", count)
+            exclusive = batch.labels.ndim == 1
+            said = chances.argmax(1, keepdim=True) == torch.arange(classes) if exclusive else chances > 0.5
+            truth = F.one_hot(batch.labels, classes) if exclusive else batch.labels
+            parts.append((chances.numpy(), said.numpy(), truth.double().numpy()))
+    return [np.concatenate(part) for part in zip(*parts, strict=True)]

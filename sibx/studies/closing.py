@@ -12,6 +12,7 @@ from sibx.evaluation import Results
 from sibx.report import load_gallery, merge_galleries, save_gallery, write_report
 from sibx.report.gallery import GALLERY_FILE
 from sibx.studies.findings import comparisons, summarize
+from sibx.studies.glance import scores_of_labels
 from sibx.studies.job import START, Job, left_of
 from sibx.studies.study import Study
 from sibx.studies.workbench import sweep
@@ -59,7 +60,7 @@ def put_together(study: Study, folder: Path, jobs: Sequence[Job], begun: float) 
         info = describe(study, cells, folder, failed) | {"seconds": round(time.perf_counter() - begun, 1)}
         results = Results.concat(cells.values(), info)
         results.save(folder)
-        summary = summarize(results, study)
+        summary = summarize(results, study, scores_of_labels(cells))
         write_atomically(folder / "summary.md", f"{summary}\n".encode())
         page = _report(study, results, folder, list(cells))
     return Outcome(

@@ -10,6 +10,7 @@ from sibx.report import to_markdown
 from sibx.report.claims import Comparison, default_comparisons
 from sibx.report.names import metric_title
 from sibx.studies.gains_over_sets import gains_over_sets
+from sibx.studies.glance import at_a_glance, levels
 from sibx.studies.study import Study
 
 WORST = "worst group"
@@ -17,13 +18,21 @@ INDEPENDENT = "test-decorrelated"  # the split whose backgrounds say nothing of 
 Section = tuple[str, str, pd.DataFrame]  # title, what the lines are, table
 
 
-def summarize(results: Results, study: Study) -> str:
-    """Return the tables as Markdown, data set by data set and model by model; with several seeds also over seeds."""
+def summarize(results: Results, study: Study, labels: pd.DataFrame) -> str:
+    """Return the tables as Markdown, data set by data set and model by model; with several seeds also over seeds.
+
+    Args:
+        results: scores of all trainings that are done.
+        study: whose they are.
+        labels: what ``scores_of_labels`` returned.
+    """
     chunks = []
     for scope in results.rows[["dataset", "model"]].drop_duplicates().to_dict("records"):
         part = results.where(**{str(name): value for name, value in scope.items()})
         chunks.append(f"# {scope['dataset']}, {scope['model']}")
-        sections = [*_over_images(part, study), *(_over_seeds(part, study) if len(study.seeds) > 1 else ())]
+        of_scope = labels[(labels["dataset"] == scope["dataset"]) & (labels["model"] == scope["model"])]
+        sections = [_glance(part, study, of_scope), *_over_images(part, study)]
+        sections += _over_seeds(part, study) if len(study.seeds) > 1 else ()
         chunks += [f"## {title}\n\n{to_markdown(table, lines)}" for title, lines, table in sections if table.size]
     if results.rows["dataset"].nunique() > 1:
         pairs = _pairs(results, study)
@@ -37,6 +46,12 @@ def comparisons(study: Study, trainings: Sequence[str]) -> list[Comparison]:
     default = sorted(default_comparisons(trainings), key=lambda pair: trainings.index(pair[0]))
     asked = [(training, reference) for training, _, reference in (text.partition(":") for text in study.compare)]
     return [*default, *(pair for pair in asked if set(pair) <= set(trainings) and pair not in default)]
+
+
+def _glance(results: Results, study: Study, labels: pd.DataFrame) -> Section:
+    over = f", mean ± standard deviation over {len(study.seeds)} seeds" if len(study.seeds) > 1 else ""
+    title = f"At a glance{over}; of maps the mean over the {len(study.methods)} methods"
+    return title, "training or control map", at_a_glance(results, study, labels)
 
 
 def _over_images(results: Results, study: Study) -> Iterator[Section]:
@@ -90,10 +105,7 @@ def _over_seeds(results: Results, study: Study) -> Iterator[Section]:
 
 def _levels(rows: pd.DataFrame) -> pd.DataFrame:
     """One row per training, one column per method or split."""
-    of_seeds = rows.assign(what=_columns(rows)).groupby(["training", "what", "seed"], sort=False)["value"].mean()
-    cells = of_seeds.groupby(["training", "what"], sort=False).agg(["mean", "std"])
-    texts = cells.apply(lambda c: f"{c['mean']:.3f} ± {c['std']:.3f}".removesuffix(" ± nan"), axis=1)
-    return texts.unstack("what", sort=False).fillna("")
+    return levels(rows.assign(what=_columns(rows)).groupby(["training", "what", "seed"], sort=False)["value"].mean())
 
 
 def _gains(results: Results, study: Study, over: Literal["seeds", "seeds and images"] = "seeds") -> pd.DataFrame:

@@ -48,4 +48,5 @@ RECIPES = {
 # For models with weights: the last feature map, and the last one on the next finer grid.
 MIDDLE_LAYERS = {
     "mobilenet_v2": {"features.13": 1.0, "features.18": 1.0},
+    "efficientnet_lite0": {"features.11": 1.0, "features.17": 1.0},
 }

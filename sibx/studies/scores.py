@@ -42,7 +42,8 @@ class Scorer:
                 explained = list(self._explain(data, model)) if self.study.explains(split) else []
                 evaluation = evaluation or (explained[0].info if explained else {})
                 parts += [*explained, *self._rely(data, model)]
-        labels = {s: _mean_scores(model, d) for s, d in splits.items() if s.startswith("test") and d.several_labels}
+        tests = {name: data for name, data in splits.items() if name.startswith("test")}
+        labels = {name: self._of_labels(model, data) for name, data in tests.items() if self._asks_labels(data)}
         return Results.concat(parts, {**info, "evaluation": evaluation, "label_scores": labels})
 
     def draw(self, model: nn.Module, splits: Mapping[str, InMemoryDataset]) -> None:
@@ -108,15 +109,18 @@ class Scorer:
         if len(rest):
             yield rely(rest, backgrounds=())
 
+    def _asks_labels(self, data: InMemoryDataset) -> bool:
+        """Whether an accuracy says too little: of several labels, and of a single one that is there or not."""
+        return data.several_labels or self.study.output == "sigmoid"
+
+    def _of_labels(self, model: nn.Module, data: InMemoryDataset) -> dict[str, float]:
+        """Mean average precision, and macro ROC-AUC and F1, of labels that some images have and others have not."""
+        means = label_scores(model, data, output=self.study.output)[["average_precision", "roc_auc", "f1"]].mean()
+        return {str(name): float(value) for name, value in means.items()}
+
     @property
     def _labels(self) -> dict[str, str]:
         return {"model": self.job.group.model, "training": self.job.name}
-
-
-def _mean_scores(model: nn.Module, data: InMemoryDataset) -> dict[str, float]:
-    """Mean average precision, and macro ROC-AUC and F1, of labels that some images have and others have not."""
-    means = label_scores(model, data)[["average_precision", "roc_auc", "f1"]].mean()
-    return {str(name): float(value) for name, value in means.items()}
 
 
 def some(data: InMemoryDataset, count: int) -> InMemoryDataset:

@@ -10,7 +10,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from sibx._checks import require
 from sibx._files import save_atomically, write_atomically
 from sibx._outputs import scores_for
 from sibx.datasets import DATASETS, InMemoryDataset, build_dataset
@@ -93,8 +92,6 @@ class Workbench:
         images = InMemoryDataset.load(train, range(first, min(end, len(train))))
         masks = torch.empty(0, 1, *train[0].image.shape[1:], dtype=torch.bool)
         if len(images):
-            rule = "need no masks of the network's own for several labels per image"
-            require(not train.several_labels, "trainings", rule, job.reading)
             reading = self.study.specs_at(job.group.model)[job.reading].reading
             assert reading is not None
             network = self._network(job, trained=True)

@@ -168,8 +168,6 @@ class _Task:
         objective = config.objective
         if not isinstance(objective, SIBConfig) or not reads_own_masks(objective):
             return self.data
-        rule = "have Given or Online masks for several labels per image: a network's own are one per image"
-        require(not self.data.several_labels, "objective", rule, objective.masks)
         if self._masked is None:
             progress = self.progress and rank() == 0
             masks = self_masks(

@@ -1,10 +1,12 @@
 """Evaluations of images with several labels: a row for every class present, and scores of every label."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from sibx import evaluate, evaluate_reliance, evaluate_robustness, explain
+from sibx.datasets import InMemoryDataset
 from sibx.evaluation import label_scores
 from sibx.metrics import deletion, foreground_focus
 from sibx.models import TinyCNN
@@ -96,6 +98,33 @@ class TestLabelScores:
             assert line["roc_auc"] == pytest.approx(np.mean(pairs))
             assert line["f1"] == pytest.approx(f1)
 
+    def test_one_label_per_image(self, shapes):
+        """Every class against the rest, for K logits; for a single one both classes, one of which is positive."""
+        torch.manual_seed(0)
+        network = TinyCNN(8, width=4).eval()
+        table = label_scores(network, shapes).set_index("label")
+        chances = network(torch.stack([s.image for s in shapes])).softmax(1).detach().numpy()
+        labels = shapes.labels.numpy()
+        for k, name in enumerate(shapes.classes):
+            p, y, found = chances[:, k], labels == k, chances.argmax(1) == k
+            pairs = [(a > b) + 0.5 * (a == b) for a in p[y] for b in p[~y]]
+            assert table.loc[name, "roc_auc"] == pytest.approx(np.mean(pairs))
+            assert table.loc[name, "f1"] == pytest.approx(2 * (found & y).sum() / (found.sum() + y.sum()))
+            assert table.loc[name, "positive"] == y.sum()
+
+    def test_a_single_logit(self, shapes):
+        """The scores of its twin with two logits."""
+        network, twin = TinyCNN(1, width=4).eval(), TinyCNN(2, width=4).eval()
+        twin.features = network.features
+        with torch.no_grad():
+            for part in ("weight", "bias"):
+                z = getattr(network.classifier, part)
+                getattr(twin.classifier, part).copy_(torch.cat([torch.zeros_like(z), z]))
+        data = InMemoryDataset(shapes, [s._replace(label=s.label % 2) for s in shapes.samples])
+        data.classes = ("free", "defect")
+        pd.testing.assert_frame_equal(label_scores(network, data, output="sigmoid"), label_scores(twin, data))
+        assert label_scores(network, data)["roc_auc"].nunique() == 1
+
     def test_a_label_that_is_never_there(self, labeler):
         class Without(Several):
             def __getitem__(self, index):
@@ -107,8 +136,12 @@ class TestLabelScores:
         assert line["positive"] == 0
 
     def test_errors(self, labeler, shapes):
-        with pytest.raises(ValueError, match="`dataset` must have several labels per image"):
-            label_scores(labeler, shapes)
+        with pytest.raises(
+            ValueError, match="`output` must be 'sigmoid' for several labels per image, but got 'softmax'"
+        ):
+            label_scores(labeler, several(), output="softmax")
+        with pytest.raises(ValueError, match="`model` must have a score for each of 8 classes, but got 4"):
+            label_scores(labeler, InMemoryDataset.load(shapes, [0]))
         with pytest.raises(ValueError, match=r"`labels` must be a floating-point tensor of shape \(6, 2\)"):
             label_scores(lambda x: labeler(x)[:, :2], several())
 

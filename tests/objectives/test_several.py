@@ -8,11 +8,21 @@ import torch.nn.functional as F
 
 from sibx import GuidanceConfig, GuidanceLoss, SIBConfig, SIBLoss, TrainConfig, build_model, fine_tune, vjp
 from sibx.attribution import TopShare
-from sibx.datasets import collate
+from sibx.datasets import InMemoryDataset, collate
 from sibx.models import TinyCNN
-from sibx.objectives import GUIDANCE, Online, class_evidence
+from sibx.models.alignment import find_alignment
+from sibx.objectives import (
+    GUIDANCE,
+    Frozen,
+    Online,
+    SufficientShare,
+    class_evidence,
+    evidence_masks,
+    self_masks,
+)
 from sibx.objectives.companions import hide_least_salient, shuffle_background
 from sibx.objectives.guidance_terms import energy_loss
+from sibx.objectives.own_masks.tail import Tail
 from sibx.train import accuracy
 from tests.helpers.objectives import every_term
 from tests.helpers.several import corners, several
@@ -175,8 +185,72 @@ class TestGuidance:
         torch.testing.assert_close(terms.guidance, maps.flatten(1).norm(dim=1).mean().detach())
 
 
+class TestOwnMasks:
+    CONFIG = SIBConfig.recommended("self", layers={"features": 1.0})
+
+    def test_evidence_is_that_of_the_label_alone(self, labeler, batch):
+        """For every row sqrt(2) |sum_c dz_k/da_c a_c|; the mean square over all labels is the evidence of them all."""
+        a = labeler.features(batch.images)
+        logits = labeler.classifier(a.mean((2, 3)))
+        each = [class_evidence(logits, a, output="sigmoid", labels=torch.full((6,), k)) for k in range(4)]
+        for k, evidence in enumerate(each):
+            (gradient,) = torch.autograd.grad(logits[:, k].sum(), a, retain_graph=True)
+            torch.testing.assert_close(evidence, 2**0.5 * (gradient * a).sum(1, keepdim=True).abs().detach())
+        everything = class_evidence(logits, a, output="sigmoid")
+        torch.testing.assert_close(torch.stack(each).square().mean(0).sqrt(), everything)
+        mixed = class_evidence(logits, a, output="sigmoid", labels=torch.tensor([3, 0, 2, 1, 1, 0]))
+        torch.testing.assert_close(mixed[0], each[3][0])
+        torch.testing.assert_close(mixed[2], each[2][2])
+
+    @pytest.mark.parametrize(
+        "masks", [Frozen(TopShare(0.2)), Frozen(), Frozen(SufficientShare()), Frozen(TopShare(0.2), reading="vjp")]
+    )
+    def test_one_for_every_image_and_class_present(self, masks, labeler, batch):
+        """Each is the one that the image gets if it is asked of this class alone."""
+        config = replace(self.CONFIG, masks=masks)
+        found = self_masks(labeler, several(), config=config, output="sigmoid", batch_size=4, progress=False)
+        assert found.shape == (9, 1, 32, 32)
+        rows, classes = (batch.labels == 1).nonzero(as_tuple=True)
+        for i in (0, 4, 8):
+            image, label = batch.images[rows[i : i + 1]], classes[i : i + 1]
+            alone = evidence_masks(labeler, image, config, output="sigmoid", labels=label)
+            assert (alone == found[i : i + 1]).float().mean() > 0.99  # BLAS may round a batch otherwise
+        assert torch.equal(several().with_masks(found).samples[0].mask, found[:2, 0])
+
+    def test_sufficient_masks_keep_their_own_label(self, labeler, batch):
+        """The label's sign stays, even if that of another one would be the most probable with the same features."""
+        config = replace(self.CONFIG, masks=Frozen(SufficientShare((0.3, 0.6, 0.9))))
+        labels = torch.tensor([0, 1, 2, 3, 0, 1])
+        masks = evidence_masks(labeler, batch.images, config, output="sigmoid", labels=labels)
+        tail = Tail(
+            labeler, "features", batch.images, find_alignment(labeler, "features", batch.images), "sigmoid", labels
+        )
+        says = labeler(batch.images).gather(1, labels[:, None])[:, 0] > 0
+        kept = tail.predict(masks) == says
+        assert (kept | (masks.float().mean((1, 2, 3)) > 0.85)).all()
+
+    def test_of_images_without_any_class(self, labeler):
+        nothing = InMemoryDataset.load(several(), [2])
+        assert self_masks(labeler, nothing, config=self.CONFIG, output="sigmoid", progress=False).shape == (
+            0,
+            1,
+            32,
+            32,
+        )
+
+    def test_refused(self, labeler, batch):
+        with pytest.raises(ValueError, match="`output` must be 'sigmoid' for several labels per image, but got 'auto'"):
+            self_masks(labeler, several(), config=self.CONFIG, progress=False)
+        with pytest.raises(ValueError, match="`labels` must be None for classes that exclude each other"):
+            evidence_masks(labeler, batch.images, self.CONFIG, labels=torch.zeros(6, dtype=torch.int64))
+
+
 class TestTraining:
-    @pytest.mark.parametrize("objective", [None, GIVEN, GuidanceConfig("energy", 1.0)], ids=["bce", "sib", "energy"])
+    @pytest.mark.parametrize(
+        "objective",
+        [None, GIVEN, SIBConfig.recommended("self"), GuidanceConfig("energy", 1.0)],
+        ids=["bce", "sib", "own", "energy"],
+    )
     def test_learns(self, objective, tmp_path):
         """Every augmentation keeps masks with their images, and every kind of training runs."""
         torch.manual_seed(0)
@@ -196,10 +270,6 @@ class TestTraining:
         for config, message in (
             (TrainConfig(output="softmax", batch_size=6), "`output` must be 'sigmoid' for several labels per image"),
             (TrainConfig(output="sigmoid", batch_size=6, balanced=True), "`balanced` must be False for several labels"),
-            (
-                TrainConfig(SIBConfig.recommended("self"), output="sigmoid", batch_size=6),
-                "`objective` must have Given or Online masks for several labels",
-            ),
         ):
             with pytest.raises(ValueError, match=message):
                 fine_tune(labeler, data, config=config, progress=False)

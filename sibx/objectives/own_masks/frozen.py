@@ -12,6 +12,7 @@ from sibx._checks import require
 from sibx._outputs import Output, predicted
 from sibx.attribution.cotangents import Cotangent, differentiate, potential
 from sibx.datasets.base import MaskedDataset, collate
+from sibx.datasets.several import one_per_class
 from sibx.models.alignment import find_alignment
 from sibx.models.finding import find_cam_layer, resolve_layer
 from sibx.models.layers import eval_mode, record
@@ -38,17 +39,20 @@ def self_masks(
 ) -> Tensor:
     """Compute the frozen masks of a model, one per image of the data set, in its order.
 
+    With several labels per image there is one for each image and class present, made of the evidence for this class.
+
     The evidence at the layer (class evidence, or the strength of the VJP, by ``Frozen.reading``) is drawn at the
     image's size (by ``config.align``), averaged over four copies of the image (mirrored or not, shifted by 1/16 of a
     side or not, each moved back), and turned into a mask by ``Frozen.rule`` (a soft mask is cut at 1/2).
 
     Two warnings say, from 20 images on, when the masks mean little: the model predicts the labels hardly better than
     always naming the most frequent class would; or its predicted class is kept no better by the masks alone than by
-    everything else (mean probability with the rest at the data set's mean), for which no label is needed.
+    everything else (mean probability with the rest at the data set's mean), for which no label is needed. Of several
+    labels per image nothing is said.
 
     Args:
         model: the starting model; it runs in eval mode, and is left in the mode and on the device it was in.
-        dataset: the images; their own masks are not used.
+        dataset: the images; their own masks are not used, and of labels only which of several are present.
         config: settings with ``Frozen`` masks; ``layers``, ``cotangent`` and ``align`` are used, too.
         output: what the logits are, see ``sibx.models.Output``.
         batch_size: number of images per pass.
@@ -56,11 +60,12 @@ def self_masks(
         progress: whether to show a progress bar on stderr.
 
     Returns:
-        Masks (N, 1, H, W) bool on the CPU.
+        Masks (N, 1, H, W) bool on the CPU; with several labels one for each image and class present, in this order, as
+        ``dataset.with_masks`` takes them.
 
     Raises:
-        ValueError: masks that are not Frozen, or a layer that does not exist, outputs neither a feature map nor tokens,
-            or cannot be aligned.
+        ValueError: masks that are not Frozen, a layer that does not exist, outputs neither a feature map nor tokens, or
+            cannot be aligned, or another output than ``sigmoid`` for several labels per image.
 
     Example:
         >>> data = build_dataset("synthetic", split="val", image_size=64, size=4)
@@ -68,21 +73,26 @@ def self_masks(
         >>> self_masks(model, data, config=config, progress=False).shape
         torch.Size([4, 1, 64, 64])
     """
-    loader = DataLoader(dataset, batch_size=batch_size, collate_fn=collate)
+    several = dataset.several_labels
+    require(output == "sigmoid" or not several, "output", "be 'sigmoid' for several labels per image", output)
+    rows = one_per_class(dataset)
+    loader = DataLoader(rows, batch_size=batch_size, collate_fn=collate)
     place = pick_device(model, device)
-    parts, trust = [], []
+    parts, trust = [torch.empty(0, 1, *dataset[0].image.shape[1:], dtype=torch.bool)], []
     with placed(model, place):
         for batch in tqdm(loader, desc="self masks", leave=False, disable=not progress):
             images, labels = batch.images.to(place), batch.labels.to(place)
-            masks = evidence_masks(model, images, config, output=output)
+            masks = evidence_masks(model, images, config, output=output, labels=labels if several else None)
             parts.append(masks.cpu())
-            if output != "raw" and labels.ndim == 1:
+            if output != "raw" and not several:
                 trust.append(trust_in(model, images, labels, masks, output))
     warn_of_distrust(trust)
     return torch.cat(parts)
 
 
-def evidence_masks(model: nn.Module, images: Tensor, config: SIBConfig, *, output: Output = "auto") -> Tensor:
+def evidence_masks(
+    model: nn.Module, images: Tensor, config: SIBConfig, *, output: Output = "auto", labels: Tensor | None = None
+) -> Tensor:
     """Compute a model's own masks of one batch in the way of ``self_masks``: (B, 1, H, W) bool, detached.
 
     Useful for masks that follow the model while it learns, or for the masks of a teacher.
@@ -92,17 +102,19 @@ def evidence_masks(model: nn.Module, images: Tensor, config: SIBConfig, *, outpu
         images: images (B, C, H, W) on the model's device.
         config: settings with ``Frozen`` masks; ``layers``, ``cotangent`` and ``align`` are used, too.
         output: what the logits are, see ``sibx.models.Output``.
+        labels: with several labels per image the one whose mask is wanted of every row, (B,) int64. None = a mask of
+            what the model looks at, whatever the class.
 
     Raises:
-        ValueError: masks that are not Frozen, or a layer that does not exist, outputs neither a feature map nor tokens,
-            or cannot be aligned.
+        ValueError: masks that are not Frozen, a layer that does not exist, outputs neither a feature map nor tokens, or
+            cannot be aligned, or labels of classes that exclude each other.
     """
     frozen = config.masks.frozen
     require(frozen is not None, "config", "have Frozen masks, which are the model's own", config.masks)
     assert frozen is not None
     layer = frozen.layer or list(layer_weights(model, config, images))[-1]
     with eval_mode(model):
-        tail = Tail(model, layer, images, find_alignment(model, layer, images, config.align), output)
+        tail = Tail(model, layer, images, find_alignment(model, layer, images, config.align), output, labels)
         offers = {"images": images, "tail": tail}
         evidence = _averaged_evidence(tail, frozen, config.cotangent)
         return frozen.rule(evidence, **{name: offers[name] for name in getattr(frozen.rule, "needs", ())}) > 0.5
@@ -127,7 +139,10 @@ def _averaged_evidence(tail: Tail, frozen: Frozen, cotangent: Cotangent) -> Tens
 
 
 def _evidence(tail: Tail, frozen: Frozen, cotangent: Cotangent) -> Tensor:
-    """Return non-negative evidence (B, 1, h, w) of one layer; a cotangent that names a class gets the predicted one."""
+    """Return non-negative evidence (B, 1, h, w) of one layer.
+
+    A cotangent that names a class gets the tail's label, without labels the predicted class.
+    """
     model, layer, images, output = tail.model, tail.layer, tail.images, tail.output
     leaf = images.detach().requires_grad_()
     modules = {} if layer == "input" else {layer: resolve_layer(model, layer)}
@@ -135,8 +150,9 @@ def _evidence(tail: Tail, frozen: Frozen, cotangent: Cotangent) -> Tensor:
         logits = model(leaf)
     point, size = activations.get(layer, leaf), (images.shape[2], images.shape[3])
     if frozen.reading == "class-evidence":
-        return class_evidence(logits, point, size, frozen.cotangents, output)
-    (vjp_map,) = differentiate(potential(logits, cotangent, predicted(logits, output), output=output), [point])
+        return class_evidence(logits, point, size, frozen.cotangents, output, tail.labels)
+    classes = predicted(logits, output) if tail.labels is None else tail.labels
+    (vjp_map,) = differentiate(potential(logits, cotangent, classes, output=output), [point])
     if layer == "input":
         return torch.linalg.vector_norm(vjp_map, dim=1, keepdim=True)
     return contribution(to_grid(vjp_map, size), to_grid(point, size)).abs().detach()

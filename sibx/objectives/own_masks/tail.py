@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from sibx._outputs import Output, predicted
+from sibx._outputs import Output, pick, predicted
 from sibx.models.alignment import Alignment
 from sibx.models.finding import resolve_layer
 from sibx.models.layers import record
@@ -23,6 +23,7 @@ class Tail:
         images: images (B, C, H, W).
         alignment: where the layer's units lie on the image.
         output: what the logits are.
+        labels: with several labels per image the one that is asked of every row, (B,) int64; None = the prediction.
     """
 
     model: nn.Module
@@ -30,10 +31,11 @@ class Tail:
     images: Tensor
     alignment: Alignment
     output: Output = "auto"
+    labels: Tensor | None = None
 
     @torch.no_grad()
     def predict(self, masks: Tensor | None = None) -> Tensor:
-        """Return the predicted classes (B,), of independent labels the most probable one.
+        """Return the predicted classes (B,); with ``labels`` whether the asked one is predicted, (B,) bool.
 
         Args:
             masks: masks (B, 1, H, W) bool; averaged over the cells of the layer's units, they multiply its features, so
@@ -44,7 +46,7 @@ class Tail:
             rewrites[self.layer] = lambda activations: self._keep(activations, masks)
         with record(self.model, {self.layer: resolve_layer(self.model, self.layer)}, rewrites, tokens=True):
             logits = self.model(self.images)
-        return predicted(logits, self.output)
+        return predicted(logits, self.output) if self.labels is None else pick(logits, self.labels) > 0
 
     def _keep(self, activations: Tensor, masks: Tensor) -> Tensor:
         grid = to_grid(activations, (self.images.shape[2], self.images.shape[3]))
