@@ -145,3 +145,36 @@ def test_halves_keep_the_copies_of_an_object_together(script):
     assert len(first) + len(second) == 120
     assert names[0].isdisjoint(names[1])
     assert min(map(len, names)) > 10
+
+
+def test_shares_are_chosen_on_the_other_sets(script, tmp_path, capsys):
+    """Three sets, two seeds: on a and b .4 costs too much accuracy, on c it costs none."""
+    shown = script("shares_shown")
+    cost = {("a", 0.4): 0.1, ("b", 0.4): 0.04, ("c", 0.2): 0.005}
+    lines = [
+        {
+            "dataset": dataset,
+            "seed": seed,
+            "masks": masks,
+            "share": share,
+            "split": split,
+            "accuracy": 0.9 + seed / 100 - (cost.get((dataset, share), 0) if split == "val" else share / 10),
+            **dict.fromkeys(shown.METHODS, 0.5 + share / 2 if masks == "own" else 0.5 + share / 4),
+        }
+        for dataset in "abc"
+        for seed in (0, 1)
+        for share, masks in ((0.0, "own"), (0.2, "own"), (0.4, "own"), (0.4, "shuffled"))
+        for split in ("val", "test", "test-other")
+    ]
+    table = pd.DataFrame(lines)
+    table.to_csv(tmp_path / "shares.csv", index=False)
+    shown.main(tmp_path / "shares.csv", tmp_path / "shares.png")
+    printed = capsys.readouterr().out
+    chosen = {row.split("|")[1].strip(): row.split("|")[2:4] for row in printed.splitlines() if row.startswith("| ")}
+    # Without c the mean loss at .4 is .07, without a (.04 + 0) / 2, without b (.1 + 0) / 2: more than the margin.
+    assert {name: chosen[name][0].strip() for name in "abc"} == dict.fromkeys("abc", "0.2")
+    assert "-0.020 [-0.020, -0.020]" in chosen["c"][1]
+    row = next(r for r in printed.splitlines() if r.startswith("| own at 0.4 - shuffled"))
+    assert row.count("+0.100 [+0.100, +0.100] *") == 3  # focus, VJP and Grad-CAM
+    assert "own at 0.2 - shuffled" not in printed
+    assert (tmp_path / "shares.png").stat().st_size > 10_000
