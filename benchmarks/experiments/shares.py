@@ -61,7 +61,7 @@ def main(
 def run_set(study: Study, dataset: str, root: str, seed: int, out: Path) -> None:
     """Do one set's trainings of one seed."""
     file, (model,) = out / "shares.csv", study.models
-    lines = pd.read_csv(file).to_dict("records") if file.is_file() else []
+    lines: list[dict[Any, Any]] = pd.read_csv(file).to_dict("records") if file.is_file() else []
     done = {tuple(line[name] for name in KEY) for line in lines}
     left = [(share, masks) for share, masks in FORMS if (dataset, seed, masks, share) not in done]
     if not left:
@@ -121,7 +121,7 @@ def judge(model: nn.Module, data: InMemoryDataset, *, explained: bool) -> dict[s
         few = InMemoryDataset.load(data, spread(len(data), EXPLAINED))
         rows = evaluate(model, few, methods=list(METHODS), metrics=["foreground_focus"], progress=False).rows
         rows = rows[rows["metric"] == "foreground_focus"]
-        scores |= rows.groupby("method")["value"].mean().to_dict()
+        scores |= {str(name): value for name, value in rows.groupby("method")["value"].mean().items()}
     return {name: float(value) for name, value in scores.items()}
 
 

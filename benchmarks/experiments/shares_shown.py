@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 from jsonargparse import auto_cli
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from shares import METHODS
 
@@ -54,11 +55,19 @@ def levels(test: pd.DataFrame) -> pd.DataFrame:
 
 def gains(test: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     """Yield every claim with its differences: one row per set and seed, one column per quantity."""
-    cells = test.set_index(["masks", "share", "dataset", "seed"])[list(SHOWN)].sort_index()
     for share in sorted(set(test["share"]) - {0.0}):
-        yield f"own at {share:g} - cross-entropy", (cells.loc["own", share] - cells.loc["own", 0.0]).dropna()
-        if ("shuffled", share) in cells.index:
-            yield f"own at {share:g} - shuffled", (cells.loc["own", share] - cells.loc["shuffled", share]).dropna()
+        yield f"own at {share:g} - cross-entropy", paired(test, ("own", share), ("own", 0.0))
+        if share in set(test[test["masks"] == "shuffled"]["share"]):
+            yield f"own at {share:g} - shuffled", paired(test, ("own", share), ("shuffled", share))
+
+
+def paired(test: pd.DataFrame, ours: tuple[str, float], theirs: tuple[str, float]) -> pd.DataFrame:
+    """Return the difference between two kinds of training, named by masks and share, for every set and seed of both."""
+    one, two = (
+        test[(test["masks"] == masks) & (test["share"] == share)].set_index(["dataset", "seed"])[list(SHOWN)]
+        for masks, share in (ours, theirs)
+    )
+    return one.sub(two).dropna()
 
 
 def gains_over_sets(test: pd.DataFrame) -> pd.DataFrame:
@@ -74,12 +83,11 @@ def gains_over_sets(test: pd.DataFrame) -> pd.DataFrame:
 def leave_one_out(val: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:
     """Return what the share that was chosen on the other sets does on each set."""
     own = val[val["masks"] == "own"].pivot(index=["dataset", "seed"], columns="share", values="accuracy")
-    read = test[test["masks"] == "own"].set_index(["dataset", "share", "seed"])[list(SHOWN)].sort_index()
     lines = {}
     for left_out in own.index.unique("dataset"):
         losses = own.drop(left_out, level="dataset").sub(own[0.0], axis=0).groupby("dataset").mean().mean()
         share = max(s for s, loss in losses.items() if loss >= -MARGIN - 1e-9)
-        gain = read.loc[left_out, share] - read.loc[left_out, 0.0]
+        gain = paired(test[test["dataset"] == left_out], ("own", share), ("own", 0.0))
         found = {title: _marked(mean_over_seeds(gain[name].to_numpy())) for name, title in SHOWN.items()}
         lines[left_out] = {"share chosen on the others": f"{share:g}", **found}
     return pd.DataFrame(lines).T
@@ -100,7 +108,7 @@ def draw(val: pd.DataFrame, test: pd.DataFrame) -> Figure:
     return figure
 
 
-def _trace(panel, part: pd.DataFrame, masks: str, color: str) -> None:
+def _trace(panel: Axes, part: pd.DataFrame, masks: str, color: str) -> None:
     """Connect the means over seeds of all shares, from cross-entropy on; every seed is a small dot."""
     ours = part[(part["masks"] == masks) | (part["share"] == 0)].sort_values("share")
     means = ours.groupby("share")[["focus", "accuracy"]].mean()
