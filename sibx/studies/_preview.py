@@ -9,7 +9,8 @@ from sibx.report import to_markdown
 from sibx.runs.place import named_device
 from sibx.studies.estimate import Cost, count_images, estimate
 from sibx.studies.job import PARTS, Job, left_of
-from sibx.studies.study import Place, Study
+from sibx.studies.study import Study
+from sibx.studies.study_place import Place
 
 NOTE = (
     "Jobs are trainings with their scores, the checkpoints that they start from, and the own masks of these, read in "

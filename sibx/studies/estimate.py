@@ -26,7 +26,8 @@ from sibx.models import SOURCES, TinyCNN
 from sibx.objectives import SIBConfig, self_masks
 from sibx.studies.job import PARTS, Job
 from sibx.studies.lessons import lesson, masks_of
-from sibx.studies.study import Place, Study
+from sibx.studies.study import Study
+from sibx.studies.study_place import Place
 from sibx.train import fine_tune
 from sibx.train.trainings import Layers
 

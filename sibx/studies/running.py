@@ -20,7 +20,8 @@ from sibx.studies.board import PATIENCE, Board, join_torchrun, open_store
 from sibx.studies.closing import Outcome, put_together
 from sibx.studies.crew import assisted, count_places, limited_threads
 from sibx.studies.job import Job, left_of
-from sibx.studies.study import Place, Study
+from sibx.studies.study import Study
+from sibx.studies.study_place import Place
 from sibx.studies.workbench import Workbench
 
 POLL = 0.1  # seconds between looks at what other processes have done

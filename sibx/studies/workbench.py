@@ -17,7 +17,8 @@ from sibx.objectives import self_masks
 from sibx.studies.job import PARTS, START, Job, left_of
 from sibx.studies.lessons import lesson, precision
 from sibx.studies.scores import Scorer, some
-from sibx.studies.study import Place, Study
+from sibx.studies.study import Study
+from sibx.studies.study_place import Place
 from sibx.train import fine_tune, fine_tune_as
 
 Splits = dict[str, InMemoryDataset]

@@ -1,0 +1,44 @@
+"""Where and how a study runs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sibx._checks import check_integer
+from sibx.studies.study import Study
+from sibx.studies.typed import check_types
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where and how a study runs; its results do not depend on it, up to the rounding of the device and its threads.
+
+    Attributes:
+        root: folder of the data; not needed for ``synthetic``.
+        out: folder for the study's folder.
+        resume: whether to go on with what an interrupted run left there, from the start where there is nothing.
+        dry_run: whether to say what would run and how long it would take, and stop.
+        threads: number of threads of torch in every process; default 1 where several processes are asked for, else
+            torch's own choice.
+        processes: number of processes that share the jobs, never more than there are jobs; default one per GPU, without
+            GPUs one per core. Each holds the images of one data set. Under torchrun its processes share the jobs.
+        device: where to compute, such as ``cpu``; default a GPU of its own for every process, the CPU without GPUs.
+    """
+
+    root: str | None = None
+    out: str = "results"
+    resume: bool = False
+    dry_run: bool = False
+    threads: int | None = None
+    processes: int | None = None
+    device: str | None = None
+
+    def check(self) -> None:
+        """Raise ValueError for settings that mean nothing."""
+        check_types(self)
+        for name in ("threads", "processes"):
+            if getattr(self, name) is not None:
+                check_integer(name, getattr(self, name), 1)
+
+    def root_of(self, study: Study, dataset: str) -> str | None:
+        """Return the folder of a data set."""
+        return None if self.root is None else str(Path(self.root, study.folders.get(dataset, "")))
