@@ -156,7 +156,8 @@ def _probe(model: Callable[..., Any], layer: nn.Module, image: Tensor, others: t
     for axis in (0, 1):
         first, stride = field.offset[axis], field.stride[axis]
         last, pixels = first + stride * (units.shape[axis] - 1), leaf.shape[2 + axis]
-        inside = last <= pixels - 1 + stride and abs(first + last - pixels + 1) / 2 <= 2 * stride
+        padded = max(0.0, -first)  # padding that lets the map grow lets units look as far beyond either border
+        inside = last <= pixels - 1 + stride + padded and abs(first + last - pixels + 1) / 2 <= 2 * stride
         rule = f"look at the image with the stride that it has at {sides[axis]} pixels, {stride}"
         _demand(inside, rule, f"{units.shape[axis]} units for {pixels} pixels")
     return field

@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torchvision import models as tv
@@ -16,6 +16,8 @@ STEPS = st.tuples(st.sampled_from(["conv", "max", "average"]), st.integers(1, 5)
 
 
 @given(st.lists(STEPS, min_size=1, max_size=5))
+@example([("conv", 2, 1, 1)] * 5)  # each makes the map a unit larger than the image
+@example([("average", 4, 1, 2)] * 3)
 @settings(max_examples=20, deadline=None)
 def test_chains_are_the_closed_form(steps):
     steps = [(kind, kernel, stride, min(padding, kernel // 2)) for kind, kernel, stride, padding in steps]
