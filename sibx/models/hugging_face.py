@@ -33,7 +33,9 @@ def build_hugging_face(name: str, num_classes: int, weights: str | None = None) 
     if weights == "default":
         model = maker.from_pretrained(name, num_labels=num_classes, ignore_mismatched_sizes=True)
         return Scored(model.train(), "logits")  # in train mode, as all models are built
-    model = maker.from_config(transformers.AutoConfig.from_pretrained(name, num_labels=num_classes))
+    config = transformers.AutoConfig.from_pretrained(name, num_labels=num_classes)
+    config.architectures = config.architectures or []  # a configuration saved on its own names none
+    model = maker.from_config(config)
     if weights is not None:
         _fill(model, weights, name, num_classes)
     return Scored(model, "logits")

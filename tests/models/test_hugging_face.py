@@ -54,6 +54,13 @@ class TestClassifier:
         assert model(images).shape == (4, 7)
         assert not torch.equal(unwrap(model).classifier.weight[:4], inner.classifier.weight)
 
+    def test_configuration_on_its_own(self, transformers, tmp_path, images):
+        """It does not say which of DeiT's two classifiers it is for: the one without a teacher."""
+        transformers.DeiTConfig(**VISION).save_pretrained(tmp_path)
+        model = build_model(f"hf/{tmp_path}", 7).eval()
+        assert model(images).shape == (4, 7)
+        assert type(unwrap(model)).__name__ == "DeiTForImageClassification"
+
     @pytest.mark.parametrize("classes", [4, 6])
     @pytest.mark.parametrize("source", ["default", "file"])
     def test_another_number_of_classes(self, source, classes, folder, inner, images, tmp_path):
