@@ -165,15 +165,25 @@ def _cells(values: Tensor, size: Size) -> Tensor:
 def _input_of_attention(trace: Trace, call: Call, maps: list[Call], size: Size) -> Call:
     """Return the map that a module got, if the run is one of its parts that makes something for the module alone.
 
-    Keys and values are a function of one cell each of what an attention gets; pairs of positions are more than it gets.
+    Keys and values are a function of one cell each of what an attention gets, or are made of it side by side (where
+    they are convolutions); pairs of positions are more than it gets.
     """
-    parent = None if trace.is_handed_on(call) else trace.parent_of(call)
+    is_clear = trace.is_handed_on(call) or not call.output.requires_grad
+    parent = None if is_clear else trace.parent_of(call)
     for given in parent.inputs if parent else ():
         storage = given.untyped_storage().data_ptr()  # the module may get a view, without the class token
         makers = [c for c in maps if c.output.untyped_storage().data_ptr() == storage]
-        if makers and (_count(call, size) > _count(makers[-1], size) or _is_pointwise(makers[-1].output, call.output)):
+        if makers and _is_for_itself(makers[-1], call, maps, size):
             return makers[-1]
     return call
+
+
+def _is_for_itself(source: Call, call: Call, maps: list[Call], size: Size) -> bool:
+    if _count(call, size) > _count(source, size) or _is_pointwise(source.output, call.output):
+        return True
+    beside = (c.output for c in maps if c.parent == call.parent and c is not call and c.output.requires_grad)
+    made_of = (torch.autograd.grad(call.output.sum(), x, allow_unused=True, retain_graph=True)[0] for x in beside)
+    return any(gradient is None for gradient in made_of)
 
 
 def _count(call: Call, size: Size) -> int:

@@ -33,6 +33,18 @@ class Followed(nn.Module):
         self.module, self.function = module, function
 
 
+def main_part(output: Any) -> Any:
+    """Return what a module's output is read as: itself, or the first part of a tuple.
+
+    So blocks of transformers that return (features, attention weights) can be layers.
+    """
+    return output[0] if _has_parts(output) else output
+
+
+def _has_parts(output: Any) -> bool:
+    return type(output) is tuple and len(output) > 0
+
+
 def module_of(layer: nn.Module) -> nn.Module:
     """Return the module that runs for a layer."""
     return layer.module if isinstance(layer, Followed) else layer
@@ -64,7 +76,8 @@ def record(
 ) -> Iterator[dict[str, Tensor]]:
     """Within the block, every forward pass puts the outputs of the named layers into the yielded dict.
 
-    Maps are recorded as (B, C, h, w), also those of a layer that outputs (B, h, w, C).
+    Maps are recorded as (B, C, h, w), also those of a layer that outputs (B, h, w, C). Of a layer that outputs a tuple,
+    the first part is recorded.
 
     Args:
         model: the model whose layers these are, and which runs within the block.
@@ -113,17 +126,22 @@ class _Recorder:
         # What runs after the pass is activation checkpointing, which computes a part of it again.
         self.idle = not self.measures
 
-    def hook(self, key: str, layer: nn.Module) -> Callable[..., Tensor]:
-        def keep(_: nn.Module, __: object, output: Any) -> Tensor:
-            if self.idle or self.measures:
-                return output.clone() if isinstance(output, Tensor) else output
-            self._check(key, layer, output)
-            if not isinstance(layer, Followed):
-                return self.keep(key, layer, output)
-            self.awaited[key] = layer, output.clone()
-            return self.awaited[key][1]
+    def hook(self, key: str, layer: nn.Module) -> Callable[..., Any]:
+        def hook(_: nn.Module, __: object, output: Any) -> Any:
+            part = self.see(key, layer, main_part(output))
+            return (part, *output[1:]) if _has_parts(output) else part
 
-        return keep
+        return hook
+
+    def see(self, key: str, layer: nn.Module, output: Any) -> Any:
+        """Record what a module made, now or once its activation function has run; return what the rest is to see."""
+        if self.idle or self.measures:
+            return output.clone() if isinstance(output, Tensor) else output
+        self._check(key, layer, output)
+        if not isinstance(layer, Followed):
+            return self.keep(key, layer, output)
+        self.awaited[key] = layer, output.clone()
+        return self.awaited[key][1]
 
     def keep(self, key: str, layer: nn.Module, output: Tensor) -> Tensor:
         """Record an output, and return what the rest of the model is to see."""
@@ -183,7 +201,7 @@ def run_plainly(model: Callable[..., Any], layer: nn.Module, image: Tensor, *oth
     What the model does behind the layer does not matter: an error there counts only if the layer did not run.
     """
     outputs: list[Any] = []
-    handle = module_of(layer).register_forward_hook(lambda _, __, output: outputs.append(output))
+    handle = module_of(layer).register_forward_hook(lambda _, __, output: outputs.append(main_part(output)))
     try:
         with eval_mode(model), uncompiled(), PlainFunctions():
             model(image, *others)

@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from sibx.models.differentiable import uncompiled
-from sibx.models.layers import eval_mode
+from sibx.models.layers import eval_mode, main_part
 from sibx.models.plain import ACTIVATIONS
 
 
@@ -22,7 +22,7 @@ class Call(NamedTuple):
     number: int
     parent: int | None  # number of the run that this one is a part of; None = only of the model's own
     inputs: tuple[Tensor, ...]
-    output: Any
+    output: Any  # the first part, of a tuple
 
 
 @dataclass(slots=True)
@@ -73,7 +73,7 @@ def run_traced(model: nn.Module, images: Tensor, *others: Any) -> Trace:
 
     def end(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         number, parent = stack.pop(), stack[-1] if stack else None
-        trace.calls.append(Call(module, number, parent, tuple(tensors_in((args, kwargs))), output))
+        trace.calls.append(Call(module, number, parent, tuple(tensors_in((args, kwargs))), main_part(output)))
         trace.runs[module] += 1
 
     handles: list[RemovableHandle] = []

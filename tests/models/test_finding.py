@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 from torchvision import models as tv
 
-from sibx.models import find_cam_layer, record, resolve_layer
+from sibx.models import find_cam_layer, receptive_field, record, resolve_layer
 
 
 class Tokens(nn.Module):
@@ -43,6 +43,41 @@ class Attention(nn.Module):
         return self.out(weights @ self.value(x))
 
 
+class Convolved(Attention):
+    """Attention whose keys and values are convolutions of the patches."""
+
+    def __init__(self, width):
+        super().__init__(width)
+        self.convolutions = nn.ModuleList(nn.Conv2d(width, width, 3, 1, 1) for _ in range(2))
+
+    def forward(self, x):
+        patches = x[:, 1:].transpose(1, 2).unflatten(2, (6, 8))
+        key, value = (torch.cat([x[:, :1], c(patches).flatten(2).mT], 1) for c in self.convolutions)
+        return self.out((self.query(x) @ key.mT).softmax(-1) @ value)
+
+
+class Tuples(nn.Module):
+    """Blocks that return (features, weights), as many of transformers do; only within a block is there a map else."""
+
+    def __init__(self):
+        super().__init__()
+        self.patch, self.block, self.fc = nn.Conv2d(3, 6, 4, 4), TupleBlock(), nn.Linear(6, 4)
+
+    def forward(self, x):
+        features, weights = self.block(self.patch(x))
+        assert weights is None
+        return self.fc(features.mean((2, 3)))
+
+
+class TupleBlock(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.branch = nn.Conv2d(6, 6, 3, 1, 1)
+
+    def forward(self, x):
+        return x + self.branch(x), None
+
+
 class Net(nn.Module):
     """Two convolutions, with whatever happens to their output."""
 
@@ -63,6 +98,26 @@ class TestRule:
     def test_tokens(self, pool, layer):
         """Behind the last attention the scores depend on the class token alone; pooled tokens count to the end."""
         assert find_cam_layer(Tokens(pool), torch.randn(1, 3, 48, 64)) == layer
+
+    def test_attention_that_convolves(self):
+        model = Tokens()
+        model.blocks = nn.ModuleList(Convolved(8) for _ in range(2))
+        assert find_cam_layer(model, torch.randn(1, 3, 48, 64)) == "norms.1"
+
+    def test_blocks_that_return_tuples(self):
+        """The features of a block, and not the branch that is added to them."""
+        model = Tuples()
+        assert find_cam_layer(model, IMAGES) == "block"
+        layer = resolve_layer(model, None, IMAGES)
+        with record(model, {"a": layer}) as outputs:
+            logits = model(IMAGES)
+        a = model.block(model.patch(IMAGES))[0]
+        assert torch.equal(outputs["a"], a)
+        (gradient,) = torch.autograd.grad(logits[:, 1].sum(), outputs["a"])
+        assert torch.allclose(gradient, model.fc.weight[1].view(1, -1, 1, 1).expand_as(a) / 64)
+        with record(model, {"a": layer}, {"a": torch.zeros_like}):
+            assert torch.allclose(model(IMAGES), model.fc.bias.expand(2, -1))
+        assert receptive_field(model, layer, IMAGES) == ((4, 4), (1.5, 1.5))
 
     @pytest.mark.parametrize(
         ("tail", "layer"),
@@ -87,7 +142,12 @@ class TestRule:
         assert find_cam_layer(model, torch.randn(1, 3, 48, 64)) == "norms.1"
 
     def test_without_any_gradient(self):
-        assert find_cam_layer(Net(torch.no_grad()(lambda s, x: s.act(s.two(s.one(x))).mean((2, 3)))), IMAGES) == "act"
+        model = Net(torch.no_grad()(lambda s, x: s.act(s.two(s.one(x))).mean((2, 3))))
+        assert find_cam_layer(model, IMAGES) == "act"
+        nested = Net(lambda s, x: s.inner(x))
+        nested.inner = nn.Sequential(Net(lambda s, x: s.two(s.one(x)).mean((2, 3))), nn.Linear(4, 6))
+        nested.forward = torch.no_grad()(nested.forward)
+        assert find_cam_layer(nested, IMAGES) == "inner.0.two"
 
     def test_what_is_no_map_of_every_image(self):
         """Neither a term of positions (one row for all images), nor windows (more rows), nor a single cell."""
