@@ -1,5 +1,7 @@
-"""Shared fixtures: small models and images, and the real data where it is at hand."""
+"""Shared fixtures: small models and images, the real data where it is at hand, and the scripts of experiments."""
 
+import importlib
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -13,12 +15,23 @@ from sibx.images.normalization import IMAGENET
 from sibx.metrics import Explained
 from sibx.models import TinyCNN
 
-SHARED = Path(__file__).parent.parent.parent / "shared" / "data"
+ROOT = Path(__file__).parent.parent
+SHARED = ROOT.parent / "shared" / "data"
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread():
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """Imports one of the scripts of benchmarks/experiments, which import their neighbors; then they are forgotten."""
+    folder = ROOT / "benchmarks" / "experiments"
+    monkeypatch.syspath_prepend(folder)
+    yield importlib.import_module
+    for path in folder.glob("*.py"):
+        sys.modules.pop(path.stem, None)
 
 
 @pytest.fixture

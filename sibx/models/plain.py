@@ -99,6 +99,16 @@ def _mean(func: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     return mean if mixes_values else mean.detach()
 
 
+def _maximum(func: Any, x: Tensor, *args: Any, **kwargs: Any) -> Any:
+    """Return a mean in place of a maximum over dimensions, whose place among equal values is chance."""
+    highest = func(x, *args, **kwargs)
+    bound = _bind(("dim", "keepdim"), args, kwargs)
+    if not x.is_floating_point() or not isinstance(bound.get("dim"), int | tuple | list):
+        return highest  # of all values, or the larger one of two tensors
+    mean = _mean(torch.mean, x, bound["dim"], bound.get("keepdim", False))
+    return mean if isinstance(highest, Tensor) else type(highest)((mean, highest.indices))
+
+
 NORMS = ("batch_norm", "layer_norm", "group_norm", "instance_norm", "local_response_norm", "rms_norm")
 ACTIVATIONS = (
     *("relu", "relu_", "relu6", "hardtanh", "hardtanh_", "leaky_relu", "leaky_relu_", "prelu", "rrelu", "elu", "elu_"),
@@ -115,6 +125,7 @@ PLAIN: dict[str, Callable[..., Any]] = {
     "max_pool2d_with_indices": _average,
     "linear": _mix_channels,
     "mean": _mean,
+    **dict.fromkeys(("max", "amax"), _maximum),
     **dict.fromkeys(NORMS, _copy),
     **dict.fromkeys(ACTIVATIONS, _keep),
     **dict.fromkeys(GLOBAL, _cut),

@@ -1,8 +1,6 @@
 """The experiments of benchmarks/, in small: what they measure is what they say."""
 
-import importlib
 import json
-import sys
 
 import numpy as np
 import pandas as pd
@@ -15,18 +13,6 @@ from sibx import TRAININGS, TrainConfig, build_dataset
 from sibx.datasets import InMemoryDataset
 from sibx.models import TinyCNN
 from tests.helpers.studies import ROOT
-
-FOLDER = ROOT / "benchmarks" / "experiments"
-
-
-@pytest.fixture
-def script(monkeypatch):
-    """Imports one of the scripts, which import their neighbors; afterwards they are forgotten."""
-    monkeypatch.syspath_prepend(FOLDER)
-    names = [path.stem for path in FOLDER.glob("*.py")]
-    yield importlib.import_module
-    for name in names:
-        sys.modules.pop(name, None)
 
 
 def test_post_hoc(script):

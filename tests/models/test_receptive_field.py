@@ -214,6 +214,22 @@ class TestUnusualNetworks:
         model = Functional()
         assert receptive_field(model, model.out, IMAGE) == ((4, 4), (0, 0))
 
+    @pytest.mark.parametrize("highest", [lambda x, d: x.max(d).values, lambda x, d: torch.amax(x, dim=d)])
+    def test_maxima_over_a_dimension(self, highest):
+        """They pool, as Hiera's do, where every cell's four parts lie on an axis of their own."""
+
+        class Pooled(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.patch, self.out = nn.Conv2d(3, 4, 4, 4), nn.Identity()
+
+            def forward(self, x):
+                x = F.pixel_unshuffle(self.patch(x), 2).unflatten(1, (4, 4))
+                return self.out(highest(x, 2) + x.max() + torch.max(x[:, :, 0], x[:, :, 3]))
+
+        model = Pooled()
+        assert receptive_field(model, model.out, IMAGE) == ((8, 8), (3.5, 3.5))
+
     def test_patches_with_an_embedding_per_position(self):
         class Patches(nn.Module):
             def __init__(self):
