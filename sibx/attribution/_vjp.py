@@ -10,7 +10,7 @@ from torch import Tensor
 from sibx._checks import check_images, check_logits
 from sibx._outputs import Output
 from sibx.attribution.cotangents import Cotangent, differentiate, potential
-from sibx.models.differentiable import twice_differentiable
+from sibx.models.differentiable import keep_way, twice_differentiable
 
 
 class VJP(NamedTuple):
@@ -64,4 +64,7 @@ def vjp(
         check_logits(logits, len(images), "forward_func")
         scalar = potential(logits, cotangent, target, output=output)
         (vjp_map,) = differentiate(scalar, [leaf], create_graph=create_graph)
-    return VJP(logits, vjp_map) if create_graph else VJP(logits.detach(), vjp_map.detach())
+    if not create_graph:
+        return VJP(logits.detach(), vjp_map.detach())
+    keep_way(logits)
+    return VJP(logits, vjp_map)

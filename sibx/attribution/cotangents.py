@@ -1,6 +1,7 @@
 """The scalars whose gradients are the VJPs: the names of the cotangents, the same for maps and for losses."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Literal
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from sibx._checks import check_choice, check_labels, require
 from sibx._outputs import Output, by_class, kind_of
+from sibx.models.differentiable import keep_way, twice_differentiable
 
 Cotangent = Literal["probability", "log_probability", "logit", "centered_logit", "ones"]
 
@@ -101,9 +103,12 @@ def _gradients(scalar: Tensor, tensors: Sequence[Tensor], create_graph: bool, ke
     reachable = [t for t in tensors if t.requires_grad] if scalar.requires_grad else []
     if not reachable:
         return [None] * len(tensors)
-    found = iter(
-        torch.autograd.grad(scalar, reachable, retain_graph=keep, create_graph=create_graph, allow_unused=True)
-    )
+    with twice_differentiable() if create_graph else nullcontext():  # checkpointing runs parts of the model again
+        gradients = torch.autograd.grad(
+            scalar, reachable, retain_graph=keep, create_graph=create_graph, allow_unused=True
+        )
+    keep_way(*(g for g in gradients if g is not None))
+    found = iter(gradients)
     return [next(found) if t.requires_grad else None for t in tensors]
 
 

@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 from sibx._checks import describe
 from sibx.models.differentiable import uncompiled
 from sibx.models.layout import is_channels_last, is_surely_channels_first
-from sibx.models.plain import PlainFunctions
+from sibx.models.plain import PlainFunctions, all_kept
 from sibx.models.scored import unwrap
 
 Rewrite = Callable[[Tensor], Tensor]
@@ -185,7 +185,8 @@ class _Recorder:
         rows = [a[:1] if isinstance(a, Tensor) and a.shape[:1] == images.shape[:1] else a for a in others]
         self.measures = True
         try:
-            with torch.inference_mode(False), torch.enable_grad(), torch.autocast(images.device.type, enabled=False):
+            exact = torch.autocast(images.device.type, enabled=False)
+            with torch.inference_mode(False), torch.enable_grad(), exact, all_kept():
                 leaf = torch.ones_like(images[:1], requires_grad=True)
                 return is_channels_last(run_plainly(unwrap(self.model), layer, leaf, *rows)[0], leaf)
         finally:

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
 from torch.overrides import TorchFunctionMode
 
 
@@ -14,21 +15,30 @@ class PlainFunctions(TorchFunctionMode):
 
     Convolutions, linear layers and maxima become averages. Activations and normalizations do nothing. Global pooling,
     attention and other matrix products pass no gradient on. Functions that are not in PLAIN stay as they are.
+
+    What the backward pass needs is kept, also where activation checkpointing would throw it away and compute it again:
+    that happens after the block, by the functions that are not plain.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call the function, or its plain version if PLAIN has one under its name."""
         plain = PLAIN.get(getattr(func, "__name__", ""))
-        return plain(func, *args, **kwargs or {}) if plain else func(*args, **kwargs or {})
+        with all_kept():
+            return plain(func, *args, **kwargs or {}) if plain else func(*args, **kwargs or {})
+
+
+def all_kept() -> saved_tensors_hooks:
+    """Return a block within which autograd keeps what it needs itself, also where a model checkpoints activations."""
+    return saved_tensors_hooks(Tensor.detach, _itself)
+
+
+def _itself(tensor: Tensor) -> Tensor:
+    return tensor
 
 
 def plain_gradient(unit: Tensor, image: Tensor) -> Tensor:
-    """Return the gradient, maybe of zeros, of a number that was computed by plain functions; the graph is kept.
-
-    What activation checkpointing did not keep is computed again now, in this thread, and by plain functions as well.
-    """
-    with PlainFunctions(), torch.autograd.set_multithreading_enabled(False):
-        (gradient,) = torch.autograd.grad(unit, image, retain_graph=True, materialize_grads=True)
+    """Return the gradient, maybe of zeros, of a number that was computed by plain functions; the graph is kept."""
+    (gradient,) = torch.autograd.grad(unit, image, retain_graph=True, materialize_grads=True)
     return gradient
 
 

@@ -11,7 +11,7 @@ from sibx._checks import check_logits
 from sibx._outputs import Criterion, Output, check_truth
 from sibx.attribution.cotangents import differentiate
 from sibx.models.alignment import Align, find_alignment
-from sibx.models.differentiable import twice_differentiable
+from sibx.models.differentiable import keep_way, twice_differentiable
 from sibx.models.finding import resolve_layer
 from sibx.models.layers import record
 from sibx.models.layout import to_grid
@@ -83,6 +83,7 @@ class Penalty:
         with torch.enable_grad(), twice_differentiable(), record(model, modules, tokens=True) as activations:
             logits = model(leaf)
             _check_answers(logits, batch, meaning)
+            keep_way(logits)
             point = activations.get(place.layer, leaf)
             labels = batch.labels if self.by_class else batch.learned(logits)[1]
             (gradients,) = differentiate(self.scalar(logits, labels, meaning), [point], create_graph=True)

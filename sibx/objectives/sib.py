@@ -33,7 +33,7 @@ from sibx._checks import check_images, check_logits, check_masks, check_range, c
 from sibx._outputs import Criterion, Output, check_output, check_truth, usual_criterion
 from sibx.attribution.cotangents import CLASS_SCORES, differentiate, potential_of_checked
 from sibx.models.alignment import Alignment, find_alignment
-from sibx.models.differentiable import twice_differentiable
+from sibx.models.differentiable import keep_way, twice_differentiable
 from sibx.models.failures import say_why
 from sibx.models.finding import resolve_layer
 from sibx.models.layers import frozen_batch_norm, record
@@ -212,6 +212,7 @@ class SIBLoss(nn.Module):
                 logits = model(leaf)
             logits = swap.second_pass(model, leaf, logits) if swap else logits
         check_logits(logits, len(leaf) * (2 if swap else 1))
+        keep_way(logits)
         learned, truth = batch.learned(logits[: len(leaf)])
         check_truth(truth, learned, self.output)
         with no_autocast(leaf):
