@@ -17,13 +17,14 @@ from sibx.models.alignment import Align, Alignment, HalfPixel, find_alignment
 from sibx.models.classes import ByClass
 from sibx.models.efficientnet_lite import EfficientNetLite
 from sibx.models.finding import find_cam_layer, resolve_layer
+from sibx.models.heads import head_parameters
 from sibx.models.hugging_face import build_hugging_face
 from sibx.models.layers import eval_mode, frozen_batch_norm, record
 from sibx.models.layout import to_grid
 from sibx.models.prompts import PromptScores, zero_shot
 from sibx.models.scored import Scored, contrast, unwrap
 from sibx.models.tiny import TinyCNN
-from sibx.models.zoo import build_timm, head_parameters, lite_builder, torchvision_builder
+from sibx.models.zoo import build_timm, lite_builder, torchvision_builder
 
 __all__ = [
     "MODELS",

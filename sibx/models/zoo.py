@@ -50,18 +50,6 @@ def replace_head(model: nn.Module, head: str, num_classes: int) -> nn.Module:
     return model
 
 
-def head_parameters(model: nn.Module) -> list[nn.Parameter]:
-    """Parameters of the model's last linear layer, the head that maps features to classes ([] if it has none)."""
-    head = find_head(model)
-    return [] if head is None else list(head.parameters())
-
-
-def find_head(model: nn.Module) -> nn.Linear | None:
-    """Return the model's last linear layer, the head that maps features to classes; None if it has none."""
-    linears = [m for m in model.modules() if isinstance(m, nn.Linear)]
-    return linears[-1] if linears else None
-
-
 def _last_linear(model: nn.Module, head: str) -> tuple[str, nn.Linear]:
     root = model.get_submodule(head)
     names = [n for n, m in root.named_modules() if isinstance(m, nn.Linear)]

@@ -35,7 +35,7 @@ class TrainConfig:
         optimizer: ``adamw`` or ``sgd``.
         momentum: momentum of ``sgd``, in [0, 1].
         learning_rate: learning rate at the peak of the schedule.
-        head_learning_rate: learning rate of the last linear layer at the peak; None = ``learning_rate``.
+        head_learning_rate: learning rate of the head (``head_parameters``) at the peak; None = ``learning_rate``.
         weight_decay: weight decay of the optimizer.
         schedule: schedule of the learning rate: ``one-cycle`` (with ``adamw`` the first beta cycles too), ``cosine``
             from the peak to 0, or ``constant``.

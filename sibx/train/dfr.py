@@ -19,8 +19,8 @@ from torch.utils.data import DataLoader
 from sibx._checks import check_integer, require
 from sibx._precise import precise
 from sibx.datasets.base import MaskedDataset, collate
+from sibx.models.heads import head_module
 from sibx.models.layers import eval_mode
-from sibx.models.zoo import find_head
 from sibx.train.labels import groups_of, labels_of
 from sibx.train.logistic import Line, l1_logistic
 
@@ -58,13 +58,11 @@ class RefitHead:
             data: images with groups that the model was not trained on; at least two of every group.
 
         Raises:
-            ValueError: a model without a linear layer on features (B, D), or data that lacks groups, two images of a
-                group, or a class.
+            ValueError: a model whose head is not one linear layer on features (B, D), or data that lacks groups, two
+                images of a group, or a class.
         """
         refitted = copy.deepcopy(model)
-        head = find_head(refitted)
-        require(head is not None, "model", "have a linear layer at its end", type(model).__name__)
-        assert head is not None
+        head = head_module(refitted, data[0].image.unsqueeze(0).to(next(refitted.parameters()).device))
         groups, labels = groups_of(data, "val_data"), labels_of(data)
         fewest = int(groups.bincount()[groups.unique()].min())
         require(fewest > 1, "val_data", "hold at least two images of every group that it has", fewest)

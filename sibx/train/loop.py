@@ -132,7 +132,7 @@ class _Task:
         steps = config.epochs * (len(self.data) // config.batch_size)
         # All ranks have the same weights from here on.
         loss = build_loss(learning, config.objective, self.data, config.output, config.criterion)
-        learner = Learner(learning, loss, config, steps)
+        learner = Learner(learning, loss, config, steps, self.data[0].image.unsqueeze(0))
         checkpoints = None
         if folder is not None:
             checkpoints = Checkpoints(folder, identify(config, learning, self.data, self.val_data))

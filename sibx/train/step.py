@@ -1,7 +1,7 @@
 """One optimizer step, and everything whose state a step changes."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -13,7 +13,7 @@ from sibx._checks import require
 from sibx._outputs import hits, warn_of_probabilities
 from sibx.datasets.base import MaskedBatch
 from sibx.models.failures import say_why
-from sibx.models.zoo import head_parameters
+from sibx.models.heads import head_parameters
 from sibx.objectives import SIBLoss
 from sibx.runs.ranks import world_size
 from sibx.train.config import TrainConfig
@@ -28,6 +28,7 @@ class Learner:
         loss: the loss to minimize, see ``build_loss``.
         config: settings of the training.
         steps: length of the schedule, in steps.
+        images: images (B, C, H, W) of the data, with which the head is found; None = noise of the model's own size.
 
     In a process group, DistributedDataParallel averages the gradients of all ranks, and starts all ranks from the
     weights of the first.
@@ -38,13 +39,15 @@ class Learner:
         average: the model whose weights are the moving average; without ``config.ema`` the model itself.
     """
 
-    def __init__(self, model: nn.Module, loss: Loss, config: TrainConfig, steps: int):
+    def __init__(self, model: nn.Module, loss: Loss, config: TrainConfig, steps: int, images: Tensor | None = None):
         self.model, self.config = model, config
         self.device = next(model.parameters()).device
         self.loss, self.objective = loss, loss.module
         self.network = _parallel(model) if world_size() > 1 else model
         self.average = model if config.ema is None else copy.deepcopy(model).eval()
-        self.optimizer, self.schedule = _optimizer(model, config, steps)
+        peaks = _peaks(model, config, images)
+        self.optimizer = _optimizer(peaks, config)
+        self.schedule = _schedule(self.optimizer, list(peaks), config, steps)
         rule = "be None or 'bfloat16' without a GPU"
         require(config.amp != "float16" or self.device.type == "cuda", "amp", rule, config.amp)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.amp == "float16")
@@ -148,18 +151,23 @@ def _move_average(average: nn.Module, model: nn.Module, decay: float) -> None:
             ours.copy_(theirs)
 
 
-def _optimizer(model: nn.Module, config: TrainConfig, steps: int) -> tuple[torch.optim.Optimizer, Any]:
-    head = {id(p) for p in head_parameters(model)}
-    head_rate = config.learning_rate if config.head_learning_rate is None else config.head_learning_rate
-    peaks = [config.learning_rate, head_rate]
-    parts = [[p for p in model.parameters() if (id(p) in head) == is_head] for is_head in (False, True)]
-    groups = [{"params": part, "lr": peak} for part, peak in zip(parts, peaks, strict=True)]
-    optimizer: torch.optim.Optimizer
+def _peaks(model: nn.Module, config: TrainConfig, images: Tensor | None) -> dict[float, list[nn.Parameter]]:
+    """Return the parameters by their learning rate at the peak."""
+    if config.head_learning_rate is None:
+        return {config.learning_rate: list(model.parameters())}
+    device = next(model.parameters()).device
+    head = {id(p) for p in head_parameters(model, None if images is None else images.to(device))}
+    peaks: dict[float, list[nn.Parameter]] = {config.learning_rate: [], config.head_learning_rate: []}
+    for parameter in model.parameters():
+        peaks[config.head_learning_rate if id(parameter) in head else config.learning_rate].append(parameter)
+    return peaks
+
+
+def _optimizer(peaks: Mapping[float, list[nn.Parameter]], config: TrainConfig) -> torch.optim.Optimizer:
+    groups = [{"params": parameters, "lr": peak} for peak, parameters in peaks.items()]
     if config.optimizer == "adamw":
-        optimizer = torch.optim.AdamW(groups, weight_decay=config.weight_decay)
-    else:
-        optimizer = torch.optim.SGD(groups, momentum=config.momentum, weight_decay=config.weight_decay)
-    return optimizer, _schedule(optimizer, peaks, config, steps)
+        return torch.optim.AdamW(groups, weight_decay=config.weight_decay)
+    return torch.optim.SGD(groups, momentum=config.momentum, weight_decay=config.weight_decay)
 
 
 def _schedule(optimizer: torch.optim.Optimizer, peaks: list[float], config: TrainConfig, steps: int) -> Any:

@@ -198,7 +198,7 @@ class TestRefit:
         ):
             RefitHead()(network(), few)
         headless = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        with pytest.raises(ValueError, match="`model` must have a linear layer at its end, but got 'Sequential'"):
+        with pytest.raises(ValueError, match=r"`model` must have one linear layer at its end, but got .'0: Conv2d'"):
             RefitHead()(headless, val)
         everywhere = nn.Sequential(nn.Flatten(2), nn.Linear(32 * 32, 8), nn.Flatten())
         with pytest.raises(
