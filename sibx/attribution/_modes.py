@@ -28,6 +28,8 @@ def warn_of_train_mode(model: object) -> None:
 def _acts_otherwise(module: nn.Module) -> bool:
     if isinstance(module, nn.modules.batchnorm._BatchNorm):
         return True
+    if isinstance(module, nn.RReLU):
+        return module.lower < module.upper
     if isinstance(module, nn.MultiheadAttention):
         return module.dropout > 0
     drops = isinstance(module, nn.modules.dropout._DropoutNd) or type(module).__name__ in STOCHASTIC

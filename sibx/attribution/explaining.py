@@ -53,6 +53,7 @@ def explain(
         >>> explain(model, images, "gradcam").shape
         torch.Size([2, 1, 32, 32])
     """
+    require(callable(model), "model", "be a module or a function", model)
     check_images(images)
     check_output(output)
     spec = method if isinstance(method, MethodSpec) else look_up("method", method, METHODS)

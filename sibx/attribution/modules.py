@@ -17,6 +17,7 @@ from sibx.attribution.gradcam import GradCAM
 from sibx.attribution.gradients import score_gradients
 from sibx.attribution.safe import SafeAttribution, select_scores
 from sibx.models.alignment import Align
+from sibx.models.trace import run_traced
 
 TOLERANCE = 0.01  # share of the change of the score that DeepLIFT's sum may miss before it is called incomplete
 NOISE = 100  # rounding errors of the dtype, of all contributions together, that are no sign of a missing rule
@@ -110,7 +111,7 @@ class DeepLift(HookedAttribution):
     """DeepLIFT with the rescale rule and a zero baseline: contributions that sum to the change of the score, signed.
 
     Zero is the data set's mean for images normalized by it. A module that runs twice in one forward pass (as ResNet's
-    shared ReLUs do) breaks Captum's hooks, and Captum raises an error. Activations that are functions (``F.relu``), or
+    shared ReLUs do) breaks Captum's hooks, and is an error. Activations that are functions (``F.relu``), or
     that have no rescale rule (SiLU, GELU), are treated by their plain gradient. The sum is compared with the change of
     the score: where it misses more than 1 % a warning says so.
 
@@ -118,7 +119,7 @@ class DeepLift(HookedAttribution):
         forward_func: the model, a ``torch.nn.Module``.
 
     Raises:
-        ValueError: the model is not a module.
+        ValueError: the model is not a module, or has an activation that runs several times in a forward pass.
 
     Source: Shrikumar et al., arXiv 1704.02685, through ``captum.attr.DeepLift``.
     """
@@ -135,10 +136,24 @@ class DeepLift(HookedAttribution):
             warnings.filterwarnings("ignore", "Setting forward, backward hooks and attributes")
             method = captum.DeepLift(self.forward_func)
             method.gradient_func = lambda scores, leaves: differentiate_inputs(scores().sum(), leaves)
-            with self._reasons(inputs, target, extra):
+            with self._runs_once(inputs, extra), self._reasons(inputs, target, extra):
                 found = tuple(method.attribute(inputs, target=target, additional_forward_args=extra or None))
         _compare(found, before, after)
         return found
+
+    @contextmanager
+    def _runs_once(self, inputs: tuple[Tensor, ...], extra: tuple[Any, ...]) -> Iterator[None]:
+        """Run the block; where it fails, an activation or a pooling that runs several times says why."""
+        try:
+            yield
+        except RuntimeError as error:
+            runs = run_traced(self.forward_func, *inputs, *extra).runs
+            bare = {name: m for name, m in self.forward_func.named_modules() if not [*m.children(), *m.parameters()]}
+            found = {name: runs[module] for name, module in bare.items() if runs[module] > 1}
+            if not found:
+                raise
+            rule = "run every activation and pooling once in a forward pass"
+            raise ValueError(f"`forward_func` must {rule}, but got runs of {found}.") from error
 
     @torch.no_grad()
     def _scores(self, inputs: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...]) -> Tensor:

@@ -20,8 +20,8 @@ def say_why(model: Any, images: Tensor, argument: str = "images") -> Iterator[No
         argument: what the caller calls them.
 
     Raises:
-        ValueError: instead of an error that does not name an argument: the images lack the dimension of the batch, or
-            have another dtype, or lie on another device, than the model's weights.
+        ValueError: instead of an error that does not name an argument: the images are not 4-D for a model with
+            convolutions, or have another dtype, lie on another device, or have other channels than the model's weights.
     """
     try:
         yield
@@ -45,10 +45,14 @@ def _broken_rule(model: Any, images: Tensor) -> str | None:
     if not isinstance(model, nn.Module):
         return None
     weight = next((p for p in model.parameters() if p.is_floating_point()), images)
-    if images.ndim == 3 and any(isinstance(m, nn.Conv2d) for m in model.modules()):
-        return "be images (B, C, H, W), a batch (images.unsqueeze(0) makes one of one image)"
+    first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
+    if first is not None and images.ndim != 4:
+        batch = ", a batch (images.unsqueeze(0) makes one of one image)" if images.ndim == 3 else ""
+        return f"be images (B, C, H, W){batch}"
     if images.dtype != weight.dtype:
         return f"have the dtype of the model's weights, {str(weight.dtype).removeprefix('torch.')}"
     if images.device != weight.device:
         return f"lie on the model's device, {weight.device}"
+    if first is not None and images.shape[1] != first.in_channels:
+        return f"have the {first.in_channels} channels of the model's first convolution, (B, C, H, W)"
     return None

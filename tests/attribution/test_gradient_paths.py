@@ -246,6 +246,15 @@ class TestRulesThatDoNotReach:
         with pytest.warns(UserWarning, match=r"DeepLIFT's contributions sum to .* its rules did not reach"):
             DeepLift(Net(*activations).eval()).attribute(self.IMAGES, target=1)
 
+    def test_deeplift_refuses_an_activation_that_runs_twice(self):
+        relu = nn.ReLU()
+        net = Net(relu, relu).eval()
+        with pytest.raises(
+            ValueError, match="`forward_func` must run every activation and pooling once .* got runs of"
+        ):
+            DeepLift(net).attribute(self.IMAGES, target=1)
+        assert not any(m._forward_hooks or m._forward_pre_hooks for m in net.modules())
+
     @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
     def test_deeplift_is_silent_where_it_is_complete(self, dtype):
         net = Net(nn.ReLU(), nn.ReLU()).eval().to(dtype)

@@ -44,6 +44,7 @@ class TestTrainMode:
             (StochasticDepth(0.1, "row"), "StochasticDepth"),
             (nn.MultiheadAttention(4, 1, dropout=0.1), "MultiheadAttention"),
             (nn.BatchNorm2d(4), "BatchNorm2d"),
+            (nn.RReLU(), "RReLU"),
         ],
         ids=str,
     )
@@ -143,6 +144,11 @@ class TestImagesThatDoNotFit:
         with pytest.raises(ValueError, match=r"`inputs` must be .*\(B, C, H, W\).* of shape \(3, 32, 32\)"):
             build_method(name, model).attribute(images[0], target=1)
 
+    @pytest.mark.parametrize("wrong", [lambda x: x[:, :1], lambda x: x.movedim(1, 3)])
+    def test_other_channels(self, name, wrong, model, images):
+        with pytest.raises(ValueError, match="`inputs` must have the 3 channels of the model's first convolution"):
+            build_method(name, model).attribute(wrong(images), target=1)
+
     def test_another_dtype(self, name, model, images):
         with pytest.raises(ValueError, match="`inputs` must have the dtype of the model's weights, bfloat16, but"):
             build_method(name, model.bfloat16()).attribute(images, target=1)
@@ -154,6 +160,11 @@ def test_a_layer_that_is_looked_up(images):
         explain_many(model, images[0], 1, ["gradcam"])
     with pytest.raises(ValueError, match="`images` must have the dtype of the model's weights, bfloat16, but"):
         explain_many(model.bfloat16(), images, 1, ["gradcam"])
+
+
+def test_a_model_that_is_none(images):
+    with pytest.raises(ValueError, match="`model` must be a module or a function, but got 'resnet18'"):
+        explain("resnet18", images)
 
 
 class Failing(nn.Module):
