@@ -249,9 +249,7 @@ class TestRulesThatDoNotReach:
     def test_deeplift_refuses_an_activation_that_runs_twice(self):
         relu = nn.ReLU()
         net = Net(relu, relu).eval()
-        with pytest.raises(
-            ValueError, match="`forward_func` must run every activation and pooling once .* got runs of"
-        ):
+        with pytest.raises(ValueError, match=r"must run every activation and pooling once .* got runs of"):
             DeepLift(net).attribute(self.IMAGES, target=1)
         assert not any(m._forward_hooks or m._forward_pre_hooks for m in net.modules())
 
