@@ -15,7 +15,7 @@ from sibx.attribution.heatmaps import image_size
 from sibx.attribution.safe import SafeAttribution, pick_rows, select_scores
 from sibx.models.alignment import Align, find_alignment
 from sibx.models.finding import resolve_layer
-from sibx.models.layers import record
+from sibx.models.layers import name_of, record
 from sibx.models.layout import to_grid
 
 Layer = nn.Module | str | None
@@ -39,7 +39,8 @@ def run_to_layers(
     with record(seen, names, rewrite, tokens=True) as outputs:
         scores = run_forward(seen, inputs, None, extra)
     for name, layer in names.items():
-        require(name in outputs, "layer", "run in the model's forward pass", layer)
+        called = name_of(seen, layer) or type(layer).__name__
+        require(name in outputs, "layer", "run in the model's forward pass", called)
     return scores, [outputs[name] for name in names]
 
 

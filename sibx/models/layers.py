@@ -1,7 +1,7 @@
 """Reading the outputs of a model's layers while it runs."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -58,7 +58,8 @@ def eval_mode(model: Callable[[Tensor], Tensor]) -> Iterator[None]:
     """
     modes = [(m, m.training) for m in model.modules()] if isinstance(model, nn.Module) else []
     if isinstance(model, nn.Module):
-        model.eval()
+        with suppress(NotImplementedError):  # an exported model stays in the mode in which it was exported
+            model.eval()
     try:
         yield
     finally:

@@ -167,6 +167,15 @@ def test_a_model_that_is_none(images):
         explain("resnet18", images)
 
 
+def test_an_exported_model(images):
+    """It has no layers, but gradients and scores."""
+    net = TinyCNN(5, width=8, norm="group").eval()
+    exported = torch.export.export(net, (images,), dynamic_shapes=({0: torch.export.Dim.AUTO},)).module()
+    assert torch.allclose(explain(exported, images, "saliency"), explain(net, images, "saliency"), atol=1e-6)
+    with pytest.raises(ValueError, match="`layer` must be given for"):
+        GradCAM(exported).attribute(images, target=1)
+
+
 class Failing(nn.Module):
     def __init__(self, error):
         super().__init__()
