@@ -34,15 +34,17 @@ class Followed(nn.Module):
 
 
 def main_part(output: Any) -> Any:
-    """Return what a module's output is read as: itself, or the first part of a tuple.
+    """Return what a module's output is read as: itself, or the first part of a tuple if no other has as many axes.
 
-    So blocks of transformers that return (features, attention weights) can be layers.
+    So blocks of transformers that return (features, attention weights) can be layers; maps of several scales cannot.
     """
-    return output[0] if _has_parts(output) else output
+    return output[0] if _has_main_part(output) else output
 
 
-def _has_parts(output: Any) -> bool:
-    return type(output) is tuple and len(output) > 0
+def _has_main_part(output: Any) -> bool:
+    if type(output) is not tuple or not output or not isinstance(output[0], Tensor):
+        return False
+    return not any(isinstance(part, Tensor) and part.ndim == output[0].ndim for part in output[1:])
 
 
 def module_of(layer: nn.Module) -> nn.Module:
@@ -78,7 +80,7 @@ def record(
     """Within the block, every forward pass puts the outputs of the named layers into the yielded dict.
 
     Maps are recorded as (B, C, h, w), also those of a layer that outputs (B, h, w, C). Of a layer that outputs a tuple,
-    the first part is recorded.
+    the first part is recorded, if no other has as many axes.
 
     Args:
         model: the model whose layers these are, and which runs within the block.
@@ -130,7 +132,7 @@ class _Recorder:
     def hook(self, key: str, layer: nn.Module) -> Callable[..., Any]:
         def hook(_: nn.Module, __: object, output: Any) -> Any:
             part = self.see(key, layer, main_part(output))
-            return (part, *output[1:]) if _has_parts(output) else part
+            return (part, *output[1:]) if _has_main_part(output) else part
 
         return hook
 

@@ -37,7 +37,6 @@ def built(script):
 
 
 @pytest.mark.parametrize(("library", "name"), SMALL, ids=map("/".join, SMALL))
-@pytest.mark.filterwarnings("ignore:`layer`:UserWarning")  # where units look cannot be measured, and is not asked here
 def test_grad_cam_is_plain_autograds(library, name, built, script):
     network, model, images = built(library, name)
     ours, plain = script("architectures").grad_cams(network, model, find_cam_layer(model, images), images)

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 from torchvision import models as tv
 
+from sibx.attribution import GradCAM
 from sibx.models import find_cam_layer, receptive_field, record, resolve_layer
 
 
@@ -118,6 +119,14 @@ class TestRule:
         with record(model, {"a": layer}, {"a": torch.zeros_like}):
             assert torch.allclose(model(IMAGES), model.fc.bias.expand(2, -1))
         assert receptive_field(model, layer, IMAGES) == ((4, 4), (1.5, 1.5))
+
+    def test_a_block_that_returns_several_maps_is_no_layer(self):
+        model = Tuples()
+        model.block.forward = lambda x: (x, model.block.branch(x))
+        model.forward = lambda x: model.fc(model.block(model.patch(x))[1].mean((2, 3)))
+        assert find_cam_layer(model, IMAGES) == "block.branch"
+        with pytest.raises(ValueError, match=r"`layer` 'block' must output a feature map .* but got a tuple"):
+            GradCAM(model, "block").attribute(IMAGES, 0)
 
     @pytest.mark.parametrize(
         ("tail", "layer"),
