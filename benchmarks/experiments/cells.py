@@ -3,7 +3,8 @@
     python benchmarks/experiments/cells.py results/carries-over benchmarks/experiments/carries_over.csv
 
 A cell is a data set, model, seed, training and split. Its lines: the accuracy and the balanced accuracy (mean of the
-classes' accuracies), then the mean of every metric of every method. A study that is not finished gives what is done.
+classes' accuracies), the means over labels of average precision, ROC-AUC and F1 where the study has them, then the mean
+of every metric of every method. A study that is not finished gives what is done.
 """
 
 import argparse
@@ -14,6 +15,18 @@ import pandas as pd
 from sibx.evaluation import CLASSIFIER, Results
 
 CELL = ["dataset", "model", "seed", "training", "split"]
+ORDER = [*CELL, "method", "metric"]
+
+
+def of_cell(results: Results) -> pd.DataFrame:
+    """Return the lines of one training: the means of its rows, and the scores of labels that its run wrote down."""
+    table = means(results)
+    lines = [
+        line | {"method": CLASSIFIER, "metric": name, "mean": value}
+        for line in table[[*CELL]].drop_duplicates().to_dict("records")
+        for name, value in results.info.get("label_scores", {}).get(line["split"], {}).items()
+    ]
+    return pd.concat([table, pd.DataFrame(lines, columns=list(table.columns))]) if lines else table
 
 
 def means(results: Results) -> pd.DataFrame:
@@ -28,8 +41,7 @@ def means(results: Results) -> pd.DataFrame:
         for name, frame in (("accuracy", accuracy), ("balanced_accuracy", of_classes))
     ]
     table = pd.concat([*(frame.reset_index() for frame in classified), maps.reset_index()])
-    order = [*CELL, "method", "metric", "mean", "count"]
-    return table[order].sort_values([*CELL, "method", "metric"], kind="stable")
+    return table[[*ORDER, "mean", "count"]]
 
 
 def main() -> None:
@@ -39,7 +51,8 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="file to write")
     arguments = parser.parse_args()
     done = sorted(path.parent for path in arguments.study.glob("cells/*/*/*/run.json"))
-    table = means(Results.concat([Results.load(folder) for folder in done]))
+    table = pd.concat([of_cell(Results.load(folder)) for folder in done]).sort_values(ORDER, kind="stable")
+    table["count"] = table["count"].astype("Int64")  # of scores of labels there is none
     table.to_csv(arguments.out, index=False, float_format="%.5f")
 
 

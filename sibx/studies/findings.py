@@ -127,7 +127,7 @@ def _worst_gains(worst: pd.DataFrame, results: Results, study: Study) -> pd.Data
         for training, reference in _pairs(results, study)
         if len(means)
     }
-    return pd.DataFrame({WORST: lines})
+    return pd.DataFrame({WORST: lines}) if lines else pd.DataFrame()
 
 
 def _undefined(rows: pd.DataFrame) -> pd.DataFrame:
