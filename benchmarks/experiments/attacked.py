@@ -30,7 +30,7 @@ from torch import Tensor
 
 from sibx.datasets import DATASETS, InMemoryDataset, build_dataset, collate, spread
 from sibx.evaluation import mean_over_seeds, mean_over_sets
-from sibx.images.attacks import fgsm, pgd
+from sibx.images import fgsm, pgd
 from sibx.models import hits, scores_for
 from sibx.report import to_markdown
 from sibx.studies import Study

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from sibx._checks import check_logits, check_range, require
 from sibx._outputs import Output, check_truth, probabilities
+from sibx._precise import precise
 from sibx.datasets.base import MaskedDataset, collate
 from sibx.models import eval_mode
 from sibx.runs.place import pick_device, placed
@@ -90,5 +91,5 @@ def _predict(
             exclusive = batch.labels.ndim == 1
             said = chances.argmax(1, keepdim=True) == torch.arange(classes) if exclusive else chances > 0.5
             truth = F.one_hot(batch.labels, classes) if exclusive else batch.labels
-            parts.append((chances.numpy(), said.numpy(), truth.double().numpy()))
+            parts.append((chances.numpy(), said.numpy(), precise(truth).numpy()))
     return [np.concatenate(part) for part in zip(*parts, strict=True)]

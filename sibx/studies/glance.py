@@ -31,7 +31,7 @@ def at_a_glance(results: Results, study: Study, labels: pd.DataFrame) -> pd.Data
     whose images are explained. Of a single seed there is no deviation.
 
     Args:
-        results: of one data set and model.
+        results: scores of one data set and model.
         study: whose they are.
         labels: what ``scores_of_labels`` returned, of the same data set and model.
     """

@@ -114,7 +114,14 @@ def evidence_masks(
     assert frozen is not None
     layer = frozen.layer or list(layer_weights(model, config, images))[-1]
     with eval_mode(model):
-        tail = Tail(model, layer, images, find_alignment(model, layer, images, config.align), output, labels)
+        tail = Tail(
+            model=model,
+            layer=layer,
+            images=images,
+            alignment=find_alignment(model, layer, images, config.align),
+            output=output,
+            labels=labels,
+        )
         offers = {"images": images, "tail": tail}
         evidence = _averaged_evidence(tail, frozen, config.cotangent)
         return frozen.rule(evidence, **{name: offers[name] for name in getattr(frozen.rule, "needs", ())}) > 0.5
