@@ -71,11 +71,16 @@ def paired(test: pd.DataFrame, ours: tuple[str, float], theirs: tuple[str, float
 
 
 def gains_over_sets(test: pd.DataFrame) -> pd.DataFrame:
-    """Return the mean over sets of every claim, with its interval for other sets; errors are those over seeds."""
+    """Return the mean over sets of every claim, with its interval for other sets.
+
+    The error of a set is that over its seeds, with the variance between seeds pooled over sets: of two or three seeds a
+    set alone would know it too badly.
+    """
     lines = {}
     for claim, differences in gains(test):
         of_sets = differences.groupby("dataset")
-        means, errors = of_sets.mean(), (of_sets.std() / of_sets.count() ** 0.5).fillna(0)
+        means, errors = of_sets.mean(), (of_sets.var().mean() / of_sets.count()) ** 0.5
+        errors = errors.fillna(0)  # of single seeds nothing is known of their spread
         lines[claim] = {title: _marked(mean_over_sets(means[name], errors[name])) for name, title in SHOWN.items()}
     return pd.DataFrame(lines).T
 

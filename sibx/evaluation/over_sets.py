@@ -58,4 +58,6 @@ def _variance_between(g: Array, e: Array) -> float:
     weights = 1 / np.maximum(e**2, TINY)
     fixed = (weights * g).sum() / weights.sum()
     excess = (weights * (g - fixed) ** 2).sum() - (len(g) - 1)
-    return max(0.0, float(excess / (weights.sum() - (weights**2).sum() / weights.sum())))
+    # sum(w) - sum(w^2) / sum(w), summed so that a set that is almost exact does not cancel the others.
+    others = np.array([np.delete(weights, k).sum() for k in range(len(weights))])
+    return max(0.0, float(excess / ((weights / weights.sum()) * others).sum()))

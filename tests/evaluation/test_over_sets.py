@@ -51,6 +51,16 @@ def test_sets_that_agree_are_not_surer_than_their_errors():
     assert (found.low, found.high) == pytest.approx((0.05 - reach, 0.05 + reach))
 
 
+@pytest.mark.parametrize("exact", [0.0, 1e-9])
+def test_a_set_without_an_error_does_not_hide_the_others(exact):
+    """The spread between sets is still seen; with (0, e, e) and gains (0, d, d) it is (d^2 - e^2) / 2."""
+    found = mean_over_sets([0.0, 0.1, 0.1], [exact, 0.01, 0.01])
+    tau2 = (0.1**2 - 0.01**2) / 2
+    weights = 1 / np.array([tau2, tau2 + 0.01**2, tau2 + 0.01**2])
+    assert found.mean == pytest.approx((weights * [0.0, 0.1, 0.1]).sum() / weights.sum())
+    assert found.high - found.low > 0.1
+
+
 def test_edges():
     nothing = mean_over_sets([np.nan], [0.1])
     assert math.isnan(nothing.mean)
