@@ -10,14 +10,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
 from sibx._checks import check_integer, check_range, require
 from sibx._seeds import image_seeds
 from sibx.datasets.base import MaskedDataset, MaskedSample
 from sibx.images.geometry import resize_and_center_crop
-from sibx.images.reading import to_pixels
+from sibx.images.reading import read_pixels
 
 EPSILON = 1e-6  # smallest alpha: where an object's edge has less of it, its color does not matter
 
@@ -137,8 +136,7 @@ class CompositeDataset(MaskedDataset):
         chosen = pictures[int(place.picture * len(pictures))]
         if isinstance(chosen, Tensor):
             return resize_and_center_crop(chosen, size)
-        with Image.open(chosen) as picture:
-            return resize_and_center_crop(to_pixels(picture), size)
+        return resize_and_center_crop(read_pixels(chosen), size)
 
 
 def _solid(sample: MaskedSample) -> Tensor:

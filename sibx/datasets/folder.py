@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional as tv
 
@@ -16,7 +15,7 @@ from sibx._checks import check_choice, check_folder, require
 from sibx.datasets.base import MaskedDataset, MaskedSample
 from sibx.images.geometry import resize_and_center_crop
 from sibx.images.normalization import IMAGENET
-from sibx.images.reading import to_pixels
+from sibx.images.reading import Once, read_pixels, read_upright
 
 LAYOUT = (
     "<root>/images/<class>/<name>.<ext> with <root>/masks/<class>/<name>.png (non-zero = object), or <root>/index.csv "
@@ -66,6 +65,7 @@ class FolderDataset(MaskedDataset):
         self._ids = _unique_ids(self.root, entries)
         self.entries = [e for e in entries if split in ("all", e.split)]
         self.split, self.image_size = split, image_size
+        self._warn = Once()
         require(bool(self.entries), "root", f"hold images of the split {split!r}, laid out as {LAYOUT}", str(root))
 
     def __len__(self) -> int:
@@ -74,8 +74,7 @@ class FolderDataset(MaskedDataset):
     def __getitem__(self, index: int) -> MaskedSample:
         self._check_index(index)
         entry = self.entries[index]
-        with Image.open(entry.image) as picture:
-            pixels = to_pixels(picture)
+        pixels = read_pixels(entry.image, self._warn)
         return MaskedSample(
             image=self.normalization(resize_and_center_crop(pixels, self.image_size)),
             mask=self._read_mask(entry.mask, pixels),
@@ -88,14 +87,14 @@ class FolderDataset(MaskedDataset):
     def _read_mask(self, path: Path | None, pixels: Tensor) -> Tensor:
         if path is None:
             return torch.zeros(1, self.image_size, self.image_size, dtype=torch.bool)
-        with Image.open(path) as picture:
-            # An index or gray mask keeps its values; a color mask marks the object where any channel is non-zero.
-            gray = picture if picture.mode in ("1", "L", "P", "I", "I;16") else picture.convert("RGB")
-            mask = (tv.pil_to_tensor(gray) != 0).any(0, keepdim=True)
+        picture = read_upright(path, self._warn)
+        # An index or gray mask keeps its values; a color mask marks the object where any channel is non-zero.
+        gray = picture if picture.mode in ("1", "L", "P", "I", "I;16") else picture.convert("RGB")
+        mask = (tv.pil_to_tensor(gray) != 0).any(0, keepdim=True)
         require(
             mask.shape[1:] == pixels.shape[1:],
             "root",
-            f"hold masks of their image's size {tuple(pixels.shape[1:])}",
+            f"hold masks of their image's size {tuple(pixels.shape[1:])}, upright as EXIF says",
             f"{path.relative_to(self.root)} with {tuple(mask.shape[1:])}",
         )
         return resize_and_center_crop(mask, self.image_size, masks=True)

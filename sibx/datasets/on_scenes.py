@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import pandas as pd
 import torch
-from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional as tv
 
@@ -23,6 +22,7 @@ from sibx.datasets.composite import CompositeDataset
 from sibx.datasets.pictures import require_files
 from sibx.datasets.synthetic import SPLITS
 from sibx.images.geometry import central_square
+from sibx.images.reading import read_upright
 
 FOLDER, PICTURE, MASK = "msrc-v2", "Images/{}.jpg", "SegmentationClass/{}.png"
 ETH80 = "eth80"  # folder below the root
@@ -142,6 +142,5 @@ def find_scenes(root: Path, split: str, kinds: Sequence[str]) -> dict[str, list[
 
 def _shares(mask: Path) -> Tensor:
     """Return how much of a mask's central square every pixel value has, (256,)."""
-    with Image.open(mask) as picture:
-        values: Tensor = central_square(tv.pil_to_tensor(picture))
+    values: Tensor = central_square(tv.pil_to_tensor(read_upright(mask)))
     return values.flatten().bincount(minlength=256) / values.numel()

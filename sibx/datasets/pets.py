@@ -10,7 +10,7 @@ from sibx._checks import check_choice, check_folder
 from sibx.datasets.base import MaskedDataset, MaskedSample, split_indices
 from sibx.images.geometry import resize_and_center_crop
 from sibx.images.normalization import IMAGENET
-from sibx.images.reading import to_pixels
+from sibx.images.reading import naming, to_pixels, upright
 
 OBJECT, BOUNDARY = 1, 3  # trimap values; 2 is background
 LAYOUT = (
@@ -66,8 +66,10 @@ class PetsDataset(MaskedDataset):
     def __getitem__(self, index: int) -> MaskedSample:
         self._check_index(index)
         source_index = self.indices[index]
-        picture, (label, trimap_picture) = self.source[source_index]
-        trimap = resize_and_center_crop(tv.pil_to_tensor(trimap_picture), self.image_size, masks=True)
+        with naming(str(self.source._images[source_index])):
+            picture, (label, trimap_picture) = self.source[source_index]
+        trimap = tv.pil_to_tensor(upright(trimap_picture))
+        trimap = resize_and_center_crop(trimap, self.image_size, masks=True)
         mask, edge = trimap == OBJECT, trimap == BOUNDARY
         return MaskedSample(
             image=self.normalization(resize_and_center_crop(to_pixels(picture), self.image_size)),

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional as tv
 
@@ -14,7 +13,7 @@ from sibx._checks import require
 from sibx.datasets.base import MaskedDataset, MaskedSample
 from sibx.images.geometry import resize_and_center_crop, stretch
 from sibx.images.normalization import IMAGENET
-from sibx.images.reading import to_pixels
+from sibx.images.reading import read_pixels, read_upright
 
 Size = tuple[int, int]
 
@@ -71,8 +70,7 @@ class PictureDataset(MaskedDataset):
 
     def read(self, image: str) -> Tensor:
         """Read a whole picture by its path relative to the root: pixels (C, H, W) in [0, 1]."""
-        with Image.open(self.root / image) as picture:
-            return to_pixels(picture)
+        return read_pixels(self.root / image)
 
     def fit(self, picture: Tensor) -> Tensor:
         """Return a whole picture as the image of a sample, normalized."""
@@ -102,16 +100,14 @@ class PictureDataset(MaskedDataset):
 
     def _read_values(self, name: str, *modes: str) -> Tensor:
         """Read a picture as it is, (C, H, W), with a palette the indices; it has to be in one of Pillow's ``modes``."""
-        with Image.open(self.root / name) as picture:
-            rule = f"hold masks of mode {' or '.join(modes)}"
-            require(picture.mode in modes, "root", rule, f"{name}: {picture.mode}")
-            values: Tensor = tv.pil_to_tensor(picture)
+        picture = read_upright(self.root / name)
+        require(picture.mode in modes, "root", f"hold masks of mode {' or '.join(modes)}", f"{name}: {picture.mode}")
+        values: Tensor = tv.pil_to_tensor(picture)
         return values
 
     def _read_gray(self, name: str) -> Tensor:
         """Read a picture of any mode as gray levels, (1, H, W) in 0..255."""
-        with Image.open(self.root / name) as picture:
-            values: Tensor = tv.pil_to_tensor(picture.convert("L"))
+        values: Tensor = tv.pil_to_tensor(read_upright(self.root / name).convert("L"))
         return values
 
 

@@ -1,21 +1,135 @@
-"""From pictures of any mode to pixels."""
+"""From pictures of any kind to pixels: upright, with all of a type's range, and nothing transparent."""
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional as tv
 
+TURNS = {  # EXIF orientation -> what brings the picture upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+SHORT = 65535  # white of a 16-bit picture
+HOLDS_SHORT = ("PNG", "PPM")  # formats whose 16-bit pictures Pillow may give as 32-bit ones
 
-def to_pixels(picture: Image.Image) -> Tensor:
+
+class Once:
+    """Gives one warning of every kind: the first file with a fault is named, the others are not."""
+
+    def __init__(self) -> None:
+        self._given: set[str] = set()
+
+    def __call__(self, kind: str, message: str) -> None:
+        """Warn, unless there was a warning of this kind."""
+        if kind not in self._given:
+            warnings.warn(message, stacklevel=2)
+            self._given.add(kind)
+
+
+def to_pixels(picture: Image.Image, warn: Once | None = None) -> Tensor:
     """Return a picture of any mode as RGB values in [0, 1], (3, H, W) float32.
 
+    It is turned upright, as its EXIF orientation says. 16-bit values are divided by 65535, floating-point ones have to
+    lie in [0, 1]. What is transparent is put on white, and of several pages or frames the first one is read, both with
+    a warning.
+
+    Args:
+        picture: the picture, as Pillow opens it.
+        warn: what keeps account of the warnings of several pictures; None = warn of this one.
+
     Raises:
-        OSError: a picture that cannot be decoded, with the name of its file.
+        OSError: a picture that cannot be decoded, or whose values have no known range (32-bit integers, floating-point
+            values outside [0, 1]), with the name of its file.
+
+    Example:
+        >>> from PIL import Image
+        >>> to_pixels(Image.new("L", (4, 2), 255)).shape
+        torch.Size([3, 2, 4])
     """
-    try:
-        colors = picture.convert("RGB")
-    except OSError as error:  # Pillow decodes here, and does not say which file it is
-        name = getattr(picture, "filename", "") or "without a file"
-        raise OSError(f"the picture {name} cannot be read: {error}") from error
-    pixels: Tensor = tv.to_dtype(tv.pil_to_tensor(colors), torch.float32, scale=True)
+    name, warn = _name(picture), warn or Once()
+    shown = upright(picture, warn)
+    with naming(name):
+        if shown.mode == "F" or shown.mode.startswith("I"):
+            return torch.from_numpy(_scaled(shown, picture.format)).expand(3, -1, -1).clone()
+        colors = shown.convert("RGBA" if shown.has_transparency_data else "RGB")
+    if colors.mode == "RGBA" and colors.getchannel("A").getextrema() != (255, 255):
+        warn("transparent", f"Transparent parts of pictures are put on white, as in {name}.")
+        colors = Image.alpha_composite(Image.new("RGBA", colors.size, "white"), colors)
+    pixels: Tensor = tv.to_dtype(tv.pil_to_tensor(colors.convert("RGB")), torch.float32, scale=True)
     return pixels
+
+
+def read_pixels(path: Path | str, warn: Once | None = None) -> Tensor:
+    """Read a picture file as ``to_pixels`` does; whatever goes wrong is an OSError that names the file."""
+    with naming(str(path)):
+        picture = Image.open(path)
+    with picture:
+        return to_pixels(picture, warn)
+
+
+def read_upright(path: Path | str, warn: Once | None = None) -> Image.Image:
+    """Read a picture file with the values that it has, turned upright; the errors are those of ``read_pixels``."""
+    with naming(str(path)):
+        picture = Image.open(path)
+    with picture:
+        return upright(picture, warn)
+
+
+def upright(picture: Image.Image, warn: Once | None = None) -> Image.Image:
+    """Decode a picture and turn it as its EXIF orientation says."""
+    name = _name(picture)
+    with naming(name):
+        # The second picture in a photograph of a phone (MPO) is a preview or a depth map.
+        pages = 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)
+        picture.load()  # first, because it turns a TIFF itself, and EXIF may stand at the end of a PNG
+        turn = TURNS.get(_orientation(picture))
+        shown = picture.copy() if turn is None else picture.transpose(turn)
+    if pages > 1:
+        (warn or Once())(
+            "pages", f"Of pictures with several pages or frames the first one is read, as of {name} with {pages}."
+        )
+    return shown
+
+
+@contextmanager
+def naming(name: str) -> Iterator[None]:
+    """Name the picture in an error: a damaged file may make Pillow raise any, most of them without the name."""
+    try:
+        yield
+    except Exception as error:
+        raise OSError(f"the picture {name} cannot be read: {error}") from error
+
+
+def _orientation(picture: Image.Image) -> int:
+    try:
+        return picture.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # a picture with damaged EXIF data is still a picture
+        return 1
+
+
+def _name(picture: Image.Image) -> str:
+    return str(getattr(picture, "filename", "") or "without a file")
+
+
+def _scaled(picture: Image.Image, kind: str | None) -> np.ndarray:
+    """Return values that do not fit into a byte in [0, 1], (H, W) float32."""
+    values = np.asarray(picture)
+    if picture.mode.startswith("I;16") or kind in HOLDS_SHORT:
+        return (values / SHORT).astype(np.float32)
+    low, high = values.min(), values.max()
+    if picture.mode == "I":
+        raise ValueError(f"32-bit integers from {low} to {high} have no known white; save it with 8 or 16 bits")
+    if not (low >= 0 and high <= 1):  # NaN is neither
+        raise ValueError(f"floating-point values must lie in [0, 1], but got {low:g} to {high:g}")
+    return values.astype(np.float32)

@@ -195,6 +195,39 @@ class TestFolder:
         Image.fromarray(picture).save(tree / "masks" / "cat" / "2.png")
         assert FolderDataset(str(tree), "all", image_size=20)[2].mask.all()
 
+    @pytest.mark.parametrize(("orientation", "turns"), [(3, 2), (6, 1), (8, 3)])
+    @pytest.mark.parametrize("shape", [(60, 60), (60, 80)])
+    def test_a_photograph_of_a_phone(self, tmp_path, orientation, turns, shape):
+        """The mask was drawn on the picture as it is shown, and lies on the bright object."""
+        shown = np.full((*shape, 3), 30, dtype=np.uint8)
+        shown[:30, 10:40] = 250
+        exif = Image.Exif()
+        exif[274] = orientation
+        for kind in ("images", "masks"):
+            (tmp_path / kind / "a").mkdir(parents=True)
+        Image.fromarray(np.ascontiguousarray(np.rot90(shown, turns))).save(tmp_path / "images/a/p.jpg", exif=exif)
+        Image.fromarray((shown[..., 0] > 100).astype(np.uint8)).save(tmp_path / "masks/a/p.png")
+        data = FolderDataset(str(tmp_path), "all", 60)
+        bright = data.normalization.inverse(data[0].image).mean(0, keepdim=True) > 0.5
+        assert (bright == data[0].mask).double().mean() > 0.98
+
+    @pytest.mark.parametrize("kind", ["images", "masks"])
+    @pytest.mark.parametrize("size", [0, 60])
+    def test_a_damaged_file_is_named(self, tree, kind, size):
+        path = tree / kind / "dog" / ("2.jpg" if kind == "images" else "2.png")
+        path.write_bytes(path.read_bytes()[:size])
+        with pytest.raises(OSError, match=rf"the picture .*{kind}/dog/{path.name} cannot be read"):
+            FolderDataset(str(tree), "all", 20)[8]
+
+    def test_one_warning_of_transparent_pictures(self, tree):
+        for i in range(3):
+            Image.new("LA", (50, 40)).save(tree / "images" / "dog" / f"9{i}.png")
+        data = FolderDataset(str(tree), "all", 20)
+        with pytest.warns(UserWarning, match="put on white, as in .*90.png") as given:
+            white = [data[i].image for i in (12, 13, 14)]
+        assert len(given) == 1
+        assert data.normalization.inverse(torch.stack(white)).numpy() == pytest.approx(1)
+
     def test_errors(self, tree, tmp_path):
         save_mask(tree / "masks" / "cat" / "3.png", size=(40, 40))
         with pytest.raises(ValueError, match=r"hold masks of their image's size \(40, 50\).*3\.png with \(40, 40\)"):
