@@ -15,6 +15,7 @@ from sibx.cli.listing import aligned
 from sibx.cli.loading import load_data, process_group, write_notes
 from sibx.cli.objective import build_training
 from sibx.datasets import MaskedDataset
+from sibx.datasets.base import require_masks
 from sibx.models import build_model, scores_for
 from sibx.models.checkpoint import load_checkpoint
 from sibx.runs.ranks import rank
@@ -29,6 +30,8 @@ def run(args: Namespace) -> int:
     config = TrainConfig(objective=spec.objective, **given)
     with process_group(args.device) as device:
         data, val_data = (load_data(args, split, args.image_size) for split in ("train", "val"))
+        of_the_data = spec.from_outside and spec.reading is None  # masks that are neither own ones nor left out
+        require_masks(data, "training", [args.training] if of_the_data else [])
         model = _starting_model(args, data, config)
         result = fine_tune_as(
             spec,

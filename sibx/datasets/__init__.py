@@ -261,8 +261,9 @@ def build_dataset(
             ``void`` of ``msrc-v2``, ``agreement`` of ``cub200`` and ``waterbirds``, ``min_area`` of ``voc2012`` and
             ``coco``, ``count`` of ``imagenet-s``, ``binary`` of ``magnetic-tile``, ``agreement``, ``scale``, ``kinds``
             and ``copies`` of ``pets-on-scenes`` and ``eth80-on-scenes``, ``several_labels`` of ``voc2012``, ``coco``
-            and ``coco-panoptic`` (one sample per photograph, with all its classes), ``least`` of ``coco-panoptic``;
-            ``download`` where torchvision has the data (``oxford-pets``, ``voc2012``).
+            and ``coco-panoptic`` (one sample per photograph, with all its classes), ``least`` of ``coco-panoptic``,
+            ``classes`` of ``folder`` (names, in the order of a model's outputs); ``download`` where torchvision has
+            the data (``oxford-pets``, ``voc2012``).
 
     Raises:
         ValueError: an unknown name or split, or missing data; the message lists the choices or the expected layout.

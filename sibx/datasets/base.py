@@ -80,7 +80,8 @@ def stack_labels(labels: Sequence[int | Tensor]) -> Tensor:
 class MaskedDataset(Dataset[MaskedSample]):
     """A data set of MaskedSamples with a length, a name, a split, class names and a normalization.
 
-    ``several_labels`` says whether its labels are (K,).
+    ``several_labels`` says whether its labels are (K,); ``no_masks`` why no sample has a mask, which is "" where one
+    has a mask, or may have one.
     """
 
     name: str
@@ -88,6 +89,7 @@ class MaskedDataset(Dataset[MaskedSample]):
     classes: tuple[str, ...]
     normalization: Normalization
     several_labels: bool = False
+    no_masks: str = ""
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -122,6 +124,7 @@ class InMemoryDataset(MaskedDataset):
         self.classes, self.normalization = source.classes, source.normalization
         self.several_labels = source.several_labels
         self.samples = list(samples)
+        self.no_masks = "" if any(bool(s.mask.any()) for s in self.samples) else source.no_masks
         self._check_samples()
 
     @classmethod
@@ -194,6 +197,16 @@ class DatasetSpec:
     masks: str
     reference: str
     licence: str
+
+
+def require_masks(data: MaskedDataset, argument: str, names: Sequence[str]) -> None:
+    """Require a data set with masks, where the things of these names need them.
+
+    Raises:
+        ValueError: a data set of which it is known that no sample has a mask.
+    """
+    rule = f"need no masks for a data set without ({data.no_masks})"
+    require(not (names and data.no_masks), argument, rule, list(names))
 
 
 def split_indices(split: str, total: int) -> list[int]:

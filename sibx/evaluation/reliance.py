@@ -12,7 +12,7 @@ from sibx._checks import check_choice, look_up, require
 from sibx._outputs import Output
 from sibx._precise import precise_dtype
 from sibx._seeds import image_seeds
-from sibx.datasets.base import MaskedBatch, MaskedDataset, collate
+from sibx.datasets.base import MaskedBatch, MaskedDataset, collate, require_masks
 from sibx.datasets.several import one_per_class
 from sibx.evaluation.columns import CELL, per_image
 from sibx.evaluation.conditions import Model, Setting, hits_of
@@ -62,14 +62,15 @@ def evaluate_reliance(
         ``predicted`` and ``confidence`` are those of the image as it is, ``target`` is the label.
 
     Raises:
-        ValueError: unknown or repeated names, an empty data set, ``raw``, or a model whose output is
-            not (B, K).
+        ValueError: unknown or repeated names, an empty data set or one that is known to have no masks, ``raw``, or a
+            model whose output is not (B, K).
 
     Source: Xiao, Engstrom, Ilyas, Madry, arXiv 2006.09994.
     """
     chosen = [b if isinstance(b, BackgroundSpec) else look_up("backgrounds", b, BACKGROUNDS) for b in backgrounds]
     names = [spec.name for spec in chosen]
     require(len(set(names)) == len(names), "backgrounds", "name none twice", names)
+    require_masks(dataset, "backgrounds", names)
     dataset = one_per_class(dataset)
     setting = Setting(
         model=model,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from sibx._checks import check_choice, check_range, require
 from sibx._outputs import Output, check_output
 from sibx.attribution import MethodSpec
-from sibx.datasets.base import MaskedDataset
+from sibx.datasets.base import MaskedDataset, require_masks
 from sibx.metrics import MetricSpec
 from sibx.models import Align
 from sibx.models.scored import readings
@@ -62,6 +62,7 @@ class Request:
         require(len(self.dataset) > 0, "dataset", "hold at least one image", len(self.dataset))
         names = [m.name for m in self.metrics]
         require(len(set(names)) == len(names) > 0, "metrics", "name at least one and none twice", names)
+        require_masks(self.dataset, "metrics", [m.name for m in self.metrics if m.needs_masks])
         methods = [m.name for m in self.methods if m.needs_layer or m.needs_module]
         metrics = [m.name for m in self.metrics if m.needs_module]
         for argument, bound in (("methods", methods), ("metrics", metrics)):

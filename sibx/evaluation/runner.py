@@ -87,10 +87,11 @@ def evaluate(
         ``out_dir`` the tables are read from there when they are first asked for.
 
     Raises:
-        ValueError: unknown or repeated names, an empty data set, a method or metric that needs a module for a model
-            that is none, a model whose output is not (B, K), a function that does not return heatmaps, a metric that
-            does not return B scores, results of an earlier call in ``out_dir`` without ``resume``, those of other
-            arguments with it (the error says which), or arguments that differ between ranks.
+        ValueError: unknown or repeated names, an empty data set, a metric that needs masks for a data set that is known
+            to have none, a method or metric that needs a module for a model that is none, a model whose output is not
+            (B, K), a function that does not return heatmaps, a metric that does not return B scores, results of an
+            earlier call in ``out_dir`` without ``resume``, those of other arguments with it (the error says which), or
+            arguments that differ between ranks.
     """
     rule = "be 'label' for several labels per image, where every class present is explained"
     require(target == "label" or not dataset.several_labels, "target", rule, target)

@@ -87,7 +87,7 @@ def read_upright(path: Path | str, warn: Once | None = None) -> Image.Image:
 
 
 def upright(picture: Image.Image, warn: Once | None = None) -> Image.Image:
-    """Decode a picture and turn it as its EXIF orientation says."""
+    """Decode a picture and turn it as its EXIF orientation says; the result knows the format of the file."""
     name = _name(picture)
     with naming(name):
         # The second picture in a photograph of a phone (MPO) is a preview or a depth map.
@@ -95,10 +95,10 @@ def upright(picture: Image.Image, warn: Once | None = None) -> Image.Image:
         picture.load()  # first, because it turns a TIFF itself, and EXIF may stand at the end of a PNG
         turn = TURNS.get(_orientation(picture))
         shown = picture.copy() if turn is None else picture.transpose(turn)
+    warn = warn or Once()
     if pages > 1:
-        (warn or Once())(
-            "pages", f"Of pictures with several pages or frames the first one is read, as of {name} with {pages}."
-        )
+        warn("pages", f"Of pictures with several pages or frames the first one is read, as of {name} with {pages}.")
+    shown.format = picture.format
     return shown
 
 

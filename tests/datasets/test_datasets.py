@@ -11,7 +11,6 @@ from torch.utils.data import DataLoader
 
 from sibx.datasets import (
     DATASETS,
-    FolderDataset,
     InMemoryDataset,
     MSRCDataset,
     PetsDataset,
@@ -125,122 +124,6 @@ class TestSynthetic:
 def save_image(path, value, size=(40, 50)):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.full((*size, 3), value, dtype=np.uint8)).save(path)
-
-
-def save_mask(path, size=(40, 50)):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    mask = np.zeros(size, dtype=np.uint8)
-    mask[10:30, 10:40] = 1
-    Image.fromarray(mask).save(path)
-
-
-class TestFolder:
-    @pytest.fixture
-    def tree(self, tmp_path):
-        for label in ("cat", "dog"):
-            for i in range(6):
-                save_image(tmp_path / "images" / label / f"{i}.jpg", 40 * i)
-                if i:
-                    save_mask(tmp_path / "masks" / label / f"{i}.png")
-        (tmp_path / "images" / "cat" / "notes.txt").write_text("not an image")
-        return tmp_path
-
-    def test_tree(self, tree):
-        data = FolderDataset(str(tree), "all", image_size=20)
-        assert len(data) == 12
-        assert data.classes == ("cat", "dog")
-        assert data[0].id == "images/cat/0.jpg"
-        assert not data[0].mask.any()
-        # The central square of 40 x 50 holds columns 5..44, so the object is 20 x 30 of 40 x 40 pixels.
-        assert data[1].mask.double().mean() == pytest.approx(20 * 30 / 1600)
-        assert data[1].image.shape == (3, 20, 20)
-        assert data[11].label == 1
-
-    def test_splits_partition_and_stay(self, tree):
-        names = {
-            s: {e.image for e in FolderDataset(str(tree), "all").entries if e.split == s} for s in ("train", "test")
-        }
-        save_image(tree / "images" / "cat" / "new.jpg", 3)
-        assert names["train"] <= {e.image for e in FolderDataset(str(tree), "train").entries}
-        assert not names["train"] & names["test"]
-
-    def test_index(self, tree):
-        rows = [
-            {"image": "images/cat/1.jpg", "mask": "masks/cat/1.png", "label": "cat", "split": "test", "group": 3},
-            {"image": "images/dog/1.jpg", "mask": "", "label": "dog", "split": "test", "group": "", "undefined": ""},
-            {"image": "images/dog/2.jpg", "mask": "", "label": "dog", "split": "train", "undefined": "masks/dog/2.png"},
-        ]
-        pd.DataFrame(rows).to_csv(tree / "index.csv", index=False)
-        data = FolderDataset(str(tree), "test", image_size=40)
-        assert [s.group for s in (data[0], data[1])] == [3, -1]
-        assert FolderDataset(str(tree), "train", image_size=40)[0].undefined.any()
-
-    def test_several_classes_in_an_image(self, tree):
-        rows = [("images/cat/1.jpg", "masks/cat/1.png", "cat", "test"), ("images/cat/1.jpg", "", "mat", "test")]
-        rows += [("images/dog/1.jpg", "masks/dog/1.png", "dog", "test")]
-        table = pd.DataFrame(rows, columns=["image", "mask", "label", "split"])
-        table.to_csv(tree / "index.csv", index=False)
-        data = FolderDataset(str(tree), "test", image_size=40)
-        assert [data[i].id for i in range(3)] == ["images/cat/1.jpg/cat", "images/cat/1.jpg/mat", "images/dog/1.jpg"]
-        assert [bool(data[i].mask.any()) for i in range(3)] == [True, False, True]
-        pd.concat([table, table[1:2]]).to_csv(tree / "index.csv", index=False)
-        with pytest.raises(
-            ValueError, match=r"`root` must list an image once for each label, but got .*1.jpg', 'mat'\)"
-        ):
-            FolderDataset(str(tree), "train")
-
-    def test_color_mask(self, tree):
-        picture = np.zeros((40, 50, 3), dtype=np.uint8)
-        picture[:, :, 2] = 200
-        Image.fromarray(picture).save(tree / "masks" / "cat" / "2.png")
-        assert FolderDataset(str(tree), "all", image_size=20)[2].mask.all()
-
-    @pytest.mark.parametrize(("orientation", "turns"), [(3, 2), (6, 1), (8, 3)])
-    @pytest.mark.parametrize("shape", [(60, 60), (60, 80)])
-    def test_a_photograph_of_a_phone(self, tmp_path, orientation, turns, shape):
-        """The mask was drawn on the picture as it is shown, and lies on the bright object."""
-        shown = np.full((*shape, 3), 30, dtype=np.uint8)
-        shown[:30, 10:40] = 250
-        exif = Image.Exif()
-        exif[274] = orientation
-        for kind in ("images", "masks"):
-            (tmp_path / kind / "a").mkdir(parents=True)
-        Image.fromarray(np.ascontiguousarray(np.rot90(shown, turns))).save(tmp_path / "images/a/p.jpg", exif=exif)
-        Image.fromarray((shown[..., 0] > 100).astype(np.uint8)).save(tmp_path / "masks/a/p.png")
-        data = FolderDataset(str(tmp_path), "all", 60)
-        bright = data.normalization.inverse(data[0].image).mean(0, keepdim=True) > 0.5
-        assert (bright == data[0].mask).double().mean() > 0.98
-
-    @pytest.mark.parametrize("kind", ["images", "masks"])
-    @pytest.mark.parametrize("size", [0, 60])
-    def test_a_damaged_file_is_named(self, tree, kind, size):
-        path = tree / kind / "dog" / ("2.jpg" if kind == "images" else "2.png")
-        path.write_bytes(path.read_bytes()[:size])
-        with pytest.raises(OSError, match=rf"the picture .*{kind}/dog/{path.name} cannot be read"):
-            FolderDataset(str(tree), "all", 20)[8]
-
-    def test_one_warning_of_transparent_pictures(self, tree):
-        for i in range(3):
-            Image.new("LA", (50, 40)).save(tree / "images" / "dog" / f"9{i}.png")
-        data = FolderDataset(str(tree), "all", 20)
-        with pytest.warns(UserWarning, match="put on white, as in .*90.png") as given:
-            white = [data[i].image for i in (12, 13, 14)]
-        assert len(given) == 1
-        assert data.normalization.inverse(torch.stack(white)).numpy() == pytest.approx(1)
-
-    def test_errors(self, tree, tmp_path):
-        save_mask(tree / "masks" / "cat" / "3.png", size=(40, 40))
-        with pytest.raises(ValueError, match=r"hold masks of their image's size \(40, 50\).*3\.png with \(40, 40\)"):
-            FolderDataset(str(tree), "all")[3]
-        pd.DataFrame({"image": ["a.jpg"], "label": ["x"]}).to_csv(tree / "index.csv", index=False)
-        with pytest.raises(ValueError, match=r"index.csv with the columns \['mask'\]"):
-            FolderDataset(str(tree))
-        pd.DataFrame({"image": ["a.jpg"], "label": ["x"], "mask": [""]}).to_csv(tree / "index.csv", index=False)
-        with pytest.raises(ValueError, match=r"every file that index.csv names, but got 'a.jpg'"):
-            FolderDataset(str(tree))
-        (tmp_path / "empty").mkdir()
-        with pytest.raises(ValueError, match=r"hold images of the split 'test', laid out as"):
-            FolderDataset(str(tmp_path / "empty"))
 
 
 class TestPets:
