@@ -31,6 +31,7 @@ def run(args: Namespace) -> int:
         **_given(args),
         output=classifier.output(args.output),
         batch_size=args.batch_size,
+        workers=args.workers,
         device=device,
         seed=args.seed,
         labels={"model": classifier.name, "training": args.training or classifier.notes.get("training", "")},

@@ -37,6 +37,7 @@ def run(args: Namespace) -> int:
             layer=args.layer,
             align=args.align,
             batch_size=args.batch_size,
+            workers=args.workers,
             device=device,
             seed=args.seed,
             labels={"model": classifier.name, "training": training},

@@ -175,6 +175,8 @@ def _add_scoring(parser: Parser) -> None:
     _add_data(parser, image_size=False)
     parser.add_argument("--split", default="test", help="split of the data set; default %(default)s")
     parser.add_argument("--batch-size", type=int, default=32, help="images per forward pass; default %(default)s")
+    note = "processes that read the images; default %(default)s: this process reads them"
+    parser.add_argument("--workers", type=int, default=0, metavar="N", help=note)
     parser.add_argument("--seed", type=int, default=0, help="seed of all random draws; default %(default)s")
     parser.add_argument("--training", help="name of the training in the results; default that of the checkpoint")
     _add_out(parser, "results.csv.gz, curves.csv.gz and run.json")

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from sibx._checks import check_explained, check_range
-from sibx.datasets.base import MaskedBatch, MaskedDataset, collate
+from sibx.datasets.base import MaskedBatch, MaskedDataset
+from sibx.datasets.batches import load_batches
 from sibx.metrics import foreground_focus
 
 
@@ -35,4 +35,4 @@ def focus(explain: Callable[[Tensor, Tensor], Tensor], mosaics: MaskedDataset, b
         heatmaps = check_explained(explain(batch.images, batch.labels), batch.images)
         return foreground_focus(heatmaps, batch.masks.to(heatmaps.device))
 
-    return torch.cat([score(batch) for batch in DataLoader(mosaics, batch_size, collate_fn=collate)])
+    return torch.cat([score(batch) for batch in load_batches(mosaics, batch_size)])

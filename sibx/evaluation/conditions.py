@@ -8,12 +8,12 @@ from importlib.metadata import version
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from sibx._checks import check_range, require
+from sibx._checks import check_integer, check_range, require
 from sibx._outputs import Output, check_output, hits
-from sibx.datasets.base import MaskedBatch, MaskedDataset, collate
+from sibx.datasets.base import MaskedBatch, MaskedDataset
+from sibx.datasets.batches import load_batches
 from sibx.evaluation.classified import is_right
 from sibx.evaluation.columns import CLASSIFIER, CURVE_COLUMNS
 from sibx.evaluation.results import Results
@@ -35,6 +35,7 @@ class Setting:
     dataset: MaskedDataset
     output: Output
     batch_size: int
+    workers: int
     device: torch.device | str | None
     seed: int
     labels: Mapping[str, str] | None
@@ -45,6 +46,7 @@ class Setting:
         rule = "be 'softmax' or 'sigmoid' where predictions are right or wrong"
         require(self.output != "raw", "output", rule, self.output)
         check_range("batch_size", self.batch_size, 1)
+        check_integer("workers", self.workers, 0)
         require(len(self.dataset) > 0, "dataset", "hold at least one image", len(self.dataset))
 
     def run(self, score: Score, unchanged: str) -> Results:
@@ -54,7 +56,7 @@ class Setting:
         start = time.perf_counter()
         parts = []
         with placed(self.model, device), eval_mode(self.model):
-            batches = DataLoader(data, self.batch_size, collate_fn=collate)
+            batches = load_batches(data, self.batch_size, self.workers)
             bar = tqdm(batches, desc=f"evaluate {data.split}", leave=False, disable=not self.progress)
             for first, batch in zip(range(0, len(data), self.batch_size), bar, strict=True):
                 images = describe_images(self.model, batch.to(device), "label", self.output)

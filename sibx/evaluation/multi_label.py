@@ -7,12 +7,12 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from sibx._checks import check_logits, check_range, require
 from sibx._outputs import Output, check_truth, probabilities
 from sibx._precise import precise
-from sibx.datasets.base import MaskedDataset, collate
+from sibx.datasets.base import MaskedDataset
+from sibx.datasets.batches import load_batches
 from sibx.models import eval_mode
 from sibx.runs.place import pick_device, placed
 
@@ -81,7 +81,7 @@ def _predict(
     check_range("batch_size", batch_size, 1)
     place, parts = pick_device(model, device), []
     with placed(model, place), eval_mode(model), torch.inference_mode():
-        for batch in DataLoader(dataset, batch_size, collate_fn=collate):
+        for batch in load_batches(dataset, batch_size):
             logits = model(batch.images.to(place)).cpu()
             check_logits(logits, len(batch))
             check_truth(batch.labels, logits, output)

@@ -6,13 +6,13 @@ from dataclasses import replace
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from sibx._checks import check_choice, look_up, require
 from sibx._outputs import Output
 from sibx._precise import precise_dtype
 from sibx._seeds import image_seeds
 from sibx.datasets.base import MaskedBatch, MaskedDataset, collate, require_masks
+from sibx.datasets.batches import load_batches
 from sibx.datasets.several import one_per_class
 from sibx.evaluation.columns import CELL, per_image
 from sibx.evaluation.conditions import Model, Setting, hits_of
@@ -28,6 +28,7 @@ def evaluate_reliance(
     backgrounds: Sequence[str | BackgroundSpec] = tuple(BACKGROUNDS),
     output: Output = "auto",
     batch_size: int = 32,
+    workers: int = 0,
     device: torch.device | str | None = None,
     seed: int = 0,
     labels: Mapping[str, str] | None = None,
@@ -51,6 +52,7 @@ def evaluate_reliance(
         output: what the logits are: ``softmax`` or ``sigmoid`` (a single logit has the classes 0 and 1); ``auto`` =
             ``sigmoid`` for a single logit, else ``softmax``.
         batch_size: images per forward pass.
+        workers: number of processes that read the images ahead; 0 = this process reads them. Results are the same.
         device: where to compute; None = where the model is, for a function the CPU.
         seed: seed of the random choice of backgrounds.
         labels: values of the ``model`` and ``training`` columns; by default they are empty.
@@ -77,12 +79,13 @@ def evaluate_reliance(
         dataset=dataset,
         output=output,
         batch_size=batch_size,
+        workers=workers,
         device=device,
         seed=seed,
         labels=labels,
         progress=progress,
     )
-    donors = _find_donors(dataset, chosen, seed, batch_size)
+    donors = _find_donors(dataset, chosen, seed, batch_size, workers)
 
     def score(batch: MaskedBatch, first: int) -> dict[str, Tensor]:
         scenes = _take_apart(batch, dataset)
@@ -142,14 +145,14 @@ def _take_apart(batch: MaskedBatch, dataset: MaskedDataset) -> Scenes:
 
 
 def _find_donors(
-    dataset: MaskedDataset, chosen: Sequence[BackgroundSpec], seed: int, batch_size: int
+    dataset: MaskedDataset, chosen: Sequence[BackgroundSpec], seed: int, batch_size: int, workers: int
 ) -> dict[str, Tensor]:
     """For every kind of donor, the index of each image's, (N,): one pass over the data set where any is wanted."""
     kinds = {spec.donor for spec in chosen if spec.donor is not None}
     if not kinds:
         return {}
     labels, usable, ids = [], [], []
-    for batch in DataLoader(dataset, batch_size, collate_fn=collate):
+    for batch in load_batches(dataset, batch_size, workers):
         labels.append(batch.labels)
         usable.append(takes_part(_take_apart(batch, dataset)))
         ids.extend(batch.ids)

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from sibx._checks import check_choice, check_range, require
+from sibx._checks import check_choice, check_integer, check_range, require
 from sibx._outputs import Output, check_output
 from sibx.attribution import MethodSpec
 from sibx.datasets.base import MaskedDataset, require_masks
@@ -34,6 +34,7 @@ class Request:
         layer: layer that CAM methods look at.
         align: where CAMs draw the units of the layer; None = as the methods are built.
         batch_size: images per forward pass.
+        workers: number of processes that read the images.
         device: where to compute.
         seed: seed of everything random.
         columns: the columns that hold one value in all rows: ``dataset``, ``split``, ``model``, ``training``.
@@ -48,6 +49,7 @@ class Request:
     layer: nn.Module | str | None
     align: Align | None
     batch_size: int
+    workers: int
     device: torch.device
     seed: int
     columns: dict[str, str]
@@ -59,6 +61,7 @@ class Request:
         if self.align is not None:
             check_choice("align", self.align, get_args(Align))
         check_range("batch_size", self.batch_size, 1)
+        check_integer("workers", self.workers, 0)
         require(len(self.dataset) > 0, "dataset", "hold at least one image", len(self.dataset))
         names = [m.name for m in self.metrics]
         require(len(set(names)) == len(names) > 0, "metrics", "name at least one and none twice", names)

@@ -32,6 +32,7 @@ def evaluate_robustness(
     severities: Sequence[int] = SEVERITIES,
     output: Output = "auto",
     batch_size: int = 32,
+    workers: int = 0,
     device: torch.device | str | None = None,
     seed: int = 0,
     labels: Mapping[str, str] | None = None,
@@ -59,6 +60,7 @@ def evaluate_robustness(
         output: what the logits are: ``softmax`` or ``sigmoid`` (a single logit has the classes 0 and 1); ``auto`` =
             ``sigmoid`` for a single logit, else ``softmax``.
         batch_size: images per forward pass.
+        workers: number of processes that read the images ahead; 0 = this process reads them. Results are the same.
         device: where to compute; None = where the model is, for a function the CPU.
         seed: seed of everything random.
         labels: values of the ``model`` and ``training`` columns; by default they are empty.
@@ -105,6 +107,7 @@ def evaluate_robustness(
         dataset=dataset,
         output=output,
         batch_size=batch_size,
+        workers=workers,
         device=device,
         seed=seed,
         labels=labels,

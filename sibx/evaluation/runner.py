@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from sibx._checks import look_up, require
 from sibx._outputs import Output
 from sibx.attribution import Explainers
-from sibx.datasets.base import MaskedDataset, collate
+from sibx.datasets.base import MaskedDataset
+from sibx.datasets.batches import load_batches
 from sibx.datasets.several import one_per_class
 from sibx.evaluation.method_choice import Methods, resolve_methods
 from sibx.evaluation.request import Request, Target
@@ -38,6 +38,7 @@ def evaluate(
     layer: nn.Module | str | None = None,
     align: Align | None = None,
     batch_size: int = 32,
+    workers: int = 0,
     device: torch.device | str | None = None,
     seed: int = 0,
     labels: Mapping[str, str] | None = None,
@@ -71,6 +72,7 @@ def evaluate(
         align: where CAMs draw the units of the layer: ``receptive_field``: where they look; ``half_pixel``: in equal
             cells of the image; None = as the methods are built, for those of METHODS where they look.
         batch_size: images per forward pass.
+        workers: number of processes that read the images ahead; 0 = this process reads them. Results are the same.
         device: where to compute; None = where the model is, for a function the CPU.
         seed: seed of everything random.
         labels: values of the ``model`` and ``training`` columns; by default they are empty.
@@ -106,6 +108,7 @@ def evaluate(
         layer=layer,
         align=align,
         batch_size=batch_size,
+        workers=workers,
         device=pick_device(model, device),
         seed=seed,
         columns={"dataset": dataset.name, "split": dataset.split, "model": "", "training": "", **(labels or {})},
@@ -134,7 +137,7 @@ def _fill(storage: Storage, request: Request, progress: bool) -> None:
     """Compute this rank's share of the batches that are missing."""
     own = storage.pending()[rank() :: world_size()]
     batches = request.batches()
-    loader = DataLoader(request.dataset, batch_sampler=[list(batches[n]) for n in own], collate_fn=collate)
+    loader = load_batches(request.dataset, [list(batches[n]) for n in own], request.workers)
     explainers = Explainers(request.model, request.methods, request.layer, request.output, request.align)
     bar = tqdm(loader, desc=f"evaluate {request.dataset.split}", leave=False, disable=not progress)
     for number, batch in zip(own, bar, strict=True):

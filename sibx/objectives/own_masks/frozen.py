@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from sibx._checks import require
 from sibx._outputs import Output, predicted
 from sibx.attribution.cotangents import Cotangent, differentiate, potential
-from sibx.datasets.base import MaskedDataset, collate
+from sibx.datasets.base import MaskedDataset
+from sibx.datasets.batches import load_batches
 from sibx.datasets.several import one_per_class
 from sibx.models.alignment import find_alignment
 from sibx.models.finding import find_cam_layer, resolve_layer
@@ -34,6 +34,7 @@ def self_masks(
     config: SIBConfig,
     output: Output = "auto",
     batch_size: int = 64,
+    workers: int = 0,
     device: torch.device | str | None = None,
     progress: bool = True,
 ) -> Tensor:
@@ -56,6 +57,7 @@ def self_masks(
         config: settings with ``Frozen`` masks; ``layers``, ``cotangent`` and ``align`` are used, too.
         output: what the logits are, see ``sibx.models.Output``.
         batch_size: number of images per pass.
+        workers: number of processes that read the images ahead; 0 = this process reads them. Masks are the same.
         device: device to compute on; None = the model's.
         progress: whether to show a progress bar on stderr.
 
@@ -76,7 +78,7 @@ def self_masks(
     several = dataset.several_labels
     require(output == "sigmoid" or not several, "output", "be 'sigmoid' for several labels per image", output)
     rows = one_per_class(dataset)
-    loader = DataLoader(rows, batch_size=batch_size, collate_fn=collate)
+    loader = load_batches(rows, batch_size, workers)
     place = pick_device(model, device)
     parts, trust = [torch.empty(0, 1, *dataset[0].image.shape[1:], dtype=torch.bool)], []
     with placed(model, place):
@@ -114,14 +116,8 @@ def evidence_masks(
     assert frozen is not None
     layer = frozen.layer or list(layer_weights(model, config, images))[-1]
     with eval_mode(model):
-        tail = Tail(
-            model=model,
-            layer=layer,
-            images=images,
-            alignment=find_alignment(model, layer, images, config.align),
-            output=output,
-            labels=labels,
-        )
+        alignment = find_alignment(model, layer, images, config.align)
+        tail = Tail(model=model, layer=layer, images=images, alignment=alignment, output=output, labels=labels)
         offers = {"images": images, "tail": tail}
         evidence = _averaged_evidence(tail, frozen, config.cotangent)
         return frozen.rule(evidence, **{name: offers[name] for name in getattr(frozen.rule, "needs", ())}) > 0.5
