@@ -176,6 +176,7 @@ class _Task:
                 config=objective,
                 output=config.output,
                 batch_size=config.batch_size,
+                workers=config.workers,
                 progress=progress,
             )
             self._masked = InMemoryDataset.load(self.data).with_masks(masks)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from sibx._checks import check_logits, require
 from sibx._outputs import Criterion, Output, criterion_for
-from sibx.datasets.base import MaskedBatch, MaskedDataset
+from sibx.datasets.base import MaskedBatch, MaskedDataset, require_masks
 from sibx.objectives import GroupDROConfig, GroupDROLoss, GuidanceConfig, GuidanceLoss, SIBConfig, SIBLoss
 from sibx.train.labels import groups_of
 
@@ -64,6 +64,9 @@ def build_loss(
         data: the data to train on.
         output: what the logits are.
         criterion: function ``(logits, labels) -> scalar``; None = the usual one of the output.
+
+    Raises:
+        ValueError: an objective that needs masks for data of which it is known that no image has one.
     """
     if objective is None:
         return Loss(_Plain(criterion or criterion_for(output)), reads=_nothing)
@@ -78,6 +81,8 @@ def build_loss(
         loss = GuidanceLoss(objective, output=output, criterion=criterion)
     else:
         return Loss(objective)
+    if objective.needs_masks and not reads_own_masks(objective):
+        require_masks(data, "objective", [type(objective).__name__])
     loss.to(next(model.parameters()).device)
     reads = _MASKS if objective.needs_masks else _nothing
     return Loss(loss, reads, loss, takes_ramp=True)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from sibx import GuidanceConfig, SIBConfig, TrainConfig, fine_tune
 from sibx.cli import main
 from sibx.datasets import FolderDataset, InMemoryDataset, build_dataset
 from sibx.datasets.folder_files import order_classes
@@ -228,6 +229,10 @@ class TestMissingMasks:
             evaluate(model, data, metrics=["iou", "sparseness"], **options)
         with pytest.raises(ValueError, match=rf"`backgrounds` must need no masks .*{names}.*\['only_fg'\]"):
             evaluate_reliance(model, data, backgrounds=["only_fg"], progress=False)
+        for objective in (SIBConfig.recommended("given"), GuidanceConfig("energy", 1.0)):
+            config = TrainConfig(objective, epochs=1, batch_size=4)
+            with pytest.raises(ValueError, match=rf"`objective` must need no masks .*{names}"):
+                fine_tune(model, data, config=config, progress=False)
         assert evaluate(model, data, metrics=["sparseness"], **options).rows["value"].notna().all()
 
     def test_none_were_promised(self, tree):
