@@ -1,4 +1,4 @@
-"""Why do attacks succeed more often after S-IB, and is it real? Every network of a study, taken apart.
+r"""Why do attacks succeed more often after S-IB, and is it real? Every network of a study, taken apart.
 
 Takes the folder of a finished study (``sibx study`` keeps every network) and measures, on its first explained test
 split:
@@ -11,7 +11,8 @@ split:
 - the share of images whose gradient is zero.
 
     python benchmarks/experiments/attacked.py --study results/study-robustness --out benchmarks/experiments/attacked.csv
-    python benchmarks/experiments/attacked.py --study results/carries-over --root DATA
+    python benchmarks/experiments/attacked.py --study results/carries-over \
+        --file benchmarks/studies/carries_over.yaml --root DATA
 
 Prints means over seeds, and paired differences to ``ce`` with Student's 95 % interval over seeds; of several data sets
 the mean over sets with its interval for other sets.
@@ -25,6 +26,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+import yaml
 from jsonargparse import auto_cli
 from torch import Tensor
 
@@ -42,17 +44,27 @@ REFERENCE = "ce"
 Model = Callable[[Tensor], Tensor]  # pixels -> logits
 
 
-def main(study: Path, root: str | None = None, out: Path | None = None, epsilon: float = EPSILON) -> None:
+def main(
+    study: Path,
+    file: Path | None = None,
+    root: str | None = None,
+    out: Path | None = None,
+    epsilon: float = EPSILON,
+) -> None:
     """Measure the networks that are there, and print the tables.
 
     Args:
         study: folder of the study.
+        file: the study's file, which says in which folders below the root its data sets lie.
         root: folder of the data.
         out: file for one line per network; those that it has are not measured again.
         epsilon: largest change of a pixel, in units of pixel values.
     """
     torch.set_num_threads(1)
-    table = measure_all(study, root, out, epsilon)
+    folders = yaml.safe_load(file.read_text(encoding="utf-8")).get("folders", {}) if file else {}
+    settings = json.loads((study / "study.json").read_text(encoding="utf-8"))
+    # What the networks began with is not needed.
+    table = measure_all(study, Study(**settings | {"weights": None, "folders": folders}), root, out, epsilon)
     quantities = [name for name in table.columns if name not in KEY]
     for dataset, part in table.groupby("dataset", sort=False):
         levels = part.groupby("training", sort=False)[quantities].mean().map("{:.3f}".format)
@@ -60,10 +72,8 @@ def main(study: Path, root: str | None = None, out: Path | None = None, epsilon:
     print(to_markdown(differences(table, quantities), "claim"))
 
 
-def measure_all(folder: Path, root: str | None, out: Path | None, epsilon: float) -> pd.DataFrame:
+def measure_all(folder: Path, study: Study, root: str | None, out: Path | None, epsilon: float) -> pd.DataFrame:
     """Return one row per network."""
-    settings = json.loads((folder / "study.json").read_text(encoding="utf-8"))
-    study = Study(**settings | {"weights": None})  # what the networks began with is not needed
     lines: list[dict[Any, Any]] = pd.read_csv(out).to_dict("records") if out and out.is_file() else []
     done = {tuple(line[name] for name in KEY) for line in lines}
     for group in study.groups():
