@@ -42,7 +42,7 @@ def main(file: Path = HERE / "shares.csv", figure: Path = HERE / "shares.png") -
     print(f"{to_markdown(levels(test), 'set, masks, share')}\n")
     print(f"{to_markdown(gains_over_sets(test), 'claim')}\n")
     print(to_markdown(leave_one_out(val, test), "set left out"))
-    draw(val, test).savefig(figure, dpi=110)
+    draw(val, test).savefig(figure, dpi=80)
 
 
 def levels(test: pd.DataFrame) -> pd.DataFrame:
