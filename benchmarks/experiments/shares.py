@@ -17,6 +17,7 @@ from typing import Any
 import pandas as pd
 import torch
 import yaml
+from baseline_settings import checkpoint
 from jsonargparse import auto_cli
 from torch import nn
 
@@ -68,7 +69,7 @@ def run_set(study: Study, dataset: str, root: str, seed: int, out: Path) -> None
         return
     splits = load(study, dataset, root)
     recipe, train = study.recipe_for(model), splits.pop("train")
-    start = starting_network(study, train, seed, out / f"{dataset}-seed-{seed}.pt")
+    start = checkpoint(study, train, seed, out / f"{dataset}-seed-{seed}.pt").eval()
     base = SIBConfig.recommended("self", recipe.layers or "auto")
     own = train.with_masks(self_masks(start, train, config=base, progress=False))
     for share, masks in left:
@@ -94,19 +95,6 @@ def load(study: Study, dataset: str, root: str) -> dict[str, InMemoryDataset]:
         data = build_dataset(dataset, place, split, size, **study.options.get(dataset, {}))
         found[split] = InMemoryDataset.load(data, spread(len(data), count or len(data)))
     return found
-
-
-def starting_network(study: Study, train: InMemoryDataset, seed: int, file: Path) -> nn.Module:
-    """Return the checkpoint that all trainings of a set and seed start from; it is trained once."""
-    torch.manual_seed(seed)
-    network = study.build(study.models[0], len(train.classes))
-    if file.is_file():
-        network.load_state_dict(torch.load(file, weights_only=True))
-        return network.eval()
-    config = replace(study.recipe_for(study.models[0]).start, seed=seed)
-    trained = fine_tune(network, train, config=config, progress=False).model
-    torch.save(trained.state_dict(), file)
-    return trained.eval()
 
 
 def judge(model: nn.Module, data: InMemoryDataset, *, explained: bool) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""How a classifier does on every label of images that have several: average precision, ROC-AUC and F1."""
+"""How a classifier does label by label, of several per image or of one: average precision, ROC-AUC and F1."""
 
 from collections.abc import Callable
 

@@ -78,7 +78,7 @@ def find_cam_layer(model: nn.Module, images: Tensor | int | None = None, *others
         'features'
     """
     inner = unwrap(model)
-    images = images if isinstance(images, Tensor) else _image(inner, images)
+    images = images if isinstance(images, Tensor) else image_for(inner, images)
     require(images.ndim == 4 and len(images) > 0, "layer", "be given for inputs other than images (B, C, H, W)", images)
     shapes = (tuple(value.shape[1:]) if isinstance(value, Tensor) else None for value in others)
     case = (tuple(images.shape[1:]), images.dtype, *shapes)
@@ -207,7 +207,7 @@ def _is_pointwise(source: Tensor, result: Tensor) -> bool:
     return min(int(depends.any(axis).sum()) for axis in axes) <= 1
 
 
-def _image(model: nn.Module, side: int | None) -> Tensor:
+def image_for(model: nn.Module, side: int | None) -> Tensor:
     """Return an image of noise of a size that the model takes."""
     convolution = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
     if convolution is None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from sibx._checks import require
 from sibx.models.differentiable import uncompiled
-from sibx.models.finding import _image
+from sibx.models.finding import image_for
 from sibx.models.layers import eval_mode
 from sibx.models.scored import unwrap
 from sibx.models.trace import tensors_in
@@ -32,7 +32,7 @@ def head_parameters(model: nn.Module, images: Tensor | None = None) -> list[nn.P
         >>> [tuple(p.shape) for p in head_parameters(build_model("tiny_cnn", num_classes=5))]
         [(5, 64), (5,)]
     """
-    names = _names(model, _image(unwrap(model), None) if images is None else images[:1])
+    names = _names(model, image_for(unwrap(model), None) if images is None else images[:1])
     require(bool(names), "model", "make its scores by a matrix, the head", type(model).__name__)
     return [p for name, p in model.named_parameters() if name in names]
 
@@ -47,7 +47,7 @@ def head_module(model: nn.Module, images: Tensor | None = None) -> nn.Linear:
     Raises:
         ValueError: the head is something else, or several layers.
     """
-    names = _names(model, _image(unwrap(model), None) if images is None else images[:1])
+    names = _names(model, image_for(unwrap(model), None) if images is None else images[:1])
     owners = sorted({name.rpartition(".")[0] for name in names})
     head = model.get_submodule(owners[0]) if len(owners) == 1 else None
     got = [f"{o}: {type(model.get_submodule(o)).__name__}" for o in owners]
