@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from sibx._checks import check_logits, check_range, look_up, require
@@ -19,15 +19,15 @@ from sibx._files import write_atomically
 from sibx._outputs import Output, probabilities, warn_of_probabilities
 from sibx.attribution import METHODS, MethodSpec, explain_many, to_heatmap
 from sibx.cli.loading import Classifier, load_classifier
-from sibx.images import IMAGENET, Normalization
-from sibx.images.geometry import resize_and_center_crop
-from sibx.images.reading import to_pixels
+from sibx.cli.picture_files import MAPS, OVERLAY, Source, find_pictures
+from sibx.images import IMAGENET, FittedPicture, Normalization, fit_picture
+from sibx.images.reading import Once
 from sibx.models import MODELS, Align
-from sibx.report import montage
+from sibx.report import draw_sheet
 from sibx.runs import named_device
 
 SHOWN = 3  # number of classes that are printed, the most probable ones
-DPI = 200
+OK, SOME_FAILED, ALL_FAILED = 0, 1, 2  # exit codes
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,7 @@ class Question:
     device: torch.device
     normalization: Normalization
     image_size: int
+    fit: str
     methods: list[MethodSpec]
     layer: str | None
     output: Output
@@ -52,27 +53,28 @@ class Question:
 
 
 def run(args: Namespace) -> int:
-    """Explain the images one by one; return 1 if some could not be read."""
-    question = _understand(args)
-    failed = False
-    for path in args.images:
+    """Explain the images one by one; return 1 if some could not be explained, and 2 if none could."""
+    question, sources = _understand(args), find_pictures(args.images)
+    _keep_apart(sources, question.out)
+    explained, failed, warn = 0, 0, Once()
+    for source in sources:
         try:
-            with Image.open(path) as picture:
-                pixels = to_pixels(picture)
-        except Exception as error:  # a damaged file may make Pillow raise any error
-            print(f"sibx: error: `images` must be pictures, but got {path!r}: {error}", file=sys.stderr)
-            failed = True
-        else:
-            print(_explain(question, path, pixels), flush=True)
-    return int(failed)
+            for name, pixels in source.read(args.frames, warn):
+                _say(f"{source.path}: {_explain(question, name, pixels)}")
+                explained += 1
+        except (OSError, ValueError, RuntimeError, AssertionError) as error:  # the others are explained all the same
+            print(f"sibx: error: `images`: {source.path}: {error}", file=sys.stderr)
+            failed += 1
+    if not failed:
+        return OK
+    return SOME_FAILED if explained else ALL_FAILED
 
 
 def _understand(args: Namespace) -> Question:
     """Check everything before anything is computed or written."""
     methods = [look_up("methods", name, METHODS) for name in args.methods]
     require(len(set(args.methods)) == len(methods), "methods", "name no method twice", args.methods)
-    stems = [Path(path).stem for path in args.images]
-    require(len(set(stems)) == len(stems), "images", "have different names, which name the files in `out`", args.images)
+    check_range("frames", args.frames, 1)
     device, classifier = named_device(args.device), load_classifier(args)
     output = classifier.output(args.output)
     count = args.num_classes if classifier.classes is None else len(classifier.classes)
@@ -85,6 +87,7 @@ def _understand(args: Namespace) -> Question:
         device=device,
         normalization=_find_normalization(classifier),
         image_size=size,
+        fit=args.fit,
         methods=methods,
         layer=args.layer,
         output=output,
@@ -103,40 +106,75 @@ def _find_normalization(classifier: Classifier) -> Normalization:
     return MODELS[classifier.name].normalization if classifier.name in MODELS else IMAGENET
 
 
-def _explain(question: Question, path: str, pixels: Tensor) -> str:
-    """Write the files of one image, and return the line to print."""
-    cropped = resize_and_center_crop(pixels, question.image_size)[None].to(question.device)
-    images = question.normalization(cropped)
-    with torch.inference_mode():
-        logits = question.model(images)
-        check_logits(logits, 1)
-        warn_of_probabilities(logits, question.output)
-        found = probabilities(logits, question.output)[0]
+def _keep_apart(sources: Sequence[Source], out: Path) -> None:
+    """Require that nothing is written over a picture that is read."""
+    read = {source.path.resolve() for source in sources}
+    written = [(out / f"{source.name}{ending}").resolve() for source in sources for ending in (OVERLAY, MAPS)]
+    over = [str(path) for path in written if path in read]
+    require(not over, "out", "be a folder where no picture is overwritten", over)
+
+
+def _explain(question: Question, name: str, pixels: Tensor) -> str:
+    """Write the files of one image, and return what to print about it."""
+    seen, logits = _look(question, pixels)
+    found = probabilities(logits, question.output)[0]
+    require(not bool(found.isnan().any()), "model", "give finite scores of the picture", logits[0])
     top = found.topk(min(SHOWN, len(found))).indices.tolist()
     target = top[0] if question.target is None else question.target
     maps = explain_many(
-        question.model, images, target, question.methods, question.layer, output=question.output, align=question.align
+        question.model,
+        question.normalization(seen.pixels[None].to(question.device)),
+        target,
+        question.methods,
+        question.layer,
+        output=question.output,
+        align=question.align,
     )
-    size = (question.image_size, question.image_size)
-    heatmaps = {s.title: to_heatmap(maps[s.name], size, s.reduce) for s in question.methods}
-    overlay = question.out / f"{Path(path).stem}.overlay.png"
-    write_atomically(overlay, _draw(cropped, heatmaps, f"{question.label(target)} ({found[target]:.3f})"))
+    height, width = seen.pixels.shape[1:]
+    heatmaps = {s.title: seen.back(to_heatmap(maps[s.name], (height, width), s.reduce).cpu()) for s in question.methods}
+    title = f"{question.label(target)} ({found[target]:.3f})"
+    overlay = question.out / f"{name}{OVERLAY}"
+    write_atomically(overlay, _png(draw_sheet(seen.shown[None], heatmaps, title)))
     stream = io.BytesIO()
     arrays: dict[str, Any] = {name: values[0].cpu().numpy() for name, values in maps.items()}
     np.savez_compressed(stream, **arrays)
-    write_atomically(question.out / f"{Path(path).stem}.maps.npz", stream.getbuffer())
+    write_atomically(question.out / f"{name}{MAPS}", stream.getbuffer())
     predictions = ", ".join(f"{question.label(i)} ({found[i]:.3f})" for i in top)
-    return f"{path}: {predictions}; explained: {question.label(target)}; {overlay}"
+    return f"{predictions}; explained: {question.label(target)}; seen at {width} x {height} px; {overlay}"
 
 
-def _draw(pixels: Tensor, heatmaps: dict[str, Tensor], title: str) -> memoryview:
-    """Return the overlay as the bytes of a PNG file."""
-    no_mask = torch.zeros_like(pixels[:, :1], dtype=torch.bool)
-    figure = montage(pixels, no_mask, heatmaps, [title])
-    figure.axes[0].set_title("image", fontsize=7)
+def _look(question: Question, pixels: Tensor) -> tuple[FittedPicture, Tensor]:
+    """Return the picture as the network sees it, and its logits (1, K)."""
+    if question.fit != "auto":
+        return _look_so(question, pixels, question.fit)
+    try:
+        return _look_so(question, pixels, "whole")
+    except (RuntimeError, ValueError, AssertionError):  # many transformers take squares of one size only
+        return _look_so(question, pixels, "pad")
+
+
+def _look_so(question: Question, pixels: Tensor, fit: Any) -> tuple[FittedPicture, Tensor]:
+    seen = fit_picture(pixels, question.image_size, fit, question.normalization.mean)
+    with torch.inference_mode():
+        logits = question.model(question.normalization(seen.pixels[None].to(question.device)))
+    check_logits(logits, 1)
+    warn_of_probabilities(logits, question.output)
+    return seen, logits
+
+
+def _png(figure: Figure) -> memoryview:
+    """Return a figure as the bytes of a PNG file."""
     stream = io.BytesIO()
-    figure.savefig(stream, dpi=DPI, format="png", bbox_inches="tight")
+    figure.savefig(stream, dpi=figure.dpi, format="png")
     return stream.getbuffer()
+
+
+def _say(line: str) -> None:
+    """Print a line; if nobody reads on (``| head``), the pictures are explained all the same."""
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        sys.stdout = io.StringIO()
 
 
 def _read_names(path: str, count: int) -> list[str]:

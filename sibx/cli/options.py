@@ -25,7 +25,9 @@ def add_nothing(parser: Parser) -> None:
 
 def add_explain(parser: Parser) -> None:
     """Add the options of ``sibx explain``."""
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="picture files")
+    parser.add_argument(
+        "images", nargs="+", metavar="IMAGE", help="pictures, videos, folders of them, or patterns as 'photos/**/*.jpg'"
+    )
     _add_trained_model(parser)
     _add_layer(parser)
     _add_names(parser, "methods", "sib", "gradcam")
@@ -36,6 +38,17 @@ def add_explain(parser: Parser) -> None:
         "--class-names",
         metavar="FILE",
         help="names of the classes: one per line, or JSON with a list or with number: name; default the checkpoint's",
+    )
+    parser.add_argument(
+        "--fit",
+        choices=("auto", "whole", "pad", "crop", "own"),
+        default="auto",
+        help="what the network sees: the whole picture with its proportions, its shorter side --image-size pixels "
+        "long; the whole picture on a square of --image-size; the central square alone; the picture at its own size; "
+        "default %(default)s: whole, or pad where the network takes only squares",
+    )
+    parser.add_argument(
+        "--frames", type=int, default=8, metavar="N", help="number of frames of every video; default %(default)s"
     )
     _add_out(parser, "<image>.overlay.png and <image>.maps.npz (one array of attributions per method)")
 

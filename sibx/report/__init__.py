@@ -6,6 +6,7 @@ from sibx.report.figures import curve_panel, heat_table, interval_bars, training
 from sibx.report.gallery import GalleryItem, load_gallery, merge_galleries, save_gallery
 from sibx.report.maps import compare_maps, relative
 from sibx.report.overlay import contours, draw_overlay, montage
+from sibx.report.sheet import draw_sheet
 from sibx.report.tables import metric_table, to_markdown
 from sibx.report.write import write_report
 
@@ -16,6 +17,7 @@ __all__ = [
     "critical_difference",
     "curve_panel",
     "draw_overlay",
+    "draw_sheet",
     "heat_table",
     "interval_bars",
     "load_gallery",

@@ -19,7 +19,7 @@ CELL_INCHES = 1.35
 
 def montage(
     pixels: Tensor,
-    masks: Tensor,
+    masks: Tensor | None,
     heatmaps: Mapping[str, Tensor],
     row_titles: Sequence[str] | None = None,
     *,
@@ -31,7 +31,7 @@ def montage(
 
     Args:
         pixels: (B, 3, H, W) in [0, 1].
-        masks: (B, 1, H, W) bool; the contour is drawn in every cell.
+        masks: (B, 1, H, W) bool; the contour is drawn in every cell. None = no contour.
         heatmaps: column title -> (B, 1, H, W), at least 0. An undefined map (zero everywhere or not finite) is left
             blank and says so.
         row_titles: B titles.
@@ -43,6 +43,8 @@ def montage(
     Raises:
         ValueError: a wrong shape or dtype.
     """
+    title = "image" if masks is None else "image, mask"
+    masks = torch.zeros_like(pixels[:, :1], dtype=torch.bool) if masks is None else masks
     check_cells(pixels, masks, "heatmaps", heatmaps, row_titles)
     columns = 1 + len(heatmaps)
     figure = Figure(figsize=(CELL_INCHES * columns, CELL_INCHES * len(pixels) + 0.5), layout="constrained")
@@ -55,7 +57,7 @@ def montage(
             draw_overlay(cell, picture, mask, maps[row, 0].cpu().numpy(), opacity=opacity)
             if row == 0:
                 cell.set_title(title, fontsize=7)
-    axes[0, 0].set_title("image, mask", fontsize=7)
+    axes[0, 0].set_title(title, fontsize=7)
     return figure
 
 

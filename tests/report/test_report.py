@@ -26,6 +26,12 @@ def test_montage(case, tmp_path):
     assert matplotlib.image.imread(tmp_path / "m.png").std() > 0.05
 
 
+def test_montage_without_masks(case):
+    figure = montage(case[0], None, case[2])
+    assert figure.axes[0].get_title() == "image"
+    assert not any(axes.lines for axes in figure.axes)
+
+
 def test_the_map_is_drawn_where_it_is(case):
     """The overlay's array is the heatmap itself, from 0 to its upper quantile."""
     figure = montage(*case)

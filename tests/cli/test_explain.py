@@ -1,0 +1,200 @@
+"""``sibx explain``: what words name, pictures of any size, videos, and what goes wrong with one of many."""
+
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sibx.cli import main
+from sibx.cli.picture_files import find_pictures, read_frames
+from sibx.models import TinyCNN
+from sibx.models.checkpoint import save_checkpoint
+
+NAMES = tuple(f"name {i}" for i in range(8))
+
+
+def run(*words):
+    return main([str(w) for w in words])
+
+
+@pytest.fixture(scope="module")
+def options(tmp_path_factory):
+    """A model for small pictures."""
+    file = tmp_path_factory.mktemp("model") / "model.pt"
+    torch.manual_seed(0)
+    save_checkpoint(file, TinyCNN(8), classes=NAMES)
+    methods = ("--methods", "gradcam", "saliency")
+    return ("--checkpoint", file, "--model", "tiny_cnn", "--image-size", 32, "--device", "cpu", *methods)
+
+
+def paint(path, size=(60, 40), seed=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def film(path, count=20, size=(64, 48)):
+    """A video whose frames are plain and get lighter."""
+    video = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, size)
+    for number in range(count):
+        video.write(np.full((size[1], size[0], 3), 10 * number, dtype=np.uint8))
+    video.release()
+    return path
+
+
+def names(*words):
+    return [source.name for source in find_pictures([str(w) for w in words])]
+
+
+def test_folders_and_the_folders_in_them(tmp_path):
+    for name in ("b.png", "a.JPG", "deep/er/a.png", ".hidden/c.png", ".d.png"):
+        paint(tmp_path / "in" / name)
+    (tmp_path / "in" / "notes.txt").write_text("no picture")
+    assert names(tmp_path / "in") == ["a", "b", "deep/er/a"]
+    paint(tmp_path / "other" / "a.png")
+    assert names(tmp_path / "in", tmp_path / "other") == ["in/a", "in/b", "in/deep/er/a", "other/a"]
+
+
+def test_patterns(tmp_path):
+    for name in ("1.png", "2.png", "3.jpg", "deep/4.png"):
+        paint(tmp_path / name)
+    assert names(tmp_path / "*.png") == ["1", "2"]
+    assert names(tmp_path / "**" / "*.png") == ["1", "2", "4"]
+    odd = paint(tmp_path / "[odd].png")
+    assert names(odd) == ["[odd]"]  # a file that is there is no pattern
+
+
+def test_files_that_differ_in_their_ending_only(tmp_path):
+    files = [paint(tmp_path / name) for name in ("a.png", "a.jpg", "b.png")]
+    assert names(*files) == ["a.png", "a.jpg", "b"]
+
+
+def test_results_of_before_are_no_pictures(options, tmp_path):
+    paint(tmp_path / "a.png")
+    paint(tmp_path / "mine.overlay.png")  # it has no maps beside it, so it is the user's
+    assert run("explain", tmp_path, *options, "--out", tmp_path) == 0
+    assert (tmp_path / "a.overlay.png").exists()
+    assert names(tmp_path) == ["a", "mine.overlay"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("a.png", "sub/a.png"), "`images` must have different names, which name the files in `out`"),
+        (("empty",), "`images` must name folders with pictures"),
+        (("*.nothing",), "`images` must be a pattern of pictures"),
+    ],
+)
+def test_words_that_name_nothing(words, message, tmp_path):
+    paint(tmp_path / "a.png"), paint(tmp_path / "sub" / "a.png"), (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match=message):
+        names(*[tmp_path / word for word in words])
+
+
+def test_the_whole_picture_is_explained_at_its_own_size(options, tmp_path, capsys):
+    picture = paint(tmp_path / "wide.png", size=(180, 60))
+    assert run("explain", picture, *options, "--out", tmp_path / "out") == 0
+    assert "seen at 96 x 32 px" in capsys.readouterr().out
+    assert np.load(tmp_path / "out" / "wide.maps.npz")["saliency"].shape == (3, 32, 96)
+    with Image.open(tmp_path / "out" / "wide.overlay.png") as sheet:
+        assert sheet.width > 3 * 180
+        assert sheet.width / sheet.height > 4  # three cells of 3 : 1, and a line of text
+
+
+@pytest.mark.parametrize(
+    ("fit", "shape"), [("whole", (32, 48)), ("pad", (32, 32)), ("crop", (32, 32)), ("own", (40, 60))]
+)
+def test_what_the_network_sees_can_be_chosen(fit, shape, options, tmp_path):
+    assert run("explain", paint(tmp_path / "a.png"), *options, "--fit", fit, "--out", tmp_path / "out") == 0
+    assert np.load(tmp_path / "out" / "a.maps.npz")["saliency"].shape == (3, *shape)
+
+
+def test_a_network_that_takes_squares_only(tmp_path, capsys):
+    """A transformer with a fixed size sees the picture on a padded square."""
+    torch.manual_seed(0)
+    timm = pytest.importorskip("timm", reason="needs the extra timm")
+    model = timm.create_model("vit_tiny_patch16_224", num_classes=4)
+    torch.save(model.state_dict(), tmp_path / "vit.pt")
+    options = ("--model", "timm/vit_tiny_patch16_224", "--weights", tmp_path / "vit.pt", "--num-classes", 4)
+    picture = paint(tmp_path / "wide.png", size=(300, 150))
+    assert run("explain", picture, *options, "--methods", "saliency", "--out", tmp_path / "out") == 0
+    assert "seen at 224 x 224 px" in capsys.readouterr().out
+
+
+def test_frames_of_a_video(options, tmp_path, capsys):
+    video = film(tmp_path / "clip.avi")
+    found = list(read_frames(video, 4))
+    assert [number for number, _ in found] == [2, 7, 12, 17]
+    for number, pixels in found:
+        assert pixels.shape == (3, 48, 64)
+        assert pixels.mean() == pytest.approx(10 * number / 255, abs=0.01)
+    assert run("explain", video, *options, "--frames", 2, "--out", tmp_path / "out") == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    written = {file.name for file in (tmp_path / "out").glob("*.png")}
+    assert written == {"clip.frame-000005.overlay.png", "clip.frame-000015.overlay.png"}
+
+
+def test_a_short_video_gives_what_it_has(tmp_path):
+    assert [number for number, _ in read_frames(film(tmp_path / "clip.avi", count=3), 8)] == [0, 1, 2]
+
+
+def test_a_file_that_is_no_video(options, tmp_path, capsys):
+    (tmp_path / "clip.avi").write_bytes(b"no video")
+    paint(tmp_path / "a.png")
+    assert run("explain", tmp_path, *options, "--out", tmp_path / "out") == 1
+    out, err = capsys.readouterr()
+    assert "clip.avi cannot be read: no frame of the video can be decoded" in err
+    assert out.startswith(str(tmp_path / "a.png"))
+
+
+def test_one_name_that_is_too_long_does_not_stop_the_others(options, tmp_path, capsys):
+    """Its overlay would have more than the 255 characters that file systems allow."""
+    for name in ("x" * 245, "z"):
+        paint(tmp_path / "in" / f"{name}.png")
+    assert run("explain", tmp_path / "in", *options, "--out", tmp_path / "out") == 1
+    assert "File name too long" in capsys.readouterr().err
+    assert (tmp_path / "out" / "z.overlay.png").exists()
+
+
+def test_nothing_that_can_be_explained(options, tmp_path, capsys):
+    assert run("explain", tmp_path / "none.png", *options, "--out", tmp_path / "out") == 2
+    assert "none.png" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_pictures_are_never_overwritten(options, tmp_path, capsys):
+    picture, other = paint(tmp_path / "b.png"), paint(tmp_path / "b.overlay.png")
+    before = other.read_bytes()
+    assert run("explain", picture, other, *options, "--out", tmp_path) == 2
+    assert "`out` must be a folder where no picture is overwritten" in capsys.readouterr().err
+    assert other.read_bytes() == before
+
+
+def test_a_network_of_nan_explains_nothing(tmp_path, capsys):
+    model = TinyCNN(8)
+    torch.nn.init.constant_(next(model.parameters()), torch.nan)
+    save_checkpoint(tmp_path / "model.pt", model, classes=NAMES)
+    options = ("--checkpoint", tmp_path / "model.pt", "--model", "tiny_cnn", "--image-size", 32)
+    assert run("explain", paint(tmp_path / "a.png"), *options, "--out", tmp_path / "out") == 2
+    assert "`model` must give finite scores" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_nobody_reads_what_is_printed(options, tmp_path, monkeypatch):
+    """As with ``| head -0``: the pictures are explained all the same."""
+
+    class Closed:
+        def write(self, _):
+            raise BrokenPipeError
+
+        def flush(self):
+            raise BrokenPipeError
+
+    files = [paint(tmp_path / name) for name in ("a.png", "b.png")]
+    monkeypatch.setattr(sys, "stdout", Closed())
+    assert run("explain", *files, *options, "--out", tmp_path / "out") == 0
+    assert (tmp_path / "out" / "b.overlay.png").exists()
