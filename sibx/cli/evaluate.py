@@ -10,10 +10,13 @@ from sibx._checks import check_range, look_up
 from sibx.attribution import METHODS
 from sibx.cli.loading import Classifier, check_classes, load_classifier, load_data, process_group
 from sibx.datasets import MaskedDataset
+from sibx.datasets.several import one_per_class
 from sibx.evaluation import Interval, Results, evaluate
 from sibx.metrics import METRICS
-from sibx.report import make_gallery, metric_table, save_gallery, to_markdown
+from sibx.report import class_by_class, make_gallery, metric_table, save_gallery, to_markdown, wrong_ones
 from sibx.runs.ranks import rank
+
+SHARE_OF_WRONG = 3  # for so many images of a gallery, one more that the model gets wrong
 
 
 def run(args: Namespace) -> int:
@@ -47,20 +50,24 @@ def run(args: Namespace) -> int:
         )
         if rank() == 0:
             if args.gallery:
-                _keep_pictures(args, classifier, data, training, device)
+                _keep_pictures(args, classifier, data, results, device)
             print(_summary(results, args.metrics))
             print(f"{Path(args.out) / 'results.csv.gz'}: {len(results.rows)} scores of {len(data)} images")
     return 0
 
 
 def _keep_pictures(
-    args: Namespace, classifier: Classifier, data: MaskedDataset, training: str, device: torch.device
+    args: Namespace, classifier: Classifier, data: MaskedDataset, results: Results, device: torch.device
 ) -> None:
+    """Keep the maps of the images that every model's gallery shows, and of some that this one gets wrong."""
+    shown = class_by_class(one_per_class(data), args.gallery)
+    wrong = wrong_ones(results.rows, args.gallery // SHARE_OF_WRONG)
+    (training,) = results.rows["training"].unique()
     items = make_gallery(
         {training: classifier.model},
         data,
         methods=args.methods,
-        images=args.gallery,
+        images=sorted({*shown, *wrong}),
         model=classifier.name,
         target=args.target,
         output=classifier.output(args.output),

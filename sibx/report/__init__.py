@@ -4,6 +4,7 @@ from sibx.report._critical_difference import critical_difference
 from sibx.report.exhibits import make_gallery
 from sibx.report.figures import curve_panel, heat_table, interval_bars, training_panel
 from sibx.report.gallery import GalleryItem, load_gallery, merge_galleries, save_gallery
+from sibx.report.gallery_choice import class_by_class, wrong_ones
 from sibx.report.maps import compare_maps, relative
 from sibx.report.overlay import contours, draw_overlay, montage
 from sibx.report.sheet import draw_sheet
@@ -12,6 +13,7 @@ from sibx.report.write import write_report
 
 __all__ = [
     "GalleryItem",
+    "class_by_class",
     "compare_maps",
     "contours",
     "critical_difference",
@@ -30,4 +32,5 @@ __all__ = [
     "to_markdown",
     "training_panel",
     "write_report",
+    "wrong_ones",
 ]

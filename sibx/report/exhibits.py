@@ -1,6 +1,6 @@
 """The items of a gallery: images of a data set, explained."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -8,12 +8,13 @@ from torch import Tensor, nn
 from sibx._checks import check_choice, check_logits, check_range, require
 from sibx._outputs import Output, check_output, predicted
 from sibx.attribution import Explainers, MethodSpec, to_heatmap
-from sibx.datasets.base import MaskedBatch, MaskedDataset, collate, spread
+from sibx.datasets.base import MaskedBatch, MaskedDataset, collate
 from sibx.datasets.several import one_per_class
 from sibx.evaluation.method_choice import Methods, resolve_methods
 from sibx.evaluation.request import Target
 from sibx.models import Align, eval_mode
 from sibx.report.gallery import GalleryItem
+from sibx.report.gallery_choice import class_by_class
 from sibx.report.overlay import to_numpy
 from sibx.runs.place import pick_device, placed
 
@@ -23,7 +24,7 @@ def make_gallery(
     dataset: MaskedDataset,
     *,
     methods: Methods,
-    images: int = 12,
+    images: int | Sequence[int] = 12,
     model: str = "",
     target: Target = "predicted",
     output: Output = "auto",
@@ -42,7 +43,7 @@ def make_gallery(
         dataset: data set whose images are shown.
         methods: methods that explain, as keys of METHODS or as specs; or a mapping from names of your own to keys,
             specs or functions ``(images, targets (B,)) -> heatmaps (B, 1, H, W)``, at least 0.
-        images: number of images, spread over the data set.
+        images: number of images, chosen ``class_by_class``; or the indices of the images.
         model: value of the ``model`` column.
         target: the class explained: the ``predicted`` one, which differs between models, or the ``label``.
         output: what the logits are, see ``evaluate``.
@@ -54,17 +55,17 @@ def make_gallery(
             see.
 
     Raises:
-        ValueError: no model, an empty data set, a number below 1, or what ``evaluate`` refuses in a model or a method.
+        ValueError: no model, an empty data set, a number below 1, an index outside, or what ``evaluate`` refuses in a
+            model or a method.
     """
     require(bool(models), "models", "hold at least one", models)
     require(len(dataset) > 0, "dataset", "hold at least one image", len(dataset))
     check_choice("target", target, ("predicted", "label"))
     check_output(output)
-    check_range("images", images, 1)
     check_range("batch_size", batch_size, 1)
     specs = resolve_methods(methods)
     dataset = one_per_class(dataset)
-    chosen = spread(len(dataset), images)
+    chosen = _choose(dataset, images)
     items: list[GalleryItem] = []
     for first in range(0, len(chosen), batch_size):
         batch = collate([dataset[i] for i in chosen[first : first + batch_size]])
@@ -78,6 +79,15 @@ def make_gallery(
                         of_image[spec.name][training] = heatmap[0]
         items.extend(_items(dataset, batch, maps, model))
     return items
+
+
+def _choose(dataset: MaskedDataset, images: int | Sequence[int]) -> list[int]:
+    if not isinstance(images, Sequence):
+        check_range("images", images, 1)
+        return class_by_class(dataset, images)
+    rule = f"be indices in [0, {len(dataset) - 1}]"
+    require(len(images) > 0 and all(0 <= i < len(dataset) for i in images), "images", rule, images)
+    return list(images)
 
 
 def _explain(

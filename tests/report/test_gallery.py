@@ -11,7 +11,7 @@ from torch import nn
 from sibx import METHODS, build_dataset, evaluate
 from sibx.datasets import InMemoryDataset, spread
 from sibx.models import TinyCNN
-from sibx.report import GalleryItem, load_gallery, make_gallery, merge_galleries, save_gallery
+from sibx.report import GalleryItem, class_by_class, load_gallery, make_gallery, merge_galleries, save_gallery
 from sibx.report.content import gather
 from sibx.report.gallery import SIDE, draw_maps, draw_picture, signed_methods
 from sibx.report.gallery_page import lay_out
@@ -40,7 +40,7 @@ class TestMakeGallery:
     def test_shows_what_evaluate_scores(self, data, networks):
         """Foreground focus of the maps in the gallery is what ``evaluate`` says of the same images."""
         items = make_gallery(networks, data, methods=["sib", "gradcam"], images=4, model="tiny_cnn", batch_size=3)
-        assert [i.id for i in items] == [data[n].id for n in spread(6, 4)]
+        assert [i.id for i in items] == [data[n].id for n in class_by_class(data, 4)]
         for training, network in networks.items():
             scored = evaluate(network, data, methods=["sib", "gradcam"], metrics=["foreground_focus"], progress=False)
             values = scored.rows.set_index(["image_id", "method"])["value"]
