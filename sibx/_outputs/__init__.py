@@ -5,6 +5,7 @@ Its public names are those of ``sibx.models``.
 
 from sibx._outputs.endings import warn_of_probabilities
 from sibx._outputs.kinds import KINDS, Criterion, Kind, Output, by_class, check_output, kind_of, pick, probabilities
+from sibx._outputs.rates import Rates, classification_rates
 from sibx._outputs.right import hits, predicted, predicted_beside
 from sibx._outputs.truth import check_truth, criterion_for, scores_for, usual_criterion
 
@@ -13,9 +14,11 @@ __all__ = [
     "Criterion",
     "Kind",
     "Output",
+    "Rates",
     "by_class",
     "check_output",
     "check_truth",
+    "classification_rates",
     "criterion_for",
     "hits",
     "kind_of",

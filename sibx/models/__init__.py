@@ -9,7 +9,18 @@ from dataclasses import dataclass
 from torch import nn
 
 from sibx._checks import check_range, look_up, require
-from sibx._outputs import Criterion, Output, by_class, criterion_for, hits, predicted, probabilities, scores_for
+from sibx._outputs import (
+    Criterion,
+    Output,
+    Rates,
+    by_class,
+    classification_rates,
+    criterion_for,
+    hits,
+    predicted,
+    probabilities,
+    scores_for,
+)
 from sibx.images.normalization import IMAGENET, Normalization
 from sibx.models._receptive_field import ReceptiveField, receptive_field
 from sibx.models._redraw import layers_inside, parameter_layers, redraw
@@ -38,11 +49,13 @@ __all__ = [
     "ModelSpec",
     "Output",
     "PromptScores",
+    "Rates",
     "ReceptiveField",
     "Scored",
     "TinyCNN",
     "build_model",
     "by_class",
+    "classification_rates",
     "contrast",
     "criterion_for",
     "eval_mode",

@@ -41,3 +41,17 @@ def loss(scores, label, kind):
         return -math.log(found[label])
     known = [(p, true) for p, true in zip(found, label, strict=True) if not math.isnan(true)]
     return -sum(math.log(p if true else 1 - p) for p, true in known) / len(known)
+
+
+@twin_of(models.classification_rates)
+def classification_rates(answers, labels, classes):
+    """Accuracy of predictions, that of the commonest class, recall of every class and their mean, image by image."""
+
+    def share(marks):
+        return sum(marks) / len(marks) if marks else math.nan
+
+    right = [answer == label for answer, label in zip(answers, labels, strict=True)]
+    recall = [share([r for r, label in zip(right, labels, strict=True) if label == k]) for k in range(classes)]
+    there = [value for value in recall if not math.isnan(value)]
+    commonest = max(labels.count(k) for k in range(classes)) / len(labels)
+    return {"accuracy": share(right), "majority_rate": commonest, "recall": recall, "balanced_accuracy": share(there)}
