@@ -5,7 +5,6 @@ from typing import NamedTuple, TypedDict
 
 import numpy as np
 import torch
-from scipy.stats import rankdata
 from torch import Tensor
 
 from sibx._checks import check_labels, check_same_batch, require
@@ -94,21 +93,38 @@ def f1(said: np.ndarray, truth: np.ndarray) -> float:
     return float(2 * (said & truth).sum() / (said.sum() + truth.sum()))
 
 
-def auroc(chances: np.ndarray, truth: np.ndarray) -> float:
-    """Return the area under the ROC curve of values (N,) for a truth (N,), ties halved; NaN where it is undefined."""
-    if not _both(truth) or np.isnan(chances).any():
+def auroc(chances: np.ndarray, truth: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """Return the area under the ROC curve of values (N,) for a truth (N,), ties halved; NaN where it is undefined.
+
+    ``weights`` (N,) say how often each image counts; None = once.
+    """
+    positive, negative = _by_value(chances, truth, weights)
+    if not positive.sum() or not negative.sum() or np.isnan(chances).any():
         return float("nan")
-    positive, negative = int(truth.sum()), int((~truth).sum())
-    return float((rankdata(chances)[truth].sum() - positive * (positive + 1) / 2) / (positive * negative))
+    below = negative.cumsum() - negative / 2
+    return float((positive * below).sum() / (positive.sum() * negative.sum()))
 
 
-def average_precision(chances: np.ndarray, truth: np.ndarray) -> float:
-    """Return the mean precision over true images, each at its own value as threshold; NaN where it is undefined."""
-    if not _both(truth) or np.isnan(chances).any():
+def average_precision(chances: np.ndarray, truth: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """Return the mean precision over true images, each at its own value as threshold; NaN where it is undefined.
+
+    ``weights`` (N,) say how often each image counts; None = once.
+    """
+    positive, negative = (counts[::-1] for counts in _by_value(chances, truth, weights))
+    if not positive.sum() or not negative.sum() or np.isnan(chances).any():
         return float("nan")
-    above = len(chances) - rankdata(chances, "min") + 1  # how many values are at least this large
-    true_above = truth.sum() - rankdata(chances[truth], "min") + 1
-    return float((true_above / above[truth]).mean())
+    found, asked = positive.cumsum(), (positive + negative).cumsum()
+    precision = np.divide(found, asked, out=np.zeros_like(found), where=asked > 0)
+    return float((positive * precision).sum() / positive.sum())
+
+
+def _by_value(chances: np.ndarray, truth: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return how many true and how many other images have each value, in ascending order of values."""
+    values, place = np.unique(chances, return_inverse=True)
+    weights = np.ones(len(chances)) if weights is None else weights
+    counts = (np.bincount(place, weights * of_kind, len(values)) for of_kind in (truth, ~truth))
+    positive, negative = counts
+    return positive, negative
 
 
 def _one(answers: Tensor, labels: Tensor, output: Output, classes: int | None) -> Iterator[_Question]:
@@ -164,8 +180,8 @@ def _accuracies(questions: list[_Question], labels: Tensor) -> tuple[float, floa
     known = ~labels.cpu().isnan()
     found, usual = (torch.full(labels.shape, torch.nan, dtype=torch.float64) for _ in range(2))
     for k, q in enumerate(questions):
-        found[known[:, k], k] = torch.from_numpy(q.said == q.truth).double()
-        usual[known[:, k], k] = torch.from_numpy(q.truth == (2 * q.truth.sum() > len(q.truth))).double()
+        found[known[:, k], k] = torch.from_numpy((q.said == q.truth).astype(np.float64))
+        usual[known[:, k], k] = torch.from_numpy((q.truth == (2 * q.truth.sum() > len(q.truth))).astype(np.float64))
     return float(found.nanmean(1).nanmean()), float(usual.nanmean(1).nanmean())
 
 

@@ -1,12 +1,14 @@
 """``sibx reliance`` and ``sibx robustness``: accuracy with the background changed, and under attack or corruption."""
 
 from argparse import Namespace
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from sibx._checks import require
 from sibx.cli.loading import check_classes, load_classifier, load_data
+from sibx.cli.rate_lines import are_unequal, rate_lines
 from sibx.evaluation import Interval, Results, evaluate_reliance, evaluate_robustness, worst_group
 from sibx.report import metric_table, to_markdown
 from sibx.runs import named_device
@@ -38,7 +40,7 @@ def run(args: Namespace) -> int:
     )
     made_from = {"weights": args.checkpoint or args.weights, "image_size": data[0].image.shape[-1]}
     replace(results, info=results.info | made_from).save(out)
-    print(_summary(results))
+    print(_summary(results, data.classes))
     print(f"{out / 'results.csv.gz'}: {len(results.rows)} scores of {len(data)} images")
     return 0
 
@@ -49,11 +51,14 @@ def _given(args: Namespace) -> dict[str, Any]:
     return given | ({"epsilons": [level / 255 for level in given["epsilons"]]} if "epsilons" in given else {})
 
 
-def _summary(results: Results) -> str:
-    """Return the accuracy under every condition, and that of the worst group on the unchanged images, as text."""
+def _summary(results: Results, classes: Sequence[str]) -> str:
+    """Return how the classifier does, and its accuracy under every condition and of the worst group, as text."""
     summary = results.summary()
     lines = summary.assign(method=summary["metric"], metric="accuracy")
-    text = to_markdown(metric_table(lines, "accuracy", columns="split"), "condition")
+    table = metric_table(lines, "accuracy", columns="split")
+    if are_unequal(results.rows):
+        table["mean over classes"] = [f"{value:.3f}" for value in summary["class_mean"]]
+    text = f"{rate_lines(results, classes)}\n{to_markdown(table, 'condition')}"
     worst = worst_group(results).iloc[0]
     if worst["n"]:
         found = Interval.of(worst)

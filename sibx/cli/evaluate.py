@@ -1,6 +1,7 @@
 """``sibx evaluate``: scores of a model's explanations on images with masks, in one process or under torchrun."""
 
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -9,9 +10,10 @@ import torch
 from sibx._checks import check_range, look_up
 from sibx.attribution import METHODS
 from sibx.cli.loading import Classifier, check_classes, load_classifier, load_data, process_group
+from sibx.cli.rate_lines import rate_lines
 from sibx.datasets import MaskedDataset
 from sibx.datasets.several import one_per_class
-from sibx.evaluation import Interval, Results, evaluate
+from sibx.evaluation import Results, evaluate
 from sibx.metrics import METRICS
 from sibx.report import class_by_class, make_gallery, metric_table, save_gallery, to_markdown, wrong_ones
 from sibx.runs.ranks import rank
@@ -51,7 +53,7 @@ def run(args: Namespace) -> int:
         if rank() == 0:
             if args.gallery:
                 _keep_pictures(args, classifier, data, results, device)
-            print(_summary(results, args.metrics))
+            print(_summary(results, args.metrics, data.classes))
             print(f"{Path(args.out) / 'results.csv.gz'}: {len(results.rows)} scores of {len(data)} images")
     return 0
 
@@ -79,10 +81,8 @@ def _keep_pictures(
     save_gallery(items, args.out)
 
 
-def _summary(results: Results, metrics: list[str]) -> str:
-    """Return the accuracy, and a table with a line per method and a column per metric, as text."""
+def _summary(results: Results, metrics: list[str], classes: Sequence[str]) -> str:
+    """Return how the classifier does, and a table with a line per method and a column per metric, as text."""
     summary = results.summary()
     table = pd.concat([metric_table(summary, metric, columns="metric") for metric in metrics], axis=1)
-    (accuracy,) = results.accuracy().to_dict("records")
-    shown = f"accuracy {Interval.of(accuracy)}" if accuracy["n"] else "no accuracy of scores without classes"
-    return f"{shown} (95 % intervals over images)\n{to_markdown(table, 'method')}"
+    return f"{rate_lines(results, classes)}\n{to_markdown(table, 'method')}\n(95 % intervals over images)"

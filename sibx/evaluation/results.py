@@ -13,6 +13,7 @@ import pandas as pd
 from sibx._checks import check_choice, require
 from sibx.evaluation.agreement import correlate_metrics
 from sibx.evaluation.classified import to_hits
+from sibx.evaluation.classifier_rates import classifier_rates
 from sibx.evaluation.columns import (
     CELL,
     COLUMNS,
@@ -111,6 +112,14 @@ class Results:
             ValueError: a name that is not a column.
         """
         return self.hits().summary(by)
+
+    def rates(self) -> pd.DataFrame:
+        """Return what is beside the accuracy: balanced accuracy, the lowest recall, F1, AUROC, the majority rate.
+
+        One line per trained model and rate with its interval, see ``classifier_rates``. The recall of every class is
+        ``hits().summary([*TRAINED, "label"])``.
+        """
+        return classifier_rates(self.hits().rows)
 
     def where(self, **values: object) -> "Results":
         """Return the rows and curves whose columns have these values: ``results.where(training="sib", size="small")``.

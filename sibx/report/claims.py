@@ -16,6 +16,7 @@ from sibx._checks import check_choice, check_range
 from sibx.attribution import is_control
 from sibx.evaluation import Gain, Interval, Results, paired_gain
 from sibx.evaluation.classified import to_hits
+from sibx.evaluation.classifier_rates import RATES
 from sibx.evaluation.columns import ACCURACY, CLASSIFIER, IMAGE
 from sibx.metrics import METRICS
 from sibx.train.trainings import control_name, is_shuffled
@@ -29,6 +30,7 @@ LEAST_PAIRS = 6  # with five, not even a sign test can reject at 5 %: 2 / 2^5 > 
 LEAST_SEEDS = 5  # with four, Student's factor is above 3; with many it is 2
 # Scores of a classifier, beside METRICS, whose direction is beyond doubt.
 RELIANCE_DIRECTIONS = {"bg_gap": False, "mixed_rand": True}
+RATE_DIRECTIONS = dict.fromkeys(set(RATES) - {"majority_rate"}, True)
 
 
 class Scope(NamedTuple):
@@ -121,7 +123,7 @@ def pick_headline(metrics: Sequence[str]) -> str:
 
 def known_directions(own: Mapping[str, bool] | None = None) -> dict[str, bool]:
     """Return metric -> whether higher is better: METRICS, the classifier's scores, and the caller's own."""
-    return {m: s.higher_is_better for m, s in METRICS.items()} | RELIANCE_DIRECTIONS | dict(own or {})
+    return {m: s.higher_is_better for m, s in METRICS.items()} | RELIANCE_DIRECTIONS | RATE_DIRECTIONS | dict(own or {})
 
 
 def default_comparisons(trainings: Sequence[str]) -> list[Comparison]:

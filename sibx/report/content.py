@@ -72,6 +72,7 @@ class Content:
         claims: all claims, made by ``make_claims``.
         verdicts: the claims that matter most, over all scopes.
         accuracies: training -> scope -> share of the images that are classified right.
+        rates: what is beside the accuracy, by scope.
         scores: scores of the explanations, by scope.
         classifier: scores of the classifier: accuracy with other backgrounds, attacked, corrupted; by scope.
         curves: mean curves, by scope and kind.
@@ -88,6 +89,7 @@ class Content:
     claims: list[Claim]
     verdicts: list[Verdict]
     accuracies: dict[str, dict[str, Interval]]
+    rates: list[ScoreTable]
     scores: list[ScoreTable]
     classifier: list[ScoreTable]
     curves: list[CurveGroup]
@@ -158,12 +160,14 @@ def gather(
     if histories is None:
         histories = histories_of(results.info)
     summary = _over_seeds(results).summary()
+    rates = results.rates()
     is_classifier = summary["method"] == CLASSIFIER
     return Content(
         title=title or _title(found),
         claims=claims,
         verdicts=summarize(claims, names, margin),
         accuracies=_accuracies(results, names),
+        rates=list(_score_tables(rates[rates["n"] > 0], names)),
         scores=list(_score_tables(summary[~is_classifier], names)),
         classifier=list(_score_tables(summary[is_classifier], names)),
         curves=list(curve_groups(results.curves, names)),

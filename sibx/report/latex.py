@@ -4,7 +4,7 @@ import re
 
 from sibx.report.content import Content
 from sibx.report.names import MINUS, mean_and_bounds, means_note
-from sibx.report.paper import Cell, PaperTable, accuracy_table, classifier_tables, score_tables
+from sibx.report.paper import Cell, PaperTable, accuracy_table, classifier_tables, rate_tables, score_tables
 
 HEAD = r"% Tables of sibx. The document needs \usepackage{booktabs} in its preamble."
 # What LaTeX reads as a command, or sets as another character in its default encoding.
@@ -29,7 +29,12 @@ PATTERN = re.compile("|".join(map(re.escape, SPECIAL)))
 
 def to_latex(content: Content) -> str:
     """Return all tables of a report, each a ``table`` with a caption and the label ``tab:sibx-<number>``."""
-    tables = [accuracy_table(content), *score_tables(content), *classifier_tables(content)]
+    tables = [
+        accuracy_table(content),
+        *rate_tables(content),
+        *score_tables(content),
+        *classifier_tables(content),
+    ]
     note = f"{escape(means_note(content.seeds))}; best in bold."
     return "\n\n".join([HEAD, *(_table(table, number, note) for number, table in enumerate(tables, start=1))]) + "\n"
 

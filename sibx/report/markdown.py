@@ -7,7 +7,7 @@ import pandas as pd
 
 from sibx.report.content import Content
 from sibx.report.names import BADGES, mean_and_bounds, means_note
-from sibx.report.paper import Cell, PaperTable, accuracy_table, classifier_tables, score_tables
+from sibx.report.paper import Cell, PaperTable, accuracy_table, classifier_tables, rate_tables, score_tables
 from sibx.report.tables import to_markdown
 from sibx.report.verdicts import explain
 
@@ -20,6 +20,8 @@ def to_report(content: Content) -> str:
     chunks = [f"# {escape(content.title or 'Results')}", counts]
     chunks += _summary(content)
     chunks += ["## Accuracy", f"{means_note(content.seeds)}.", _table(accuracy_table(content))]
+    for table in rate_tables(content):
+        chunks += [f"### {escape(table.title)}", _table(table)]
     for title, tables in (("Scores", score_tables(content)), ("Classifier", classifier_tables(content))):
         parts = [chunk for table in tables for chunk in (f"### {escape(table.title)}", _table(table))]
         chunks += [f"## {title}", *parts] if parts else []

@@ -17,6 +17,12 @@ BADGES: Mapping[Status, str] = {
 }
 CLASSIFIER_TITLES = {
     "accuracy": "Accuracy",
+    "balanced_accuracy": "Balanced accuracy",
+    "lowest_recall": "Lowest recall of a class",
+    "f1": "F1",
+    "auroc": "AUROC",
+    "mean_average_precision": "Mean average precision",
+    "majority_rate": "Always the commonest class",
     "original": "Accuracy as it is",
     "bg_gap": "Background gap",
     "only_fg": "Object only",

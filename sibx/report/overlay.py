@@ -43,7 +43,7 @@ def montage(
     Raises:
         ValueError: a wrong shape or dtype.
     """
-    title = "image" if masks is None else "image, mask"
+    first = "image" if masks is None else "image, mask"
     masks = torch.zeros_like(pixels[:, :1], dtype=torch.bool) if masks is None else masks
     check_cells(pixels, masks, "heatmaps", heatmaps, row_titles)
     columns = 1 + len(heatmaps)
@@ -57,7 +57,7 @@ def montage(
             draw_overlay(cell, picture, mask, maps[row, 0].cpu().numpy(), opacity=opacity)
             if row == 0:
                 cell.set_title(title, fontsize=7)
-    axes[0, 0].set_title(title, fontsize=7)
+    axes[0, 0].set_title(first, fontsize=7)
     return figure
 
 

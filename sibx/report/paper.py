@@ -28,6 +28,12 @@ def accuracy_table(content: Content) -> PaperTable:
     return PaperTable("Accuracy", TRAINING_HEAD, scopes, lines, best)
 
 
+def rate_tables(content: Content) -> Iterator[PaperTable]:
+    """What is beside the accuracy by scope: a line per training, a column per rate."""
+    for table in content.rates:
+        yield _metrics(content, table, "Beside the accuracy", TRAINING_HEAD, lambda line: line[0] or "all")
+
+
 def score_tables(content: Content) -> Iterator[PaperTable]:
     """Scores of explanations by scope: of several trainings a table per metric, of a single one a table of metrics."""
     for table in content.scores:
