@@ -13,6 +13,7 @@ from .attribution import to_heatmap as to_heatmap
 from .attribution import vjp as vjp
 from .datasets import DATASETS as DATASETS
 from .datasets import build_dataset as build_dataset
+from .datasets import wrap as wrap
 from .evaluation import Results as Results
 from .evaluation import evaluate as evaluate
 from .evaluation import evaluate_reliance as evaluate_reliance

@@ -6,17 +6,22 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 T = TypeVar("T")
+LONG = 400  # characters of a value beyond which an error does not repeat it
 
 
 def describe(value: object) -> str:
-    """Return a value as text for an error message: a tensor by its dtype and shape, anything else by its repr."""
+    """Return a value as text for an error message: an array by its type and shape, what is long by its type alone."""
     if isinstance(value, Tensor):
         return f"a {str(value.dtype).removeprefix('torch.')} tensor of shape {tuple(value.shape)}"
-    return repr(value)
+    if isinstance(value, np.ndarray):
+        return f"a {value.dtype} array of shape {value.shape}"
+    text = repr(value)
+    return text if len(text) <= LONG else f"a {type(value).__name__}"
 
 
 def require(condition: bool, argument: str, rule: str, value: object) -> None:

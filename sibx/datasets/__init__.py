@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from sibx._checks import look_up
+from sibx.datasets._wrap import wrap
 from sibx.datasets.base import (
     DatasetSpec,
     InMemoryDataset,
@@ -30,6 +31,7 @@ from sibx.datasets.magnetic_tile import MagneticTileDataset
 from sibx.datasets.mosaic import MosaicDataset
 from sibx.datasets.msrc import MSRCDataset
 from sibx.datasets.on_scenes import ObjectsOnScenesDataset
+from sibx.datasets.part import Part
 from sibx.datasets.pets import PetsDataset
 from sibx.datasets.pictures import PictureDataset
 from sibx.datasets.several import OnePerClass, SeveralLabels, one_per_class
@@ -56,6 +58,7 @@ __all__ = [
     "MosaicDataset",
     "ObjectsOnScenesDataset",
     "OnePerClass",
+    "Part",
     "PetsDataset",
     "SeveralLabels",
     "StanfordDogsDataset",
@@ -67,6 +70,7 @@ __all__ = [
     "draw_boxes",
     "one_per_class",
     "spread",
+    "wrap",
 ]
 
 

@@ -101,6 +101,10 @@ class MaskedDataset(Dataset[MaskedSample]):
         """Return the label of a sample; a data set that knows it without reading the picture says so here."""
         return self[index].label
 
+    def group_of(self, index: int) -> int:
+        """Return the group of a sample, -1 without one; a data set that knows it without reading says so here."""
+        return self[index].group
+
     def _check_index(self, index: int) -> None:
         if not 0 <= index < len(self):
             raise IndexError(f"index {index} is outside 0..{len(self) - 1} of {self.name}/{self.split}")

@@ -90,6 +90,10 @@ class FolderDataset(MaskedDataset):
         """Return the class of an image, which is not read."""
         return self.classes.index(self.entries[index].label)
 
+    def group_of(self, index: int) -> int:
+        """Return the group of an image, which is not read."""
+        return self.entries[index].group
+
     def _read_mask(self, path: Path | None, pixels: Tensor) -> Tensor:
         """Return the mask of a whole picture, (1, H, W)."""
         if path is None:

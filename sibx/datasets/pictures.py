@@ -68,6 +68,10 @@ class PictureDataset(MaskedDataset):
         """Return the class of a row; no picture is read."""
         return self.rows[index].label
 
+    def group_of(self, index: int) -> int:
+        """Return the group of a row; no picture is read."""
+        return self.rows[index].group
+
     def read(self, image: str) -> Tensor:
         """Read a whole picture by its path relative to the root: pixels (C, H, W) in [0, 1]."""
         return read_pixels(self.root / image)

@@ -6,7 +6,7 @@ from sibx.images.baselines import make_baseline
 from sibx.images.corruptions import CORRUPTIONS, corrupt
 from sibx.images.fitting import FittedPicture, fit_picture
 from sibx.images.geometry import augment, resize_and_center_crop
-from sibx.images.normalization import IMAGENET, Normalization
+from sibx.images.normalization import IMAGENET, Normalization, Unchanged
 from sibx.images.reading import to_pixels
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "BackgroundSpec",
     "FittedPicture",
     "Normalization",
+    "Unchanged",
     "augment",
     "corrupt",
     "fgsm",

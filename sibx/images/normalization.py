@@ -5,6 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sibx._checks import require
+
+ROUNDING = 1e-3  # how far outside [0, 1] resizing may put a pixel
+
 
 @dataclass(frozen=True, slots=True)
 class Normalization:
@@ -34,6 +38,39 @@ class Normalization:
     @staticmethod
     def _column(values: tuple[float, ...], like: Tensor) -> Tensor:
         return torch.tensor(values, dtype=like.dtype, device=like.device).view(-1, 1, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Unchanged(Normalization):
+    """No normalization: a model sees images of any number of channels as they are.
+
+    They are pixels if they lie in [0, 1]. If they do not, they were normalized in a way that nobody has told, and have
+    no pixels: they can be trained on and explained, but not drawn, corrupted, or given other backgrounds.
+    """
+
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Return the pixels, shape (..., C, H, W)."""
+        return pixels
+
+    def inverse(self, images: Tensor) -> Tensor:
+        """Return the images, shape (..., C, H, W).
+
+        Raises:
+            ValueError: images that are not pixels in [0, 1].
+        """
+        known = not images.numel() or are_pixels(images)
+        rule = "say how its images were normalized (`normalized=` of sibx.wrap) where pixels in [0, 1] are needed"
+        require(known, "dataset", rule, f"values from {images.min():.3g} to {images.max():.3g}" if not known else None)
+        return images
+
+
+def are_pixels(images: Tensor) -> bool:
+    """Whether all values lie in [0, 1], up to what resizing does."""
+    low, high = torch.stack(images.aminmax()).tolist()
+    return bool(low >= -ROUNDING and high <= 1 + ROUNDING)
 
 
 IMAGENET = Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))

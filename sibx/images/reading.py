@@ -11,6 +11,8 @@ from PIL import ExifTags, Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional as tv
 
+from sibx._checks import require
+
 TURNS = {  # EXIF orientation -> what brings the picture upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -37,8 +39,8 @@ class Once:
             self._given.add(kind)
 
 
-def to_pixels(picture: Image.Image, warn: Once | None = None) -> Tensor:
-    """Return a picture of any mode as RGB values in [0, 1], (3, H, W) float32.
+def to_pixels(picture: Image.Image, warn: Once | None = None, channels: int = 3) -> Tensor:
+    """Return a picture of any mode as values in [0, 1], (C, H, W) float32: red, green and blue, or gray.
 
     It is turned upright, as its EXIF orientation says. 16-bit values are divided by 65535, floating-point ones have to
     lie in [0, 1]. What is transparent is put on white, and of several pages or frames the first one is read, both with
@@ -47,8 +49,10 @@ def to_pixels(picture: Image.Image, warn: Once | None = None) -> Tensor:
     Args:
         picture: the picture, as Pillow opens it.
         warn: what keeps account of the warnings of several pictures; None = warn of this one.
+        channels: 3 = colors, a gray picture three times; 1 = gray, of a colored picture its luma (ITU-R 601).
 
     Raises:
+        ValueError: another number of channels, which no picture has.
         OSError: a picture that cannot be decoded, or whose values have no known range (32-bit integers, floating-point
             values outside [0, 1]), with the name of its file.
 
@@ -57,7 +61,26 @@ def to_pixels(picture: Image.Image, warn: Once | None = None) -> Tensor:
         >>> to_pixels(Image.new("L", (4, 2), 255)).shape
         torch.Size([3, 2, 4])
     """
-    name, warn = _name(picture), warn or Once()
+    check_picture_channels(channels)
+    colors = _to_colors(picture, warn or Once())
+    return colors if channels == 3 else to_gray(colors)
+
+
+def to_gray(colors: Tensor) -> Tensor:
+    """Return colors (3, H, W) as gray values (1, H, W): what is gray already keeps its values."""
+    if torch.equal(colors, colors[:1].expand_as(colors)):
+        return colors[:1].clone()
+    gray: Tensor = tv.rgb_to_grayscale(colors)
+    return gray
+
+
+def check_picture_channels(channels: int) -> None:
+    """Require a number of channels that a picture can be read with."""
+    require(channels in (1, 3), "normalization", "have 1 or 3 channels for pictures", channels)
+
+
+def _to_colors(picture: Image.Image, warn: Once) -> Tensor:
+    name = _name(picture)
     shown = upright(picture, warn)
     with naming(name):
         if shown.mode == "F" or shown.mode.startswith("I"):
@@ -70,12 +93,12 @@ def to_pixels(picture: Image.Image, warn: Once | None = None) -> Tensor:
     return pixels
 
 
-def read_pixels(path: Path | str, warn: Once | None = None) -> Tensor:
+def read_pixels(path: Path | str, warn: Once | None = None, channels: int = 3) -> Tensor:
     """Read a picture file as ``to_pixels`` does; whatever goes wrong is an OSError that names the file."""
     with naming(str(path)):
         picture = Image.open(path)
     with picture:
-        return to_pixels(picture, warn)
+        return to_pixels(picture, warn, channels)
 
 
 def read_upright(path: Path | str, warn: Once | None = None) -> Image.Image:
