@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from sibx._checks import check_masks, require
-from sibx.images.normalization import Normalization
+from sibx.images.normalization import Normalization, Unchanged
 
 
 class MaskedSample(NamedTuple):
@@ -59,7 +59,17 @@ class MaskedBatch:
 
 
 def collate(samples: Sequence[MaskedSample]) -> MaskedBatch:
-    """Stack samples into a batch; the ``collate_fn`` of a DataLoader over a MaskedDataset."""
+    """Stack samples into a batch; the ``collate_fn`` of a DataLoader over a MaskedDataset.
+
+    Raises:
+        ValueError: something that is no MaskedSample, or images of different shapes.
+    """
+    for sample in samples:
+        rule = f"be MaskedSamples of {', '.join(MaskedSample._fields)} (sibx.wrap makes them)"
+        require(isinstance(sample, MaskedSample), "samples", rule, type(sample).__name__)
+    shapes = {tuple(sample.image.shape): sample.id for sample in samples}
+    rule = "have images of one shape in a batch (`image_size` of sibx.wrap brings all to one size)"
+    require(len(shapes) == 1, "samples", rule, {name: shape for shape, name in shapes.items()})
     images, masks, labels, ids, groups, undefined = zip(*samples, strict=True)
     return MaskedBatch(
         images=torch.stack(images),
@@ -80,6 +90,7 @@ def stack_labels(labels: Sequence[int | Tensor]) -> Tensor:
 class MaskedDataset(Dataset[MaskedSample]):
     """A data set of MaskedSamples with a length, a name, a split, class names and a normalization.
 
+    A subclass says ``name``, ``split`` and ``classes``, and the normalization of its images if there is one.
     ``several_labels`` says whether its labels are (K,); ``no_masks`` why no sample has a mask, which is "" where one
     has a mask, or may have one.
     """
@@ -87,7 +98,7 @@ class MaskedDataset(Dataset[MaskedSample]):
     name: str
     split: str
     classes: tuple[str, ...]
-    normalization: Normalization
+    normalization: Normalization = Unchanged()
     several_labels: bool = False
     no_masks: str = ""
 
@@ -104,6 +115,13 @@ class MaskedDataset(Dataset[MaskedSample]):
     def group_of(self, index: int) -> int:
         """Return the group of a sample, -1 without one; a data set that knows it without reading says so here."""
         return self[index].group
+
+    def _describe_as(self, source: "MaskedDataset") -> None:
+        """Take over what another data set says of itself."""
+        check_dataset(source, "source")
+        self.name, self.split = source.name, source.split
+        self.classes, self.normalization = source.classes, source.normalization
+        self.several_labels, self.no_masks = source.several_labels, source.no_masks
 
     def _check_index(self, index: int) -> None:
         if not 0 <= index < len(self):
@@ -124,9 +142,7 @@ class InMemoryDataset(MaskedDataset):
     """
 
     def __init__(self, source: MaskedDataset, samples: Iterable[MaskedSample]):
-        self.name, self.split = source.name, source.split
-        self.classes, self.normalization = source.classes, source.normalization
-        self.several_labels = source.several_labels
+        self._describe_as(source)
         self.samples = list(samples)
         self.no_masks = "" if any(bool(s.mask.any()) for s in self.samples) else source.no_masks
         self._check_samples()
@@ -139,6 +155,7 @@ class InMemoryDataset(MaskedDataset):
             source: the data set.
             indices: which samples, in which order; None = all.
         """
+        check_dataset(source, "source")
         return cls(source, (source[i] for i in (range(len(source)) if indices is None else indices)))
 
     def with_masks(self, masks: Tensor) -> "InMemoryDataset":
@@ -201,6 +218,22 @@ class DatasetSpec:
     masks: str
     reference: str
     licence: str
+
+
+def check_dataset(data: object, argument: str) -> None:
+    """Require a data set of sibx, which says of itself what a MaskedDataset has to say.
+
+    Raises:
+        ValueError: anything else; the error says how to make one of it.
+    """
+    kind = f"a {type(data).__module__}.{type(data).__qualname__}"
+    if not isinstance(data, MaskedDataset):
+        rule = "be a data set of sibx: sibx.wrap makes one of a data set of your own, sibx.datasets.Part a part of one"
+        raise ValueError(f"`{argument}` must {rule}, but got {kind}.")
+    missing = [name for name in ("name", "split", "classes") if not hasattr(data, name)]
+    if missing:
+        rule = "say its name, split and classes (a MaskedDataset of your own has them as attributes)"
+        raise ValueError(f"`{argument}` must {rule}, but got {kind} without {', '.join(missing)}.")
 
 
 def require_masks(data: MaskedDataset, argument: str, names: Sequence[str]) -> None:

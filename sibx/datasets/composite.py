@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sibx._checks import check_integer, check_range, require
 from sibx._seeds import image_seeds
-from sibx.datasets.base import MaskedDataset, MaskedSample
+from sibx.datasets.base import MaskedDataset, MaskedSample, check_dataset
 from sibx.images.geometry import resize_and_center_crop
 from sibx.images.reading import read_pixels
 
@@ -84,6 +84,7 @@ class CompositeDataset(MaskedDataset):
         split: str | None = None,
         seed: int = 0,
     ):
+        check_dataset(objects, "objects")
         require(len(backgrounds) > 1, "backgrounds", "name at least two kinds", list(backgrounds))
         for kind, pictures in backgrounds.items():
             require(len(pictures) > 0, "backgrounds", "hold a picture of every kind", f"none of {kind!r}")

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sibx._checks import check_range, require
-from sibx.datasets.base import InMemoryDataset, MaskedDataset, MaskedSample
+from sibx.datasets.base import MaskedDataset, MaskedSample, check_dataset, stack_labels
 
 
 class _Mosaic(NamedTuple):
@@ -35,12 +35,13 @@ class MosaicDataset(MaskedDataset):
     Source: Arias-Duart et al., arXiv 2109.15035 (100 mosaics per class, of 448 x 448 pixels).
     """
 
-    def __init__(self, source: InMemoryDataset, count: int = 100, seed: int = 0):
+    def __init__(self, source: MaskedDataset, count: int = 100, seed: int = 0):
         check_range("count", count, 1)
+        check_dataset(source, "source")
         self.name, self.split = f"{source.name}-mosaic", source.split
         self.classes, self.normalization = source.classes, source.normalization
         self.source = source
-        labels = source.labels
+        labels = stack_labels([source.label_of(i) for i in range(len(source))])
         targets = [int(c) for c in labels.unique() if 2 <= (labels == c).sum() <= len(labels) - 2]
         rule = "hold a class with two images and two images of other classes"
         require(bool(targets), "source", rule, labels.tolist())

@@ -21,9 +21,7 @@ class Part(MaskedDataset):
     """
 
     def __init__(self, source: MaskedDataset, indices: Iterable[int]):
-        self.name, self.split = source.name, source.split
-        self.classes, self.normalization = source.classes, source.normalization
-        self.several_labels, self.no_masks = source.several_labels, source.no_masks
+        self._describe_as(source)
         self.source, self.indices = source, list(indices)
 
     def __len__(self) -> int:

@@ -21,12 +21,10 @@ class SeveralLabels(MaskedDataset):
         ValueError: a source with several labels already.
     """
 
-    several_labels = True
-
     def __init__(self, source: PictureDataset):
+        self._describe_as(source)
         require(not source.several_labels, "source", "have one label per row", source.name)
-        self.name, self.split = source.name, source.split
-        self.classes, self.normalization = source.classes, source.normalization
+        self.several_labels = True
         self.source = source
         rows: dict[str, list[Row]] = {image: [] for image in source.unsure}
         for row in source.rows:
@@ -75,9 +73,9 @@ class OnePerClass(MaskedDataset):
     """
 
     def __init__(self, source: MaskedDataset):
+        self._describe_as(source)
         require(source.several_labels, "source", "have several labels per image", source.name)
-        self.name, self.split = source.name, source.split
-        self.classes, self.normalization = source.classes, source.normalization
+        self.several_labels = False
         self.source = source
         self.cases = [
             (index, place, label)

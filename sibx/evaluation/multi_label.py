@@ -11,7 +11,7 @@ from torch import Tensor
 from sibx._checks import check_logits, check_range, require
 from sibx._outputs import Output, check_truth, probabilities
 from sibx._precise import precise
-from sibx.datasets.base import MaskedDataset
+from sibx.datasets.base import MaskedDataset, check_dataset
 from sibx.datasets.batches import load_batches
 from sibx.models import eval_mode
 from sibx.runs.place import pick_device, placed
@@ -55,6 +55,7 @@ def label_scores(
         from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
     except ImportError as error:
         raise ImportError("label_scores needs scikit-learn: pip install 'sibx[labels]'") from error
+    check_dataset(dataset, "dataset")
     several = dataset.several_labels
     require(not several or output in ("auto", "sigmoid"), "output", "be 'sigmoid' for several labels per image", output)
     chances, said, truth = _predict(model, dataset, "sigmoid" if several else output, batch_size, device)

@@ -11,7 +11,7 @@ from sibx._checks import check_choice, look_up, require
 from sibx._outputs import Output
 from sibx._precise import precise_dtype
 from sibx._seeds import image_seeds
-from sibx.datasets.base import MaskedBatch, MaskedDataset, collate, require_masks
+from sibx.datasets.base import MaskedBatch, MaskedDataset, check_dataset, collate, require_masks
 from sibx.datasets.batches import load_batches
 from sibx.datasets.several import one_per_class
 from sibx.evaluation.columns import CELL, per_image
@@ -69,6 +69,7 @@ def evaluate_reliance(
 
     Source: Xiao, Engstrom, Ilyas, Madry, arXiv 2006.09994.
     """
+    check_dataset(dataset, "dataset")
     chosen = [b if isinstance(b, BackgroundSpec) else look_up("backgrounds", b, BACKGROUNDS) for b in backgrounds]
     names = [spec.name for spec in chosen]
     require(len(set(names)) == len(names), "backgrounds", "name none twice", names)

@@ -10,7 +10,7 @@ from torch import Tensor
 from sibx._checks import check_choice, check_range, require
 from sibx._outputs import Output
 from sibx._seeds import image_seeds
-from sibx.datasets.base import MaskedBatch, MaskedDataset
+from sibx.datasets.base import MaskedBatch, MaskedDataset, check_dataset
 from sibx.datasets.several import one_per_class
 from sibx.evaluation.conditions import Model, Setting, hits_of
 from sibx.evaluation.results import Results
@@ -77,6 +77,7 @@ def evaluate_robustness(
 
     Source: Goodfellow, arXiv 1412.6572; Madry, arXiv 1706.06083; Hendrycks & Dietterich, arXiv 1903.12261.
     """
+    check_dataset(dataset, "dataset")
     _check(attacks, epsilons, corruptions, severities)
     attacked = {_name(a, 255 * epsilon): (a, epsilon) for a in attacks for epsilon in epsilons}
     corrupted = {_name(c, severity): (c, severity) for c in corruptions for severity in severities}

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from sibx._checks import look_up, require
 from sibx._outputs import Output
 from sibx.attribution import Explainers
-from sibx.datasets.base import MaskedDataset
+from sibx.datasets.base import MaskedDataset, check_dataset
 from sibx.datasets.batches import load_batches
 from sibx.datasets.several import one_per_class
 from sibx.evaluation.method_choice import Methods, resolve_methods
@@ -95,6 +95,7 @@ def evaluate(
             earlier call in ``out_dir`` without ``resume``, those of other arguments with it (the error says which), or
             arguments that differ between ranks.
     """
+    check_dataset(dataset, "dataset")
     rule = "be 'label' for several labels per image, where every class present is explained"
     require(target == "label" or not dataset.several_labels, "target", rule, target)
     dataset = one_per_class(dataset)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from sibx._checks import check_choice, check_logits, check_range, require
 from sibx._outputs import Output, check_output, predicted
 from sibx.attribution import Explainers, MethodSpec, to_heatmap
-from sibx.datasets.base import MaskedBatch, MaskedDataset, collate
+from sibx.datasets.base import MaskedBatch, MaskedDataset, check_dataset, collate
 from sibx.datasets.several import one_per_class
 from sibx.evaluation.method_choice import Methods, resolve_methods
 from sibx.evaluation.request import Target
@@ -58,6 +58,7 @@ def make_gallery(
         ValueError: no model, an empty data set, a number below 1, an index outside, or what ``evaluate`` refuses in a
             model or a method.
     """
+    check_dataset(dataset, "dataset")
     require(bool(models), "models", "hold at least one", models)
     require(len(dataset) > 0, "dataset", "hold at least one image", len(dataset))
     check_choice("target", target, ("predicted", "label"))

@@ -10,10 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from sibx._checks import check_integer
-from sibx.datasets.base import MaskedDataset, MaskedSample
+from sibx.datasets.base import MaskedDataset
+from sibx.datasets.part import Part
 from sibx.train.predictions import predict
 
 
@@ -45,32 +46,4 @@ class UpsampleErrors:
         """
         predicted, labels = predict(learn(self.epochs), data)
         times = torch.where(predicted == labels, 1, self.factor)
-        return RepeatedDataset(data, times)
-
-
-class RepeatedDataset(MaskedDataset):
-    """A data set some of whose samples occur several times; nothing is loaded ahead.
-
-    Args:
-        source: the data set, whose name, split, classes and normalization are taken over.
-        times: how often each of its samples occurs, (N,) integers of at least 0.
-
-    Example:
-        >>> data = SyntheticDataset("train", 32, size=3)
-        >>> from sibx.train.jtt import RepeatedDataset
-        >>> [sample.id[-1] for sample in RepeatedDataset(data, torch.tensor([1, 3, 0]))]
-        ['0', '1', '1', '1']
-    """
-
-    def __init__(self, source: MaskedDataset, times: Tensor):
-        self.name, self.split = source.name, source.split
-        self.classes, self.normalization = source.classes, source.normalization
-        self.source = source
-        self.indices = torch.arange(len(times)).repeat_interleave(times).tolist()
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, index: int) -> MaskedSample:
-        self._check_index(index)
-        return self.source[self.indices[index]]
+        return Part(data, torch.arange(len(times)).repeat_interleave(times).tolist())

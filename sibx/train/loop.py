@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from sibx._checks import require
-from sibx.datasets.base import InMemoryDataset, MaskedDataset
+from sibx.datasets.base import InMemoryDataset, MaskedDataset, check_dataset
 from sibx.models.checkpoint import save_checkpoint
 from sibx.objectives import SIBConfig, self_masks
 from sibx.runs.ranks import rank, world_size
@@ -184,6 +184,9 @@ class _Task:
 
 
 def _check(config: TrainConfig, train_data: MaskedDataset, val_data: MaskedDataset | None, folder: Path | None) -> None:
+    check_dataset(train_data, "train_data")
+    if val_data is not None:
+        check_dataset(val_data, "val_data")
     rule = f"hold one batch of {config.batch_size}"
     require(len(train_data) >= config.batch_size, "train_data", rule, len(train_data))
     parts = config.accumulate * world_size()

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from sibx._checks import look_up, require
-from sibx.datasets.base import MaskedDataset
+from sibx.datasets.base import MaskedDataset, check_dataset
 from sibx.models.checkpoint import save_checkpoint
 from sibx.objectives import SIBConfig
 from sibx.runs.ranks import rank
@@ -59,6 +59,7 @@ def fine_tune_as(
         >>> fine_tune_as("jtt", network, data, config=config, progress=False).history[0]["epoch"]
         1.0
     """
+    check_dataset(train_data, "train_data")
     spec = look_up("training", training, TRAININGS).at() if isinstance(training, str) else training
     shuffles = isinstance(spec.objective, SIBConfig) and spec.objective.masks == spec.masks
     rule = "be no control whose objective leaves masks as they are (`sibx study` shuffles those of the data)"

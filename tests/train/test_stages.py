@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from sibx.datasets import InMemoryDataset, SyntheticDataset
+from sibx.datasets import InMemoryDataset, Part, SyntheticDataset
 from sibx.models import TinyCNN
 from sibx.models.checkpoint import load_checkpoint
 from sibx.objectives import GuidanceConfig
 from sibx.train import TRAININGS, TrainConfig, TrainingSpec, accuracy, fine_tune, fine_tune_as, logistic, predict
 from sibx.train.dfr import RefitHead, read_features
-from sibx.train.jtt import RepeatedDataset, UpsampleErrors
+from sibx.train.jtt import UpsampleErrors
 from sibx.train.logistic import l1_logistic
 from tests.references import logistic as reference
 
@@ -93,7 +93,13 @@ class TestJustTrainTwice:
         first = fine_tune(network(), data, config=replace(CONFIG, epochs=1), progress=False)
         predicted, labels = predict(first.model, data)
         times = torch.where(predicted == labels, 1, 3)
-        by_hand = fine_tune(network(), RepeatedDataset(data, times), config=config, val_data=val, progress=False)
+        by_hand = fine_tune(
+            network(),
+            Part(data, torch.arange(len(times)).repeat_interleave(times).tolist()),
+            config=config,
+            val_data=val,
+            progress=False,
+        )
         assert same(result.model, by_hand.model)
         assert result.seconds > 0
         assert not same(result.model, fine_tune(network(), data, config=config, val_data=val, progress=False).model)

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from sibx._checks import require
 from sibx._outputs import Output, predicted
 from sibx.attribution.cotangents import Cotangent, differentiate, potential
-from sibx.datasets.base import MaskedDataset
+from sibx.datasets.base import MaskedDataset, check_dataset
 from sibx.datasets.batches import load_batches
 from sibx.datasets.several import one_per_class
 from sibx.models.alignment import find_alignment
@@ -75,6 +75,7 @@ def self_masks(
         >>> self_masks(model, data, config=config, progress=False).shape
         torch.Size([4, 1, 64, 64])
     """
+    check_dataset(dataset, "dataset")
     several = dataset.several_labels
     require(output == "sigmoid" or not several, "output", "be 'sigmoid' for several labels per image", output)
     rows = one_per_class(dataset)
