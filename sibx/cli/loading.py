@@ -15,7 +15,7 @@ from torch import nn
 from sibx._checks import look_up, require
 from sibx._files import write_atomically
 from sibx._outputs import Output
-from sibx.datasets import DATASETS, InMemoryDataset, MaskedDataset, build_dataset, spread
+from sibx.datasets import DATASETS, MaskedDataset, Part, build_dataset, spread
 from sibx.models import build_model, head_parameters
 from sibx.models.checkpoint import load_checkpoint, read_checkpoint
 from sibx.models.zoo import IMAGENET_CLASSES
@@ -94,7 +94,7 @@ def load_data(args: Namespace, split: str, image_size: int | None = None) -> Mas
     if args.limit is None:
         return data
     require(args.limit >= 1, "limit", "be at least 1", args.limit)
-    return InMemoryDataset.load(data, spread(len(data), args.limit))
+    return Part(data, spread(len(data), args.limit))
 
 
 def check_classes(classifier: Classifier, data: MaskedDataset, num_classes: int | None) -> None:

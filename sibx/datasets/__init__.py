@@ -26,11 +26,14 @@ from sibx.datasets.cub import CUBDataset
 from sibx.datasets.dogs import StanfordDogsDataset
 from sibx.datasets.eth80 import ETH80Dataset
 from sibx.datasets.folder import FolderDataset
+from sibx.datasets.holding import hold
 from sibx.datasets.imagenet_s import ImageNetSDataset
 from sibx.datasets.magnetic_tile import MagneticTileDataset
 from sibx.datasets.mosaic import MosaicDataset
 from sibx.datasets.msrc import MSRCDataset
 from sibx.datasets.on_scenes import ObjectsOnScenesDataset
+from sibx.datasets.other_masks import OtherMasks
+from sibx.datasets.packed import PackedMasks
 from sibx.datasets.part import Part
 from sibx.datasets.pets import PetsDataset
 from sibx.datasets.pictures import PictureDataset
@@ -58,6 +61,8 @@ __all__ = [
     "MosaicDataset",
     "ObjectsOnScenesDataset",
     "OnePerClass",
+    "OtherMasks",
+    "PackedMasks",
     "Part",
     "PetsDataset",
     "SeveralLabels",
@@ -68,6 +73,7 @@ __all__ = [
     "build_dataset",
     "collate",
     "draw_boxes",
+    "hold",
     "one_per_class",
     "spread",
     "wrap",

@@ -25,6 +25,7 @@ def label_scores(
     *,
     output: Output = "auto",
     batch_size: int = 32,
+    workers: int = 0,
     device: torch.device | str | None = None,
 ) -> pd.DataFrame:
     """Score a classifier label by label, by scikit-learn (extra ``labels``).
@@ -40,6 +41,7 @@ def label_scores(
         dataset: images with labels.
         output: what the logits are, see ``sibx.models.Output``; of several labels per image always ``sigmoid``.
         batch_size: images per forward pass.
+        workers: number of processes that read the images ahead; 0 = this process reads them.
         device: where to compute; None = where the model is, for a function the CPU.
 
     Returns:
@@ -58,7 +60,7 @@ def label_scores(
     check_dataset(dataset, "dataset")
     several = dataset.several_labels
     require(not several or output in ("auto", "sigmoid"), "output", "be 'sigmoid' for several labels per image", output)
-    chances, said, truth = _predict(model, dataset, "sigmoid" if several else output, batch_size, device)
+    chances, said, truth = _predict(model, dataset, "sigmoid" if several else output, batch_size, workers, device)
     lines = []
     for k, name in enumerate(dataset.classes):
         known = ~np.isnan(truth[:, k])
@@ -76,13 +78,14 @@ def _predict(
     dataset: MaskedDataset,
     output: Output,
     batch_size: int,
+    workers: int,
     device: torch.device | str | None,
 ) -> list[np.ndarray]:
     """Return probabilities, what is predicted and what is true, (N, K) each; NaN where that is unknown."""
     check_range("batch_size", batch_size, 1)
     place, parts = pick_device(model, device), []
     with placed(model, place), eval_mode(model), torch.inference_mode():
-        for batch in load_batches(dataset, batch_size):
+        for batch in load_batches(dataset, batch_size, workers):
             logits = model(batch.images.to(place)).cpu()
             check_logits(logits, len(batch))
             check_truth(batch.labels, logits, output)

@@ -10,7 +10,7 @@ from sibx.objectives.group_dro import GroupDROConfig, GroupDROLoss, GroupDROTerm
 from sibx.objectives.guidance import GuidanceConfig, GuidanceLoss, GuidanceTerms
 from sibx.objectives.guidance_table import GUIDANCE, GuidanceSpec
 from sibx.objectives.masks import Frozen, Given, Online, Shuffled
-from sibx.objectives.own_masks.frozen import evidence_masks, self_masks
+from sibx.objectives.own_masks.frozen import each_self_masks, evidence_masks, self_masks
 from sibx.objectives.own_masks.grab_cut import GrabCut
 from sibx.objectives.own_masks.sufficient import SufficientShare
 from sibx.objectives.share import Share
@@ -44,6 +44,7 @@ __all__ = [
     "cka",
     "class_evidence",
     "contribution",
+    "each_self_masks",
     "evidence_masks",
     "hsic",
     "self_masks",

@@ -5,16 +5,19 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from sibx.datasets import InMemoryDataset
+from sibx.datasets import MaskedDataset, OtherMasks, PackedMasks
+from sibx.datasets.batches import load_batches
 from sibx.datasets.several import present
 from sibx.objectives import Given, SIBConfig
 from sibx.train import TrainingSpec
 from sibx.train.losses import Objective
 
+AT_ONCE = 64  # images or masks that are in memory when all masks are read or compared
+
 
 def lesson(
-    spec: TrainingSpec, data: InMemoryDataset, own: Tensor | None, seed: int
-) -> tuple[InMemoryDataset, Objective]:
+    spec: TrainingSpec, data: MaskedDataset, own: PackedMasks | None, seed: int, workers: int = 0
+) -> tuple[MaskedDataset, Objective]:
     """Return the images with their masks, and the objective, which takes these masks as given.
 
     Masks that a network makes anew at every step are left to the objective, and so is shuffling them.
@@ -22,34 +25,43 @@ def lesson(
     Args:
         spec: the training, with its layers filled in.
         data: images with the masks of the data.
-        own: (N, 1, H, W) bool, the masks that the starting model made, where the training learns from them.
+        own: the masks that the starting model made, where the training learns from them.
         seed: seed of the random order of shuffled masks.
+        workers: number of processes that read the images, if their masks are shuffled.
     """
     objective = spec.objective
     if not spec.from_outside:
         return data, objective
-    masks = masks_of(data) if own is None else own
     if spec.shuffled:
-        masks = masks[shuffled_order(classes_of(data), seed)]
-    if spec.shuffled or own is not None:
-        data = data.with_masks(masks)
+        masks = masks_of(data, workers) if own is None else own
+        data = OtherMasks(data, masks.reordered(shuffled_order(classes_of(data), seed)))
+    elif own is not None:
+        data = OtherMasks(data, own)
     return data, replace(objective, masks=Given()) if isinstance(objective, SIBConfig) else objective
 
 
-def masks_of(data: InMemoryDataset) -> Tensor:
-    """All masks, (N, 1, H, W) bool, without a second copy of the images."""
-    return torch.cat([sample.mask for sample in data.samples]).unsqueeze(1)
+def masks_of(data: MaskedDataset, workers: int = 0) -> PackedMasks:
+    """All masks; the images are read through, unless the masks were put in their place."""
+    if isinstance(data, OtherMasks):
+        return data.masks
+    return PackedMasks(batch.masks for batch in load_batches(data, AT_ONCE, workers))
 
 
-def classes_of(data: InMemoryDataset) -> Tensor:
+def classes_of(data: MaskedDataset) -> Tensor:
     """The class of every mask, (N,) int64."""
-    return torch.tensor([label for sample in data.samples for label in present(sample.label)])
+    return torch.tensor([label for i in range(len(data)) for label in present(data.label_of(i))])
 
 
-def precision(masked: InMemoryDataset, truth: InMemoryDataset) -> float:
+def precision(masked: MaskedDataset, truth: MaskedDataset, workers: int = 0) -> float:
     """Share of the masks' pixels in [0, 1] that lie on objects."""
-    masks, objects = masks_of(masked), masks_of(truth)
-    return float((masks & objects).sum() / masks.sum())
+    if masked is truth:
+        return 1.0
+    masks, objects = masks_of(masked, workers), masks_of(truth, workers)
+    inside = total = 0
+    for first in range(0, len(masks), AT_ONCE):
+        rows = slice(first, first + AT_ONCE)
+        inside, total = inside + int((masks[rows] & objects[rows]).sum()), total + int(masks[rows].sum())
+    return inside / total if total else float("nan")
 
 
 def shuffled_order(labels: Tensor, seed: int) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from sibx.datasets import DATASETS, InMemoryDataset, spread
+from sibx.datasets import DATASETS, MaskedDataset, Part, spread
 from sibx.evaluation import Results, evaluate, evaluate_reliance, label_scores
 from sibx.report import make_gallery, save_gallery
 from sibx.studies.job import Job
@@ -26,14 +26,16 @@ class Scorer:
         job: whose model.
         folder: folder of the job; unfinished scores lie in ``training`` below it.
         progress: whether to show progress bars.
+        workers: number of processes that read the images ahead.
     """
 
     study: Study
     job: Job
     folder: Path
     progress: bool
+    workers: int = 0
 
-    def score(self, model: nn.Module, splits: Mapping[str, InMemoryDataset], info: Mapping[str, Any]) -> Results:
+    def score(self, model: nn.Module, splits: Mapping[str, MaskedDataset], info: Mapping[str, Any]) -> Results:
         """Explain the test images and score the maps, and the classifier on other backgrounds."""
         parts: list[Results] = []
         evaluation: dict[str, Any] = {}
@@ -46,7 +48,7 @@ class Scorer:
         labels = {name: self._of_labels(model, data) for name, data in tests.items() if self._asks_labels(data)}
         return Results.concat(parts, {**info, "evaluation": evaluation, "label_scores": labels})
 
-    def draw(self, model: nn.Module, splits: Mapping[str, InMemoryDataset]) -> None:
+    def draw(self, model: nn.Module, splits: Mapping[str, MaskedDataset]) -> None:
         """Keep the maps of some of the images, of the first seed."""
         if self.job.group.seed != self.study.seeds[0]:
             return
@@ -67,10 +69,10 @@ class Scorer:
         ]
         save_gallery(items, self.folder)
 
-    def _explained(self, data: InMemoryDataset) -> InMemoryDataset:
+    def _explained(self, data: MaskedDataset) -> MaskedDataset:
         return some(data, self.study.recipe_for(self.job.group.model).test_images)
 
-    def _explain(self, data: InMemoryDataset, model: nn.Module) -> Iterator[Results]:
+    def _explain(self, data: MaskedDataset, model: nn.Module) -> Iterator[Results]:
         study = self.study
         count = study.recipe_for(self.job.group.model).perturbed_images
         perturbed, rest = divide(self._explained(data), count if study.faithfulness else 0)
@@ -86,13 +88,14 @@ class Scorer:
                     output=study.output,
                     labels=self._labels,
                     batch_size=study.batch_size,
+                    workers=self.workers,
                     seed=self.job.group.seed,
                     out_dir=self.folder / "training" / data.split / name,
                     resume=True,
                     progress=self.progress,
                 )
 
-    def _rely(self, data: InMemoryDataset, model: nn.Module) -> Iterator[Results]:
+    def _rely(self, data: MaskedDataset, model: nn.Module) -> Iterator[Results]:
         """Every image as it is, which says how accurate the model is; some of them with other backgrounds."""
         changed, rest = divide(data, self.study.reliance_images)
         rely = partial(
@@ -101,6 +104,7 @@ class Scorer:
             output=self.study.output,
             labels=self._labels,
             batch_size=self.study.batch_size,
+            workers=self.workers,
             seed=self.job.group.seed,
             progress=self.progress,
         )
@@ -109,13 +113,14 @@ class Scorer:
         if len(rest):
             yield rely(rest, backgrounds=())
 
-    def _asks_labels(self, data: InMemoryDataset) -> bool:
+    def _asks_labels(self, data: MaskedDataset) -> bool:
         """Whether an accuracy says too little: of several labels, and of a single one that is there or not."""
         return data.several_labels or self.study.output == "sigmoid"
 
-    def _of_labels(self, model: nn.Module, data: InMemoryDataset) -> dict[str, float]:
+    def _of_labels(self, model: nn.Module, data: MaskedDataset) -> dict[str, float]:
         """Mean average precision, and macro ROC-AUC and F1, of labels that some images have and others have not."""
-        means = label_scores(model, data, output=self.study.output)[["average_precision", "roc_auc", "f1"]].mean()
+        scores = label_scores(model, data, output=self.study.output, workers=self.workers)
+        means = scores[["average_precision", "roc_auc", "f1"]].mean()
         return {str(name): float(value) for name, value in means.items()}
 
     @property
@@ -123,14 +128,14 @@ class Scorer:
         return {"model": self.job.group.model, "training": self.job.name}
 
 
-def some(data: InMemoryDataset, count: int) -> InMemoryDataset:
+def some(data: MaskedDataset, count: int) -> MaskedDataset:
     """At most so many images, spread over the set."""
-    return InMemoryDataset.load(data, spread(len(data), count))
+    return Part(data, spread(len(data), count))
 
 
-def divide(data: InMemoryDataset, count: int) -> tuple[InMemoryDataset, InMemoryDataset]:
+def divide(data: MaskedDataset, count: int) -> tuple[MaskedDataset, MaskedDataset]:
     """Divide images into at most so many, spread over the set, and the others."""
     taken = set(spread(len(data), count))
     parts = [[i for i in range(len(data)) if (i in taken) == wanted] for wanted in (True, False)]
-    few, rest = (InMemoryDataset.load(data, part) for part in parts)
+    few, rest = (Part(data, part) for part in parts)
     return few, rest

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from sibx._checks import check_integer
+from sibx._checks import check_integer, check_range
+from sibx.datasets.holding import HELD
 from sibx.studies.study import Study
 from sibx.studies.typed import check_types
 
@@ -17,10 +18,12 @@ class Place:
         out: folder for the study's folder.
         resume: whether to go on with what an interrupted run left there, from the start where there is nothing.
         dry_run: whether to say what would run and how long it would take, and stop.
+        memory: GiB of decoded images that every process may keep; what does not fit is read again whenever it is used.
+        workers: number of processes beside each that read ahead what is not kept; 0 = it reads its images itself.
         threads: number of threads of torch in every process; default 1 where several processes are asked for, else
             torch's own choice.
         processes: number of processes that share the jobs, never more than there are jobs; default one per GPU, without
-            GPUs one per core. Each holds the images of one data set. Under torchrun its processes share the jobs.
+            GPUs one per core. Each keeps the images of one data set. Under torchrun its processes share the jobs.
         device: where to compute, such as ``cpu``; default a GPU of its own for every process, the CPU without GPUs.
     """
 
@@ -28,6 +31,8 @@ class Place:
     out: str = "results"
     resume: bool = False
     dry_run: bool = False
+    memory: float = HELD
+    workers: int = 0
     threads: int | None = None
     processes: int | None = None
     device: str | None = None
@@ -35,6 +40,8 @@ class Place:
     def check(self) -> None:
         """Raise ValueError for settings that mean nothing."""
         check_types(self)
+        check_range("memory", self.memory, 0)
+        check_integer("workers", self.workers, 0)
         for name in ("threads", "processes"):
             if getattr(self, name) is not None:
                 check_integer(name, getattr(self, name), 1)

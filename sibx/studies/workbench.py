@@ -8,25 +8,25 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from sibx._files import save_atomically, write_atomically
 from sibx._outputs import scores_for
-from sibx.datasets import DATASETS, InMemoryDataset, build_dataset
+from sibx.datasets import DATASETS, InMemoryDataset, MaskedDataset, PackedMasks, Part, build_dataset, hold
 from sibx.objectives import self_masks
 from sibx.studies.job import PARTS, START, Job, left_of
 from sibx.studies.lessons import lesson, precision
 from sibx.studies.scores import Scorer, some
 from sibx.studies.study import Study
 from sibx.studies.study_place import Place
-from sibx.train import fine_tune, fine_tune_as
+from sibx.train import TrainConfig, fine_tune, fine_tune_as
 
-Splits = dict[str, InMemoryDataset]
+Splits = dict[str, MaskedDataset]
 READ_AT_ONCE = 64  # images per pass when own masks are read: the parts begin where batches do
 
 
 class Workbench:
-    """Does one job after the other; the images of the last data set are kept.
+    """Does one job after the other; the images of the last data set are kept, as far as they fit into memory.
 
     Args:
         study: whose jobs.
@@ -59,13 +59,10 @@ class Workbench:
             self._dataset, self._splits = "", {}  # let go of the last one first
             root, size = self.place.root_of(self.study, dataset), self.study.size_of(dataset)
             options = self.study.options.get(dataset, {})
-            splits = {
-                split: InMemoryDataset.load(build_dataset(dataset, root, split, size, **options))
-                for split in DATASETS[dataset].splits
-            }
+            splits = {split: build_dataset(dataset, root, split, size, **options) for split in DATASETS[dataset].splits}
             if self.study.train_images is not None:
                 splits["train"] = some(splits["train"], self.study.train_images)
-            self._dataset, self._splits = dataset, splits
+            self._dataset, self._splits = dataset, hold(splits, self.place.memory)
         return self._splits
 
     def _start(self, job: Job) -> None:
@@ -75,7 +72,7 @@ class Workbench:
         result = fine_tune(
             self._network(job, trained=False),
             splits["train"],
-            config=replace(recipe.start, seed=job.group.seed),
+            config=self._config(recipe.start, job, splits["train"]),
             val_data=splits["val"],
             out_dir=folder / "start-training",
             resume=True,
@@ -90,7 +87,7 @@ class Workbench:
         train = self.splits(job)["train"]
         batches = -(-len(train) // READ_AT_ONCE)
         first, end = (READ_AT_ONCE * (batches * part // PARTS) for part in (job.part, job.part + 1))
-        images = InMemoryDataset.load(train, range(first, min(end, len(train))))
+        images = Part(train, range(first, min(end, len(train))))
         masks = torch.empty(0, 1, *train[0].image.shape[1:], dtype=torch.bool)
         if len(images):
             reading = self.study.specs_at(job.group.model)[job.reading].reading
@@ -102,6 +99,7 @@ class Workbench:
                 config=reading,
                 output=self.study.output,
                 batch_size=READ_AT_ONCE,
+                workers=self._workers(train),
                 progress=self.progress,
             )
         save_atomically(self.folder / job.file, masks)
@@ -110,7 +108,8 @@ class Workbench:
         """Train and score; ``run.json``, which says that the job is done, is written last."""
         folder, splits = self.folder / job.folder, self.splits(job)
         recipe, spec = self.study.recipe_for(job.group.model), self.study.specs_at(job.group.model)[job.name]
-        data, objective = lesson(spec, splits["train"], self._own_masks(job), job.group.seed)
+        workers = self._workers(splits["train"])
+        data, objective = lesson(spec, splits["train"], self._own_masks(job), job.group.seed, workers)
         config = recipe.tune if self.study.checkpoint else recipe.start
         network = self._network(job, trained=self.study.checkpoint)
         torch.manual_seed(job.group.seed)
@@ -118,7 +117,7 @@ class Workbench:
             replace(spec, objective=objective, masks=None),  # the data has them
             network,
             data,
-            config=replace(config, seed=job.group.seed),
+            config=self._config(config, job, splits["train"]),
             val_data=splits["val"],
             out_dir=folder / "training",
             resume=True,
@@ -127,15 +126,22 @@ class Workbench:
         save_atomically(folder / "model.pt", result.model.state_dict())
         info = {"history": result.history, "seconds": result.seconds}
         if spec.from_outside:
-            info["mask_precision"] = precision(data, splits["train"])
-        scorer = Scorer(self.study, job, folder, self.progress)
+            info["mask_precision"] = precision(data, splits["train"], workers)
+        scorer = Scorer(self.study, job, folder, self.progress, self._workers(*splits.values()))
         results = scorer.score(result.model, splits, info)
         scorer.draw(result.model, splits)
         results.save(folder)
 
-    def _own_masks(self, job: Job) -> Tensor | None:
-        parts = [torch.load(self.folder / n.file, weights_only=True) for n in job.needs if n.kind == "masks"]
-        return torch.cat(parts) if parts else None
+    def _own_masks(self, job: Job) -> PackedMasks | None:
+        files = [self.folder / needed.file for needed in job.needs if needed.kind == "masks"]
+        return PackedMasks(torch.load(file, weights_only=True) for file in files) if files else None
+
+    def _workers(self, *sets: MaskedDataset) -> int:
+        """Return how many processes read these images: none where all of them are kept."""
+        return 0 if all(isinstance(data, InMemoryDataset) for data in sets) else self.place.workers
+
+    def _config(self, config: TrainConfig, job: Job, train: MaskedDataset) -> TrainConfig:
+        return replace(config, seed=job.group.seed, workers=max(config.workers, self._workers(train)))
 
     def _network(self, job: Job, *, trained: bool) -> nn.Module:
         """Build the model of a job; its weights are those of the checkpoint, or as they are without training."""

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from sibx._checks import check_integer, require
 from sibx._precise import precise
-from sibx.datasets.base import MaskedDataset, collate
+from sibx.datasets.base import MaskedDataset
+from sibx.datasets.batches import load_batches
 from sibx.models.heads import head_module
 from sibx.models.layers import eval_mode
 from sibx.train.labels import groups_of, labels_of
@@ -124,7 +124,7 @@ def read_features(model: nn.Module, head: nn.Module, data: MaskedDataset) -> Ten
     device = next(model.parameters()).device
     try:
         with eval_mode(model), torch.inference_mode():
-            for batch in DataLoader(data, BATCH_SIZE, collate_fn=collate):
+            for batch in load_batches(data, BATCH_SIZE):
                 model(batch.images.to(device))
     finally:
         handle.remove()

@@ -1,10 +1,10 @@
-"""Labels and groups of a whole data set; one that is not in memory is read completely."""
+"""Labels and groups of a whole data set; one that does not know them without reading is read completely."""
 
 import torch
 from torch import Tensor
 
 from sibx._checks import require
-from sibx.datasets.base import InMemoryDataset, MaskedDataset, stack_labels
+from sibx.datasets.base import MaskedDataset, stack_labels
 
 
 def labels_of(data: MaskedDataset) -> Tensor:
@@ -28,10 +28,7 @@ def groups_of(data: MaskedDataset, argument: str) -> Tensor:
     Raises:
         ValueError: an image without a group.
     """
-    if isinstance(data, InMemoryDataset):
-        groups = data.groups
-    else:
-        groups = torch.tensor([data[i].group for i in range(len(data))])
+    groups = torch.tensor([data.group_of(i) for i in range(len(data))])
     rule = "say the group of every image"
     require(bool((groups >= 0).all()), argument, rule, f"{int((groups < 0).sum())} images of {data.name} without one")
     return groups

@@ -8,9 +8,11 @@ import torch
 from torch import nn
 
 from sibx._checks import require
-from sibx.datasets.base import InMemoryDataset, MaskedDataset, check_dataset
+from sibx.datasets.base import MaskedDataset, check_dataset
+from sibx.datasets.other_masks import OtherMasks
+from sibx.datasets.packed import PackedMasks
 from sibx.models.checkpoint import save_checkpoint
-from sibx.objectives import SIBConfig, self_masks
+from sibx.objectives import SIBConfig, each_self_masks
 from sibx.runs.ranks import rank, world_size
 from sibx.train.checkpoints import Checkpoints, identify
 from sibx.train.choice import SHARES, Choice, at_share, check_choosable, largest_harmless
@@ -56,7 +58,9 @@ def fine_tune(
 
     Which weights are kept, and whether to stop early, is decided on validation data only; by default the weights of the
     last epoch are kept. With ``Frozen`` masks every process computes the model's own masks of all images once, before
-    the first step; the images are then held in memory. Images with an empty mask take part in the cross-entropy only.
+    the first step, and keeps them at a bit per pixel. Images are read from ``train_data`` whenever they are needed, by
+    ``config.workers`` processes: ``sibx.datasets.hold`` keeps small sets in memory. Images with an empty mask take part
+    in the cross-entropy only.
 
     In a ``torch.distributed`` process group (``torchrun``), all ranks call this with the same arguments except
     ``device``. Every rank takes an equal part of every batch, so the steps are those of one process; only BatchNorm in
@@ -156,7 +160,9 @@ class _Task:
         }
         batch_size = config.batch_size
         accuracies = {
-            share: accuracy(result.model, self.val_data, output=config.output, batch_size=batch_size)
+            share: accuracy(
+                result.model, self.val_data, output=config.output, batch_size=batch_size, workers=config.workers
+            )
             for share, result in trained.items()
         }
         choice = Choice(largest_harmless(accuracies), accuracies)
@@ -170,7 +176,7 @@ class _Task:
             return self.data
         if self._masked is None:
             progress = self.progress and rank() == 0
-            masks = self_masks(
+            masks = each_self_masks(
                 model,
                 self.data,
                 config=objective,
@@ -179,7 +185,7 @@ class _Task:
                 workers=config.workers,
                 progress=progress,
             )
-            self._masked = InMemoryDataset.load(self.data).with_masks(masks)
+            self._masked = OtherMasks(self.data, PackedMasks(masks))
         return self._masked
 
 

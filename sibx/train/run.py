@@ -135,8 +135,9 @@ class Run:
         share_buffers(self.learner.model)
         share_buffers(self.learner.average)
         if self.val_data is not None and self.config.output != "raw":
-            batch_size, output = self.config.batch_size, self.config.output
-            line["val_accuracy"] = accuracy(self.learner.average, self.val_data, output=output, batch_size=batch_size)
+            c, model = self.config, self.learner.average
+            share = accuracy(model, self.val_data, output=c.output, batch_size=c.batch_size, workers=c.workers)
+            line["val_accuracy"] = share
         position.history.append(line)
         position.seconds.append(position.elapsed)
         position.rates.append(self.learner.optimizer.param_groups[0]["lr"])

@@ -1,6 +1,6 @@
 """A model's own masks, made from its evidence."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import torch
@@ -63,7 +63,7 @@ def self_masks(
 
     Returns:
         Masks (N, 1, H, W) bool on the CPU; with several labels one for each image and class present, in this order, as
-        ``dataset.with_masks`` takes them.
+        ``sibx.datasets.OtherMasks`` takes them.
 
     Raises:
         ValueError: masks that are not Frozen, a layer that does not exist, outputs neither a feature map nor tokens, or
@@ -76,21 +76,48 @@ def self_masks(
         torch.Size([4, 1, 64, 64])
     """
     check_dataset(dataset, "dataset")
+    nothing = torch.empty(0, 1, *dataset[0].image.shape[1:], dtype=torch.bool)
+    batches = each_self_masks(
+        model,
+        dataset,
+        config=config,
+        output=output,
+        batch_size=batch_size,
+        workers=workers,
+        device=device,
+        progress=progress,
+    )
+    return torch.cat([nothing, *batches])
+
+
+def each_self_masks(
+    model: nn.Module,
+    dataset: MaskedDataset,
+    *,
+    config: SIBConfig,
+    output: Output = "auto",
+    batch_size: int = 64,
+    workers: int = 0,
+    device: torch.device | str | None = None,
+    progress: bool = True,
+) -> Iterator[Tensor]:
+    """Yield what ``self_masks`` returns batch by batch, (n, 1, H, W): for ``sibx.datasets.PackedMasks``, or for a file.
+
+    The arguments are those of ``self_masks``. The model is on its device until the last batch.
+    """
+    check_dataset(dataset, "dataset")
     several = dataset.several_labels
     require(output == "sigmoid" or not several, "output", "be 'sigmoid' for several labels per image", output)
-    rows = one_per_class(dataset)
-    loader = load_batches(rows, batch_size, workers)
-    place = pick_device(model, device)
-    parts, trust = [torch.empty(0, 1, *dataset[0].image.shape[1:], dtype=torch.bool)], []
+    loader = load_batches(one_per_class(dataset), batch_size, workers)
+    place, trust = pick_device(model, device), []
     with placed(model, place):
         for batch in tqdm(loader, desc="self masks", leave=False, disable=not progress):
             images, labels = batch.images.to(place), batch.labels.to(place)
             masks = evidence_masks(model, images, config, output=output, labels=labels if several else None)
-            parts.append(masks.cpu())
             if output != "raw" and not several:
                 trust.append(trust_in(model, images, labels, masks, output))
+            yield masks.cpu()
     warn_of_distrust(trust)
-    return torch.cat(parts)
 
 
 def evidence_masks(

@@ -1,0 +1,43 @@
+"""A study whose images do not fit into the memory that it may take."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from sibx import Results, Study
+from sibx.cli import main
+from sibx.datasets import InMemoryDataset
+from sibx.studies import Place, closing
+from sibx.studies.workbench import Workbench
+from tests.helpers.studies import TINY
+
+OWN = ["--trainings=[ce, sib-shuffled, sib-self-cut, sib-self-cut-shuffled]", "--processes=1"]
+
+
+@pytest.mark.slow
+def test_results_do_not_depend_on_what_is_kept_in_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(closing, "write_report", lambda *_, **__: Path("report.html"))
+    found = []
+    for place in (["--memory=2"], ["--memory=0", "--workers=1"]):
+        assert main(["study", *TINY, *OWN, *place, f"--out={tmp_path / place[0]}"]) == 0
+        found.append(Results.load(tmp_path / place[0] / "synthetic-tiny_cnn"))
+    one, two = found
+    pd.testing.assert_frame_equal(one.rows, two.rows)
+    logs = [{name: entry.get("mask_precision") for name, entry in f.info["training_log"].items()} for f in found]
+    assert logs[0] == logs[1]
+    assert logs[0]["sib-shuffled"] < 1
+
+
+@pytest.mark.parametrize(("memory", "kept"), [(1, True), (0, False)])
+def test_only_what_fits_is_kept(tmp_path, memory, kept):
+    study = Study(options={"synthetic": {"size": 8}}, image_size=16)
+    bench = Workbench(study, Place(memory=memory), tmp_path, "cpu", progress=False)
+    splits = bench.splits(study.jobs()[0])
+    assert [isinstance(data, InMemoryDataset) for data in splits.values()] == [kept] * len(splits)
+
+
+@pytest.mark.parametrize(("place", "message"), [({"memory": -1}, "`memory`"), ({"workers": -1}, "`workers`")])
+def test_numbers_below_0_are_refused(place, message):
+    with pytest.raises(ValueError, match=message):
+        Place(**place).check()
