@@ -22,6 +22,7 @@ from sibx.evaluation.columns import (
     INFO_FILE,
     ROWS_FILE,
     TRAINED,
+    join_tables,
     per_image,
     read_table,
     to_csv,
@@ -59,8 +60,8 @@ class Results:
         parts = list(parts)
         require(bool(parts), "parts", "hold at least one Results", parts)
         return Results(
-            pd.concat([p.rows for p in parts], ignore_index=True),
-            pd.concat([p.curves for p in parts], ignore_index=True),
+            join_tables([p.rows for p in parts]),
+            join_tables([p.curves for p in parts]),
             dict(info or {}),
         )
 
@@ -219,7 +220,7 @@ class Results:
 
     @classmethod
     def load(cls, folder: str | Path) -> "Results":
-        """Read what ``save`` wrote.
+        """Read what ``save`` wrote; texts are categories there, a few bytes each (``astype(str)`` makes texts of them).
 
         Raises:
             ValueError: the folder does not hold the three files.

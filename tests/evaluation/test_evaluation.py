@@ -14,6 +14,7 @@ from sibx.evaluation import Interval, bootstrap_difference, bootstrap_mean, mean
 from sibx.evaluation.columns import COLUMNS, CURVE_COLUMNS
 from sibx.metrics import MetricSpec, foreground_focus
 from sibx.models import TinyCNN
+from tests.helpers.tables import assert_read_back
 
 
 @pytest.fixture(scope="module")
@@ -342,8 +343,8 @@ class TestResults:
         undefined = Results(results.rows.assign(value=np.nan), results.curves, results.info)
         for original in (results, undefined):
             loaded = Results.load(original.save(tmp_path / "run"))
-            pd.testing.assert_frame_equal(loaded.rows, original.rows)
-            pd.testing.assert_frame_equal(loaded.curves, original.curves)
+            assert_read_back(loaded.rows, original.rows)
+            assert_read_back(loaded.curves, original.curves)
             assert loaded.info["images"] == 24
         assert sorted(p.name for p in (tmp_path / "run").iterdir()) == ["curves.csv.gz", "results.csv.gz", "run.json"]
 
