@@ -1,12 +1,29 @@
 """README says what the tables say."""
 
+import re
 from pathlib import Path
 
 import pytest
+import torch
 
-from sibx import DATASETS, METHODS, METRICS
+from sibx import DATASETS, METHODS, METRICS, build_dataset, build_model
+from sibx.datasets import InMemoryDataset
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.filterwarnings("ignore:Input Tensor 0 did not already")
+def test_methods_and_metrics_of_ones_own_run():
+    (code,) = (c for c in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "def inside(" in c)
+    torch.manual_seed(0)
+    data = InMemoryDataset.load(build_dataset("synthetic", split="test", image_size=32), range(2))
+    names = {"torch": torch, "model": build_model("tiny_cnn", 8), "data": data}
+    exec(code, names)
+    rows = names["results"].rows
+    methods = ["gradient", "Saliency", "NoiseTunnel", "times", "sib"]
+    assert rows["method"].unique().tolist() == methods
+    values = rows.pivot(index=["image_id", "method"], columns="metric", values="value")
+    assert values["inside"].to_numpy() == pytest.approx(values["foreground_focus"].to_numpy(), rel=1e-5)
 
 
 def methods_table():

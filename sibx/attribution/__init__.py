@@ -3,6 +3,7 @@
 from sibx.attribution._soft_quantile import soft_quantile
 from sibx.attribution._vjp import VJP, vjp
 from sibx.attribution.ablationcam import AblationCAM
+from sibx.attribution.chosen import Methods, resolve_methods
 from sibx.attribution.controls import ControlMap
 from sibx.attribution.eigencam import EigenCAM
 from sibx.attribution.explaining import explain, explain_many
@@ -16,9 +17,10 @@ from sibx.attribution.layercam import LayerCAM
 from sibx.attribution.many import Explainers
 from sibx.attribution.mask_rules import MASKS, DensityMask, HardDensityMask, MaskRule, PeakMask, TopP, TopShare
 from sibx.attribution.method import Method, MethodSpec
-from sibx.attribution.methods import METHODS, build_method, is_control
+from sibx.attribution.methods import METHODS, is_control
 from sibx.attribution.modules import DeepLift, GuidedBackprop, GuidedGradCAM
 from sibx.attribution.occlusion import Occlusion
+from sibx.attribution.own_methods import build_method, to_method
 from sibx.attribution.rise import RISE
 from sibx.attribution.safe import SafeAttribution
 from sibx.attribution.scorecam import ScoreCAM
@@ -49,6 +51,7 @@ __all__ = [
     "MaskRule",
     "Method",
     "MethodSpec",
+    "Methods",
     "Occlusion",
     "PeakMask",
     "SIBAttribution",
@@ -64,7 +67,9 @@ __all__ = [
     "explain",
     "explain_many",
     "is_control",
+    "resolve_methods",
     "soft_quantile",
     "to_heatmap",
+    "to_method",
     "vjp",
 ]

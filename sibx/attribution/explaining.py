@@ -1,18 +1,19 @@
 """From images to heatmaps or attributions, by one method or by several that share their passes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from sibx._checks import check_images, check_logits, look_up, require
+from sibx._checks import check_images, check_logits, require
 from sibx._outputs import Output, check_output, predicted, warn_of_probabilities
+from sibx.attribution.chosen import Methods, asks_all, resolve_methods
+from sibx.attribution.fitting import applicable
 from sibx.attribution.heatmaps import to_heatmap
 from sibx.attribution.many import Explainers, attribute
-from sibx.attribution.method import MethodSpec
-from sibx.attribution.methods import METHODS
+from sibx.attribution.own_methods import AnyMethod, to_method
 from sibx.models.alignment import Align
 from sibx.models.classes import scored_by_class
 from sibx.models.failures import say_why
@@ -22,7 +23,7 @@ from sibx.models.layers import eval_mode
 def explain(
     model: Callable[[Tensor], Tensor],
     images: Tensor,
-    method: str | MethodSpec = "sib",
+    method: AnyMethod = "sib",
     target: Any = None,
     *,
     layer: nn.Module | str | None = None,
@@ -35,7 +36,8 @@ def explain(
     Args:
         model: the model, images -> logits (B, K): a module, or any function for methods that need no module.
         images: images (B, C, H, W), normalized as the model expects them.
-        method: key of METHODS, or a MethodSpec of your own.
+        method: key of METHODS, or one of your own: a MethodSpec, a function ``(model, images, targets) -> maps``, a
+            Captum attribution or its class, or ``module:name`` of one (``to_method``).
         target: the class to explain, an int for all images or one int per image, 0 or 1 for a binary model with a
             single logit; None = the predicted class of each image.
         layer: module or dotted name, for methods that need a layer; None = ``find_cam_layer``.
@@ -56,7 +58,7 @@ def explain(
     require(callable(model), "model", "be a module or a function", model)
     check_images(images)
     check_output(output)
-    spec = method if isinstance(method, MethodSpec) else look_up("method", method, METHODS)
+    spec = to_method(method, model=model)
     size = (images.shape[2], images.shape[3])
     with eval_mode(model) if isinstance(model, nn.Module) else nullcontext():
         if target is None and spec.uses_target:
@@ -74,7 +76,7 @@ def explain_many(
     model: nn.Module,
     images: Tensor,
     target: Any,
-    methods: Sequence[str | MethodSpec],
+    methods: Methods,
     layer: nn.Module | str | None = None,
     *,
     output: Output = "auto",
@@ -87,7 +89,8 @@ def explain_many(
         images: images (B, C, H, W), normalized as the model expects them.
         target: the class to explain, an int for all images or one int per image, 0 or 1 for a binary model with a
             single logit; None = the single score of each image, for a model that tells no classes apart.
-        methods: keys of METHODS, or MethodSpecs of your own.
+        methods: methods in any form that ``explain`` takes, or a mapping from names of your own to such methods; or
+            ``"all"``: all of METHODS; a warning says which do not apply to the model, and why.
         layer: module or dotted name, for methods that need a layer; None = ``find_cam_layer``.
         output: what the logits are, see ``explain``.
         align: where CAMs draw the units of the layer: ``receptive_field``: where they look; ``half_pixel``: in equal
@@ -99,9 +102,10 @@ def explain_many(
     Raises:
         ValueError: an unknown method or alignment, or a method that is named twice.
     """
-    specs = [m if isinstance(m, MethodSpec) else look_up("methods", m, METHODS) for m in methods]
-    names = [s.name for s in specs]
-    require(len(set(names)) == len(names), "methods", "name no method twice", names)
     check_output(output)
+    specs = resolve_methods(methods, model)
+    if asks_all(methods):
+        with eval_mode(model):
+            specs = applicable(specs, model, images, layer, output)
     explainers = Explainers(model, specs, layer, "raw" if target is None else output, align)
     return {spec.name: maps for spec, maps in explainers.explain(images, target)}

@@ -35,7 +35,8 @@ def to_heatmap(attributions: Tensor, size: tuple[int, int], reduce: Reduce) -> T
     check_choice("reduce", reduce, ("positive_sum", "sum", "l2"))
     maps = attributions.float()
     if reduce == "l2":
-        heatmaps = torch.linalg.vector_norm(maps, dim=1, keepdim=True)
+        # The root of a single channel's square is its magnitude, of which squares of small values would leave nothing.
+        heatmaps = maps.abs() if maps.shape[1] == 1 else torch.linalg.vector_norm(maps, dim=1, keepdim=True)
     else:
         total = maps.sum(1, keepdim=True)
         heatmaps = total.clamp(min=0) if reduce == "positive_sum" else total

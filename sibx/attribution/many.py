@@ -9,6 +9,7 @@ from sibx._checks import check_choice, check_images
 from sibx._outputs import Output
 from sibx.attribution.cam import GradientCAM, SharedCAMs
 from sibx.attribution.method import Method, MethodSpec
+from sibx.attribution.own_methods import check_maps
 from sibx.models.alignment import Align
 from sibx.models.classes import scored_by_class
 from sibx.models.failures import say_why
@@ -81,4 +82,5 @@ class Explainers:
 def attribute(spec: MethodSpec, method: Method, images: Tensor, target: Any) -> Tensor:
     """Return the method's attributions; the target is passed only to a method that uses it."""
     options = {"target": target} if spec.uses_target else {}
-    return method.attribute(images, **options)
+    found: Tensor = method.attribute(images, **options)
+    return check_maps(spec, found, images) if spec.own else found

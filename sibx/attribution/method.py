@@ -16,6 +16,10 @@ class Method(Protocol):
         """Return attributions for the inputs."""
 
 
+class PartlyFits(UserWarning):
+    """A method warns that it reaches only a part of the model: its maps are those of another method in the rest."""
+
+
 Kind = Literal["gradient", "cam", "attention", "perturbation", "control"]
 
 
@@ -34,6 +38,18 @@ class MethodSpec:
         needs_module: whether the model has to be a ``torch.nn.Module``; others take any function images -> logits.
         uses_target: whether it explains a given class; if not, it is called without a target.
         signed: True: the heatmap is the positive part of the channel sum; False: the L2 norm over channels.
+        rebuilds: whether ``build`` gives the method for any model; False: it explains one model only.
+        own: whether ``to_method`` made it of something else than a spec, so that its maps are checked.
+
+    Example:
+        A method of your own; ``explain``, ``evaluate``, studies and the command line (``module:name``) take it.
+
+        >>> class Flat:
+        ...     def attribute(self, inputs, target=None):
+        ...         return torch.ones_like(inputs)
+        >>> flat = MethodSpec("flat", "Flat map", lambda model, layer: Flat(), "mine", uses_target=False)
+        >>> explain(build_model("tiny_cnn", num_classes=5), torch.rand(2, 3, 32, 32), flat).shape
+        torch.Size([2, 1, 32, 32])
     """
 
     name: str
@@ -45,6 +61,8 @@ class MethodSpec:
     needs_module: bool = field(default=False, kw_only=True)
     uses_target: bool = field(default=True, kw_only=True)
     signed: bool = field(default=False, kw_only=True)
+    rebuilds: bool = field(default=True, kw_only=True)
+    own: bool = field(default=False, kw_only=True)
 
     @property
     def reduce(self) -> Reduce:

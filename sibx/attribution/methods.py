@@ -3,10 +3,8 @@
 To add a method: one file beside this one with a class, and one entry here.
 """
 
-from torch import nn
-
-from sibx._checks import look_up
-from sibx._outputs import Output
+from sibx._checks import require
+from sibx._plugins import Table
 from sibx.attribution import controls
 from sibx.attribution.ablationcam import AblationCAM
 from sibx.attribution.controls import ControlMap
@@ -17,18 +15,25 @@ from sibx.attribution.gradients import InputXGradient, Saliency, SmoothGrad, Var
 from sibx.attribution.hirescam import HiResCAM
 from sibx.attribution.integrated import GradientSHAP, IntegratedGradients
 from sibx.attribution.layercam import LayerCAM
-from sibx.attribution.method import Method, MethodSpec
+from sibx.attribution.method import MethodSpec
 from sibx.attribution.modules import DeepLift, GuidedBackprop, GuidedGradCAM
 from sibx.attribution.occlusion import Occlusion
 from sibx.attribution.rise import RISE
 from sibx.attribution.scorecam import ScoreCAM
 from sibx.attribution.sib import SIBAttribution
 from sibx.attribution.xgradcam import XGradCAM
-from sibx.models.classes import scored_by_class
 
-METHODS: dict[str, MethodSpec] = {
-    spec.name: spec
-    for spec in (
+
+def _read(found: object, name: str) -> MethodSpec:
+    from sibx.attribution.own_methods import to_method  # which looks into this table
+
+    require(not isinstance(found, str), name, "be a method, not a name", found)
+    return to_method(found, name, argument=name)
+
+
+METHODS: Table[MethodSpec] = Table(
+    "sibx.methods",
+    (
         MethodSpec(
             name="sib",
             title="VJP-IB (R M)",
@@ -243,32 +248,11 @@ METHODS: dict[str, MethodSpec] = {
             kind="control",
             uses_target=False,
         ),
-    )
-}
+    ),
+    _read,
+)
 
 
 def is_control(method: str) -> bool:
     """Whether a method of this name is a control map, which never looks at the model."""
     return method in METHODS and METHODS[method].kind == "control"
-
-
-def build_method(
-    name: str | MethodSpec,
-    model: nn.Module,
-    layer: nn.Module | str | None = None,
-    *,
-    output: Output = "auto",
-) -> Method:
-    """Build an attribution method from the METHODS table.
-
-    Args:
-        name: key of METHODS, or a MethodSpec of your own.
-        model: the model, images (B, C, H, W) -> logits (B, K).
-        layer: module or dotted name, for methods that need a layer; None = ``find_cam_layer``.
-        output: what the logits are, see ``sibx.models.Output``; targets are classes, 0 and 1 for a single logit.
-
-    Raises:
-        ValueError: an unknown name; the message lists the choices and the closest match.
-    """
-    spec = name if isinstance(name, MethodSpec) else look_up("name", name, METHODS)
-    return spec.build(scored_by_class(model, output), layer)

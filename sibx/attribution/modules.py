@@ -15,6 +15,7 @@ from sibx.attribution._activations import activations_outside
 from sibx.attribution.cotangents import differentiate_inputs
 from sibx.attribution.gradcam import GradCAM
 from sibx.attribution.gradients import score_gradients
+from sibx.attribution.method import PartlyFits
 from sibx.attribution.safe import SafeAttribution, select_scores
 from sibx.models.alignment import Align
 from sibx.models.trace import run_traced
@@ -70,7 +71,7 @@ class GuidedBackprop(HookedAttribution):
                 guided = tuple(method.attribute(inputs, target, extra or None))
         if unguided:
             message = f"Guided Backprop passes through these activations unguided: {', '.join(sorted(unguided))}."
-            warnings.warn(f"{message} Only torch.nn.ReLU modules are guided.", stacklevel=2)
+            warnings.warn(f"{message} Only torch.nn.ReLU modules are guided.", PartlyFits, stacklevel=2)
         return guided
 
 
@@ -173,5 +174,6 @@ def _compare(attributions: tuple[Tensor, ...], before: Tensor, after: Tensor) ->
             f"DeepLIFT's contributions sum to {float(total[row]):.3g} for a change of the score of "
             f"{float(change[row]):.3g}: its rules did not reach every layer, or do not fit it. They belong to modules "
             "(torch.nn.ReLU, not F.relu); ReLU6, SiLU and GELU have none.",
+            PartlyFits,
             stacklevel=3,
         )

@@ -49,6 +49,7 @@ COMMANDS = {
     "methods": Command("listing", "List the attribution methods", options.add_nothing),
     "metrics": Command("listing", "List the metrics", options.add_nothing),
     "datasets": Command("listing", "List the data sets", options.add_nothing),
+    "models": Command("listing", "List the models", options.add_nothing),
 }
 
 

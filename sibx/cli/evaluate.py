@@ -7,14 +7,14 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from sibx._checks import check_range, look_up
-from sibx.attribution import METHODS
+from sibx._checks import check_range
+from sibx.attribution import resolve_methods
 from sibx.cli.loading import Classifier, check_classes, load_classifier, load_data, process_group
 from sibx.cli.rate_lines import rate_lines
 from sibx.datasets import MaskedDataset
 from sibx.datasets.several import one_per_class
 from sibx.evaluation import Results, evaluate
-from sibx.metrics import METRICS
+from sibx.metrics import to_metric
 from sibx.report import class_by_class, make_gallery, metric_table, save_gallery, to_markdown, wrong_ones
 from sibx.runs.ranks import rank
 
@@ -23,9 +23,8 @@ SHARE_OF_WRONG = 3  # for so many images of a gallery, one more that the model g
 
 def run(args: Namespace) -> int:
     """Evaluate; the first process prints a line per method."""
-    for argument, table in (("methods", METHODS), ("metrics", METRICS)):
-        for name in getattr(args, argument):
-            look_up(argument, name, table)  # before the model and the data are loaded
+    resolve_methods(args.methods)  # before the model and the data are loaded
+    metrics = [to_metric(name, argument="metrics") for name in args.metrics]
     check_range("gallery", args.gallery, 0)
     with process_group(args.device) as device:
         classifier = load_classifier(args)
@@ -36,7 +35,7 @@ def run(args: Namespace) -> int:
             classifier.model,
             data,
             methods=args.methods,
-            metrics=args.metrics,
+            metrics=metrics,
             target=args.target,
             output=classifier.output(args.output),
             layer=args.layer,
@@ -53,7 +52,7 @@ def run(args: Namespace) -> int:
         if rank() == 0:
             if args.gallery:
                 _keep_pictures(args, classifier, data, results, device)
-            print(_summary(results, args.metrics, data.classes))
+            print(_summary(results, [m.name for m in metrics], data.classes))
             print(f"{Path(args.out) / 'results.csv.gz'}: {len(results.rows)} scores of {len(data)} images")
     return 0
 
@@ -85,4 +84,10 @@ def _summary(results: Results, metrics: list[str], classes: Sequence[str]) -> st
     """Return how the classifier does, and a table with a line per method and a column per metric, as text."""
     summary = results.summary()
     table = pd.concat([metric_table(summary, metric, columns="metric") for metric in metrics], axis=1)
-    return f"{rate_lines(results, classes)}\n{to_markdown(table, 'method')}\n(95 % intervals over images)"
+    left_out = "".join(f"\nleft out: {_line(*skipped)}" for skipped in results.skipped.to_numpy().tolist())
+    shown = f"{rate_lines(results, classes)}\n{to_markdown(table, 'method')}"
+    return f"{shown}\n(95 % intervals over images){left_out}"
+
+
+def _line(method: str, metric: str, reason: str) -> str:
+    return f"{method}, {metric}: {reason}" if metric else f"{method}: {reason}"

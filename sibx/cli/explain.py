@@ -14,10 +14,12 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from sibx._checks import check_logits, check_range, look_up, require
+from sibx._checks import check_logits, check_range, require
 from sibx._files import write_atomically
 from sibx._outputs import Output, probabilities, warn_of_probabilities
-from sibx.attribution import METHODS, MethodSpec, explain_many, to_heatmap
+from sibx.attribution import MethodSpec, explain_many, resolve_methods, to_heatmap
+from sibx.attribution.chosen import asks_all
+from sibx.attribution.fitting import why_not
 from sibx.cli.loading import Classifier, load_classifier
 from sibx.cli.picture_files import MAPS, OVERLAY, Source, find_pictures
 from sibx.images import IMAGENET, FittedPicture, Normalization, fit_picture
@@ -72,8 +74,7 @@ def run(args: Namespace) -> int:
 
 def _understand(args: Namespace) -> Question:
     """Check everything before anything is computed or written."""
-    methods = [look_up("methods", name, METHODS) for name in args.methods]
-    require(len(set(args.methods)) == len(methods), "methods", "name no method twice", args.methods)
+    methods = resolve_methods(args.methods)
     check_range("frames", args.frames, 1)
     device, classifier = named_device(args.device), load_classifier(args)
     output = classifier.output(args.output)
@@ -82,10 +83,14 @@ def _understand(args: Namespace) -> Question:
     names = _read_names(args.class_names, count) if args.class_names else classifier.classes
     size = args.image_size or classifier.notes.get("image_size", 224)
     check_range("image_size", size, 16)
+    normalization, model = _find_normalization(classifier), classifier.model.to(device).eval()
+    if asks_all(args.methods):
+        gray = normalization(torch.full((1, 3, size, size), 0.5, device=device))
+        methods = _say_left_out(methods, why_not(methods, model, gray, args.layer, output, wholly=True))
     return Question(
-        model=classifier.model.to(device).eval(),
+        model=model,
         device=device,
-        normalization=_find_normalization(classifier),
+        normalization=normalization,
         image_size=size,
         fit=args.fit,
         methods=methods,
@@ -96,6 +101,13 @@ def _understand(args: Namespace) -> Question:
         target=_read_target(args.target, names, count),
         out=Path(args.out),
     )
+
+
+def _say_left_out(methods: list[MethodSpec], reasons: dict[str, str]) -> list[MethodSpec]:
+    """Return the methods that apply to the model, after a line for each of the others."""
+    for name, reason in reasons.items():
+        print(f"left out: {name}: {reason}")
+    return [spec for spec in methods if spec.name not in reasons]
 
 
 def _find_normalization(classifier: Classifier) -> Normalization:

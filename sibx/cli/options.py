@@ -208,7 +208,8 @@ def _add_image_size(parser: Parser, default: str) -> None:
 
 
 def _add_names(parser: Parser, table: str, *default: str) -> None:
-    note = f"keys (see sibx {table}); default {' '.join(default)}"
+    everything = ", or all" if table == "methods" else ""
+    note = f"keys (see sibx {table}), or module:name of your own{everything}; default {' '.join(default)}"
     parser.add_argument(f"--{table}", nargs="+", metavar=table[:-1].upper(), default=list(default), help=note)
 
 

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from sibx._checks import look_up
+from sibx._plugins import Table, only
 from sibx.datasets._wrap import wrap
 from sibx.datasets.base import (
     DatasetSpec,
@@ -96,9 +97,9 @@ def _several(kind: Callable[..., PictureDataset]) -> Callable[..., MaskedDataset
     return build
 
 
-DATASETS: dict[str, DatasetSpec] = {
-    spec.name: spec
-    for spec in (
+DATASETS: Table[DatasetSpec] = Table(
+    "sibx.datasets",
+    (
         DatasetSpec(
             name="synthetic",
             title="Shapes on textures",
@@ -249,8 +250,9 @@ DATASETS: dict[str, DatasetSpec] = {
             reference="Leibe and Schiele, CVPR 2003, on Winn et al., ICCV 2005, after Sagawa et al., ICLR 2020",
             licence="of the objects not stated; that of MSRC-v2",
         ),
-    )
-}
+    ),
+    only(DatasetSpec),
+)
 
 
 def build_dataset(

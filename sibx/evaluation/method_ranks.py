@@ -115,6 +115,8 @@ def rank_rows(rows: pd.DataFrame, metric: str, higher_is_better: bool | None, le
     if higher_is_better is None:
         require(metric in METRICS, "higher_is_better", f"be given for {metric}, which is not in METRICS", None)
         higher_is_better = METRICS[metric].higher_is_better
+    require(higher_is_better is not None, "higher_is_better", f"be given for {metric}, which states none", None)
+    assert higher_is_better is not None
     of_metric = rows[rows["metric"] == metric]
     wide = of_metric.pivot(index="image_id", columns="method", values="value")
     methods = [str(m) for m in of_metric["method"].unique()]

@@ -1,9 +1,9 @@
 """What ``evaluate`` was asked for."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,20 @@ from sibx.models.scored import readings
 from sibx.runs.identity import digest, identify_data
 
 Target = Literal["predicted", "label"]
+
+
+class Skipped(NamedTuple):
+    """What an evaluation left out.
+
+    Attributes:
+        method: name of the method.
+        metric: name of the metric; "" = all of them.
+        reason: why.
+    """
+
+    method: str
+    metric: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +52,7 @@ class Request:
         device: where to compute.
         seed: seed of everything random.
         columns: the columns that hold one value in all rows: ``dataset``, ``split``, ``model``, ``training``.
+        skipped: what is left out of it.
     """
 
     model: Callable[[Tensor], Tensor]
@@ -53,6 +68,7 @@ class Request:
     device: torch.device
     seed: int
     columns: dict[str, str]
+    skipped: list[Skipped] = field(default_factory=list)
 
     def check(self) -> None:
         """Raise ValueError for what cannot be evaluated."""
@@ -72,6 +88,10 @@ class Request:
             free = isinstance(self.model, nn.Module) or not bound
             require(free, argument, "need no module for a model that is not a torch.nn.Module", bound)
 
+    def scores(self, method: MethodSpec, metric: MetricSpec) -> bool:
+        """Whether the metric scores the method's maps."""
+        return not any(s[:2] == (method.name, metric.name) for s in self.skipped)
+
     def batches(self) -> list[range]:
         """Return the images of every batch."""
         total, size = len(self.dataset), self.batch_size
@@ -89,6 +109,7 @@ class Request:
             "seed": self.seed,
             "device": str(self.device),
             "images": len(self.dataset),
+            "skipped": [s._asdict() for s in self.skipped],
             **self.columns,
             "versions": {name: version(name) for name in ("sibx", "torch", "torchvision", "captum")},
         }

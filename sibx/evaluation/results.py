@@ -1,7 +1,7 @@
 """Tidy per-image results: one row per image, method and metric; everything else is a view of it."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -53,6 +53,11 @@ class Results:
     def __post_init__(self) -> None:
         missing = set(COLUMNS) - set(self.rows.columns)
         require(not missing, "rows", f"have the columns {sorted(missing)}", list(self.rows.columns))
+
+    @property
+    def skipped(self) -> pd.DataFrame:
+        """What was left out: a line for each with ``method``, ``metric`` ("" = all of them) and ``reason``."""
+        return pd.DataFrame(list(dict.fromkeys(_skipped(self.info))), columns=["method", "metric", "reason"])
 
     @staticmethod
     def concat(parts: Iterable["Results"], info: Mapping[str, Any] | None = None) -> "Results":
@@ -236,6 +241,15 @@ class Results:
             ValueError: the folder does not hold the three files.
         """
         return _OnDisk(Path(folder))
+
+
+def _skipped(info: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Read it in the notes of an evaluation, and in those of several that were put together."""
+    for name, value in info.items():
+        if name == "skipped":
+            yield from ((line["method"], line["metric"], line["reason"]) for line in value)
+        elif isinstance(value, Mapping):
+            yield from _skipped(value)
 
 
 class _OnDisk(Results):

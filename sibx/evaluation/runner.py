@@ -9,18 +9,19 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from sibx._checks import look_up, require
+from sibx._checks import require
 from sibx._outputs import Output
-from sibx.attribution import Explainers
+from sibx.attribution import Explainers, Methods, resolve_methods
+from sibx.attribution.chosen import asks_all
 from sibx.datasets.base import MaskedDataset, check_dataset
 from sibx.datasets.batches import load_batches
 from sibx.datasets.several import one_per_class
-from sibx.evaluation.method_choice import Methods, resolve_methods
+from sibx.evaluation.fitted import fit
 from sibx.evaluation.request import Request, Target
 from sibx.evaluation.results import Results
 from sibx.evaluation.scoring import score_batch
 from sibx.evaluation.storage import InFolder, InMemory, Storage
-from sibx.metrics import METRICS, MetricSpec
+from sibx.metrics import AnyMetric, to_metric
 from sibx.models import Align, eval_mode
 from sibx.runs.identity import check_identity
 from sibx.runs.place import pick_device, placed
@@ -32,7 +33,7 @@ def evaluate(
     dataset: MaskedDataset,
     *,
     methods: Methods,
-    metrics: Sequence[str | MetricSpec],
+    metrics: Sequence[AnyMetric],
     target: Target = "predicted",
     output: Output = "auto",
     layer: nn.Module | str | None = None,
@@ -59,9 +60,12 @@ def evaluate(
     Args:
         model: images (B, C, H, W) -> logits (B, K): a module, or any function; then only methods that need no module.
         dataset: images with object masks; with several labels per image every class present has a row, with its mask.
-        methods: methods that explain, as keys of METHODS or as specs of your own; or a mapping from names of
-            your own to keys, specs or functions ``(images, targets (B,)) -> heatmaps (B, 1, H, W)``, at least 0.
-        metrics: metrics that score, as keys of METRICS or as specs of your own.
+        methods: methods that explain: keys of METHODS, or your own in any form that ``sibx.attribution.to_method``
+            takes (a MethodSpec, a function ``(model, images, targets (B,)) -> heatmaps (B, 1, H, W)``, a Captum
+            attribution or its class, ``module:name``); or a mapping from names of your own to these; or ``"all"``: all
+            of METHODS that apply to the model, see ``Results.skipped`` for the others.
+        metrics: metrics that score: keys of METRICS, or your own in any form that ``sibx.metrics.to_metric`` takes (a
+            MetricSpec, a function ``(heatmaps, masks) -> (B,)``, ``module:name``).
         target: the class explained: the ``predicted`` one or the ``label``.
         output: what the logits are: ``softmax``: K classes that exclude each other; ``sigmoid``: K independent labels,
             or for K = 1 the classes 0 and 1; ``raw``: scores without a probability, of which curves are taken as they
@@ -89,11 +93,11 @@ def evaluate(
         ``out_dir`` the tables are read from there when they are first asked for.
 
     Raises:
-        ValueError: unknown or repeated names, an empty data set, a metric that needs masks for a data set that is known
-            to have none, a method or metric that needs a module for a model that is none, a model whose output is not
-            (B, K), a function that does not return heatmaps, a metric that does not return B scores, results of an
-            earlier call in ``out_dir`` without ``resume``, those of other arguments with it (the error says which), or
-            arguments that differ between ranks.
+        ValueError: unknown or repeated names, methods that do not apply to the model (all of them are named), an empty
+            data set, a metric that needs masks for a data set that is known to have none, a method or metric that needs
+            a module for a model that is none, a model whose output is not (B, K), a method of your own that returns no
+            maps, a metric that does not return B scores, results of an earlier call in ``out_dir`` without ``resume``,
+            those of other arguments with it (the error says which), or arguments that differ between ranks.
     """
     check_dataset(dataset, "dataset")
     rule = "be 'label' for several labels per image, where every class present is explained"
@@ -102,8 +106,8 @@ def evaluate(
     request = Request(
         model=model,
         dataset=dataset,
-        methods=resolve_methods(methods),
-        metrics=[m if isinstance(m, MetricSpec) else look_up("metrics", m, METRICS) for m in metrics],
+        methods=resolve_methods(methods, model),
+        metrics=[to_metric(m, argument="metrics") for m in metrics],
         target=target,
         output=output,
         layer=layer,
@@ -114,11 +118,11 @@ def evaluate(
         seed=seed,
         columns={"dataset": dataset.name, "split": dataset.split, "model": "", "training": "", **(labels or {})},
     )
-    request.check()
     require(out_dir is not None or not resume, "out_dir", "be given for resume=True", None)
     start = time.perf_counter()
-    storage = _open_storage(request, out_dir, resume)
     with placed(model, request.device), eval_mode(model):
+        request = fit(request, asks_all(methods))
+        storage = _open_storage(request, out_dir, resume)
         _fill(storage, request, progress and rank() == 0)
     seconds = round(time.perf_counter() - start, 1)
     return storage.finish(request.describe() | {"seconds": seconds} | dict(notes or {}))

@@ -17,9 +17,9 @@ from sibx.attribution.heatmaps import image_size
 from sibx.attribution.many import attribute
 from sibx.datasets.base import MaskedBatch
 from sibx.evaluation.columns import COLUMNS, CURVE_COLUMNS, NO_CLASS
-from sibx.evaluation.method_choice import FromFunction, HeatmapFunction
 from sibx.evaluation.request import Request, Target
 from sibx.metrics import Explained, MetricSpec
+from sibx.metrics.explained import Explain
 from sibx.models.failures import say_why
 
 Scores = dict[tuple[str, str], npt.NDArray[np.float64]]  # (method, metric) -> (B,)
@@ -39,7 +39,7 @@ def score_batch(request: Request, explainers: Explainers, batch: MaskedBatch) ->
     curves: list[pd.DataFrame] = []
     for spec, attributions in explainers.explain(batch.images, targets):
         explained = _explained(request, spec, attributions, explainers, batch, targets)
-        for metric in request.metrics:
+        for metric in (m for m in request.metrics if request.scores(spec, m)):
             scores[spec.name, metric.name] = _values(metric, explained)
         curves.extend(_curve_points(images.assign(method=spec.name), explained))
     return to_rows(images, scores), _by_image(curves)
@@ -55,6 +55,7 @@ def _explained(
 ) -> Explained:
     size = image_size((batch.images,))
     method = explainers.methods[spec.name]
+    again = partial(_explain_with, explainers, spec) if spec.rebuilds else None
     return Explained(
         heatmaps=to_heatmap(attributions, size, spec.reduce),
         masks=batch.masks,
@@ -68,12 +69,11 @@ def _explained(
         seed=request.seed,
         attributions=to_heatmap(attributions, size, "sum") if spec.signed else None,
         explain=partial(heatmaps_of, spec, method),
-        # A function of the caller's may hold the model itself, and would explain that one instead of a copy.
-        explain_with=None if isinstance(method, FromFunction) else partial(_explain_with, explainers, spec),
+        explain_with=again,
     )
 
 
-def _explain_with(explainers: Explainers, spec: MethodSpec, model: nn.Module) -> HeatmapFunction:
+def _explain_with(explainers: Explainers, spec: MethodSpec, model: nn.Module) -> Explain:
     return partial(heatmaps_of, spec, explainers.rebuild(spec, model))
 
 

@@ -4,7 +4,7 @@ from sibx.images.attacks import fgsm, pgd
 from sibx.images.backgrounds import BACKGROUNDS, BackgroundSpec
 from sibx.images.baselines import make_baseline
 from sibx.images.corruptions import CORRUPTIONS, corrupt
-from sibx.images.fitting import FittedPicture, fit_picture
+from sibx.images.fitted_picture import FittedPicture, fit_picture
 from sibx.images.geometry import augment, resize_and_center_crop
 from sibx.images.normalization import IMAGENET, Normalization, Unchanged
 from sibx.images.reading import to_pixels

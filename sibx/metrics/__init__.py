@@ -4,6 +4,8 @@ To add a metric: its function and, beside it, its spec in a file of its family, 
 name below makes the function public.
 """
 
+from sibx._checks import require
+from sibx._plugins import Table
 from sibx.metrics.complexity import COMPLEXITY, effective_complexity, entropy, histogram_entropy, sparseness
 from sibx.metrics.curves import CURVES
 from sibx.metrics.curves._perturbations import Curves, Perturbations
@@ -36,6 +38,7 @@ from sibx.metrics.localization.mass import (
     foreground_lift,
 )
 from sibx.metrics.localization.thresholds import average_precision, best_iou, roc_auc
+from sibx.metrics.own_metrics import AnyMetric, read_metric
 from sibx.metrics.sanity import SANITY
 from sibx.metrics.sanity._complexity_rise import complexity_rise
 from sibx.metrics.sanity._random_logit import random_logit
@@ -47,6 +50,7 @@ from sibx.metrics.spec import MetricSpec
 __all__ = [
     "METRICS",
     "AdaptiveCurves",
+    "AnyMetric",
     "Confidence",
     "Curves",
     "Explained",
@@ -102,7 +106,41 @@ __all__ = [
     "srg",
     "ssim",
     "superpixels",
+    "to_metric",
     "topk_intersection",
 ]
 
-METRICS: dict[str, MetricSpec] = {**LOCALIZATION, **CURVES, **FAITHFULNESS, **COMPLEXITY, **SANITY}
+
+def to_metric(metric: AnyMetric, name: str | None = None, *, argument: str = "metric") -> MetricSpec:
+    """Return a metric of any form as a MetricSpec, which says what it is; ``dataclasses.replace`` changes it.
+
+    Args:
+        metric: a key of METRICS; a MetricSpec; a function that returns (B,) scores, one per image, and whose arguments
+            have names of what it asks for, in any order: ``heatmaps`` (B, 1, H, W), ``masks``, ``undefined``,
+            ``images``, ``targets``, ``model``, or another field of Explained; or ``module:name`` of one of these.
+        name: name of the metric in results; None = its own.
+        argument: what errors call it.
+
+    Returns:
+        MetricSpec; of a function without a direction (``higher_is_better`` is None).
+
+    Raises:
+        ValueError: an unknown key, or what is none of these.
+
+    Example:
+        >>> def inside(heatmaps, masks):
+        ...     return (heatmaps * masks).sum((1, 2, 3)) / heatmaps.sum((1, 2, 3))
+        >>> to_metric(inside).needs_masks
+        True
+    """
+    return read_metric(METRICS, metric, name, argument)
+
+
+def _read(found: object, name: str) -> MetricSpec:
+    require(not isinstance(found, str), name, "be a MetricSpec or a function", found)
+    return read_metric({}, found, name, name)
+
+
+METRICS: Table[MetricSpec] = Table(
+    "sibx.metrics", {**LOCALIZATION, **CURVES, **FAITHFULNESS, **COMPLEXITY, **SANITY}.values(), _read
+)

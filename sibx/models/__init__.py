@@ -21,6 +21,7 @@ from sibx._outputs import (
     probabilities,
     scores_for,
 )
+from sibx._plugins import Table, only
 from sibx.images.normalization import IMAGENET, Normalization
 from sibx.models._receptive_field import ReceptiveField, receptive_field
 from sibx.models._redraw import layers_inside, parameter_layers, redraw
@@ -106,9 +107,9 @@ def _build_tiny(num_classes: int, weights: str | None = None) -> TinyCNN:
     return TinyCNN(num_classes)
 
 
-MODELS: dict[str, ModelSpec] = {
-    spec.name: spec
-    for spec in (
+MODELS: Table[ModelSpec] = Table(
+    "sibx.models",
+    (
         ModelSpec("tiny_cnn", "TinyCNN", _build_tiny, "sibx.models.tiny"),
         ModelSpec("resnet18", "ResNet-18", torchvision_builder("resnet18", "fc"), "He 2016, arXiv 1512.03385"),
         ModelSpec("resnet50", "ResNet-50", torchvision_builder("resnet50", "fc"), "He 2016, arXiv 1512.03385"),
@@ -143,8 +144,9 @@ MODELS: dict[str, ModelSpec] = {
             MINUS_ONE_TO_ONE,
         ),
         ModelSpec("convnext_tiny", "ConvNeXt-T", torchvision_builder("convnext_tiny"), "Liu 2022, arXiv 2201.03545"),
-    )
-}
+    ),
+    only(ModelSpec),
+)
 
 
 # Models of other libraries, by what their names begin with.

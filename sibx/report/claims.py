@@ -123,7 +123,8 @@ def pick_headline(metrics: Sequence[str]) -> str:
 
 def known_directions(own: Mapping[str, bool] | None = None) -> dict[str, bool]:
     """Return metric -> whether higher is better: METRICS, the classifier's scores, and the caller's own."""
-    return {m: s.higher_is_better for m, s in METRICS.items()} | RELIANCE_DIRECTIONS | RATE_DIRECTIONS | dict(own or {})
+    known = {m: s.higher_is_better for m, s in METRICS.items() if s.higher_is_better is not None}
+    return known | RELIANCE_DIRECTIONS | RATE_DIRECTIONS | dict(own or {})
 
 
 def default_comparisons(trainings: Sequence[str]) -> list[Comparison]:

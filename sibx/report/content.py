@@ -24,7 +24,7 @@ from sibx.report.claims import (
     make_claims,
 )
 from sibx.report.curve_bands import CurveGroup, curve_groups
-from sibx.report.names import scope_names
+from sibx.report.names import method_title, metric_title, scope_names
 from sibx.report.verdicts import Verdict, summarize
 
 Histories = Mapping[str, Sequence[Mapping[str, float]]]
@@ -126,6 +126,13 @@ class Content:
             "training": len(self.trainings),
         }
         return [(count, name if count == 1 else f"{name}s") for name, count in numbers.items() if count]
+
+    @property
+    def left_out(self) -> list[str]:
+        """What could not be computed, a line for each with its reason."""
+        lines = self.results.skipped.to_dict("records")
+        parts = [(method_title(s["method"]), metric_title(s["metric"]) if s["metric"] else "") for s in lines]
+        return [f"{', '.join(filter(None, p))}: {s['reason']}" for p, s in zip(parts, lines, strict=True)]
 
     @property
     def subjects(self) -> dict[str, list[Verdict]]:

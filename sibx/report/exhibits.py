@@ -7,10 +7,11 @@ from torch import Tensor, nn
 
 from sibx._checks import check_choice, check_logits, check_range, require
 from sibx._outputs import Output, check_output, predicted
-from sibx.attribution import Explainers, MethodSpec, to_heatmap
+from sibx.attribution import Explainers, Methods, MethodSpec, resolve_methods, to_heatmap
+from sibx.attribution.chosen import asks_all
+from sibx.attribution.fitting import why_not
 from sibx.datasets.base import MaskedBatch, MaskedDataset, check_dataset, collate
 from sibx.datasets.several import one_per_class
-from sibx.evaluation.method_choice import Methods, resolve_methods
 from sibx.evaluation.request import Target
 from sibx.models import Align, eval_mode
 from sibx.report.gallery import GalleryItem
@@ -41,8 +42,7 @@ def make_gallery(
     Args:
         models: value of the ``training`` column -> model, a module or any function images -> logits (B, K).
         dataset: data set whose images are shown.
-        methods: methods that explain, as keys of METHODS or as specs; or a mapping from names of your own to keys,
-            specs or functions ``(images, targets (B,)) -> heatmaps (B, 1, H, W)``, at least 0.
+        methods: methods that explain, in any form that ``evaluate`` takes.
         images: number of images, chosen ``class_by_class``; or the indices of the images.
         model: value of the ``model`` column.
         target: the class explained: the ``predicted`` one, which differs between models, or the ``label``.
@@ -64,9 +64,9 @@ def make_gallery(
     check_choice("target", target, ("predicted", "label"))
     check_output(output)
     check_range("batch_size", batch_size, 1)
-    specs = resolve_methods(methods)
     dataset = one_per_class(dataset)
     chosen = _choose(dataset, images)
+    specs = _methods(methods, models, dataset, layer, output, device)
     items: list[GalleryItem] = []
     for first in range(0, len(chosen), batch_size):
         batch = collate([dataset[i] for i in chosen[first : first + batch_size]])
@@ -89,6 +89,27 @@ def _choose(dataset: MaskedDataset, images: int | Sequence[int]) -> list[int]:
     rule = f"be indices in [0, {len(dataset) - 1}]"
     require(len(images) > 0 and all(0 <= i < len(dataset) for i in images), "images", rule, images)
     return list(images)
+
+
+def _methods(
+    methods: Methods,
+    models: Mapping[str, Callable[[Tensor], Tensor]],
+    dataset: MaskedDataset,
+    layer: nn.Module | str | None,
+    output: Output,
+    device: torch.device | str | None,
+) -> list[MethodSpec]:
+    """Return the methods that are shown: those asked for, or of all those that apply to every model."""
+    for network in models.values():
+        specs = resolve_methods(methods, network)
+    if asks_all(methods):
+        image = collate([dataset[0]]).images
+        for network in models.values():
+            here = pick_device(network, device)
+            with placed(network, here), eval_mode(network):
+                reasons = why_not(specs, network, image.to(here), layer, output, wholly=True)
+            specs = [spec for spec in specs if spec.name not in reasons]
+    return specs
 
 
 def _explain(

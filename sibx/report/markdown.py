@@ -25,6 +25,8 @@ def to_report(content: Content) -> str:
     for title, tables in (("Scores", score_tables(content)), ("Classifier", classifier_tables(content))):
         parts = [chunk for table in tables for chunk in (f"### {escape(table.title)}", _table(table))]
         chunks += [f"## {title}", *parts] if parts else []
+    if content.left_out:
+        chunks += ["## Left out", "\n".join(f"- {escape(line)}" for line in content.left_out)]
     chunks += ["## Data and models", *_cards(content)]
     if content.versions:
         versions = pd.DataFrame({"version": {escape(p): escape(v) for p, v in content.versions.items()}})

@@ -18,7 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sibx.attribution import METHODS
+from sibx.attribution import MethodSpec, resolve_methods
+from sibx.attribution.fitting import why_not
 from sibx.datasets import DATASETS, InMemoryDataset, build_dataset
 from sibx.evaluation import evaluate
 from sibx.images import BACKGROUNDS
@@ -127,9 +128,11 @@ def measure(study: Study, model: str, size: int, device: torch.device) -> Gauge:
         config = replace(config, accumulate=1, warm_up=0.0)
         step[spec.name] = _count(tiny, small, partial(fine_tune, tiny, config=config, progress=False))
     masks = _count(tiny, small, partial(self_masks, tiny, config=SIBConfig.recommended("self"), progress=False))
-    methods = [*study.methods, *study.controls]
-    layered = [m for m in methods if METHODS[m].needs_layer]
-    free = [m for m in methods if m not in layered]
+    methods = resolve_methods(study.explainers)
+    foreign = why_not(methods, tiny.eval(), small[0].image[None].to(device))  # that the small network cannot stand for
+    methods = [m for m in methods if m.name not in foreign]
+    layered = [m for m in methods if m.needs_layer]
+    free = [m for m in methods if not m.needs_layer]
     scored = _scoring(tiny, small, methods, study.localization)
     perturb = _scoring(tiny, small, methods, [*study.localization, *study.faithfulness]) - scored
     explain = _scoring(network, images, layered, study.localization) + _scoring(tiny, small, free, study.localization)
@@ -167,7 +170,7 @@ def _count(network: nn.Module, images: InMemoryDataset, work: Callable[[InMemory
     return (totals[1] - totals[0]) * 0.5
 
 
-def _scoring(network: nn.Module, images: InMemoryDataset, methods: list[str], metrics: list[str]) -> Passes:
+def _scoring(network: nn.Module, images: InMemoryDataset, methods: list[MethodSpec], metrics: list[str]) -> Passes:
     if not methods or not metrics:
         return Passes()
     run = partial(evaluate, network, methods=methods, metrics=metrics, progress=False)

@@ -50,14 +50,14 @@ def comparisons(study: Study, trainings: Sequence[str]) -> list[Comparison]:
 
 def _glance(results: Results, study: Study, labels: pd.DataFrame) -> Section:
     over = f", mean ± standard deviation over {len(study.seeds)} seeds" if len(study.seeds) > 1 else ""
-    title = f"At a glance{over}; of maps the mean over the {len(study.methods)} methods"
+    title = f"At a glance{over}; of maps the mean over the {len(study.method_names)} methods"
     return title, "training or control map", at_a_glance(results, study, labels)
 
 
 def _over_images(results: Results, study: Study) -> Iterator[Section]:
     yield "Accuracy [95 % interval over images]", "training", accuracies(results)
     over = "seeds and images" if results.rows["seed"].nunique() > 1 else "images"
-    title = f"Gains, paired over {over} [95 % interval]; mean over the {len(study.methods)} methods"
+    title = f"Gains, paired over {over} [95 % interval]; mean over the {len(study.method_names)} methods"
     yield title, "claim", gains(results, study)
 
 
@@ -73,7 +73,7 @@ def accuracies(results: Results) -> pd.DataFrame:
 
 def gains(results: Results, study: Study) -> pd.DataFrame:
     """The paired difference between two trainings map by map; per image and seed the mean over methods."""
-    rows = results.rows[results.rows["method"].isin(study.methods)]
+    rows = results.rows[results.rows["method"].isin(study.method_names)]
     image = ["split", "metric", "image_id", "label"]
     wide = rows.set_index([*image, "method", "seed", "training"])["value"].unstack("training")
     lines = {}
@@ -91,8 +91,8 @@ def _over_seeds(results: Results, study: Study) -> Iterator[Section]:
     hits, worst = results.hits(), _worst_groups(results, ["training", "seed"]).assign(split=WORST, method="")
     yield f"Accuracy: {spread}", "training", _levels(pd.concat([hits.rows, worst.rename(columns={"mean": "value"})]))
     yield f"Accuracy: {gain} [95 % interval]", "claim", _gains(hits, study).join(_worst_gains(worst, results, study))
-    of_maps = results.rows[results.rows["method"].isin(study.methods)]
-    for place, metric in enumerate(study.localization):
+    of_maps = results.rows[results.rows["method"].isin(study.method_names)]
+    for place, metric in enumerate(study.localization_names):
         scores = Results(of_maps[of_maps["metric"] == metric], results.curves)
         title = metric_title(metric)
         yield f"{title}: {spread}", "training", _levels(scores.rows)

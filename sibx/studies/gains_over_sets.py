@@ -34,12 +34,12 @@ def _quantities(results: Results, study: Study) -> Iterator[tuple[str, pd.Series
     rows = results.rows[results.rows["split"].map(study.explains)]
     by = [*IMAGE, "seed", "training"]
     yield "accuracy", Results(rows, results.curves).hits().rows.set_index(by)["value"]
-    of_maps = rows[rows["method"].isin(study.methods)]
-    for place, metric in enumerate(study.localization):
+    of_maps = rows[rows["method"].isin(study.method_names)]
+    for place, metric in enumerate(study.localization_names):
         scores = of_maps[of_maps["metric"] == metric]
         yield metric_title(metric), scores.groupby(by, sort=False)["value"].mean()
         if place == 0:
-            for method in study.methods:
+            for method in study.method_names:
                 yield (
                     f"{metric_title(metric)}, {method_title(method)}",
                     (scores[scores["method"] == method].set_index(by)["value"]),

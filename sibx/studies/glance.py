@@ -36,13 +36,13 @@ def at_a_glance(results: Results, study: Study, labels: pd.DataFrame) -> pd.Data
         labels: what ``scores_of_labels`` returned, of the same data set and model.
     """
     rows = results.rows[results.rows["split"].map(study.explains)]
-    of_maps = rows[(rows["method"] != CLASSIFIER) & rows["metric"].isin(study.localization)]
+    of_maps = rows[(rows["method"] != CLASSIFIER) & rows["metric"].isin(study.localization_names)]
     metrics = of_maps.assign(what=of_maps["metric"].map(metric_title))
     controls = metrics[metrics["method"].isin(study.controls)]
     quantities = [
         Results(rows, results.curves).hits().rows.assign(what="Accuracy"),
         labels[labels["split"].map(study.explains)],
-        metrics[metrics["method"].isin(study.methods)],
+        metrics[metrics["method"].isin(study.method_names)],
         # They never look at the model, so that any training's do; which class is explained may depend on it.
         controls.assign(training=controls["method"]),
     ]

@@ -82,7 +82,7 @@ class Scorer:
                 yield evaluate(
                     model,
                     images,
-                    methods=[*study.methods, *study.controls],
+                    methods=study.explainers,
                     metrics=metrics[name],
                     target="label" if data.several_labels else "predicted",
                     output=study.output,

@@ -8,12 +8,13 @@ from typing import Any, Literal
 from torch import nn
 
 from sibx._checks import check_choice, check_integer, look_up, require
+from sibx._imported import imported
 from sibx._outputs import Output, check_output
-from sibx.attribution import METHODS
+from sibx.attribution import resolve_methods
+from sibx.attribution.chosen import asks_all
 from sibx.datasets import DATASETS
-from sibx.metrics import METRICS
+from sibx.metrics import to_metric
 from sibx.models import MODELS, SOURCES, build_model
-from sibx.studies._imported import imported
 from sibx.studies.job import Group, Job, jobs_of
 from sibx.studies.recipes import MIDDLE_LAYERS, RECIPES, Recipe
 from sibx.studies.typed import check_types
@@ -59,10 +60,10 @@ class Study:
         options: data set: {option: value}, passed to build_dataset.
         folders: data set: its folder below the root.
         images: data set: {split: number}, for a dry run where the data is not at hand.
-        methods: keys of METHODS.
+        methods: keys of METHODS, or ``module:name`` of your own; ``all``: all that apply to each model.
         controls: keys of METHODS that never look at the model.
-        localization: keys of METRICS, for ``test_images``.
-        faithfulness: keys of METRICS, for ``perturbed_images``.
+        localization: keys of METRICS, or ``module:name`` of your own, for ``test_images``.
+        faithfulness: keys of METRICS, or ``module:name``, for ``perturbed_images``.
         explained: test splits whose images are explained; default all of them.
         train_images: number of images to train on at most, spread over the set; default all.
         test_images: number of images per explained split; default the recipe's, 64, or 40 for photographs.
@@ -116,6 +117,21 @@ class Study:
     def seeds(self) -> list[int]:
         """All seeds."""
         return [self.seed] if isinstance(self.seed, int) else self.seed
+
+    @property
+    def explainers(self) -> list[str]:
+        """The methods and the controls, as ``evaluate`` takes them."""
+        return self.methods if asks_all(self.methods) else [*self.methods, *self.controls]
+
+    @property
+    def method_names(self) -> list[str]:
+        """What the methods are called in results; the controls are not among them."""
+        return [s.name for s in resolve_methods(self.methods) if s.kind != "control" or not asks_all(self.methods)]
+
+    @property
+    def localization_names(self) -> list[str]:
+        """What the localization metrics are called in results."""
+        return [to_metric(metric, argument="localization").name for metric in self.localization]
 
     @property
     def title(self) -> str:
@@ -200,13 +216,11 @@ class Study:
             self._check_model(model)
 
     def _check_names(self) -> None:
-        for argument, names, table in (
-            ("dataset", self.datasets, DATASETS),
-            ("methods", [*self.methods, *self.controls], METHODS),
-            ("metrics", [*self.localization, *self.faithfulness], METRICS),
-        ):
-            for name in names:
-                look_up(argument, name, table)
+        for name in self.datasets:
+            look_up("dataset", name, DATASETS)
+        resolve_methods(self.explainers)
+        for metric in (*self.localization, *self.faithfulness):
+            to_metric(metric, argument="metrics")
         trainings = [spec.name for spec in self.specs()]
         require(len(set(trainings)) == len(trainings), "trainings", "have different names", trainings)
         for name in (name for pair in self.compare for name in pair.split(":")):

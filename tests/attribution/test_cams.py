@@ -341,7 +341,7 @@ class TestExplainMany:
         assert not below
 
     def test_errors_and_empty(self, net, pictures):
-        with pytest.raises(ValueError, match="`methods` must name no method twice"):
+        with pytest.raises(ValueError, match="`methods` must name at least one and none twice"):
             explain_many(net, pictures, TARGETS, ["gradcam", "gradcam"])
         with pytest.raises(ValueError, match="did you mean 'gradcam'"):
             explain_many(net, pictures, TARGETS, ["gradcan"])

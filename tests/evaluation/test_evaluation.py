@@ -151,7 +151,7 @@ class TestEvaluate:
         assert other["value"].tolist() != by_name["value"].tolist()
         with pytest.raises(ValueError, match="`metrics` must need no module for a model"):
             evaluate(lambda images: net(images), few, methods=["saliency"], metrics=[name])
-        with pytest.raises(ValueError, match="`explain_with` must be given"):
+        with pytest.raises(ValueError, match=r"`metrics` must apply to a method, .*explains one model only"):
             evaluate(net, few, methods={"mine": blob}, metrics=[name])
 
     def test_align(self, net, shapes):
@@ -201,18 +201,22 @@ class TestEvaluate:
             ({"batch_size": 0}, "`batch_size` must be at least 1"),
             ({"methods": {}}, "`methods` must name at least one"),
             ({"methods": {"cam": "gradcma"}}, r"`methods\['cam'\]` must be one of .*did you mean 'gradcam'"),
-            ({"methods": {"mine": 3}}, r"`methods\['mine'\]` must be a key, a MethodSpec, or a function .*, but got 3"),
+            ({"methods": {"mine": 3}}, r"`methods\['mine'\]` must be a key of METHODS, .*a MethodSpec, .*, but got 3"),
             (
-                {"methods": {"mine": lambda images, _: images}},
-                r"`methods\['mine'\]` must be a floating-point tensor of shape \(B, 1, H, W\), but got .* \(24, 3, 32,",
+                {"methods": {"mine": lambda images, _: images[:, 0]}},
+                r"`methods\['mine'\]` must return floating-point maps .*24, C, H, W.*, but got .* \(24, 32, 32",
+            ),
+            (
+                {"methods": {"mine": lambda images, _: images[:, :1] / 0}},
+                r"`methods\['mine'\]` must return finite values, but got 'NaN or inf for 24 of 24'",
             ),
             (
                 {"methods": {"mine": lambda images, _: images[:1, :1, ::2]}},
-                r"`methods\['mine'\]` must return heatmaps of shape \(24, 1, 32, 32\), but got .* \(1, 1, 16, 32\)",
+                r"`methods\['mine'\]` must return floating-point maps .*24, C, H, W.*, but got .* \(1, 1, 16, 32\)",
             ),
             (
                 {"methods": {"mine": lambda images, _: torch.full_like(images[:, :1], -0.5)}},
-                r"`methods\['mine'\]` must return heatmaps that are at least 0, but got -0.5",
+                r"`methods\['mine'\]` must return heatmaps that are at least 0 .*, but got -0.5",
             ),
         ],
     )

@@ -1,4 +1,4 @@
-"""What a study names as ``module:name``: a model or a training of the user's own."""
+"""What is named as ``module:name``: a model, a method, a metric or a training of the user's own."""
 
 import sys
 from importlib import import_module
@@ -18,5 +18,5 @@ def imported(argument: str, path: str) -> Any:
         sys.path.insert(0, here)
     try:
         return getattr(import_module(module), name)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, ValueError) as error:
         raise ValueError(f"`{argument}` must be module:name that can be imported, but got {path!r}: {error}") from error
