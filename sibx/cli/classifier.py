@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sibx._checks import require
-from sibx.cli.loading import check_classes, load_classifier, load_data
+from sibx.cli.loading import check_classes, load_classifier, load_data, read_map
 from sibx.cli.rate_lines import are_unequal, rate_lines
 from sibx.evaluation import Interval, Results, evaluate_reliance, evaluate_robustness, worst_group
 from sibx.report import metric_table, to_markdown
@@ -25,12 +25,14 @@ def run(args: Namespace) -> int:
     require(not (out / "run.json").exists(), "out", "hold no results of an earlier evaluation", args.out)
     device, classifier = named_device(args.device), load_classifier(args)
     data = load_data(args, args.split, args.image_size or classifier.notes.get("image_size"))
-    check_classes(classifier, data, args.num_classes)
+    if args.class_map is None:
+        check_classes(classifier, data, args.num_classes)
     evaluate: Any = {"reliance": evaluate_reliance, "robustness": evaluate_robustness}[args.command]
     results = evaluate(
         classifier.model,
         data,
         **_given(args),
+        class_map=read_map(args.class_map),
         output=classifier.output(args.output),
         batch_size=args.batch_size,
         workers=args.workers,

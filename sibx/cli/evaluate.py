@@ -9,11 +9,11 @@ import torch
 
 from sibx._checks import check_range
 from sibx.attribution import resolve_methods
-from sibx.cli.loading import Classifier, check_classes, load_classifier, load_data, process_group
+from sibx.cli.loading import Classifier, check_classes, load_classifier, load_data, process_group, read_map
 from sibx.cli.rate_lines import rate_lines
-from sibx.datasets import MaskedDataset
-from sibx.datasets.several import one_per_class
+from sibx.datasets import MaskedDataset, one_per_class
 from sibx.evaluation import Results, evaluate
+from sibx.evaluation.class_match import match_classes
 from sibx.metrics import to_metric
 from sibx.report import class_by_class, make_gallery, metric_table, save_gallery, to_markdown, wrong_ones
 from sibx.runs.ranks import rank
@@ -29,7 +29,8 @@ def run(args: Namespace) -> int:
     with process_group(args.device) as device:
         classifier = load_classifier(args)
         data = load_data(args, args.split, args.image_size or classifier.notes.get("image_size"))
-        check_classes(classifier, data, args.num_classes if args.target == "label" else None)
+        if args.class_map is None:
+            check_classes(classifier, data, args.num_classes if args.target == "label" else None)
         training = args.training or classifier.notes.get("training", "")
         results = evaluate(
             classifier.model,
@@ -37,6 +38,7 @@ def run(args: Namespace) -> int:
             methods=args.methods,
             metrics=metrics,
             target=args.target,
+            class_map=read_map(args.class_map),
             output=classifier.output(args.output),
             layer=args.layer,
             align=args.align,
@@ -61,17 +63,19 @@ def _keep_pictures(
     args: Namespace, classifier: Classifier, data: MaskedDataset, results: Results, device: torch.device
 ) -> None:
     """Keep the maps of the images that every model's gallery shows, and of some that this one gets wrong."""
-    shown = class_by_class(one_per_class(data), args.gallery)
+    output = classifier.output(args.output)
+    matched = match_classes(classifier.model, one_per_class(data), read_map(args.class_map), output)
+    shown = class_by_class(matched.dataset, args.gallery)
     wrong = wrong_ones(results.rows, args.gallery // SHARE_OF_WRONG)
     (training,) = results.rows["training"].unique()
     items = make_gallery(
-        {training: classifier.model},
-        data,
+        {training: matched.model},
+        matched.dataset,
         methods=args.methods,
         images=sorted({*shown, *wrong}),
         model=classifier.name,
         target=args.target,
-        output=classifier.output(args.output),
+        output=output,
         layer=args.layer,
         align=args.align,
         batch_size=args.batch_size,

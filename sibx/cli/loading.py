@@ -15,13 +15,14 @@ from torch import nn
 from sibx._checks import look_up, require
 from sibx._files import write_atomically
 from sibx._outputs import Output
+from sibx.cli.settings_file import import_yaml
 from sibx.datasets import DATASETS, MaskedDataset, Part, build_dataset, spread
 from sibx.models import build_model, head_parameters
 from sibx.models.checkpoint import load_checkpoint, read_checkpoint
-from sibx.models.zoo import IMAGENET_CLASSES
+from sibx.models.class_map import BY_NAME
+from sibx.models.zoo import IMAGENET_CLASSES, PUBLISHED
 from sibx.runs.place import named_device
 
-PUBLISHED = ("default", "bundled")  # values of --weights that are no files: weights of ImageNet's classes
 NOTES = "finetune.json"  # beside model.pt; says which model it is, and how it was made
 
 
@@ -80,6 +81,7 @@ def load_classifier(args: Namespace) -> Classifier:
     require(bool(name), "model", f"be given where no {NOTES} lies beside the checkpoint", None)
     model = build_model(name, notes.get("scores", len(classes)))
     load_checkpoint(args.checkpoint, model)
+    vars(model)["classes"] = classes  # what class_names reads
     return Classifier(model, name, classes, notes)
 
 
@@ -106,11 +108,30 @@ def check_classes(classifier: Classifier, data: MaskedDataset, num_classes: int 
         num_classes: number of classes of weights without class names; None if the data set's labels do not matter.
     """
     if classifier.classes is not None:
-        require(classifier.classes == data.classes, "dataset", "have the checkpoint's classes", list(data.classes))
+        rule = "have the checkpoint's classes (or give class_map)"
+        require(classifier.classes == data.classes, "dataset", rule, list(data.classes))
     elif num_classes is not None:
         rule = f"be the data set's {len(data.classes)}, whose labels are asked for"
         told_apart = 2 if num_classes == 1 else num_classes
         require(told_apart == len(data.classes), "num_classes", rule, num_classes)
+
+
+def read_map(source: str | None) -> Any:
+    """Return the class map that ``--class-map`` names: a JSON or YAML file, the word ``names``, or None.
+
+    Raises:
+        ValueError: the file cannot be read.
+        ImportError: YAML without PyYAML.
+    """
+    if source is None or source == BY_NAME:
+        return source
+    try:
+        text = Path(source).read_text(encoding="utf-8")
+        return json.loads(text) if source.endswith(".json") else import_yaml("--class-map").safe_load(text)
+    except ImportError:
+        raise
+    except Exception as error:  # whatever the file makes of JSON and YAML
+        raise ValueError(f"`class_map` must be a JSON or YAML file, or 'names', but got {source!r}: {error}") from error
 
 
 def write_notes(folder: Path, notes: dict[str, Any]) -> None:

@@ -186,6 +186,8 @@ def _add_scoring(parser: Parser) -> None:
     """Add the options of every command that scores a trained model on a data set."""
     _add_trained_model(parser)
     _add_data(parser, image_size=False)
+    note = "JSON or YAML file with class of the data: output or outputs of the model, by name or number; or 'names'"
+    parser.add_argument("--class-map", metavar="FILE", help=note)
     parser.add_argument("--split", default="test", help="split of the data set; default %(default)s")
     parser.add_argument("--batch-size", type=int, default=32, help="images per forward pass; default %(default)s")
     note = "processes that read the images; default %(default)s: this process reads them"

@@ -20,7 +20,8 @@ def rate_lines(results: Results, classes: Sequence[str]) -> str:
     rates = {str(line["metric"]): Interval.of(line) for line in results.rates().to_dict("records")}
     if not rates:
         (line,) = results.accuracy().to_dict("records")
-        return f"accuracy {Interval.of(line)}" if line["n"] else "no accuracy of scores without classes"
+        reason = results.info.get("no_accuracy", "scores have no classes")
+        return f"accuracy {Interval.of(line)}" if line["n"] else f"no accuracy: {reason}"
     recalls = results.hits().summary(["label"])
     words = [f"accuracy {rates['accuracy']}", f"always the commonest class {rates['majority_rate'].mean:.3f}"]
     words.append(f"balanced accuracy {rates['balanced_accuracy']}")

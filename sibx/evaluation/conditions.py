@@ -14,6 +14,7 @@ from sibx._checks import check_integer, check_range, require
 from sibx._outputs import Output, check_output, hits
 from sibx.datasets.base import MaskedBatch, MaskedDataset
 from sibx.datasets.batches import load_batches
+from sibx.evaluation.class_match import Matched
 from sibx.evaluation.classified import is_right
 from sibx.evaluation.columns import CLASSIFIER, CURVE_COLUMNS
 from sibx.evaluation.results import Results
@@ -31,8 +32,7 @@ Score = Callable[[MaskedBatch, int], Mapping[str, Tensor]]
 class Setting:
     """Where and on what a classifier is evaluated: the arguments that all its evaluations take."""
 
-    model: Model
-    dataset: MaskedDataset
+    matched: Matched
     output: Output
     batch_size: int
     workers: int
@@ -40,6 +40,16 @@ class Setting:
     seed: int
     labels: Mapping[str, str] | None
     progress: bool
+
+    @property
+    def model(self) -> Model:
+        """The model, whose outputs are the classes of the data."""
+        return self.matched.model
+
+    @property
+    def dataset(self) -> MaskedDataset:
+        """The samples of these classes."""
+        return self.matched.dataset
 
     def __post_init__(self) -> None:
         check_output(self.output)
@@ -59,7 +69,7 @@ class Setting:
             batches = load_batches(data, self.batch_size, self.workers)
             bar = tqdm(batches, desc=f"evaluate {data.split}", leave=False, disable=not self.progress)
             for first, batch in zip(range(0, len(data), self.batch_size), bar, strict=True):
-                images = describe_images(self.model, batch.to(device), "label", self.output)
+                images = describe_images(self.model, batch.to(device), "label", self.output, self.matched.counts)
                 images = images.assign(seed=self.seed, **columns)
                 scores = {(CLASSIFIER, unchanged): is_right(images).to_numpy()}
                 for name, values in score(batch.to(device), first).items():
@@ -72,6 +82,7 @@ class Setting:
             "device": str(device),
             "seconds": round(time.perf_counter() - start, 1),
             "images": len(data),
+            "class_map": self.matched.class_map,
             **columns,
             "versions": {name: version(name) for name in ("sibx", "torch", "captum", "opencv-python", "pillow")},
         }

@@ -14,11 +14,13 @@ from sibx._seeds import image_seeds
 from sibx.datasets.base import MaskedBatch, MaskedDataset, check_dataset, collate, require_masks
 from sibx.datasets.batches import load_batches
 from sibx.datasets.several import one_per_class
+from sibx.evaluation.class_match import match_classes
 from sibx.evaluation.columns import CELL, per_image
 from sibx.evaluation.conditions import Model, Setting, hits_of
 from sibx.evaluation.results import Results
 from sibx.evaluation.statistics import bootstrap_mean
 from sibx.images.backgrounds import BACKGROUNDS, BackgroundSpec, Scenes, choose_donors, inpaint, take_apart, takes_part
+from sibx.models.class_map import ClassMap
 
 
 def evaluate_reliance(
@@ -26,6 +28,7 @@ def evaluate_reliance(
     dataset: MaskedDataset,
     *,
     backgrounds: Sequence[str | BackgroundSpec] = tuple(BACKGROUNDS),
+    class_map: ClassMap | None = None,
     output: Output = "auto",
     batch_size: int = 32,
     workers: int = 0,
@@ -49,6 +52,7 @@ def evaluate_reliance(
         model: images -> logits (B, K) of the classes of the data set: a module, or any function.
         dataset: images with masks; images with 3 channels.
         backgrounds: conditions, as keys of BACKGROUNDS or as specs of your own; by default all of BACKGROUNDS.
+        class_map: class of the data -> output or several outputs, for a model with other classes, see ``evaluate``.
         output: what the logits are: ``softmax`` or ``sigmoid`` (a single logit has the classes 0 and 1); ``auto`` =
             ``sigmoid`` for a single logit, else ``softmax``.
         batch_size: images per forward pass.
@@ -74,10 +78,10 @@ def evaluate_reliance(
     names = [spec.name for spec in chosen]
     require(len(set(names)) == len(names), "backgrounds", "name none twice", names)
     require_masks(dataset, "backgrounds", names)
-    dataset = one_per_class(dataset)
+    matched = match_classes(model, one_per_class(dataset), class_map, output)
+    model, dataset = matched.model, matched.dataset
     setting = Setting(
-        model=model,
-        dataset=dataset,
+        matched=matched,
         output=output,
         batch_size=batch_size,
         workers=workers,

@@ -52,6 +52,9 @@ class Request:
         device: where to compute.
         seed: seed of everything random.
         columns: the columns that hold one value in all rows: ``dataset``, ``split``, ``model``, ``training``.
+        class_counts: numbers of classes of a model that fit the data's.
+        class_map: name of a class -> outputs of the model, where they were given.
+        found: what only the images showed, for ``run.json``.
         skipped: what is left out of it.
     """
 
@@ -68,6 +71,9 @@ class Request:
     device: torch.device
     seed: int
     columns: dict[str, str]
+    class_counts: tuple[int, ...]
+    class_map: dict[str, list[int]]
+    found: dict[str, str] = field(default_factory=dict)
     skipped: list[Skipped] = field(default_factory=list)
 
     def check(self) -> None:
@@ -109,8 +115,10 @@ class Request:
             "seed": self.seed,
             "device": str(self.device),
             "images": len(self.dataset),
+            "class_map": self.class_map,
             "skipped": [s._asdict() for s in self.skipped],
             **self.columns,
+            **self.found,
             "versions": {name: version(name) for name in ("sibx", "torch", "torchvision", "captum")},
         }
 
@@ -127,6 +135,7 @@ class Request:
             "labels": {name: self.columns[name] for name in ("model", "training")},
             "model": self._identify_model(),
             "layer": _name_of(self.layer) if isinstance(self.layer, nn.Module) else self.layer,
+            **({"class_map": self.class_map} if self.class_map else {}),
             **({"align": self.align} if self.align else {}),  # what was interrupted before there was a choice goes on
             "device": self.device.type,
         }

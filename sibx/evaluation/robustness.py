@@ -12,10 +12,12 @@ from sibx._outputs import Output
 from sibx._seeds import image_seeds
 from sibx.datasets.base import MaskedBatch, MaskedDataset, check_dataset
 from sibx.datasets.several import one_per_class
+from sibx.evaluation.class_match import match_classes
 from sibx.evaluation.conditions import Model, Setting, hits_of
 from sibx.evaluation.results import Results
 from sibx.images.attacks import STEPS, fgsm, pgd
 from sibx.images.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from sibx.models.class_map import ClassMap
 
 Attack = Literal["fgsm", "pgd"]
 EPSILONS = (0.5 / 255, 1 / 255, 2 / 255)  # where networks that were not trained against attacks begin to fail
@@ -30,6 +32,7 @@ def evaluate_robustness(
     steps: int = STEPS,
     corruptions: Sequence[str] = CORRUPTIONS,
     severities: Sequence[int] = SEVERITIES,
+    class_map: ClassMap | None = None,
     output: Output = "auto",
     batch_size: int = 32,
     workers: int = 0,
@@ -57,6 +60,7 @@ def evaluate_robustness(
         steps: number of gradient steps of PGD.
         corruptions: names of corruptions, any of ``sibx.images.CORRUPTIONS``.
         severities: severities of the corruptions, each a whole number from 1 to 5.
+        class_map: class of the data -> output or several outputs, for a model with other classes, see ``evaluate``.
         output: what the logits are: ``softmax`` or ``sigmoid`` (a single logit has the classes 0 and 1); ``auto`` =
             ``sigmoid`` for a single logit, else ``softmax``.
         batch_size: images per forward pass.
@@ -82,6 +86,9 @@ def evaluate_robustness(
     attacked = {_name(a, 255 * epsilon): (a, epsilon) for a in attacks for epsilon in epsilons}
     corrupted = {_name(c, severity): (c, severity) for c in corruptions for severity in severities}
 
+    matched = match_classes(model, one_per_class(dataset), class_map, output)
+    model, dataset = matched.model, matched.dataset
+
     def in_pixels(pixels: Tensor) -> Tensor:
         return model(dataset.normalization(pixels))
 
@@ -102,10 +109,8 @@ def evaluate_robustness(
             values["corruption_mean"] = torch.stack([values[name] for name in corrupted]).mean(0)
         return values
 
-    dataset = one_per_class(dataset)
     setting = Setting(
-        model=model,
-        dataset=dataset,
+        matched=matched,
         output=output,
         batch_size=batch_size,
         workers=workers,

@@ -16,6 +16,7 @@ from sibx.attribution.chosen import asks_all
 from sibx.datasets.base import MaskedDataset, check_dataset
 from sibx.datasets.batches import load_batches
 from sibx.datasets.several import one_per_class
+from sibx.evaluation.class_match import match_classes
 from sibx.evaluation.fitted import fit
 from sibx.evaluation.request import Request, Target
 from sibx.evaluation.results import Results
@@ -23,6 +24,7 @@ from sibx.evaluation.scoring import score_batch
 from sibx.evaluation.storage import InFolder, InMemory, Storage
 from sibx.metrics import AnyMetric, to_metric
 from sibx.models import Align, eval_mode
+from sibx.models.class_map import ClassMap
 from sibx.runs.identity import check_identity
 from sibx.runs.place import pick_device, placed
 from sibx.runs.ranks import gather_objects, rank, world_size
@@ -35,6 +37,7 @@ def evaluate(
     methods: Methods,
     metrics: Sequence[AnyMetric],
     target: Target = "predicted",
+    class_map: ClassMap | None = None,
     output: Output = "auto",
     layer: nn.Module | str | None = None,
     align: Align | None = None,
@@ -67,6 +70,12 @@ def evaluate(
         metrics: metrics that score: keys of METRICS, or your own in any form that ``sibx.metrics.to_metric`` takes (a
             MetricSpec, a function ``(heatmaps, masks) -> (B,)``, ``module:name``).
         target: the class explained: the ``predicted`` one or the ``label``.
+        class_map: for a model with other classes than the data, such as one of ImageNet: class of the data -> output or
+            several outputs of the model, each by name or index; or ``"names"``: those of the same names. The
+            probability of a class is then the sum of those of its outputs, and all other outputs together are one more
+            class (of ``sigmoid`` and ``raw`` the largest of its outputs counts). Samples of classes that the map does
+            not name are left out, with a warning, and ``label`` counts the classes of the map. Without a map a model
+            with another number of classes has no accuracy (``predicted`` is -1), and its predicted class is explained.
         output: what the logits are: ``softmax``: K classes that exclude each other; ``sigmoid``: K independent labels,
             or for K = 1 the classes 0 and 1; ``raw``: scores without a probability, of which curves are taken as they
             are, and for which nothing is right or wrong (``predicted`` is -1); ``auto`` = ``sigmoid`` for K = 1, else
@@ -103,9 +112,13 @@ def evaluate(
     rule = "be 'label' for several labels per image, where every class present is explained"
     require(target == "label" or not dataset.several_labels, "target", rule, target)
     dataset = one_per_class(dataset)
+    matched = match_classes(model, dataset, class_map, output)
+    model, dataset = matched.model, matched.dataset
     request = Request(
         model=model,
         dataset=dataset,
+        class_counts=matched.counts,
+        class_map=matched.class_map,
         methods=resolve_methods(methods, model),
         metrics=[to_metric(m, argument="metrics") for m in metrics],
         target=target,

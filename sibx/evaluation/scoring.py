@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from sibx._checks import check_logits, require
-from sibx._outputs import Output, predicted, predicted_beside, probabilities, warn_of_probabilities
+from sibx._outputs import Output, by_class, predicted, predicted_beside, probabilities, warn_of_probabilities
 from sibx._precise import precise
 from sibx.attribution import Explainers, Method, MethodSpec, to_heatmap
 from sibx.attribution.heatmaps import image_size
 from sibx.attribution.many import attribute
 from sibx.datasets.base import MaskedBatch
+from sibx.evaluation.class_match import NO_ACCURACY, check_same_classes
 from sibx.evaluation.columns import COLUMNS, CURVE_COLUMNS, NO_CLASS
 from sibx.evaluation.request import Request, Target
 from sibx.metrics import Explained, MetricSpec
@@ -32,7 +33,9 @@ def heatmaps_of(spec: MethodSpec, method: Method, images: Tensor, targets: Tenso
 
 def score_batch(request: Request, explainers: Explainers, batch: MaskedBatch) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the rows and the curve points of one batch."""
-    images = describe_images(request.model, batch, request.target, request.output)
+    images = describe_images(request.model, batch, request.target, request.output, request.class_counts)
+    if request.output != "raw" and (images["predicted"] == NO_CLASS).any():
+        request.found["no_accuracy"] = NO_ACCURACY
     images = images.assign(seed=request.seed, **request.columns)
     targets = torch.from_numpy(images["target"].to_numpy(copy=True)).to(request.device)
     scores: Scores = {}
@@ -86,13 +89,20 @@ def _values(metric: MetricSpec, explained: Explained) -> npt.NDArray[np.float64]
 
 
 def describe_images(
-    model: Callable[[Tensor], Tensor], batch: MaskedBatch, target: Target, output: Output = "auto"
+    model: Callable[[Tensor], Tensor], batch: MaskedBatch, target: Target, output: Output, counts: tuple[int, ...]
 ) -> pd.DataFrame:
-    """One line per image: what it is, and what the model makes of it."""
+    """One line per image: what it is, and what the model makes of it.
+
+    Where the model has other classes than the data (``counts`` are the numbers that fit) nothing is predicted of them.
+    """
     with torch.inference_mode(), say_why(model, batch.images):
         logits = model(batch.images)
         check_logits(logits, len(batch))
         warn_of_probabilities(logits, output)
+        count = by_class(logits, output).shape[1]
+        if target == "label" and output != "raw":
+            check_same_classes(count, counts, "target")
+        comparable = output != "raw" and count in counts
         chosen, found = predicted(logits, output), predicted_beside(logits, batch.labels, output)
         confidence = probabilities(logits, output).gather(1, found.unsqueeze(1)).squeeze(1)
         confidence = confidence.masked_fill(logits.isnan().any(1), torch.nan)
@@ -100,7 +110,7 @@ def describe_images(
         {
             "image_id": batch.ids,
             "label": batch.labels.cpu().numpy(),
-            "predicted": found.cpu().numpy() if output != "raw" else NO_CLASS,
+            "predicted": found.cpu().numpy() if comparable else NO_CLASS,
             "confidence": confidence.cpu().numpy(),
             "group": batch.groups.cpu().numpy(),
             "area": _area_shares(batch).cpu().numpy(),

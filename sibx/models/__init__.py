@@ -26,6 +26,7 @@ from sibx.images.normalization import IMAGENET, Normalization
 from sibx.models._receptive_field import ReceptiveField, receptive_field
 from sibx.models._redraw import layers_inside, parameter_layers, redraw
 from sibx.models.alignment import Align, Alignment, HalfPixel, find_alignment
+from sibx.models.class_map import class_names, map_classes
 from sibx.models.classes import ByClass
 from sibx.models.efficientnet_lite import EfficientNetLite
 from sibx.models.finding import find_cam_layer, resolve_layer
@@ -36,7 +37,7 @@ from sibx.models.layout import to_grid
 from sibx.models.prompts import PromptScores, zero_shot
 from sibx.models.scored import Scored, contrast, unwrap
 from sibx.models.tiny import TinyCNN
-from sibx.models.zoo import build_timm, lite_builder, torchvision_builder
+from sibx.models.zoo import IMAGENET_CLASSES, PUBLISHED, build_timm, imagenet_names, lite_builder, torchvision_builder
 
 __all__ = [
     "MODELS",
@@ -56,6 +57,7 @@ __all__ = [
     "TinyCNN",
     "build_model",
     "by_class",
+    "class_names",
     "classification_rates",
     "contrast",
     "criterion_for",
@@ -66,6 +68,7 @@ __all__ = [
     "head_parameters",
     "hits",
     "layers_inside",
+    "map_classes",
     "parameter_layers",
     "predicted",
     "probabilities",
@@ -179,4 +182,7 @@ def build_model(name: str | ModelSpec, num_classes: int, weights: str | None = N
         if isinstance(name, str) and name.startswith(prefix):
             return build(name.removeprefix(prefix), num_classes, weights)
     spec = name if isinstance(name, ModelSpec) else look_up("name", name, MODELS)
-    return spec.build(num_classes, weights)
+    model = spec.build(num_classes, weights)
+    if weights in PUBLISHED and num_classes == IMAGENET_CLASSES:
+        vars(model)["classes"] = imagenet_names()  # what class_names reads
+    return model

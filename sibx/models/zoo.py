@@ -14,6 +14,7 @@ from sibx._checks import require
 from sibx.models.efficientnet_lite import VARIANTS, EfficientNetLite, rename_in_order
 
 IMAGENET_CLASSES = 1000
+PUBLISHED = ("default", "bundled")  # weights that are no files: those of ImageNet's classes
 
 
 def build_torchvision(
@@ -94,6 +95,11 @@ def _fill(model: Any, name: str, state: dict[str, Tensor], weights: str) -> nn.M
         raise ValueError(f"`weights` must hold a state dict of {name}, but got {weights!r}: {error}") from error
     assert isinstance(model, nn.Module)
     return model
+
+
+def imagenet_names() -> tuple[str, ...]:
+    """Return the names of ImageNet's 1,000 classes, as torchvision has them."""
+    return tuple(tv.ResNet18_Weights.DEFAULT.meta["categories"])
 
 
 def torchvision_builder(name: str, head: str = "classifier") -> Callable[..., nn.Module]:

@@ -68,7 +68,7 @@ def test_evaluate(trained, data, tmp_path, capsys):
 def test_evaluate_as_raw(trained, data, tmp_path, capsys):
     options = ("--methods", "saliency", "--metrics", "iou", "--device", "cpu", "--output", "raw")
     assert run("evaluate", *data, "--checkpoint", trained, *options, "--out", tmp_path) == 0
-    assert capsys.readouterr().out.startswith("no accuracy of scores without classes")
+    assert capsys.readouterr().out.startswith("no accuracy: scores have no classes")
 
 
 @pytest.mark.parametrize(

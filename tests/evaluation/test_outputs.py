@@ -17,7 +17,9 @@ BY_LOGIT = ("sensitivity_n", "random_logit")
 
 @pytest.fixture(scope="module")
 def two_classes(shapes):
-    return InMemoryDataset(shapes, [s._replace(label=i % 2) for i, s in enumerate(shapes.samples[:4])])
+    data = InMemoryDataset(shapes, [s._replace(label=i % 2) for i, s in enumerate(shapes.samples[:4])])
+    data.classes = shapes.classes[:2]
+    return data
 
 
 def scores_of(results, *columns):
