@@ -274,8 +274,8 @@ def build_dataset(
             ``coco``, ``count`` of ``imagenet-s``, ``binary`` of ``magnetic-tile``, ``agreement``, ``scale``, ``kinds``
             and ``copies`` of ``pets-on-scenes`` and ``eth80-on-scenes``, ``several_labels`` of ``voc2012``, ``coco``
             and ``coco-panoptic`` (one sample per photograph, with all its classes), ``least`` of ``coco-panoptic``,
-            ``classes`` of ``folder`` (names, in the order of a model's outputs); ``download`` where torchvision has
-            the data (``oxford-pets``, ``voc2012``).
+            ``classes`` (names, in the order of a model's outputs) and ``normalization`` of ``folder``; ``download``
+            where torchvision has the data (``oxford-pets``, ``voc2012``).
 
     Raises:
         ValueError: an unknown name or split, or missing data; the message lists the choices or the expected layout.

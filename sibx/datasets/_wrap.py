@@ -35,7 +35,7 @@ def wrap(
     split: str = "all",
     normalization: Normalization | None = None,
     normalized: Normalization | None = None,
-    image_size: int | None = None,
+    image_size: int | tuple[int, int] | None = None,
 ) -> MaskedDataset:
     """Return any data set as a MaskedDataset: torch's, torchvision's, Hugging Face's, or a list of items.
 
@@ -70,7 +70,8 @@ def wrap(
         normalization: from pixels in [0, 1] to what the model sees; None = ImageNet's, for colored pixels.
         normalized: how floating-point images were normalized already, so that their pixels can be drawn and changed.
         image_size: side in pixels to which the shorter side of image and mask is resized before the central square is
-            cut out; None = images stay as they are, all of one size.
+            cut out; or (height, width), which image and mask are resized to cover before the middle is cut out; None =
+            images stay as they are, all of one size.
 
     Raises:
         ValueError: a data set without length or index, a part that items do not have, images, masks or labels of
@@ -97,7 +98,8 @@ def wrap(
     require(len(dataset) > 0, "dataset", "hold at least one item", len(dataset))
     keys = {argument: key for argument, key in parts.items() if key is not None}
     if image_size is not None:
-        check_integer("image_size", image_size, 1)
+        for side in (image_size,) if isinstance(image_size, int) else image_size:
+            check_integer("image_size", side, 1)
     first = dataset[0]
     with _of_item(0, name):
         for argument, key in keys.items():
@@ -121,7 +123,7 @@ class _Wrapped(MaskedDataset):
         keys: Mapping[str, Key],
         reader: ImageReader,
         classes: tuple[str, ...],
-        image_size: int | None,
+        image_size: int | tuple[int, int] | None,
     ):
         self.source, self.keys, self.reader, self.image_size = source, keys, reader, image_size
         self.classes, self.normalization = classes, reader.normalization

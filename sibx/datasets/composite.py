@@ -54,7 +54,7 @@ class CompositeDataset(MaskedDataset):
     Args:
         objects: images with masks; those without an object are left out, for which the set is read through once.
         backgrounds: the pictures of every kind, by its name: files, or tensors (C, H, W) of values in [0, 1]; the
-            central square is used. Give each split pictures of its own.
+            central part of the objects' proportions is used. Give each split pictures of its own.
         agreement: probability in [0, 1] that the background is of the class's own kind.
         scale: smallest and largest share of the canvas that an object covers, in (0, 1]; an object that would not fit
             is made as large as fits.
@@ -107,11 +107,12 @@ class CompositeDataset(MaskedDataset):
         copy, row = divmod(index, len(self._indices))
         sample = self.objects[self._indices[row]]
         place = self._draw(sample, copy)
-        size = sample.image.shape[-1]
+        size = (sample.image.shape[1], sample.image.shape[2])
         pixels, alpha = _fit(self.normalization.inverse(sample.image), _solid(sample), place.share)
-        top, left = (round(room * (size - side)) for room, side in zip(place[3:], alpha.shape[1:], strict=True))
-        canvas = self._background(place, size).clone()  # a picture of this size would be painted on itself
-        mask = torch.zeros(1, size, size, dtype=torch.bool)
+        room = (length - covered for length, covered in zip(size, alpha.shape[1:], strict=True))
+        top, left = (round(share * free) for share, free in zip(place[3:], room, strict=True))
+        canvas = self._background(place, size, len(pixels)).clone()  # a picture of this size would be painted on itself
+        mask = torch.zeros(1, *size, dtype=torch.bool)
         window = (slice(None), slice(top, top + alpha.shape[1]), slice(left, left + alpha.shape[2]))
         canvas[window] = canvas[window] * (1 - alpha) + pixels * alpha
         mask[window] = alpha >= 0.5
@@ -132,12 +133,12 @@ class CompositeDataset(MaskedDataset):
         kind = own if agrees else (own + shift) % count
         return _Place(kind, rng.random(), rng.uniform(*self.scale), rng.random(), rng.random())
 
-    def _background(self, place: _Place, size: int) -> Tensor:
+    def _background(self, place: _Place, size: tuple[int, int], channels: int) -> Tensor:
         pictures = self._pictures[place.kind]
         chosen = pictures[int(place.picture * len(pictures))]
         if isinstance(chosen, Tensor):
             return resize_and_center_crop(chosen, size)
-        return resize_and_center_crop(read_pixels(chosen), size)
+        return resize_and_center_crop(read_pixels(chosen, channels=channels), size)
 
 
 def _solid(sample: MaskedSample) -> Tensor:
@@ -154,8 +155,7 @@ def _fit(pixels: Tensor, mask: Tensor, share: float) -> tuple[Tensor, Tensor]:
     window = (slice(None), slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1))
     solid = mask[window].to(pixels.dtype)
     height, width = solid.shape[1:]
-    side = mask.shape[-1]
-    factor = min((share * side**2 / float(solid.sum())) ** 0.5, side / height, side / width)
+    factor = min((share * mask.numel() / float(solid.sum())) ** 0.5, mask.shape[1] / height, mask.shape[2] / width)
     size = (max(1, round(factor * height)), max(1, round(factor * width)))
     both = torch.cat([pixels[window] * solid, solid]).unsqueeze(0)
     resized = F.interpolate(both, size, mode="bilinear", antialias=True)[0]

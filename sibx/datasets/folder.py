@@ -12,8 +12,8 @@ from sibx.datasets.base import MaskedDataset, MaskedSample
 from sibx.datasets.folder_files import LAYOUT, SPLITS, Entry, find_entries, order_classes, say_what_is_missing
 from sibx.datasets.folder_masks import read_mask, warn_of_doubt
 from sibx.images.geometry import resize_and_center_crop
-from sibx.images.normalization import IMAGENET
-from sibx.images.reading import Once, read_pixels
+from sibx.images.normalization import IMAGENET, Normalization
+from sibx.images.reading import Once, check_picture_channels, read_pixels
 
 
 class FolderDataset(MaskedDataset):
@@ -37,6 +37,7 @@ class FolderDataset(MaskedDataset):
         image_size: side of the central square in pixels.
         classes: names of the classes in the order of the model's outputs, among them all labels; None = the labels,
             numbers in the order of their values.
+        normalization: from pixels to what the model sees, of 3 channels for colors, or of 1 for gray images.
 
     Raises:
         ValueError: a folder that does not exist, an unknown split, missing columns or labels, a listed file that is
@@ -46,7 +47,6 @@ class FolderDataset(MaskedDataset):
     """
 
     name = "folder"
-    normalization = IMAGENET
 
     def __init__(
         self,
@@ -55,8 +55,11 @@ class FolderDataset(MaskedDataset):
         image_size: int = 224,
         *,
         classes: Sequence[str] | None = None,
+        normalization: Normalization = IMAGENET,
     ):
         check_choice("split", split, ("all", *SPLITS))
+        check_picture_channels(len(normalization.mean))
+        self.normalization = normalization
         self.root = check_folder("root", root, LAYOUT)
         entries = find_entries(self.root)
         self._ids = _unique_ids(self.root, entries)
@@ -73,7 +76,7 @@ class FolderDataset(MaskedDataset):
     def __getitem__(self, index: int) -> MaskedSample:
         self._check_index(index)
         entry = self.entries[index]
-        pixels = read_pixels(entry.image, self._warn)
+        pixels = read_pixels(entry.image, self._warn, len(self.normalization.mean))
         mask, undefined = (self._read_mask(path, pixels) for path in (entry.mask, entry.undefined))
         if entry.mask is not None:
             warn_of_doubt(mask, entry.mask, self._warn)

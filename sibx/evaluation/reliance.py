@@ -50,7 +50,7 @@ def evaluate_reliance(
 
     Args:
         model: images -> logits (B, K) of the classes of the data set: a module, or any function.
-        dataset: images with masks; images with 3 channels.
+        dataset: images with masks and their normalization; any number of channels.
         backgrounds: conditions, as keys of BACKGROUNDS or as specs of your own; by default all of BACKGROUNDS.
         class_map: class of the data -> output or several outputs, for a model with other classes, see ``evaluate``.
         output: what the logits are: ``softmax`` or ``sigmoid`` (a single logit has the classes 0 and 1); ``auto`` =
@@ -168,6 +168,6 @@ def _find_donors(
 
 
 def _backgrounds(dataset: MaskedDataset, indices: Tensor) -> Tensor:
-    """The images at the indices without their objects, (B, 3, H, W)."""
+    """The images at the indices without their objects, (B, C, H, W)."""
     scenes = _take_apart(collate([dataset[i] for i in indices.tolist()]), dataset)
     return inpaint(scenes.pixels, scenes.holes)

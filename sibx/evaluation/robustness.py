@@ -54,7 +54,7 @@ def evaluate_robustness(
 
     Args:
         model: images -> logits (B, K), differentiable for the attacks: a module, or any function.
-        dataset: images with 3 channels and their normalization.
+        dataset: images with their normalization; any number of channels.
         attacks: names of attacks, any of ``fgsm`` and ``pgd``.
         epsilons: largest changes that an attack may make, each in [0, 1], in units of pixel values.
         steps: number of gradient steps of PGD.

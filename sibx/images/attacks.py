@@ -1,6 +1,6 @@
 """Adversarial images for a classifier: FGSM and PGD.
 
-``sibx.evaluation.evaluate_robustness`` runs a model on them. The attacks change pixels (B, 3, H, W) in [0, 1]. A model
+``sibx.evaluation.evaluate_robustness`` runs a model on them. The attacks change pixels (B, C, H, W) in [0, 1]. A model
 here takes pixels, so normalization is part of the model.
 """
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from sibx._checks import check_labels, check_logits, check_range
 from sibx._outputs import Output, kind_of
 from sibx._precise import precise
-from sibx.images.rgb import check_unit_rgb, draw_rows
+from sibx.images.pixels import check_unit_pixels, draw_rows
 
 Model = Callable[[Tensor], Tensor]
 
@@ -32,21 +32,21 @@ def fgsm(model: Model, pixels: Tensor, labels: Tensor, epsilon: float, *, output
 
     Args:
         model: the model, pixels -> logits (B, K); it runs in the mode it is in.
-        pixels: images x, (B, 3, H, W), floating point, in [0, 1].
+        pixels: images x, (B, C, H, W), floating point, in [0, 1].
         labels: true class indices (B,).
         epsilon: size of the change, in [0, 1], in units of pixel values: 2 / 255 is two gray levels.
         output: what the logits are: ``softmax`` or ``sigmoid`` (a single logit has the classes 0 and 1); ``auto`` =
             ``sigmoid`` for a single logit, else ``softmax``.
 
     Returns:
-        Adversarial pixels (B, 3, H, W) in [0, 1], detached. A value on which m does not depend stays.
+        Adversarial pixels (B, C, H, W) in [0, 1], detached. A value on which m does not depend stays.
 
     Raises:
         ValueError: a wrong shape or dtype, values out of range, or an output that is not (B, K).
 
     Source: Goodfellow, Shlens, Szegedy, arXiv 1412.6572 (ICLR 2015), through captum.robust.FGSM.
     """
-    check_unit_rgb(pixels)
+    check_unit_pixels(pixels)
     check_range("epsilon", epsilon, 0, 1)
     return _ascend(model, pixels, labels, epsilon, output)
 
@@ -70,7 +70,7 @@ def pgd(
 
     Args:
         model: the model, pixels -> logits (B, K); it runs in the mode it is in.
-        pixels: images x, (B, 3, H, W), floating point, in [0, 1].
+        pixels: images x, (B, C, H, W), floating point, in [0, 1].
         labels: true class indices (B,).
         epsilon: largest change of a value, in [0, 1], in units of pixel values.
         seeds: seeds of the random starts, one per image.
@@ -81,7 +81,7 @@ def pgd(
             ``sigmoid`` for a single logit, else ``softmax``.
 
     Returns:
-        Adversarial pixels (B, 3, H, W) in [0, 1], detached.
+        Adversarial pixels (B, C, H, W) in [0, 1], detached.
 
     Raises:
         ValueError: a wrong shape or dtype, values out of range, an output that is not (B, K), or another number of
@@ -89,7 +89,7 @@ def pgd(
 
     Source: Madry et al., arXiv 1706.06083 (ICLR 2018).
     """
-    check_unit_rgb(pixels, seeds)
+    check_unit_pixels(pixels, seeds)
     check_range("epsilon", epsilon, 0, 1)
     check_range("steps", steps, 1)
     size = OVERSHOOT * epsilon / steps if step_size is None else step_size

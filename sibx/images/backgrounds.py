@@ -1,7 +1,7 @@
 """Images that show how much a classifier relies on backgrounds: objects and backgrounds apart, or recombined.
 
 These are images for a classifier, not scores of an explanation; ``sibx.evaluation.evaluate_reliance`` runs a model on
-them. Pixels are (B, 3, H, W) in [0, 1], masks (B, 1, H, W) bool.
+them. Pixels are (B, C, H, W) in [0, 1], masks (B, 1, H, W) bool.
 
 The object that is pasted consists of the pixels of its mask. What is taken out of an image, the **hole**, is larger:
 the mask and the undefined pixels (trimap boundary, void), which may show the object, grown by 2 px at a side of 224 px,
@@ -20,6 +20,7 @@ grown. ``mixed_rand`` never takes the object's own class (the authors draw from 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, NamedTuple, get_args
 
 import cv2
@@ -28,9 +29,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sibx._checks import check_choice, check_masks, check_range, check_same_batch, require
+from sibx._checks import check_choice, check_images, check_masks, check_range, check_same_batch, require
 from sibx._precise import precise
-from sibx.images.rgb import check_rgb
+from sibx.images.pixels import by_bands
 
 Donor = Literal["same", "other", "next"]
 GROWTH, INPAINT_RADIUS, SIDE = 2.0, 3.0, 224  # pixels at an image side of 224, in proportion otherwise
@@ -38,7 +39,7 @@ LARGEST_HOLE = 0.9  # largest share of the image that a hole may cover; the auth
 
 
 class Scenes(NamedTuple):
-    """Images taken apart: pixels (B, 3, H, W) in [0, 1], object pixels and holes (B, 1, H, W) bool."""
+    """Images taken apart: pixels (B, C, H, W) in [0, 1], object pixels and holes (B, 1, H, W) bool."""
 
     pixels: Tensor
     objects: Tensor
@@ -52,8 +53,8 @@ class BackgroundSpec:
     Attributes:
         name: key in the table.
         title: what the image shows, for tables and figures.
-        compose: function ``(scenes, backgrounds) -> pixels`` (B, 3, H, W), with the donors' filled backgrounds
-            (B, 3, H, W), or without a donor the scenes' own pixels.
+        compose: function ``(scenes, backgrounds) -> pixels`` (B, C, H, W), with the donors' filled backgrounds
+            (B, C, H, W), or without a donor the scenes' own pixels.
         donor: where the background comes from: another image of the ``same`` class, of an ``other`` class (all equally
             likely), or of the ``next`` class (after the last class the first); None = the image itself.
         boxed: whether the hole's bounding box is taken out instead of the hole.
@@ -72,14 +73,14 @@ def take_apart(pixels: Tensor, masks: Tensor, undefined: Tensor | None = None) -
     The hole is the mask and the undefined pixels, grown by 2 px at a side of 224 px, in proportion otherwise.
 
     Args:
-        pixels: images (B, 3, H, W), floating point, in [0, 1].
+        pixels: images (B, C, H, W), floating point, in [0, 1].
         masks: masks (B, 1, H, W) bool, True on the object.
         undefined: (B, 1, H, W) bool, True where it is not known whether a pixel is object; None = nowhere.
 
     Raises:
         ValueError: a wrong shape or dtype.
     """
-    check_rgb(pixels)
+    check_images(pixels, "pixels")
     check_masks(masks, pixels)
     if undefined is None:
         undefined = torch.zeros_like(masks)
@@ -113,10 +114,10 @@ def tile(pixels: Tensor, boxes: Tensor) -> Tensor:
     condition Only-BG-T of Xiao et al., arXiv 2006.09994.
 
     Args:
-        pixels: images (B, 3, H, W), floating point.
+        pixels: images (B, C, H, W), floating point.
         boxes: boxes as masks (B, 1, H, W) bool, for example from ``bounding_boxes``.
     """
-    check_rgb(pixels)
+    check_images(pixels, "pixels")
     check_masks(boxes, pixels, "boxes")
     tiled = torch.empty_like(pixels)
     for row, (image, box) in enumerate(zip(pixels, boxes[:, 0], strict=True)):
@@ -127,22 +128,26 @@ def tile(pixels: Tensor, boxes: Tensor) -> Tensor:
 def inpaint(pixels: Tensor, holes: Tensor) -> Tensor:
     """Fill every hole from its surroundings by OpenCV's fast marching, at 8 bits; other pixels stay as they are.
 
+    Three channels are filled together, of other numbers every channel by itself.
+
+
     A hole that covers the whole image becomes NaN. The radius is 3 px at a side of 224 px, in proportion otherwise.
 
     Args:
-        pixels: images (B, 3, H, W), floating point, in [0, 1].
+        pixels: images (B, C, H, W), floating point, in [0, 1].
         holes: holes as masks (B, 1, H, W) bool.
 
     Source: Telea, An Image Inpainting Technique Based on the Fast Marching Method, 2004.
     """
-    check_rgb(pixels)
+    check_images(pixels, "pixels")
     check_masks(holes, pixels, "holes")
     radius = INPAINT_RADIUS * max(pixels.shape[2:]) / SIDE
     filled = torch.empty_like(pixels)
     for row, (image, hole) in enumerate(zip(pixels, holes, strict=True)):
         picture = (image * 255).round().clamp(0, 255).byte().permute(1, 2, 0).contiguous().cpu().numpy()
-        painted = cv2.inpaint(picture, hole[0].byte().cpu().numpy(), radius, cv2.INPAINT_TELEA)
-        filled[row] = torch.from_numpy(painted).permute(2, 0, 1).to(pixels) / 255
+        gap = hole[0].byte().cpu().numpy()
+        paint = partial(cv2.inpaint, inpaintMask=gap, inpaintRadius=radius, flags=cv2.INPAINT_TELEA)
+        filled[row] = torch.from_numpy(by_bands(picture, paint)).permute(2, 0, 1).to(pixels) / 255
     everything = holes.flatten(1).all(1).view(-1, 1, 1, 1)
     return torch.where(holes, filled, pixels).masked_fill(everything, torch.nan)
 

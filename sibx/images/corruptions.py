@@ -1,9 +1,10 @@
 """Common corruptions of images at five severities.
 
-``sibx.evaluation.evaluate_robustness`` runs a model on them. They change pixels (B, 3, H, W) in [0, 1].
+``sibx.evaluation.evaluate_robustness`` runs a model on them. They change pixels (B, C, H, W) in [0, 1].
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from io import BytesIO
 
 import cv2
@@ -14,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from sibx._checks import check_choice, check_range
-from sibx.images.rgb import check_unit_rgb, draw_rows
+from sibx.images.pixels import by_bands, check_unit_pixels, draw_rows
 
 Array = npt.NDArray[np.float32]
 
@@ -33,17 +34,17 @@ def corrupt(pixels: Tensor, corruption: str, severity: int, seeds: Sequence[int]
     ``gaussian_noise``: plus normal noise of standard deviation .08, .12, .18, .26, .38, clipped. ``defocus_blur``:
     convolved with a disc of radius 3, 4, 6, 8, 10 px, its edge softened, reflecting borders. ``contrast``: every
     channel's distance from its mean times .4, .3, .2, .1, .05. ``jpeg_compression``: written and read as JPEG of
-    quality 25, 18, 15, 10, 7. At a side other than 224 px the disc is scaled in proportion, by area; nothing else
-    changes.
+    quality 25, 18, 15, 10, 7; three channels as colors, of other numbers every channel as a gray picture. At a side
+    other than 224 px the disc is scaled in proportion, by area; nothing else changes.
 
     Args:
-        pixels: images (B, 3, H, W), floating point, in [0, 1].
+        pixels: images (B, C, H, W), floating point, in [0, 1].
         corruption: one of CORRUPTIONS.
         severity: how strong, 1 to 5.
         seeds: seeds of the noise, one per image.
 
     Returns:
-        Corrupted pixels (B, 3, H, W) in [0, 1].
+        Corrupted pixels (B, C, H, W) in [0, 1].
 
     Raises:
         ValueError: a wrong shape or dtype, values out of range, or an unknown corruption.
@@ -51,7 +52,7 @@ def corrupt(pixels: Tensor, corruption: str, severity: int, seeds: Sequence[int]
     Source: Hendrycks & Dietterich, arXiv 1903.12261 (ICLR 2019): four of its fifteen corruptions, with the parameters
     of the authors' code. Departures: only JPEG rounds to 8 bits, and results are not stored as JPEG of quality 85.
     """
-    check_unit_rgb(pixels, seeds)
+    check_unit_pixels(pixels, seeds)
     check_choice("corruption", corruption, CORRUPTIONS)
     check_range("severity", severity, SEVERITIES[0], SEVERITIES[-1])
     return _CORRUPT[corruption](pixels, severity - 1, seeds).clamp(0, 1)
@@ -87,7 +88,8 @@ def _gaussian_noise(pixels: Tensor, level: int, seeds: Sequence[int]) -> Tensor:
 
 def _defocus_blur(pixels: Tensor, level: int, _: Sequence[int]) -> Tensor:
     kernel = defocus_kernel(level + 1, max(pixels.shape[2:]))
-    return _picture_by_picture(pixels, lambda picture: np.asarray(cv2.filter2D(picture, -1, kernel)))
+    blur = partial(cv2.filter2D, ddepth=-1, kernel=kernel)
+    return _picture_by_picture(pixels, lambda picture: by_bands(picture, blur))
 
 
 def _contrast(pixels: Tensor, level: int, _: Sequence[int]) -> Tensor:
@@ -101,7 +103,7 @@ def _jpeg_compression(pixels: Tensor, level: int, _: Sequence[int]) -> Tensor:
         Image.fromarray((picture * 255).round().astype(np.uint8)).save(file, "JPEG", quality=JPEG_QUALITY[level])
         return np.asarray(np.asarray(Image.open(file)) / 255, dtype=np.float32)
 
-    return _picture_by_picture(pixels, compress)
+    return _picture_by_picture(pixels, lambda picture: by_bands(picture, compress))
 
 
 _CORRUPT: dict[str, Callable[[Tensor, int, Sequence[int]], Tensor]] = {
@@ -114,7 +116,7 @@ CORRUPTIONS = tuple(_CORRUPT)
 
 
 def _picture_by_picture(pixels: Tensor, change: Callable[[Array], Array]) -> Tensor:
-    """Apply a function of one picture (H, W, 3) float32 to every image."""
+    """Apply a function of one picture (H, W, C) float32 to every image."""
     changed = torch.empty(pixels.shape)
     for row, image in zip(changed, pixels.detach(), strict=True):
         picture = change(image.permute(1, 2, 0).float().contiguous().cpu().numpy())

@@ -12,20 +12,31 @@ from sibx._checks import check_choice
 Augmentation = Literal["none", "flip", "flip_crop"]
 
 
-def resize_and_center_crop(pixels: Tensor, size: int, *, masks: bool = False) -> Tensor:
+def resize_and_center_crop(pixels: Tensor, size: int | tuple[int, int], *, masks: bool = False) -> Tensor:
     """Bring (C, H, W) to (C, size, size): resize the shorter side to ``size``, then cut out the central square.
+
+    A size (h, w) is one rectangle for all: the picture is resized until it covers it, and its middle is cut out.
 
     Images are resized bilinearly with antialiasing, masks by nearest neighbor, so that the geometry is the same.
 
     Args:
         pixels: an image or a mask (C, H, W).
-        size: side of the result in pixels.
+        size: side of the result in pixels, or its height and width.
         masks: whether ``pixels`` is a mask.
     """
     mode = InterpolationMode.NEAREST_EXACT if masks else InterpolationMode.BILINEAR
-    resized = tv.resize(pixels, [size], interpolation=mode, antialias=not masks)
-    cropped: Tensor = tv.center_crop(resized, [size, size])
+    height, width = (size, size) if isinstance(size, int) else size
+    resized = tv.resize(pixels, _covering(pixels, height, width), interpolation=mode, antialias=not masks)
+    cropped: Tensor = tv.center_crop(resized, [height, width])
     return cropped
+
+
+def _covering(pixels: Tensor, height: int, width: int) -> list[int]:
+    """Return the size to which (C, H, W) is resized to cover a rectangle; of a square only the shorter side."""
+    if height == width:
+        return [height]
+    factor = max(height / pixels.shape[1], width / pixels.shape[2])
+    return [max(height, round(factor * pixels.shape[1])), max(width, round(factor * pixels.shape[2]))]
 
 
 def central_square(pixels: Tensor) -> Tensor:
@@ -51,7 +62,7 @@ def augment(
         images: images (B, C, H, W).
         masks: tensors of shape (B, 1, H, W), bool or float.
         mode: which augmentation: ``"none"``; ``"flip"`` = left-right with probability 1/2; ``"flip_crop"`` = also a
-            random square of 60 to 100 % of the area, resized to the size before.
+            random rectangle of the image's proportions, 60 to 100 % of its area, resized to the size before.
         generator: CPU generator of the random draws; the same state gives the same augmentation.
 
     Returns:
@@ -91,11 +102,10 @@ def _flip_rows(tensor: Tensor, flip: Tensor) -> Tensor:
 
 def _crop_rows(tensor: Tensor, corners: Tensor, *, masks: bool) -> Tensor:
     mode = InterpolationMode.NEAREST_EXACT if masks else InterpolationMode.BILINEAR
-    size = tensor.shape[-1]
+    size = [tensor.shape[2], tensor.shape[3]]
     rows = []
-    for row, (area, top, left) in zip(tensor, corners.tolist(), strict=True):
-        side = round(size * (0.6 + 0.4 * area) ** 0.5)
-        y, x = round(top * (size - side)), round(left * (size - side))
-        box = [y, x, side, side]
-        rows.append(tv.resized_crop(row, *box, size=[size, size], interpolation=mode, antialias=not masks))
+    for row, (area, *corner) in zip(tensor, corners.tolist(), strict=True):
+        sides = [round(length * (0.6 + 0.4 * area) ** 0.5) for length in size]
+        starts = [round(at * (length - side)) for at, length, side in zip(corner, size, sides, strict=True)]
+        rows.append(tv.resized_crop(row, *starts, *sides, size=size, interpolation=mode, antialias=not masks))
     return torch.stack(rows)

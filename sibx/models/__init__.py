@@ -26,6 +26,7 @@ from sibx.images.normalization import IMAGENET, Normalization
 from sibx.models._receptive_field import ReceptiveField, receptive_field
 from sibx.models._redraw import layers_inside, parameter_layers, redraw
 from sibx.models.alignment import Align, Alignment, HalfPixel, find_alignment
+from sibx.models.channels import take_channels
 from sibx.models.class_map import class_names, map_classes
 from sibx.models.classes import ByClass
 from sibx.models.efficientnet_lite import EfficientNetLite
@@ -156,7 +157,7 @@ MODELS: Table[ModelSpec] = Table(
 SOURCES: dict[str, Callable[[str, int, str | None], nn.Module]] = {"timm/": build_timm, "hf/": build_hugging_face}
 
 
-def build_model(name: str | ModelSpec, num_classes: int, weights: str | None = None) -> nn.Module:
+def build_model(name: str | ModelSpec, num_classes: int, weights: str | None = None, *, channels: int = 3) -> nn.Module:
     """Build a classifier from the MODELS table, in train mode, on the CPU.
 
     Args:
@@ -167,9 +168,11 @@ def build_model(name: str | ModelSpec, num_classes: int, weights: str | None = N
             ``"bundled"`` = the ImageNet weights of an EfficientNet-Lite (extra ``pretrained``), or the path of a state
             dict. If the weights are for another number of classes, the head is replaced by a new one. Published weights
             need images in the normalization ``MODELS[name].normalization``.
+        channels: number of channels of the images; for another number than 3 the first convolution is replaced by one
+            that is made of its weights.
 
     Raises:
-        ValueError: an unknown name, ``num_classes`` below 1, or weights that do not fit.
+        ValueError: an unknown name, ``num_classes`` or ``channels`` below 1, or weights that do not fit.
         ImportError: timm, transformers, or the package of the bundled weights, is not installed.
 
     Example:
@@ -180,9 +183,9 @@ def build_model(name: str | ModelSpec, num_classes: int, weights: str | None = N
     check_range("num_classes", num_classes, 1)
     for prefix, build in SOURCES.items():
         if isinstance(name, str) and name.startswith(prefix):
-            return build(name.removeprefix(prefix), num_classes, weights)
+            return take_channels(build(name.removeprefix(prefix), num_classes, weights), channels)
     spec = name if isinstance(name, ModelSpec) else look_up("name", name, MODELS)
     model = spec.build(num_classes, weights)
     if weights in PUBLISHED and num_classes == IMAGENET_CLASSES:
         vars(model)["classes"] = imagenet_names()  # what class_names reads
-    return model
+    return take_channels(model, channels)

@@ -89,7 +89,7 @@ def compare_maps(
     ``relative(maps)``.
 
     Args:
-        pixels: (B, 3, H, W) in [0, 1].
+        pixels: (B, C, H, W) in [0, 1], in the colors of ``montage``.
         masks: (B, 1, H, W) bool; the contour is drawn in every cell.
         maps: column title -> (B, 1, H, W), with or without signs. An undefined map (zero everywhere or not finite)
             leaves the image bare and says so.

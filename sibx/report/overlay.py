@@ -11,6 +11,7 @@ from matplotlib.patheffects import Normal, Stroke
 from torch import Tensor
 
 from sibx._checks import check_heatmaps, check_images, check_masks, check_same_batch, require
+from sibx.images.pixels import as_colors
 from sibx.report.style import SEQUENTIAL
 
 CLIP = 0.995  # a map is drawn from 0 to this quantile of itself, so that one hot pixel does not blank the rest
@@ -30,7 +31,8 @@ def montage(
     Every map has its own scale, from 0 to its 99.5 % quantile: brightness says where, not how much.
 
     Args:
-        pixels: (B, 3, H, W) in [0, 1].
+        pixels: (B, C, H, W) in [0, 1]; one channel is drawn as gray, and two as the gray of their mean; of more than
+            three the first three are red, green and blue.
         masks: (B, 1, H, W) bool; the contour is drawn in every cell. None = no contour.
         heatmaps: column title -> (B, 1, H, W), at least 0. An undefined map (zero everywhere or not finite) is left
             blank and says so.
@@ -118,5 +120,6 @@ def hide_ticks(axes: Axes) -> None:
 
 
 def to_numpy(pixels: Tensor) -> np.ndarray:
-    """Return pixels (B, 3, H, W) as pictures (B, H, W, 3) in [0, 1]."""
-    return pixels.detach().float().clamp(0, 1).permute(0, 2, 3, 1).contiguous().to(torch.device("cpu")).numpy()
+    """Return pixels (B, C, H, W) as pictures (B, H, W, 3) in [0, 1], in the colors of ``as_colors``."""
+    shown = as_colors(pixels.detach().float().clamp(0, 1))
+    return shown.permute(0, 2, 3, 1).contiguous().to(torch.device("cpu")).numpy()

@@ -223,7 +223,7 @@ def test_severity_grows(corruption):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda n, x, y, s: fgsm(n, x[:, :1], y, 0.1), "`pixels` must have 3 channels"),
+        (lambda n, x, y, s: fgsm(n, x[0], y, 0.1), "`pixels` must be a floating-point tensor of shape"),
         (lambda n, x, y, s: fgsm(n, x * 2, y, 0.1), r"`pixels` must lie in \[0, 1\], but got 2"),
         (lambda n, x, y, s: fgsm(n, x * torch.nan, y, 0.1), r"`pixels` must lie in \[0, 1\], but got nan"),
         (lambda n, x, y, s: fgsm(n, x, y, 8), r"`epsilon` must lie in \[0, 1\], but got 8"),

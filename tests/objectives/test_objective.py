@@ -600,9 +600,11 @@ class TestGrabCut:
         images = torch.stack([shapes[i].image for i in range(4)])
         assert torch.equal(evidence_masks(net, images, config), masks[:4])
 
-    def test_five_channels(self):
-        with pytest.raises(ValueError, match=r"images.*1 or 3 channels"):
-            GrabCut()(torch.rand(1, 1, 8, 8), torch.rand(1, 5, 8, 8))
+    def test_of_many_bands_the_first_three_are_the_colors(self):
+        evidence, images = torch.rand(2, 1, 16, 16), torch.rand(2, 5, 16, 16)
+        images[:, 3:] = images[:, :2]  # the range stays
+        assert torch.equal(GrabCut()(evidence, images), GrabCut()(evidence, images[:, :3]))
+        assert GrabCut()(evidence, images[:, :2]).shape == (2, 1, 16, 16)
 
     @pytest.mark.parametrize(
         ("fields", "name"),

@@ -158,14 +158,14 @@ def layer_weights(model: nn.Module, config: SIBConfig, images: Tensor) -> Mappin
 
 def _averaged_evidence(tail: Tail, frozen: Frozen, cotangent: Cotangent) -> Tensor:
     images = tail.images
-    shift = round(SHIFT * images.shape[-1])
     total, size = torch.zeros_like(images[:, :1]), (images.shape[2], images.shape[3])
+    shift = tuple(round(SHIFT * side) for side in size)
     for mirrored in (False, True):
-        for step in (0, shift):
-            copy = images.roll((step, step), (2, 3))
+        for down, right in ((0, 0), shift):
+            copy = images.roll((down, right), (2, 3))
             evidence = _evidence(replace(tail, images=copy.flip(-1) if mirrored else copy), frozen, cotangent)
             evidence = tail.alignment.draw(evidence, size)
-            total += (evidence.flip(-1) if mirrored else evidence).roll((-step, -step), (2, 3))
+            total += (evidence.flip(-1) if mirrored else evidence).roll((-down, -right), (2, 3))
     return total
 
 

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sibx._checks import check_range, require
+from sibx._checks import check_range
 from sibx._precise import precise
+from sibx.images.pixels import as_colors
 
 # GrabCut models object and background as mixtures of 5 Gaussians of 13 parameters each, which OpenCV takes as a row.
 _NO_MODEL, _NO_BOX = (1, 65), (0, 0, 0, 0)
@@ -25,9 +26,10 @@ class GrabCut:
     boundary where colors change, starting from the pixels that are likely the object. So the mask gets the size and the
     outline of the object, which a fixed share of a coarse map does not have.
 
-    Calling it maps evidence (B, 1, H, W) and images (B, C, H, W), C 1 or 3, to a mask (B, 1, H, W) bool, row by row, on
-    the evidence's device. Colors are taken relative to the image's own range, so any normalization works. Every image
-    starts from the same random state of OpenCV: a row's mask does not depend on the other rows.
+    Calling it maps evidence (B, 1, H, W) and images (B, C, H, W) to a mask (B, 1, H, W) bool, row by row, on the
+    evidence's device. Colors are taken relative to the image's own range, so any normalization works; of more than
+    three channels the first three are the colors. Every image starts from the same random state of OpenCV: a row's
+    mask does not depend on the other rows.
 
     Attributes:
         sure: share of the pixels, in (0, ``likely``], that are object whatever their color.
@@ -36,7 +38,7 @@ class GrabCut:
         rounds: number of times, at least 1, that colors are learned and the boundary is drawn again.
 
     Raises:
-        ValueError: a field outside its range, or images of another number of channels.
+        ValueError: a field outside its range.
 
     Source: Rother, Kolmogorov, Blake 2004, ACM Transactions on Graphics 23; the seeds are ours.
     """
@@ -57,7 +59,6 @@ class GrabCut:
 
     def __call__(self, evidence: Tensor, images: Tensor) -> Tensor:
         """Return the mask (B, 1, H, W) bool."""
-        require(images.shape[1] in (1, 3), "images", "have 1 or 3 channels for GrabCut", images)
         pictures, seeds = _pictures(images), self._seeds(evidence)
         with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # OpenCV cuts one image on one core
             cuts = list(pool.map(partial(_cut, rounds=self.rounds), pictures, seeds))
@@ -81,7 +82,7 @@ def _pictures(images: Tensor) -> np.ndarray:
     low, high = flat.amin(1), flat.amax(1)
     span = torch.where(high > low, high - low, 1.0)
     scaled = (precise(images.detach()) - low.view(-1, 1, 1, 1)) / span.view(-1, 1, 1, 1) * 255
-    return scaled.round().byte().expand(-1, 3, -1, -1).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    return as_colors(scaled).round().byte().permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
 
 def _cut(picture: np.ndarray, seed: np.ndarray, rounds: int) -> np.ndarray:
