@@ -202,8 +202,8 @@ def memory() -> int:
 
 
 def peak_memory(images: int, out_dir: str | None) -> int:
-    """What memory.py prints."""
-    command = [sys.executable, str(Path(__file__).with_name("memory.py")), "--images", str(images)]
+    """What evaluation_peak.py prints."""
+    command = [sys.executable, str(Path(__file__).with_name("evaluation_peak.py")), "--images", str(images)]
     folder = [] if out_dir is None else ["--out_dir", out_dir]
     return int(subprocess.run([*command, *folder], stdout=subprocess.PIPE, text=True, check=True).stdout)
 

@@ -12,7 +12,6 @@ from sibx._plugins import Table, only
 from sibx.datasets._wrap import wrap
 from sibx.datasets.base import (
     DatasetSpec,
-    InMemoryDataset,
     MaskedBatch,
     MaskedDataset,
     MaskedSample,
@@ -29,6 +28,7 @@ from sibx.datasets.eth80 import ETH80Dataset
 from sibx.datasets.folder import FolderDataset
 from sibx.datasets.holding import hold
 from sibx.datasets.imagenet_s import ImageNetSDataset
+from sibx.datasets.in_memory import InMemoryDataset
 from sibx.datasets.magnetic_tile import MagneticTileDataset
 from sibx.datasets.mosaic import MosaicDataset
 from sibx.datasets.msrc import MSRCDataset

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 
 from sibx._checks import check_range
-from sibx.datasets.base import InMemoryDataset, MaskedDataset
+from sibx.datasets.base import MaskedDataset
+from sibx.datasets.in_memory import InMemoryDataset
 
 GIB = 2**30
 HELD = 2.0  # GiB of decoded images that a process keeps; what is larger is read again whenever it is used

@@ -78,6 +78,7 @@ __all__ = [
     "redraw",
     "resolve_layer",
     "scores_for",
+    "take_channels",
     "to_grid",
     "unwrap",
     "zero_shot",

@@ -73,6 +73,7 @@ class Run:
         self.progress = progress and rank() == 0
         self.folder = folder if rank() == 0 else None
         self.board: Board | None = None
+        self._strata = self._find_strata()  # here, because random data draws numbers when it is read for its labels
 
     def resume(self) -> None:
         """Continue from the newest checkpoint, if there is one."""
@@ -89,7 +90,7 @@ class Run:
         first = self.position.epoch
         if self.folder is not None and self.config.tensorboard:
             self.board = Board(self.folder / "tensorboard", first)
-        for plan in epoch_plans(self.config, self._strata(), first):
+        for plan in epoch_plans(self.config, self._strata, first):
             if self._finished():
                 break
             self._train_epoch(plan.share(rank(), world_size()))
@@ -100,7 +101,7 @@ class Run:
         best = self.position.best
         return dict(self.learner.average.state_dict()) if best is None else best
 
-    def _strata(self) -> Tensor | int:
+    def _find_strata(self) -> Tensor | int:
         """Return which part of the data an image belongs to, all to be drawn equally often, or the number of images."""
         if self.learner.loss.strata is not None:
             return self.learner.loss.strata

@@ -80,8 +80,8 @@ class TestMetrics:
         assert len(metrics.all_of_the_table(maps, masks)) == sum(spec.needs_masks for spec in METRICS.values())
 
 
-def test_memory(script, tmp_path, capsys):
-    script("memory").main(images=3, out_dir=tmp_path / "out")
+def test_evaluation_peak(script, tmp_path, capsys):
+    script("evaluation_peak").main(images=3, out_dir=tmp_path / "out")
     assert 100 < int(capsys.readouterr().out) < 100_000
     assert (tmp_path / "out" / "results.csv.gz").is_file()
 
@@ -115,3 +115,17 @@ class TestScaling:
         assert np.allclose(compute, measured.steps[1] / np.array([2, 4, 8, 16]), atol=1e-3)
         assert (step >= compute).all()
         assert scaling.exchange_table(measured).count("\n") == 4
+
+
+@pytest.mark.slow
+def test_memory(script, tmp_path, capsys, monkeypatch):
+    memory = script("memory")
+    monkeypatch.setattr(memory, "TASKS", (memory.score, memory.study))
+    memory.main(folder=tmp_path, pictures=(90, 180), side=16, large=4, workers=(0, 1))
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    assert [line.split("|")[1].strip() for line in lines[2:4]] == [
+        "Explain all pictures and score the maps",
+        "Compare two trainings with their start, everything read from disk",
+    ]
+    assert all(0.8 < float(line.split("|")[4]) < 1.2 for line in lines[2:4])
+    assert len(lines) == 8

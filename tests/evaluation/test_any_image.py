@@ -28,7 +28,7 @@ from sibx.models.channels import take_channels
 from sibx.report import make_gallery
 
 SIZES = [(24, 40), (40, 24)]
-METRICS = ["foreground_focus", "deletion", "road", "irof", "infidelity", "max_sensitivity"]
+METRICS = ["foreground_focus", "deletion", "road", "irof", "infidelity"]
 
 
 def data_of(channels, size=(24, 40), count=8):
@@ -49,7 +49,7 @@ def model_of(channels):
     return build_model("tiny_cnn", 2, channels=channels).eval()
 
 
-@pytest.mark.parametrize("channels", [1, 2, 4, 12])
+@pytest.mark.parametrize("channels", [1, 2, 5])
 class TestChannels:
     @pytest.mark.parametrize("objective", ["given", "self"])
     def test_fine_tuning(self, channels, objective):
@@ -60,8 +60,8 @@ class TestChannels:
         assert np.isfinite(history[0]["total"])
 
     def test_evaluation_reliance_robustness_and_report(self, channels, tmp_path):
-        data, model = data_of(channels), model_of(channels)
-        methods = ["sib", "gradcam", "integrated_gradients", "control_edges"]
+        data, model = data_of(channels, count=6), model_of(channels)
+        methods = ["sib", "gradcam", "control_edges"]
         scores = evaluate(model, data, methods=methods, metrics=METRICS, target="label", progress=False)
         assert scores.rows["value"].notna().mean() > 0.9
         reliance = evaluate_reliance(model, data, progress=False)
