@@ -8,6 +8,7 @@ from sibx._outputs.kinds import KINDS, Criterion, Kind, Output, by_class, check_
 from sibx._outputs.rates import Rates, classification_rates
 from sibx._outputs.right import hits, predicted, predicted_beside
 from sibx._outputs.truth import check_truth, criterion_for, scores_for, usual_criterion
+from sibx._outputs.weighting import Weights, check_weighting, weighting_of
 
 __all__ = [
     "KINDS",
@@ -15,9 +16,11 @@ __all__ = [
     "Kind",
     "Output",
     "Rates",
+    "Weights",
     "by_class",
     "check_output",
     "check_truth",
+    "check_weighting",
     "classification_rates",
     "criterion_for",
     "hits",
@@ -29,4 +32,5 @@ __all__ = [
     "scores_for",
     "usual_criterion",
     "warn_of_probabilities",
+    "weighting_of",
 ]

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sibx._checks import check_choice, require
+from sibx._outputs.weighting import PLAIN, Weighting, weights_of_classes, weights_of_positives
 from sibx._precise import precise
 
 # ``softmax``: K classes that exclude each other. ``sigmoid``: K independent labels; K = 1 is a binary classifier with
@@ -31,7 +32,7 @@ class Kind:
         log_probabilities: the same for their logarithms; None = there are none.
         margin: (scores of the classes, labels (B,)) -> how far each label's score is below what it has to beat, (B,);
             None = no label is right.
-        criterion: (scores (B, K), labels) -> the mean loss, a scalar; None = there is no usual one.
+        criterion: (scores (B, K), labels, how they count) -> the mean loss, a scalar; None = there is no usual one.
         exclusive: whether exactly one class is right, so that evidence for all of them is evidence for none.
     """
 
@@ -40,7 +41,7 @@ class Kind:
     probabilities: Callable[[Tensor], Tensor]
     log_probabilities: Callable[[Tensor], Tensor] | None
     margin: Callable[[Tensor, Tensor], Tensor] | None
-    criterion: Criterion | None
+    criterion: Callable[[Tensor, Tensor, Weighting], Tensor] | None
     exclusive: bool
 
 
@@ -69,14 +70,29 @@ def _below_zero(scores: Tensor, labels: Tensor) -> Tensor:
     return -pick(scores, labels)
 
 
-def _binary_loss(scores: Tensor, labels: Tensor) -> Tensor:
-    return F.binary_cross_entropy_with_logits(scores.squeeze(1), labels.to(scores.dtype))
+def _cross_entropy(scores: Tensor, labels: Tensor, given: Weighting = PLAIN) -> Tensor:
+    weights = weights_of_classes(given, scores, scores.shape[1])
+    return F.cross_entropy(scores, labels, weights, label_smoothing=given.label_smoothing)
 
 
-def _labels_loss(scores: Tensor, labels: Tensor) -> Tensor:
-    known = ~labels.isnan()
-    losses = F.binary_cross_entropy_with_logits(scores, labels.nan_to_num().to(scores.dtype), reduction="none")
+def _binary_loss(scores: Tensor, labels: Tensor, given: Weighting = PLAIN) -> Tensor:
+    if given.class_weights is not None:  # the scores of both classes, whose softmax is the sigmoid
+        return _cross_entropy(torch.cat([torch.zeros_like(scores), scores], 1), labels, given)
+    positive, truth = weights_of_positives(given, scores), _smooth(labels.to(scores.dtype), given)
+    return F.binary_cross_entropy_with_logits(scores.squeeze(1), truth, pos_weight=positive)
+
+
+def _labels_loss(scores: Tensor, labels: Tensor, given: Weighting = PLAIN) -> Tensor:
+    rule = "be None for several labels per image, whose weight is pos_weight"
+    require(given.class_weights is None, "class_weights", rule, given.class_weights)
+    known, positive = ~labels.isnan(), weights_of_positives(given, scores)
+    truth = _smooth(labels.nan_to_num().to(scores.dtype), given)
+    losses = F.binary_cross_entropy_with_logits(scores, truth, reduction="none", pos_weight=positive)
     return (losses * known).sum() / known.sum().clamp(min=1)  # without a known label there is nothing to learn: 0
+
+
+def _smooth(truth: Tensor, given: Weighting) -> Tensor:
+    return truth if given.label_smoothing == 0 else truth.lerp(torch.full_like(truth, 0.5), given.label_smoothing)
 
 
 KINDS: dict[str, Kind] = {
@@ -88,7 +104,7 @@ KINDS: dict[str, Kind] = {
             probabilities=_softmax,
             log_probabilities=_log_softmax,
             margin=_below_others,
-            criterion=F.cross_entropy,
+            criterion=_cross_entropy,
             exclusive=True,
         ),
         Kind(

@@ -4,22 +4,50 @@ from torch import Tensor
 
 from sibx._checks import check_labels, require
 from sibx._outputs.kinds import KINDS, Criterion, Output, kind_of
+from sibx._outputs.weighting import PLAIN, Weighting, Weights, weighting_of
 
 
-def criterion_for(output: Output = "auto") -> Criterion:
+def criterion_for(
+    output: Output = "auto",
+    *,
+    class_weights: Weights = None,
+    label_smoothing: float = 0.0,
+    pos_weight: Weights = None,
+    labels: Tensor | None = None,
+) -> Criterion:
     """Return the usual loss: cross-entropy, or the binary one of one or several labels without the unknown (NaN).
+
+    ``SIBLoss``, ``GuidanceLoss`` and ``TrainConfig`` take it as ``criterion=``.
 
     Args:
         output: what the scores are.
+        class_weights: weight of every class, (C,) numbers at least 0, as in torch's ``cross_entropy``: the loss is the
+            weighted mean over the images of a batch; ``"balanced"`` = inversely proportional to the images of the
+            class, which all classes together then have the same say; None = 1. Not for several labels.
+        label_smoothing: share in [0, 1) of the target that is spread evenly over the classes; of a label by itself over
+            yes and no.
+        pos_weight: weight of the labels that are there, beside 1 for those that are not, (K,) numbers or one for all,
+            as in torch's ``binary_cross_entropy_with_logits``; ``"balanced"`` = images without the label per image with
+            it; None = 1. For ``sigmoid``, and in place of ``class_weights``.
+        labels: labels of all training images, (N,) or (N, K), which ``"balanced"`` counts.
 
     Raises:
-        ValueError: ``raw``, for which there is none.
+        ValueError: ``raw``, for which there is none; weights that are no such numbers or contradict each other;
+            ``"balanced"`` without labels. When the loss is called also another number of weights than of classes.
 
     Example:
         >>> criterion_for("sigmoid")(torch.zeros(1, 3), torch.tensor([[1.0, 0.0, float("nan")]]))
         tensor(0.6931)
+        >>> criterion = criterion_for(class_weights="balanced", labels=torch.tensor([0, 0, 0, 1]))
+        >>> criterion(torch.tensor([[1.0, 0.0], [0.0, 0.0]]), torch.tensor([0, 1]))
+        tensor(0.5982)
     """
-    usual = usual_criterion(output)
+    usual = usual_criterion(
+        output,
+        weighting_of(
+            output, class_weights=class_weights, label_smoothing=label_smoothing, pos_weight=pos_weight, labels=labels
+        ),
+    )
 
     def criterion(scores: Tensor, labels: Tensor) -> Tensor:
         check_truth(labels, scores, output)
@@ -28,14 +56,14 @@ def criterion_for(output: Output = "auto") -> Criterion:
     return criterion
 
 
-def usual_criterion(output: Output) -> Criterion:
+def usual_criterion(output: Output, weighting: Weighting = PLAIN) -> Criterion:
     """Return the usual loss for labels that have been checked: the check waits for the device."""
     require(output != "raw", "criterion", "be given for output='raw', which has no usual loss", None)
 
     def criterion(scores: Tensor, labels: Tensor) -> Tensor:
         found = kind_of(scores, output).criterion
         assert found is not None
-        return found(scores, labels)
+        return found(scores, labels, weighting)
 
     return criterion
 

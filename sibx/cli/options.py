@@ -2,7 +2,8 @@
 
 import inspect
 import re
-from argparse import ArgumentParser, ArgumentTypeError, BooleanOptionalAction
+from argparse import Action, ArgumentParser, ArgumentTypeError, BooleanOptionalAction
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
@@ -223,6 +224,17 @@ def _add_out(parser: Parser, written: str) -> None:
     parser.add_argument("--out", required=True, type=_folder, metavar="FOLDER", help=f"where to write {written}")
 
 
+class _WordOrNumbers(Action):
+    """Reads one word, or numbers."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        """Store the word, or the list of numbers."""
+        try:
+            setattr(namespace, self.dest, [float(value) for value in values])
+        except ValueError:
+            setattr(namespace, self.dest, values[0] if len(values) == 1 else values)
+
+
 def _folder(text: str) -> str:
     if Path(text).is_file():
         raise ArgumentTypeError(f"must be a folder, but got the file {text!r}")
@@ -232,6 +244,8 @@ def _folder(text: str) -> str:
 def _kind(hint: Any) -> dict[str, Any]:
     """Return how argparse should read a field of this type."""
     parts = (hint, *get_args(hint))
+    if any(get_origin(part) is Sequence for part in parts):
+        return {"nargs": "+", "action": _WordOrNumbers, "metavar": "NUMBER"}
     choices = [choice for part in parts if get_origin(part) is Literal for choice in get_args(part)]
     if choices:
         return {"choices": choices}

@@ -3,12 +3,15 @@
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
+
 from sibx._checks import check_choice, check_integer, check_range, require
-from sibx._outputs import Criterion, Output, check_output
+from sibx._outputs import Criterion, Output, Weights, check_output, check_weighting
 from sibx.images.geometry import Augmentation
 from sibx.objectives import GroupDROConfig, GuidanceConfig, SIBConfig
 from sibx.train.losses import Objective
 
+OURS = SIBConfig | GuidanceConfig | GroupDROConfig  # settings of objectives that take any criterion
 PROGRAMS = ("objective", "criterion")  # fields that hold what no file and no command line can: functions, or parts
 
 
@@ -26,6 +29,14 @@ class TrainConfig:
             single logit, else ``softmax``.
         criterion: function ``(logits, labels) -> scalar`` that is minimized, alone or beside the objective's terms;
             None = the cross-entropy, or for ``sigmoid`` the binary one. An objective of your own does not use it.
+        class_weights: weight of every class in the mean over a batch's images, (C,) numbers at least 0, kept as a
+            tuple; ``balanced`` = inversely proportional to its training images, so that all classes have the same say;
+            None = 1. Not for several labels per image, and not beside a criterion or an objective of your own.
+        label_smoothing: share in [0, 1) of the target that is spread evenly over the classes; of a label by itself over
+            yes and no.
+        pos_weight: weight of labels that are there beside those that are not, (K,) numbers or one for all, kept as a
+            tuple; ``balanced`` = training images without the label per image with it; None = 1. For ``sigmoid``, in
+            place of ``class_weights``.
         epochs: number of passes over the training data, at least 1.
         batch_size: number of images per step, over all processes and micro-batches, at least 2; an incomplete last
             batch is left out.
@@ -76,6 +87,9 @@ class TrainConfig:
     objective: Objective = None
     output: Output = "auto"
     criterion: Criterion | None = None
+    class_weights: Weights = None
+    label_smoothing: float = 0.0
+    pos_weight: Weights = None
     epochs: int = 3
     batch_size: int = 64
     accumulate: int = 1
@@ -103,6 +117,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         self._check_objective()
+        self._check_weights()
         check_output(self.output)
         check_choice("optimizer", self.optimizer, ("adamw", "sgd"))
         check_choice("schedule", self.schedule, ("one-cycle", "cosine", "constant"))
@@ -128,9 +143,20 @@ class TrainConfig:
         rule = f"divide batch_size={self.batch_size}"
         require(self.batch_size % self.accumulate == 0, "accumulate", rule, self.accumulate)
 
+    def _check_weights(self) -> None:
+        check_weighting(self.output, self.class_weights, self.label_smoothing, self.pos_weight)
+        for name in ("class_weights", "pos_weight"):
+            if not isinstance(getattr(self, name), str | float | int | None):
+                object.__setattr__(self, name, tuple(torch.as_tensor(getattr(self, name)).tolist()))
+        own = self.criterion is not None or not (self.objective is None or isinstance(self.objective, OURS))
+        for name, usual in (("class_weights", None), ("label_smoothing", 0), ("pos_weight", None)):
+            value = getattr(self, name)
+            rule = f"be {usual} for a criterion or an objective of your own, which has to weigh itself"
+            require(value == usual or not own, name, rule, value)
+
     def _check_objective(self) -> None:
         ramped = self.objective is None or isinstance(self.objective, SIBConfig | GuidanceConfig)
-        ours = ramped or isinstance(self.objective, GroupDROConfig)
+        ours = self.objective is None or isinstance(self.objective, OURS)
         rule = "be settings of a loss of sibx, None, or a function (model, images, labels, masks) -> loss"
         require(ours or callable(self.objective), "objective", rule, self.objective)
         rule = "be 0 for a function, whose terms are its own, and for GroupDROConfig, which has a single term"

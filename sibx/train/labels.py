@@ -8,14 +8,22 @@ from sibx.datasets.base import MaskedDataset, stack_labels
 
 
 def labels_of(data: MaskedDataset) -> Tensor:
-    """Return all labels, (N,) int64; a data set that does not know them is read completely.
+    """Return all labels, (N,) int64, of several per image (N, K) float32.
+
+    A data set that does not know them is read completely.
+    """
+    return stack_labels([data.label_of(i) for i in range(len(data))])
+
+
+def classes_of(data: MaskedDataset) -> Tensor:
+    """Return the class of every image, (N,) int64, to draw each equally often.
 
     Raises:
         ValueError: several labels per image, of which no class can be drawn equally often.
     """
     rule = "be False for several labels per image"
     require(not data.several_labels, "balanced", rule, True)
-    return stack_labels([data.label_of(i) for i in range(len(data))])
+    return labels_of(data)
 
 
 def groups_of(data: MaskedDataset, argument: str) -> Tensor:

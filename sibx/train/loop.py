@@ -17,6 +17,7 @@ from sibx.runs.ranks import rank, world_size
 from sibx.train.checkpoints import Checkpoints, identify
 from sibx.train.choice import SHARES, Choice, at_share, check_choosable, largest_harmless
 from sibx.train.config import TrainConfig
+from sibx.train.criteria import criterion_of
 from sibx.train.losses import build_loss, reads_own_masks
 from sibx.train.predictions import accuracy
 from sibx.train.run import Run
@@ -135,7 +136,7 @@ class _Task:
             learning = nn.SyncBatchNorm.convert_sync_batchnorm(learning)
         steps = config.epochs * (len(self.data) // config.batch_size)
         # All ranks have the same weights from here on.
-        loss = build_loss(learning, config.objective, self.data, config.output, config.criterion)
+        loss = build_loss(learning, config.objective, self.data, config.output, criterion_of(config, self.data))
         learner = Learner(learning, loss, config, steps, self.data[0].image.unsqueeze(0))
         checkpoints = None
         if folder is not None:

@@ -13,7 +13,7 @@ from sibx.datasets.base import MaskedDataset
 from sibx.runs.ranks import gather_objects, mean_over_ranks, rank, share_buffers, world_size
 from sibx.runs.rng import restore_rng, rng_state
 from sibx.train.checkpoints import Checkpoints
-from sibx.train.labels import labels_of
+from sibx.train.labels import classes_of
 from sibx.train.logs import Board, Meter, write_csv
 from sibx.train.order import EpochPlan, epoch_plans, load
 from sibx.train.predictions import accuracy
@@ -105,7 +105,7 @@ class Run:
         """Return which part of the data an image belongs to, all to be drawn equally often, or the number of images."""
         if self.learner.loss.strata is not None:
             return self.learner.loss.strata
-        return labels_of(self.data) if self.config.balanced else len(self.data)
+        return classes_of(self.data) if self.config.balanced else len(self.data)
 
     def _finished(self) -> bool:
         history, patience = self.position.history, self.config.patience
