@@ -1,6 +1,6 @@
 """How much a classifier relies on the background, and how it does on its worst group."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import pandas as pd
@@ -11,7 +11,7 @@ from sibx._checks import check_choice, look_up, require
 from sibx._outputs import Output
 from sibx._precise import precise_dtype
 from sibx._seeds import image_seeds
-from sibx.datasets.base import MaskedBatch, MaskedDataset, check_dataset, collate, require_masks
+from sibx.datasets.base import MaskedBatch, MaskedDataset, check_dataset, require_masks
 from sibx.datasets.batches import load_batches
 from sibx.datasets.several import one_per_class
 from sibx.evaluation.class_match import match_classes
@@ -19,7 +19,16 @@ from sibx.evaluation.columns import CELL, per_image
 from sibx.evaluation.conditions import Model, Setting, hits_of
 from sibx.evaluation.results import Results
 from sibx.evaluation.statistics import bootstrap_mean
-from sibx.images.backgrounds import BACKGROUNDS, BackgroundSpec, Scenes, choose_donors, inpaint, take_apart, takes_part
+from sibx.images.backgrounds import (
+    BACKGROUNDS,
+    BackgroundSpec,
+    Donor,
+    Scenes,
+    choose_donors,
+    inpaint,
+    take_apart,
+    takes_part,
+)
 from sibx.models.class_map import ClassMap
 
 
@@ -91,9 +100,10 @@ def evaluate_reliance(
         progress=progress,
     )
     donors = _find_donors(dataset, chosen, seed, batch_size, workers)
+    lenders = _read_donors(dataset, donors, batch_size, workers)
 
     def score(batch: MaskedBatch, first: int) -> dict[str, Tensor]:
-        scenes = _take_apart(batch, dataset)
+        scenes, lent_by = _take_apart(batch, dataset), next(lenders)
         rows = slice(first, first + len(batch))
         values = {}
         for spec in chosen:
@@ -103,7 +113,7 @@ def evaluate_reliance(
             values[spec.name] = torch.full((len(batch),), torch.nan, dtype=dtype, device=good.device)
             if good.any():
                 part = Scenes(*(t[good] for t in scenes))
-                lent = _backgrounds(dataset, picked[good.cpu()]).to(part.pixels) if spec.donor else part.pixels
+                lent = _background(lent_by[spec.donor], good).to(part.pixels) if spec.donor else part.pixels
                 composed = dataset.normalization(spec.compose(part, lent))
                 values[spec.name][good] = hits_of(model, composed, batch.labels[good], output)
         if {"mixed_same", "mixed_rand"} <= set(values):
@@ -151,7 +161,7 @@ def _take_apart(batch: MaskedBatch, dataset: MaskedDataset) -> Scenes:
 
 def _find_donors(
     dataset: MaskedDataset, chosen: Sequence[BackgroundSpec], seed: int, batch_size: int, workers: int
-) -> dict[str, Tensor]:
+) -> dict[Donor, Tensor]:
     """For every kind of donor, the index of each image's, (N,): one pass over the data set where any is wanted."""
     kinds = {spec.donor for spec in chosen if spec.donor is not None}
     if not kinds:
@@ -167,7 +177,25 @@ def _find_donors(
     }
 
 
-def _backgrounds(dataset: MaskedDataset, indices: Tensor) -> Tensor:
-    """The images at the indices without their objects, (B, C, H, W)."""
-    scenes = _take_apart(collate([dataset[i] for i in indices.tolist()]), dataset)
-    return inpaint(scenes.pixels, scenes.holes)
+def _read_donors(
+    dataset: MaskedDataset, donors: Mapping[Donor, Tensor], batch_size: int, workers: int
+) -> Iterator[dict[Donor, Scenes]]:
+    """For every batch of the data set yield the images that lend a background to its images, of every kind of donor.
+
+    Where an image has no donor, its place is taken by the first image, which nobody looks at.
+    """
+    count = len(dataset)
+    firsts = range(0, count, batch_size)
+    if not donors:
+        yield from ({} for _ in firsts)
+        return
+    batches = [torch.cat([d[n : n + batch_size] for d in donors.values()]).clamp(min=0).tolist() for n in firsts]
+    for first, batch in zip(firsts, load_batches(dataset, batches, workers), strict=True):
+        scenes = _take_apart(batch, dataset)
+        parts = zip(*(t.split(min(batch_size, count - first)) for t in scenes), strict=True)
+        yield {kind: Scenes(*part) for kind, part in zip(donors, parts, strict=True)}
+
+
+def _background(lender: Scenes, rows: Tensor) -> Tensor:
+    """Some of the images without their objects, (B, C, H, W)."""
+    return inpaint(lender.pixels[rows.cpu()], lender.holes[rows.cpu()])
