@@ -1,6 +1,7 @@
 """``sibx finetune``: fine_tune with its settings from options, in one process or under torchrun."""
 
 from argparse import Namespace
+from collections.abc import Iterator
 from dataclasses import asdict, fields
 from importlib.metadata import version
 from pathlib import Path
@@ -19,8 +20,10 @@ from sibx.datasets.base import require_masks
 from sibx.models import build_model, scores_for
 from sibx.models.checkpoint import load_checkpoint
 from sibx.runs.ranks import rank
-from sibx.train import FineTuneResult, TrainConfig, TrainingSpec, fine_tune_as
+from sibx.train import Callback, FineTuneResult, TrainConfig, TrainingSpec, fine_tune_as
 from sibx.train.config import PROGRAMS
+from sibx.train.labels import count_masked
+from sibx.train.loop import describe_kept
 
 
 def run(args: Namespace) -> int:
@@ -32,6 +35,7 @@ def run(args: Namespace) -> int:
         data, val_data = (load_data(args, split, args.image_size) for split in ("train", "val"))
         of_the_data = spec.from_outside and spec.reading is None  # masks that are neither own ones nor left out
         require_masks(data, "training", [args.training] if of_the_data else [])
+        start = _Start(data, config, masks=of_the_data)
         model = _starting_model(args, data, config)
         result = fine_tune_as(
             spec,
@@ -43,12 +47,32 @@ def run(args: Namespace) -> int:
             out_dir=args.out,
             resume=args.resume,
             device=device,
+            callbacks=[start],
         )
         if rank() == 0:
-            write_notes(Path(args.out), _notes(args, spec, config, data) | _choice(result))
+            kept = {"kept": result.kept, "monitor": result.monitor, "pareto": result.pareto}
+            write_notes(
+                Path(args.out), _notes(args, spec, config, data) | {"masked": start.masked} | kept | _choice(result)
+            )
             print(_history(result))
+            for text in _chosen_epochs(result, config):
+                print(text)
             print(f"{Path(args.out) / 'model.pt'} after {result.seconds:.0f} s of training")
     return 0
+
+
+class _Start(Callback):
+    """Says at the start how many images have a mask; ``masked`` is None where masks of the data play no part."""
+
+    def __init__(self, data: MaskedDataset, config: TrainConfig, *, masks: bool):
+        self.data, self.workers, self.masks = data, config.workers, masks
+        self.masked: int | None = None
+
+    def on_start(self, model: nn.Module, epoch: int) -> None:
+        """Count the images with a mask."""
+        if self.masks:
+            self.masked = count_masked(self.data, self.workers)
+            print(f"{len(self.data)} training images, {self.masked} of them with a mask")
 
 
 def _starting_model(args: Namespace, data: MaskedDataset, config: TrainConfig) -> nn.Module:
@@ -93,6 +117,15 @@ def _choice(result: FineTuneResult) -> dict[str, Any]:
 
 
 def _history(result: FineTuneResult) -> str:
-    """Return one line per epoch, without the gradient norms, which are in log.csv."""
-    head = tuple(key for key in result.history[-1] if not key.startswith("norm_"))
+    """Return one line per epoch, without gradient norms and without the classes' recall, which are in log.csv."""
+    head = tuple(key for key in result.history[-1] if not key.startswith(("norm_", "val_recall[")))
     return aligned([head] + [tuple(f"{line[key]:.4g}" for key in head) for line in result.history])
+
+
+def _chosen_epochs(result: FineTuneResult, config: TrainConfig) -> Iterator[str]:
+    """Yield which epochs no other beats in accuracy and focus, if that was measured, and which one was kept."""
+    if result.pareto:
+        lines = [tuple(f"{value:.4g}" for value in line.values()) for line in result.pareto]
+        yield f"not beaten in accuracy and focus:\n{aligned([tuple(result.pareto[0]), *lines])}"
+    if config.keep == "best":
+        yield describe_kept(result)

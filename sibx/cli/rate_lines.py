@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import pandas as pd
 
 from sibx.evaluation import Interval, Results
+from sibx.train.validation import UNEQUAL
 
 FEW = 12  # classes whose recalls are all printed
-UNEQUAL = 1.5  # the commonest class has more than so many times the images of the rarest
 
 
 def rate_lines(results: Results, classes: Sequence[str]) -> str:
@@ -34,4 +34,4 @@ def rate_lines(results: Results, classes: Sequence[str]) -> str:
 def are_unequal(images: pd.DataFrame) -> bool:
     """Whether classes have so different numbers of images that a mean over images hides what happens to rare ones."""
     counts = images["label"].value_counts()
-    return bool(counts.max() > UNEQUAL * counts.min())
+    return bool(counts.max() >= UNEQUAL * counts.min())

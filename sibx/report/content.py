@@ -146,7 +146,7 @@ class Content:
     def quantities(self) -> list[str]:
         """What changes over the epochs of any training, most important first."""
         found = dict.fromkeys(q for lines in self.histories.values() for line in lines for q in line)
-        shown = [q for q in found if q not in ("epoch", "seconds", "learning_rate")]
+        shown = [q for q in found if q not in ("epoch", "seconds", "learning_rate", "kept") and "recall[" not in q]
         return sorted(shown, key=lambda q: LOSSES.index(q) if q in LOSSES else len(LOSSES))
 
 

@@ -19,7 +19,7 @@ from sibx.runs.ranks import world_size
 from sibx.train.config import TrainConfig
 from sibx.train.losses import reads_own_masks
 
-FORMAT = "sibx-training-2"
+FORMAT = "sibx-training-3"
 KEPT = 2  # number of checkpoints: the newest, and the one before it in case the newest is damaged
 WITHOUT_EFFECT = ("workers", "checkpoint_every", "tensorboard")  # fields that may change when a run is resumed
 

@@ -1,7 +1,8 @@
 """The settings of the training loop, every field checked."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 
@@ -13,6 +14,19 @@ from sibx.train.losses import Objective
 
 OURS = SIBConfig | GuidanceConfig | GroupDROConfig  # settings of objectives that take any criterion
 PROGRAMS = ("objective", "criterion")  # fields that hold what no file and no command line can: functions, or parts
+
+
+MonitorName = Literal[
+    "auto",
+    "accuracy",
+    "balanced_accuracy",
+    "worst_group",
+    "foreground_focus",
+    "f1",
+    "auroc",
+    "average_precision",
+    "loss",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +70,18 @@ class TrainConfig:
         amp: precision of forward passes: ``bfloat16``, or ``float16`` with a scaled loss (CUDA only); None = that of
             the model.
         ema: decay in [0, 1] of the moving average of weights that is validated and returned; None = no average.
-        keep: which epoch's weights are returned: ``last``, or ``best`` = highest accuracy on ``val_data``, of equal
-            epochs the earliest.
-        patience: number of epochs, at least 1, without a higher accuracy on ``val_data`` after which training stops;
-            None = never stop early.
+        keep: which epoch's weights are returned: ``last``, or ``best`` by ``monitor``: of equal epochs the one with the
+            lowest loss on ``val_data``, then the later one; never one where it is NaN.
+        patience: number of epochs, at least 1, without a better value of ``monitor`` after which training stops; None =
+            never stop early.
+        monitor: what ``keep`` and ``patience`` look at on ``val_data``: ``accuracy``, ``balanced_accuracy`` (mean
+            recall), ``worst_group`` (accuracy on the group where it is lowest), ``foreground_focus`` (mean focus of
+            Grad-CAM at the last feature map on the masks, for the labels), ``f1``, ``auroc``, ``average_precision``,
+            ``loss`` (of which less is better), or any function ``(model, val_data) -> float``, larger is better.
+            ``auto`` = balanced accuracy where an image may have several labels or the commonest class has at least 1.5
+            times as many images as the rarest; else accuracy.
+        log_focus: whether to log the foreground focus on ``val_data`` after every epoch even if it is not monitored;
+            costs a forward and a backward pass over it.
         balanced: whether to draw every class equally often, with replacement; the data is read through once for its
             labels.
         augmentation: ``none``, ``flip``, or ``flip_crop``, applied to images and masks together.
@@ -105,6 +127,8 @@ class TrainConfig:
     ema: float | None = None
     keep: Literal["last", "best"] = "last"
     patience: int | None = None
+    monitor: MonitorName | Callable[..., float] = "auto"
+    log_focus: bool = False
     balanced: bool = False
     augmentation: Augmentation = "flip"
     batch_norm: Literal["eval", "train"] = "eval"
@@ -122,6 +146,7 @@ class TrainConfig:
         check_choice("optimizer", self.optimizer, ("adamw", "sgd"))
         check_choice("schedule", self.schedule, ("one-cycle", "cosine", "constant"))
         check_choice("keep", self.keep, ("last", "best"))
+        self._check_monitor()
         check_choice("augmentation", self.augmentation, ("none", "flip", "flip_crop"))
         check_choice("batch_norm", self.batch_norm, ("eval", "train"))
         check_choice("amp", self.amp or "bfloat16", ("bfloat16", "float16"))
@@ -169,6 +194,23 @@ class TrainConfig:
         require(given, "criterion", "be None or a function (logits, labels) -> loss", self.criterion)
         missing = ours and self.output == "raw" and self.criterion is None
         require(not missing, "criterion", "be given for output='raw', which has no usual loss", None)
-        chooses = self.keep == "best" or self.patience is not None
-        rule = "be 'softmax' or 'sigmoid' for keep='best' and for patience, which look at the accuracy"
-        require(self.output != "raw" or not chooses, "output", rule, self.output)
+
+    @property
+    def chooses(self) -> bool:
+        """Whether validation data decides anything."""
+        return self.keep == "best" or self.patience is not None
+
+    @property
+    def reads_focus(self) -> bool:
+        """Whether the foreground focus on validation data is measured."""
+        return self.log_focus or self.monitor == "foreground_focus"
+
+    def _check_monitor(self) -> None:
+        if callable(self.monitor):
+            return
+        check_choice("monitor", self.monitor, get_args(MonitorName))
+        rule = "be 'loss' or a function for output='raw', whose scores have no classes"
+        scored = self.output != "raw" or self.monitor == "loss" or not (self.chooses or self.monitor != "auto")
+        require(scored, "monitor", rule, self.monitor)
+        lost = self.output == "raw" and self.monitor == "loss" and self.criterion is None
+        require(not lost, "criterion", "be given for monitor='loss' and output='raw'", None)

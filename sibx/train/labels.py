@@ -5,6 +5,7 @@ from torch import Tensor
 
 from sibx._checks import require
 from sibx.datasets.base import MaskedDataset, stack_labels
+from sibx.datasets.batches import load_batches
 
 
 def labels_of(data: MaskedDataset) -> Tensor:
@@ -40,3 +41,13 @@ def groups_of(data: MaskedDataset, argument: str) -> Tensor:
     rule = "say the group of every image"
     require(bool((groups >= 0).all()), argument, rule, f"{int((groups < 0).sum())} images of {data.name} without one")
     return groups
+
+
+def count_masked(data: MaskedDataset, workers: int = 0) -> int:
+    """Return how many images have an object pixel in a mask; the data set is read once.
+
+    Args:
+        data: the data set.
+        workers: number of processes that read it.
+    """
+    return sum(int(batch.masks.any()) for batch in load_batches(data, 1, workers))

@@ -1,27 +1,34 @@
 """The fine-tuning routine, in plain torch."""
 
 import copy
+import math
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import nn
+from tqdm import tqdm
 
 from sibx._checks import require
-from sibx.datasets.base import MaskedDataset, check_dataset
+from sibx.datasets.base import MaskedDataset, check_dataset, require_masks
 from sibx.datasets.other_masks import OtherMasks
 from sibx.datasets.packed import PackedMasks
 from sibx.models.checkpoint import save_checkpoint
 from sibx.objectives import SIBConfig, each_self_masks
 from sibx.runs.ranks import rank, world_size
+from sibx.train.callbacks import Callback
 from sibx.train.checkpoints import Checkpoints, identify
 from sibx.train.choice import SHARES, Choice, at_share, check_choosable, largest_harmless
 from sibx.train.config import TrainConfig
 from sibx.train.criteria import criterion_of
+from sibx.train.epochs import pareto
 from sibx.train.losses import build_loss, reads_own_masks
 from sibx.train.predictions import accuracy
 from sibx.train.run import Run
 from sibx.train.step import Learner
+from sibx.train.validation import Validation
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +38,27 @@ class FineTuneResult:
     Attributes:
         model: a trained copy; the model that was passed in is unchanged.
         history: one dict per epoch: mean of every loss term, training accuracy, ``norm_<term>`` of the S-IB loss
-            (``log_gradient_norms``), and ``val_accuracy`` if there was validation data.
+            (``log_gradient_norms``), and, if there was validation data, ``val_accuracy`` and with it the other rates
+            of ``classification_rates``, ``val_loss``, ``val_worst_group`` of data with groups, and
+            ``val_foreground_focus`` if it is monitored or ``log_focus`` says so.
         seconds: wall time of training in seconds, without validation; of all trainings, if the share was chosen.
         choice: which share was chosen, and the accuracies that decided (``choose_weight``); None = no choice was asked
             for.
+        kept: number of the epoch, counted from 1, whose weights the model has.
+        monitor: key in ``history`` of what ``keep`` and ``patience`` looked at; None without validation data.
     """
 
     model: nn.Module
     history: list[dict[str, float]]
     seconds: float
     choice: Choice | None = None
+    kept: int = 0
+    monitor: str | None = None
+
+    @property
+    def pareto(self) -> list[dict[str, float]]:
+        """The epochs that no other beats in accuracy and focus on validation data; [] where no focus was measured."""
+        return pareto(self.history)
 
 
 def fine_tune(
@@ -54,6 +72,7 @@ def fine_tune(
     resume: bool = False,
     device: torch.device | str | None = None,
     progress: bool = True,
+    callbacks: Sequence[Callback] = (),
 ) -> FineTuneResult:
     """Fine-tune a classifier with the S-IB loss, a loss to compare it with, or cross-entropy alone.
 
@@ -72,7 +91,7 @@ def fine_tune(
         model: the model, images -> logits (B, K); it is copied, not changed.
         train_data: images, labels, and masks if the objective needs them.
         config: settings of the training; None = three epochs of cross-entropy.
-        val_data: data on which the accuracy is measured after every epoch; None = no validation.
+        val_data: data on which the model is measured after every epoch; None = no validation.
         choose_weight: whether to choose how hard S-IB may pull, for an objective with ``balance=Share(...)``: the model
             is trained five times from the same start, with shares 0 (cross-entropy alone), .05, .1, .2 and .4, and the
             largest share whose accuracy on ``val_data`` is at most .01 below that of share 0 is returned. 0 is an
@@ -85,7 +104,9 @@ def fine_tune(
             checkpoint. On a CPU the result is, bit for bit, that of a run that was never interrupted. A damaged
             checkpoint is passed over with a warning.
         device: device to train on; None = the model's.
-        progress: whether to show a progress bar with the loss terms on stderr.
+        progress: whether to show a progress bar with the loss terms, and which epoch was kept, on stderr.
+        callbacks: what is called before the first step, after every epoch, and at the end, see
+            ``sibx.train.Callback``; they leave no trace in the result. With ``choose_weight`` in every training.
 
     Raises:
         ValueError: fewer images than one batch, settings that need ``val_data`` or ``out_dir`` without it, checkpoints
@@ -107,7 +128,7 @@ def fine_tune(
     device = torch.device(device) if device is not None else next(model.parameters()).device
     rule = "be False on a CPU, where torch cannot synchronize"
     require(not config.sync_batch_norm or device.type != "cpu", "sync_batch_norm", rule, config.sync_batch_norm)
-    task = _Task(copy.deepcopy(model).to(device), train_data, val_data, resume, progress)
+    task = _Task(copy.deepcopy(model).to(device), train_data, val_data, resume, progress, callbacks)
     if not choose_weight:
         return task.train(config, folder)
     require(val_data is not None, "val_data", "be given for choose_weight=True", None)
@@ -127,6 +148,7 @@ class _Task:
     val_data: MaskedDataset | None
     resume: bool
     progress: bool
+    callbacks: Sequence[Callback] = ()
     _masked: MaskedDataset | None = None
 
     def train(self, config: TrainConfig, folder: Path | None) -> FineTuneResult:
@@ -143,15 +165,31 @@ class _Task:
             checkpoints = Checkpoints(folder, identify(config, learning, self.data, self.val_data))
             rule = "hold no checkpoints of an earlier run (resume=True continues it)"
             require(self.resume or not checkpoints.files(), "out_dir", rule, str(folder))
-        run = Run(learner, self._with_masks(learning, config), self.val_data, folder, checkpoints, self.progress)
+        validation = None if self.val_data is None else Validation(self.val_data, self.data, config)
+        run = Run(
+            learner,
+            self._with_masks(learning, config),
+            validation,
+            folder=folder,
+            checkpoints=checkpoints,
+            progress=self.progress,
+            callbacks=self.callbacks,
+        )
         if self.resume:
             run.resume()
         run.train()
         trained = copy.deepcopy(self.start).eval()
-        trained.load_state_dict(run.chosen())
+        weights, kept = run.chosen()
+        trained.load_state_dict(weights)
         if folder is not None and rank() == 0:
             save_checkpoint(folder / "model.pt", trained, classes=self.data.classes, config=config)
-        return FineTuneResult(trained, run.position.history, sum(run.position.seconds))
+        result = FineTuneResult(
+            trained, run.position.history, sum(run.position.seconds), kept=kept, monitor=run.monitor
+        )
+        if self.progress and rank() == 0 and config.keep == "best":
+            tqdm.write(describe_kept(result), file=sys.stderr)
+        run.callbacks.end(result)
+        return result
 
     def train_at_shares(self, config: TrainConfig, folder: Path | None) -> FineTuneResult:
         """Train once with every share, and return the largest that is harmless."""
@@ -190,6 +228,15 @@ class _Task:
         return self._masked
 
 
+def describe_kept(result: FineTuneResult) -> str:
+    """Return which epoch was kept, by what."""
+    chosen = f"kept epoch {result.kept} of {len(result.history)}"
+    if result.monitor is None:
+        return chosen
+    value = result.history[result.kept - 1].get(result.monitor, math.nan)
+    return f"{chosen}: {result.monitor} = {value:.4g}"
+
+
 def _check(config: TrainConfig, train_data: MaskedDataset, val_data: MaskedDataset | None, folder: Path | None) -> None:
     check_dataset(train_data, "train_data")
     if val_data is not None:
@@ -199,6 +246,10 @@ def _check(config: TrainConfig, train_data: MaskedDataset, val_data: MaskedDatas
     parts = config.accumulate * world_size()
     rule = f"be divisible by accumulate x processes = {parts}"
     require(config.batch_size % parts == 0, "batch_size", rule, config.batch_size)
-    chooses = config.keep == "best" or config.patience is not None
-    require(val_data is not None or not chooses, "val_data", "be given for keep='best' and for patience", None)
+    rule = "be given for keep='best' and for patience"
+    require(val_data is not None or not config.chooses, "val_data", rule, None)
+    looks = config.reads_focus or config.monitor != "auto"
+    require(val_data is not None or not looks, "val_data", "be given for monitor and for log_focus", None)
+    if config.reads_focus and val_data is not None:
+        require_masks(val_data, "monitor", ["foreground_focus"])
     require(folder is not None or not config.tensorboard, "out_dir", "be given for tensorboard=True", None)

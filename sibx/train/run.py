@@ -2,6 +2,8 @@
 
 import copy
 import time
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,12 +14,14 @@ from tqdm import tqdm
 from sibx.datasets.base import MaskedDataset
 from sibx.runs.ranks import gather_objects, mean_over_ranks, rank, share_buffers, world_size
 from sibx.runs.rng import restore_rng, rng_state
+from sibx.train.callbacks import Callback, Callbacks
 from sibx.train.checkpoints import Checkpoints
+from sibx.train.epochs import best_epoch, epochs_since_better
 from sibx.train.labels import classes_of
 from sibx.train.logs import Board, Meter, write_csv
 from sibx.train.order import EpochPlan, epoch_plans, load
-from sibx.train.predictions import accuracy
 from sibx.train.step import Learner
+from sibx.train.validation import Validation
 
 
 @dataclass(slots=True)
@@ -33,6 +37,7 @@ class Position:
         seconds: duration of every epoch, in seconds.
         rates: learning rate after every epoch.
         best: weights of the best epoch so far, if they are to be kept.
+        stopped: whether a callback has ended the training.
     """
 
     epoch: int = 0
@@ -43,6 +48,7 @@ class Position:
     seconds: list[float] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
     best: dict[str, Tensor] | None = None
+    stopped: bool = False
 
 
 class Run:
@@ -51,23 +57,30 @@ class Run:
     Args:
         learner: what is trained.
         data: data to train on.
-        val_data: data on which the accuracy is measured after every epoch, or None.
+        validation: what is measured after every epoch, or None.
         folder: folder for the logs; None = no logs.
         checkpoints: where to save checkpoints; None = nowhere.
         progress: whether to show a progress bar.
+        callbacks: what is called before the first step and after every epoch.
+
+    Attributes:
+        monitor: key in ``history`` of what decides which epoch is the best; None without validation data.
     """
 
     def __init__(
         self,
         learner: Learner,
         data: MaskedDataset,
-        val_data: MaskedDataset | None,
+        validation: Validation | None,
         folder: Path | None,
         checkpoints: Checkpoints | None,
         progress: bool,
+        callbacks: Sequence[Callback] = (),
     ):
         self.learner, self.config = learner, learner.config
-        self.data, self.val_data, self.checkpoints = data, val_data, checkpoints
+        self.data, self.validation, self.checkpoints = data, validation, checkpoints
+        self.monitor = None if validation is None else validation.monitor()
+        self.callbacks = Callbacks(callbacks, learner.device)
         self.steps = len(data) // self.config.batch_size
         self.position, self.meter = Position(), Meter()
         self.progress = progress and rank() == 0
@@ -90,16 +103,24 @@ class Run:
         first = self.position.epoch
         if self.folder is not None and self.config.tensorboard:
             self.board = Board(self.folder / "tensorboard", first)
+        self.callbacks.start(self.learner.average, first)
         for plan in epoch_plans(self.config, self._strata, first):
             if self._finished():
                 break
             self._train_epoch(plan.share(rank(), world_size()))
             self._end_epoch()
 
-    def chosen(self) -> dict[str, Tensor]:
-        """Return the weights to keep."""
-        best = self.position.best
-        return dict(self.learner.average.state_dict()) if best is None else best
+    def chosen(self) -> tuple[dict[str, Tensor], int]:
+        """Return the weights to keep, and the number of their epoch, counted from 1."""
+        best = self._best() if self.config.keep == "best" else None
+        if self.position.best is None or best is None:
+            if self.config.keep == "best":
+                warnings.warn(f"{self.monitor} was NaN after every epoch; the last one is kept", stacklevel=4)
+            return dict(self.learner.average.state_dict()), self.position.epoch
+        return self.position.best, best + 1
+
+    def _best(self) -> int | None:
+        return None if self.monitor is None else best_epoch(self.position.history, self.monitor)
 
     def _find_strata(self) -> Tensor | int:
         """Return which part of the data an image belongs to, all to be drawn equally often, or the number of images."""
@@ -109,9 +130,9 @@ class Run:
 
     def _finished(self) -> bool:
         history, patience = self.position.history, self.config.patience
-        if patience and history and len(history) - 1 - _best_epoch(history) >= patience:
+        if patience and history and self.monitor and epochs_since_better(history, self.monitor) >= patience:
             return True
-        return self.position.epoch == self.config.epochs
+        return self.position.stopped or self.position.epoch == self.config.epochs
 
     def _train_epoch(self, plan: EpochPlan) -> None:
         position, every = self.position, self.config.checkpoint_every
@@ -135,18 +156,18 @@ class Run:
         line = {"epoch": position.epoch + 1.0, **mean_over_ranks(self.meter.means()), **position.norms}
         share_buffers(self.learner.model)
         share_buffers(self.learner.average)
-        if self.val_data is not None and self.config.output != "raw":
-            c, model = self.config, self.learner.average
-            share = accuracy(model, self.val_data, output=c.output, batch_size=c.batch_size, workers=c.workers)
-            line["val_accuracy"] = share
+        if self.validation is not None:
+            line |= self.validation(self.learner.average)
         position.history.append(line)
         position.seconds.append(position.elapsed)
         position.rates.append(self.learner.optimizer.param_groups[0]["lr"])
-        if self.config.keep == "best" and _best_epoch(position.history) == position.epoch:
+        best = self._best() == position.epoch
+        if self.config.keep == "best" and best:
             position.best = copy.deepcopy(dict(self.learner.average.state_dict()))
         position.epoch, position.step, position.elapsed, position.norms = position.epoch + 1, 0, 0.0, {}
         self.meter = Meter()
         self._log()
+        position.stopped = self.callbacks.epoch(self.learner.average, line, best=best)
         self._save()
 
     def _steps_taken(self) -> int:
@@ -157,6 +178,8 @@ class Run:
             return
         lines = zip(self.position.history, self.position.rates, self.position.seconds, strict=True)
         rows = [line | {"learning_rate": rate, "seconds": seconds} for line, rate, seconds in lines]
+        if self.config.keep == "best":
+            rows = [row | {"kept": float(epoch == self._best())} for epoch, row in enumerate(rows)]
         write_csv(self.folder / "log.csv", rows)
         if self.board is not None:
             self.board.add(rows[-1])
@@ -171,8 +194,3 @@ class Run:
             position = {name: getattr(self.position, name) for name in Position.__dataclass_fields__}
             state: dict[str, Any] = {"position": position, "learner": self.learner.state_dict(), "ranks": ranks}
             self.checkpoints.save(self._steps_taken(), state)
-
-
-def _best_epoch(history: list[dict[str, float]]) -> int:
-    """Return the index of the highest validation accuracy, of equal ones the earliest."""
-    return max(range(len(history)), key=lambda epoch: history[epoch]["val_accuracy"])

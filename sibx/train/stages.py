@@ -1,6 +1,6 @@
 """Trainings of TRAININGS from their first stage to their last."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from sibx.datasets.base import MaskedDataset, check_dataset
 from sibx.models.checkpoint import save_checkpoint
 from sibx.objectives import SIBConfig
 from sibx.runs.ranks import rank
+from sibx.train.callbacks import Callback
 from sibx.train.config import TrainConfig
 from sibx.train.loop import FineTuneResult, fine_tune
 from sibx.train.trainings import TRAININGS, TrainingSpec
@@ -32,6 +33,7 @@ def fine_tune_as(
     resume: bool = False,
     device: torch.device | str | None = None,
     progress: bool = True,
+    callbacks: Sequence[Callback] = (),
 ) -> FineTuneResult:
     """Fine-tune a classifier as a line of TRAININGS says: ``fine_tune``, and what the training does before and after.
 
@@ -49,6 +51,7 @@ def fine_tune_as(
         resume: whether to continue from the newest checkpoint in ``out_dir``.
         device: device to train on; None = the model's.
         progress: whether to show a progress bar.
+        callbacks: what is called while the last stage with steps trains, see ``sibx.train.Callback``.
 
     Raises:
         ValueError: an unknown training, data without what the training needs, or what ``fine_tune`` refuses.
@@ -70,14 +73,22 @@ def fine_tune_as(
     earlier: list[FineTuneResult] = []
 
     def learn(epochs: int) -> nn.Module:
-        settings = replace(config, objective=None, epochs=epochs, warm_up=0.0, keep="last", patience=None)
+        unwatched: dict[str, Any] = {"keep": "last", "patience": None, "monitor": "auto", "log_focus": False}
+        settings = replace(config, objective=None, epochs=epochs, warm_up=0.0, **unwatched)
         folder = None if out_dir is None else Path(out_dir, FIRST)
         earlier.append(fine_tune(model, train_data, config=settings, out_dir=folder, **place))
         return earlier[-1].model
 
     data = train_data if spec.prepare is None else spec.prepare(train_data, learn)
     result = fine_tune(
-        model, data, config=config, val_data=val_data, choose_weight=choose_weight, out_dir=out_dir, **place
+        model,
+        data,
+        config=config,
+        val_data=val_data,
+        choose_weight=choose_weight,
+        out_dir=out_dir,
+        callbacks=callbacks,
+        **place,
     )
     result = replace(result, seconds=result.seconds + sum(stage.seconds for stage in earlier))
     if spec.finish is None:

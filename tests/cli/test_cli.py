@@ -233,6 +233,29 @@ def test_finetune(trained):
     assert (notes["model"], notes["training"], notes["image_size"]) == ("tiny_cnn", "sib", 32)
 
 
+def test_finetune_monitors_weighs_and_says_what_it_kept(tmp_path, capsys):
+    """Unequal counts are weighed, the focus is watched, and the screen and finetune.json say which epoch was kept."""
+    words = ("--epochs", "2", "--keep", "best", "--monitor", "foreground_focus", "--class-weights", "balanced")
+    assert run(*TRAIN, *words, "--label-smoothing", "0.1", "--out", tmp_path) == 0
+    shown, notes = capsys.readouterr().out, json.loads((tmp_path / "finetune.json").read_text())
+    assert f"{notes['images']} training images, {notes['masked']} of them with a mask\n" in shown
+    assert f"kept epoch {notes['kept']} of 2: val_foreground_focus = " in shown
+    assert "not beaten in accuracy and focus:" in shown
+    assert notes["pareto"][-1]["epoch"] == notes["kept"]
+    assert notes["config"]["class_weights"] == "balanced"
+    assert "val_recall[" not in shown
+    assert "val_recall[" in (tmp_path / "log.csv").read_text()
+
+
+def test_class_weights_are_a_word_or_numbers():
+    parser = Parser()
+    add_finetune(parser)
+    start = ["--dataset", "synthetic", "--model", "tiny_cnn", "--out", "x", "--class-weights"]
+    assert parser.parse_args([*start, "1", "2.5"]).class_weights == [1.0, 2.5]
+    assert parser.parse_args([*start, "balanced"]).class_weights == "balanced"
+    assert parser.parse_args([*start, "1", "a"]).class_weights == ["1", "a"]  # which TrainConfig refuses
+
+
 def test_finetune_chooses_the_share(tmp_path, capsys):
     words = ("--training", "sib", "--objective-options", "balance=share", "--epochs", "1", "--choose-weight")
     assert run(*TRAIN, *words, "--out", tmp_path) == 0
@@ -250,6 +273,7 @@ def test_finetune_refuses_an_old_folder_and_resumes_there(trained, tmp_path, cap
     table = capsys.readouterr().out.splitlines()
     assert table[0].split()[0] == "epoch"
     assert len(table) == 1 + 2 + 1
+    assert json.loads((tmp_path / "finetune.json").read_text())["masked"] is None
     assert "`out_dir` must hold no checkpoints of an earlier run (resume=True continues it)" in fail(capsys, *first)
     weights = torch.load(tmp_path / "model.pt", weights_only=True)["state"]
     (tmp_path / "model.pt").unlink()

@@ -193,7 +193,7 @@ class TestCriterion:
         (lambda *_: TrainConfig(objective=len, criterion=len), "`criterion` must be None for an objective of your own"),
         (
             lambda *_: TrainConfig(output="raw", criterion=len, keep="best"),
-            "`output` must be 'softmax' or 'sigmoid' for keep='best'",
+            "`monitor` must be 'loss' or a function for output='raw', whose scores have no classes",
         ),
     ],
 )

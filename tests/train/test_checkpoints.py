@@ -155,7 +155,7 @@ class TestTorn:
             torch.save(content | {"format": "sibx-training-1"}, path)
         before = {path: path.read_bytes() for path in stopped.iterdir()}
         message = (
-            r"`out_dir` must hold checkpoints of the format sibx-training-2, but got .* of the format sibx-training-1"
+            r"`out_dir` must hold checkpoints of the format sibx-training-3, but got .* of the format sibx-training-1"
         )
         with pytest.raises(ValueError, match=message):
             train(stopped, resume=True, progress=False)
