@@ -204,6 +204,7 @@ class TestExtent:
         assert text.count(f"{claims}, means over methods with 95 % intervals") == 1
         for caption in (
             "Accuracy on the images scored",
+            "Beside the accuracy, test",
             "Scores of explanations, test",
             "Means by method, metric and training, test",
             "Scores of the classifier, test",
@@ -214,7 +215,7 @@ class TestExtent:
         assert text.count(note) == 2
         assert f"## Accuracy\n\n{note}" in (tmp_path / "report.md").read_text(encoding="utf-8")
         tables = (tmp_path / "tables.tex").read_text(encoding="utf-8")
-        assert tables.count(note.replace("%", r"\%")) == tables.count(r"\caption") == 4
+        assert tables.count(note.replace("%", r"\%")) == tables.count(r"\caption") == 5
 
 
 class TestMarkdown:
@@ -244,7 +245,7 @@ class TestLatex:
     def test_every_line_has_all_columns(self, full):
         text = (full.parent / "tables.tex").read_text(encoding="utf-8")
         tables = re.findall(r"\\begin\{tabular\}\{(l?r+)\}\n(.*?)\\end\{tabular\}", text, re.DOTALL)
-        assert len(tables) == text.count(r"\begin{table}") == text.count(r"\end{table}") == 4
+        assert len(tables) == text.count(r"\begin{table}") == text.count(r"\end{table}") == 5
         for columns, body in tables:
             lines = [line for line in body.splitlines() if line.endswith(r"\\")]
             assert len(lines) >= 3
@@ -252,7 +253,7 @@ class TestLatex:
 
     def test_labels_are_numbered(self, full):
         text = (full.parent / "tables.tex").read_text(encoding="utf-8")
-        assert re.findall(r"\\label\{tab:sibx-(\d)\}", text) == list("1234")
+        assert re.findall(r"\\label\{tab:sibx-(\d)\}", text) == list("12345")
 
     def test_one_training_makes_one_table_of_metrics(self, tmp_path):
         write_report(make_results(trainings=("ce",)), tmp_path)
