@@ -30,6 +30,7 @@ class _Answers(NamedTuple):
     said: np.ndarray
     chances: np.ndarray | None  # of two classes only
     weakest: int  # class with the lowest recall
+    commonest: int
 
 
 def classifier_rates(hits: pd.DataFrame) -> pd.DataFrame:
@@ -84,6 +85,7 @@ def _answers(images: pd.DataFrame) -> _Answers:
         said=np.where(np.isnan(confidence), labels.max() + 1, said),  # no class that is true
         chances=np.where(said == 1, confidence, 1 - confidence) if two else None,
         weakest=int(str(recall.idxmin())),
+        commonest=int(np.bincount(labels).argmax()),
     )
 
 
@@ -132,7 +134,7 @@ def _rates(answers: _Answers, weights: np.ndarray) -> np.ndarray:
             recall[answers.weakest],
             _mean(f1[true > 0]) if several else np.nan,
             *ranked,
-            true.max() / true.sum(),
+            true[answers.commonest] / true.sum(),
         ]
     )
 

@@ -167,14 +167,14 @@ def gather(
     if histories is None:
         histories = histories_of(results.info)
     summary = _over_seeds(results).summary()
-    rates = results.rates()
+    rates = results.rates().query("metric != 'accuracy' and n > 0")
     is_classifier = summary["method"] == CLASSIFIER
     return Content(
         title=title or _title(found),
         claims=claims,
         verdicts=summarize(claims, names, margin),
         accuracies=_accuracies(results, names),
-        rates=list(_score_tables(rates[rates["n"] > 0], names)),
+        rates=list(_score_tables(rates, names)),
         scores=list(_score_tables(summary[~is_classifier], names)),
         classifier=list(_score_tables(summary[is_classifier], names)),
         curves=list(curve_groups(results.curves, names)),

@@ -82,6 +82,15 @@ def test_intervals_hold_what_other_images_give():
     assert min(held.values()) >= 34
 
 
+def test_every_interval_holds_its_rate():
+    """Classes that are equally common, or found, are chosen once, not in every draw of images."""
+    labels = torch.tensor([0, 1, 2, 3] * 6)
+    table = results_of(draw(24, 4) + torch.eye(4)[labels], labels).rates()
+    table = table[table["n"] > 0]
+    assert (table["low"] <= table["mean"]).all()
+    assert (table["mean"] <= table["high"]).all()
+
+
 def test_of_several_seeds_the_mean():
     labels = torch.tensor([0, 1] * 20)
     logits = [draw(40, 2, seed=s) + torch.eye(2)[labels] for s in (1, 2)]
