@@ -244,6 +244,8 @@ def _folder(text: str) -> str:
 def _kind(hint: Any) -> dict[str, Any]:
     """Return how argparse should read a field of this type."""
     parts = (hint, *get_args(hint))
+    if Sequence[str] in parts:
+        return {"nargs": "+", "metavar": "NAME"}
     if any(get_origin(part) is Sequence for part in parts):
         return {"nargs": "+", "action": _WordOrNumbers, "metavar": "NUMBER"}
     choices = [choice for part in parts if get_origin(part) is Literal for choice in get_args(part)]

@@ -1,6 +1,6 @@
 """The settings of the training loop, every field checked."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -51,6 +51,11 @@ class TrainConfig:
         pos_weight: weight of labels that are there beside those that are not, (K,) numbers or one for all, kept as a
             tuple; ``balanced`` = training images without the label per image with it; None = 1. For ``sigmoid``, in
             place of ``class_weights``.
+        auxiliary_weight: weight, at least 0, of the loss of each auxiliary head, whose scores torchvision's Inception
+            v3 and GoogLeNet return in train mode, beside whatever is minimized; None = 0.4 for one head, 0.3 for two.
+        train_layers: which layers learn: patterns as of file names, such as ``("layer4.*", "fc")``, for names of layers
+            or weights; everything else is frozen, and its BatchNorm stays in eval mode. None = what learns in the model
+            as it comes (``requires_grad``).
         epochs: number of passes over the training data, at least 1.
         batch_size: number of images per step, over all processes and micro-batches, at least 2; an incomplete last
             batch is left out.
@@ -112,6 +117,8 @@ class TrainConfig:
     class_weights: Weights = None
     label_smoothing: float = 0.0
     pos_weight: Weights = None
+    auxiliary_weight: float | None = None
+    train_layers: Sequence[str] | None = None
     epochs: int = 3
     batch_size: int = 64
     accumulate: int = 1
@@ -142,6 +149,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         self._check_objective()
         self._check_weights()
+        self._check_layers()
         check_output(self.output)
         check_choice("optimizer", self.optimizer, ("adamw", "sgd"))
         check_choice("schedule", self.schedule, ("one-cycle", "cosine", "constant"))
@@ -157,7 +165,7 @@ class TrainConfig:
                 check_integer(name, getattr(self, name), 1)
         for name in ("learning_rate", "weight_decay"):
             check_range(name, getattr(self, name), 0)
-        for name in ("head_learning_rate", "clip_norm"):
+        for name in ("head_learning_rate", "clip_norm", "auxiliary_weight"):
             if getattr(self, name) is not None:
                 check_range(name, getattr(self, name), 0)
         check_range("momentum", self.momentum, 0, 1)
@@ -178,6 +186,13 @@ class TrainConfig:
             value = getattr(self, name)
             rule = f"be {usual} for a criterion or an objective of your own, which has to weigh itself"
             require(value == usual or not own, name, rule, value)
+
+    def _check_layers(self) -> None:
+        if self.train_layers is not None:
+            words = isinstance(self.train_layers, str) or not all(isinstance(p, str) for p in self.train_layers)
+            good = not words and len(self.train_layers) > 0
+            require(good, "train_layers", "be None or a sequence of patterns, at least one", self.train_layers)
+            object.__setattr__(self, "train_layers", tuple(self.train_layers))
 
     def _check_objective(self) -> None:
         ramped = self.objective is None or isinstance(self.objective, SIBConfig | GuidanceConfig)

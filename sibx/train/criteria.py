@@ -8,6 +8,20 @@ from sibx.train.config import TrainConfig
 from sibx.train.labels import labels_of
 
 
+def known_criterion_of(config: TrainConfig, data: MaskedDataset) -> Criterion | None:
+    """Return the criterion of a training, the usual one of the output among them; None = ``raw`` without one.
+
+    Args:
+        config: settings of the training.
+        data: training data, whose labels ``balanced`` counts.
+
+    Raises:
+        ValueError: class weights for several labels per image.
+    """
+    usual = None if config.output == "raw" else usual_criterion(config.output)
+    return criterion_of(config, data) or usual
+
+
 def criterion_of(config: TrainConfig, data: MaskedDataset) -> Criterion | None:
     """Return the criterion of a training; None = the usual one of the output, unweighted.
 

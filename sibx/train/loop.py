@@ -22,12 +22,13 @@ from sibx.train.callbacks import Callback
 from sibx.train.checkpoints import Checkpoints, identify
 from sibx.train.choice import SHARES, Choice, at_share, check_choosable, largest_harmless
 from sibx.train.config import TrainConfig
-from sibx.train.criteria import criterion_of
+from sibx.train.criteria import criterion_of, known_criterion_of
 from sibx.train.epochs import pareto
 from sibx.train.losses import build_loss, reads_own_masks
 from sibx.train.predictions import accuracy
 from sibx.train.run import Run
 from sibx.train.step import Learner
+from sibx.train.trainable import train_only
 from sibx.train.validation import Validation
 
 
@@ -111,7 +112,8 @@ def fine_tune(
     Raises:
         ValueError: fewer images than one batch, settings that need ``val_data`` or ``out_dir`` without it, checkpoints
             of an earlier run without ``resume``, a checkpoint of another model, configuration or data with ``resume``,
-            data without groups for GroupDROConfig, or an argument that the loss refuses.
+            data without groups for GroupDROConfig, a model of which nothing learns, patterns of ``train_layers`` that
+            name nothing, or an argument that the loss refuses.
         ImportError: TensorBoard is asked for and not installed.
 
     Example:
@@ -161,12 +163,14 @@ class _Task:
     def train(self, config: TrainConfig, folder: Path | None) -> FineTuneResult:
         """Train once."""
         learning = copy.deepcopy(self.start)
+        train_only(learning, config.train_layers)
         if config.sync_batch_norm:
             learning = nn.SyncBatchNorm.convert_sync_batchnorm(learning)
         steps = config.epochs * (len(self.data) // config.batch_size)
         # All ranks have the same weights from here on.
         loss = build_loss(learning, config.objective, self.data, config.output, criterion_of(config, self.data))
-        learner = Learner(learning, loss, config, steps, self.data[0].image.unsqueeze(0))
+        example, criterion = self.data[0].image.unsqueeze(0), known_criterion_of(config, self.data)
+        learner = Learner(learning, loss, config, steps, example, criterion)
         checkpoints = None
         if folder is not None:
             checkpoints = Checkpoints(folder, identify(config, learning, self.data, self.val_data))

@@ -10,14 +10,16 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from sibx._checks import require
-from sibx._outputs import hits, warn_of_probabilities
+from sibx._outputs import Criterion, hits, warn_of_probabilities
 from sibx.datasets.base import MaskedBatch
 from sibx.models.failures import say_why
 from sibx.models.heads import head_parameters
 from sibx.objectives import SIBLoss
 from sibx.runs.ranks import world_size
+from sibx.train.auxiliary import Auxiliary
 from sibx.train.config import TrainConfig
 from sibx.train.losses import Loss
+from sibx.train.trainable import is_frozen
 
 
 class Learner:
@@ -29,6 +31,7 @@ class Learner:
         config: settings of the training.
         steps: length of the schedule, in steps.
         images: images (B, C, H, W) of the data, with which the head is found; None = noise of the model's own size.
+        criterion: what auxiliary heads minimize, (scores, labels) -> scalar; None = they do not learn.
 
     In a process group, DistributedDataParallel averages the gradients of all ranks, and starts all ranks from the
     weights of the first.
@@ -39,10 +42,19 @@ class Learner:
         average: the model whose weights are the moving average; without ``config.ema`` the model itself.
     """
 
-    def __init__(self, model: nn.Module, loss: Loss, config: TrainConfig, steps: int, images: Tensor | None = None):
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: Loss,
+        config: TrainConfig,
+        steps: int,
+        images: Tensor | None = None,
+        criterion: Criterion | None = None,
+    ):
         self.model, self.config = model, config
         self.device = next(model.parameters()).device
         self.loss, self.objective = loss, loss.module
+        self.auxiliary = Auxiliary(model, criterion, config.auxiliary_weight)
         self.network = _parallel(model) if world_size() > 1 else model
         self.average = model if config.ema is None else copy.deepcopy(model).eval()
         peaks = _peaks(model, config, images)
@@ -84,6 +96,7 @@ class Learner:
         with wrapped.no_sync() if wrapped else nullcontext():
             read = self.loss.reads(batch)
             norms = self.objective.gradient_norms(self.network, batch.images, batch.labels, read)
+        self.auxiliary.loss(batch.labels)  # of no use here, and its graph is to be forgotten
         return {f"norm_{name}": norm for name, norm in norms.items()}
 
     def state_dict(self) -> dict[str, Any]:
@@ -99,12 +112,12 @@ class Learner:
             getattr(self, name).load_state_dict(part)
 
     def set_mode(self) -> None:
-        """Put the model in train mode, except BatchNorm if the settings keep its statistics."""
+        """Put the model in train mode, except BatchNorm that is frozen or whose statistics the settings keep."""
         self.model.train()
-        if self.config.batch_norm == "eval":
-            for module in self.model.modules():
-                if isinstance(module, nn.modules.batchnorm._NormBase):
-                    module.eval()
+        for module in self.model.modules():
+            normalizes = isinstance(module, nn.modules.batchnorm._NormBase)
+            if normalizes and (self.config.batch_norm == "eval" or is_frozen(module)):
+                module.eval()
 
     def _backward(self, batch: MaskedBatch, ramp: float, parts: int) -> dict[str, Tensor]:
         """Add the gradient of a micro-batch to the parameters, and return its terms."""
@@ -112,6 +125,9 @@ class Learner:
         failing = say_why(self.model, batch.images)
         with failing, torch.autocast(self.device.type, half, enabled=half is not None):
             terms = self.loss(self.network, batch, ramp)
+            heads = self.auxiliary.loss(batch.labels)
+        if heads is not None:
+            terms |= {"total": terms["total"] + heads, "auxiliary": heads}
         # Only with respect to the parameters: a backward pass to all leaves would also go to the images.
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.scaler.scale(terms["total"] / parts).backward(inputs=parameters)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sibx._checks import check_logits, require
-from sibx._outputs import Output, classification_rates, usual_criterion
+from sibx._outputs import Output, classification_rates
 from sibx.attribution import explain
 from sibx.datasets.base import MaskedBatch, MaskedDataset
 from sibx.datasets.batches import load_batches
@@ -17,7 +17,7 @@ from sibx.metrics import foreground_focus
 from sibx.models.layers import eval_mode
 from sibx.runs.ranks import gather_objects, rank, world_size
 from sibx.train.config import TrainConfig
-from sibx.train.criteria import criterion_of
+from sibx.train.criteria import known_criterion_of
 
 UNEQUAL = 1.5  # from how many times as many images as the rarest class the commonest one decides the accuracy
 
@@ -41,8 +41,7 @@ class Validation:
 
     def __init__(self, data: MaskedDataset, train_data: MaskedDataset, config: TrainConfig):
         self.data, self.config = data, config
-        usual = None if config.output == "raw" else usual_criterion(config.output)
-        self.criterion = criterion_of(config, train_data) or usual
+        self.criterion = known_criterion_of(config, train_data)
 
     def __call__(self, model: nn.Module) -> dict[str, float]:
         """Return what was measured, ``val_<name>``; every rank has to call this, and gets the same."""
