@@ -33,7 +33,20 @@ def plain():
     return model.state_dict(), totals
 
 
-@pytest.mark.parametrize(("name", "library"), [("fabric_loop", "lightning_fabric"), ("accelerate_loop", "accelerate")])
+@pytest.mark.parametrize(
+    ("name", "library"),
+    [
+        ("fabric_loop", "lightning_fabric"),
+        ("accelerate_loop", "accelerate"),
+        ("lightning_loop", "lightning"),
+        ("hugging_face_trainer", "transformers"),
+    ],
+)
+@pytest.mark.filterwarnings(
+    "ignore:The 'train_dataloader' does not have many workers",
+    "ignore:.*LeafSpec:FutureWarning",  # of what Lightning calls in torch
+    "ignore:The number of training batches",
+)
 def test_takes_the_steps_of_a_plain_loop(name, library, plain, capsys):
     pytest.importorskip(library, reason=f"needs {library}, from the extra loops")
     weights, totals = plain
@@ -41,7 +54,7 @@ def test_takes_the_steps_of_a_plain_loop(name, library, plain, capsys):
     assert trained.keys() == weights.keys()
     for key, tensor in weights.items():
         assert torch.allclose(trained[key], tensor, rtol=0, atol=1e-6), key
-    lines = capsys.readouterr().out.splitlines()
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("step ")]
     assert [line.split(", ")[0] for line in lines] == [f"step {i}: total {t:.4f}" for i, t in enumerate(totals)]
     assert "foreground 0." in lines[0]
     assert "background 0." in lines[0]
