@@ -19,6 +19,7 @@ from sibx.datasets import MaskedDataset
 from sibx.datasets.base import require_masks
 from sibx.models import build_model, scores_for
 from sibx.models.checkpoint import load_checkpoint
+from sibx.report import DrawMaps
 from sibx.runs.ranks import rank
 from sibx.train import Callback, FineTuneResult, TrainConfig, TrainingSpec, fine_tune_as
 from sibx.train.config import PROGRAMS
@@ -47,7 +48,7 @@ def run(args: Namespace) -> int:
             out_dir=args.out,
             resume=args.resume,
             device=device,
-            callbacks=[start],
+            callbacks=[start, *_drawing(args, val_data)],
         )
         if rank() == 0:
             kept = {"kept": result.kept, "monitor": result.monitor, "pareto": result.pareto}
@@ -73,6 +74,12 @@ class _Start(Callback):
         if self.masks:
             self.masked = count_masked(self.data, self.workers)
             print(f"{len(self.data)} training images, {self.masked} of them with a mask")
+
+
+def _drawing(args: Namespace, data: MaskedDataset) -> list[Callback]:
+    if args.draw_maps == 0:
+        return []
+    return [DrawMaps(data, Path(args.out, "maps"), images=args.draw_maps, output=args.output)]
 
 
 def _starting_model(args: Namespace, data: MaskedDataset, config: TrainConfig) -> nn.Module:

@@ -83,6 +83,8 @@ def add_finetune(parser: Parser) -> None:
         "train with five shares of S-IB's pull (0, .05, .1, .2, .4) and keep the largest that costs no accuracy on val"
     )
     parser.add_argument("--choose-weight", action="store_true", help=note)
+    note = "draw the maps of N images of val after every epoch, into maps/ of the folder; default %(default)s"
+    parser.add_argument("--draw-maps", type=int, default=0, metavar="N", help=note)
     parser.add_argument("--resume", action=BooleanOptionalAction, default=False, help="continue an interrupted run")
     _add_out(parser, "checkpoints, log.csv, model.pt and finetune.json")
     _add_device(parser)

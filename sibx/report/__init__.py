@@ -9,9 +9,11 @@ from sibx.report.maps import compare_maps, relative
 from sibx.report.overlay import contours, draw_overlay, montage
 from sibx.report.sheet import draw_sheet
 from sibx.report.tables import metric_table, to_markdown
+from sibx.report.training_maps import DrawMaps
 from sibx.report.write import write_report
 
 __all__ = [
+    "DrawMaps",
     "GalleryItem",
     "class_by_class",
     "compare_maps",

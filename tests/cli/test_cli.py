@@ -236,13 +236,14 @@ def test_finetune(trained):
 def test_finetune_monitors_weighs_and_says_what_it_kept(tmp_path, capsys):
     """Unequal counts are weighed, the focus is watched, and the screen and finetune.json say which epoch was kept."""
     words = ("--epochs", "2", "--keep", "best", "--monitor", "foreground_focus", "--class-weights", "balanced")
-    assert run(*TRAIN, *words, "--label-smoothing", "0.1", "--out", tmp_path) == 0
+    assert run(*TRAIN, *words, "--label-smoothing", "0.1", "--draw-maps", 2, "--out", tmp_path) == 0
     shown, notes = capsys.readouterr().out, json.loads((tmp_path / "finetune.json").read_text())
     assert f"{notes['images']} training images, {notes['masked']} of them with a mask\n" in shown
     assert f"kept epoch {notes['kept']} of 2: val_foreground_focus = " in shown
     assert "not beaten in accuracy and focus:" in shown
     assert notes["pareto"][-1]["epoch"] == notes["kept"]
     assert notes["config"]["class_weights"] == "balanced"
+    assert [p.name for p in sorted((tmp_path / "maps").iterdir())] == [f"epoch-00{i}.png" for i in range(3)]
     assert "val_recall[" not in shown
     assert "val_recall[" in (tmp_path / "log.csv").read_text()
 
