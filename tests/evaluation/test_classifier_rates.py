@@ -70,16 +70,16 @@ def test_always_the_commonest_class():
 
 
 def test_intervals_hold_what_other_images_give():
-    """Of 40 drawn sets of images, about 38 intervals hold the true rate."""
+    """Of 20 drawn sets of images, about 19 intervals hold the true rate."""
     held = dict.fromkeys(("balanced_accuracy", "auroc"), 0)
     truth = {"balanced_accuracy": 0.6915, "auroc": 0.7602}  # of scores that differ by one standard deviation
-    for trial in range(40):
+    for trial in range(20):
         labels = torch.tensor([0] * 150 + [1] * 50)
         score = draw(200, seed=trial) + labels.double() - 0.5
         table = results_of(torch.stack([-score, score], 1) / 2, labels).rates().set_index("metric")
         for name, value in truth.items():
             held[name] += table.loc[name, "low"] <= value <= table.loc[name, "high"]
-    assert min(held.values()) >= 34
+    assert min(held.values()) >= 16
 
 
 def test_every_interval_holds_its_rate():
