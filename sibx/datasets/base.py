@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import torch
@@ -24,6 +24,8 @@ class MaskedSample(NamedTuple):
         id: unique name of the image within its data set.
         group: index of a subpopulation (for example class x background), or -1 where the data set has no groups.
         undefined: like ``mask``, True where it is not known whether a pixel is object (trimap boundary, void).
+        photo: name of the photograph where several samples show the same one, so that they are no independent evidence;
+            "" = the sample has a photograph of its own.
     """
 
     image: Tensor
@@ -32,14 +34,16 @@ class MaskedSample(NamedTuple):
     id: str
     group: int
     undefined: Tensor
+    photo: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class MaskedBatch:
     """B samples: images (B, C, H, W) float32, masks and undefined (B, 1, H, W) bool, labels and groups (B,) int64.
 
-    With several labels these are (B, K) float32, and there is one row of masks and undefined for each class present, in
-    the order of images and classes: that of ``(labels == 1).nonzero()``.
+    ``ids`` and ``photos`` name samples and photographs. With several labels ``labels`` are (B, K) float32, and there is
+    one row of masks and undefined for each class present, in the order of images and classes: that of
+    ``(labels == 1).nonzero()``.
     """
 
     images: Tensor
@@ -48,6 +52,7 @@ class MaskedBatch:
     ids: list[str]
     groups: Tensor
     undefined: Tensor
+    photos: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -70,7 +75,7 @@ def collate(samples: Sequence[MaskedSample]) -> MaskedBatch:
     shapes = {tuple(sample.image.shape): sample.id for sample in samples}
     rule = "have images of one shape in a batch (`image_size` of sibx.wrap brings all to one size)"
     require(len(shapes) == 1, "samples", rule, {name: shape for shape, name in shapes.items()})
-    images, masks, labels, ids, groups, undefined = zip(*samples, strict=True)
+    images, masks, labels, ids, groups, undefined, photos = zip(*samples, strict=True)
     return MaskedBatch(
         images=torch.stack(images),
         masks=torch.cat(masks).unsqueeze(1),
@@ -78,6 +83,7 @@ def collate(samples: Sequence[MaskedSample]) -> MaskedBatch:
         ids=list(ids),
         groups=torch.tensor(groups, dtype=torch.int64),
         undefined=torch.cat(undefined).unsqueeze(1),
+        photos=[photo or name for photo, name in zip(photos, ids, strict=True)],
     )
 
 

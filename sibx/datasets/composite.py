@@ -123,6 +123,7 @@ class CompositeDataset(MaskedDataset):
             id=f"{sample.id}@{self.kinds[place.kind]}" + (f"-{copy}" if copy else ""),
             group=len(self.kinds) * int(sample.label) + place.kind,
             undefined=torch.zeros_like(mask),
+            photo=sample.photo or sample.id,
         )
 
     def _draw(self, sample: MaskedSample, copy: int) -> _Place:

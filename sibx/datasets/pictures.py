@@ -61,7 +61,13 @@ class PictureDataset(MaskedDataset):
         picture = self.read(row.image)
         mask, undefined = self.masks_of(row, picture)
         return MaskedSample(
-            image=self.fit(picture), mask=mask, label=row.label, id=row.id, group=row.group, undefined=undefined
+            image=self.fit(picture),
+            mask=mask,
+            label=row.label,
+            id=row.id,
+            group=row.group,
+            undefined=undefined,
+            photo=row.image,
         )
 
     def label_of(self, index: int) -> int:

@@ -95,6 +95,7 @@ class OnePerClass(MaskedDataset):
             label=label,
             id=f"{sample.id}/{self.classes[label]}",
             undefined=sample.undefined[place : place + 1],
+            photo=sample.photo or sample.id,
         )
 
     def label_of(self, index: int) -> int:

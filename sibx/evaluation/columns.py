@@ -15,6 +15,7 @@ COLUMNS = (
     "dataset",
     "split",
     "image_id",
+    "photo",
     "label",
     "predicted",
     "confidence",
@@ -31,7 +32,7 @@ COLUMNS = (
 CURVE_COLUMNS = ("dataset", "split", "image_id", "model", "training", "seed", "method", "curve", "x", "y")
 ROWS_FILE, CURVES_FILE, INFO_FILE = "results.csv.gz", "curves.csv.gz", "run.json"
 # What stands under several columns together.
-IMAGE = ("dataset", "split", "image_id", "label")  # one image
+IMAGE = ("dataset", "split", "image_id", "photo", "label")  # one image; a photograph may be shown by several
 TRAINED = ("dataset", "split", "model", "training")  # a trained model on a data set
 MAPS = (*TRAINED, "seed", "method")  # the maps of one network, one per image
 CELL = (*TRAINED, "method", "metric")  # one number of a table
@@ -39,12 +40,22 @@ CLASSIFIER, ACCURACY = "classifier", "accuracy"  # method and metric where the c
 NO_CLASS = -1  # as ``predicted``, where scores have no classes (output="raw") and nothing is right or wrong
 COMPRESSION = 6  # half the time of level 9, seven percent more bytes
 CATEGORY = pd.CategoricalDtype
-TEXTS = ("dataset", "split", "image_id", "model", "training", "method", "metric", "curve")
+TEXTS = ("dataset", "split", "image_id", "photo", "model", "training", "method", "metric", "curve")
 
 
 def per_image(rows: pd.DataFrame) -> pd.Series:
     """Return the mean of every image's defined values, in order of first appearance; NaN for one that has none."""
     return rows.groupby(list(IMAGE), sort=False)["value"].mean()
+
+
+def with_photos(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return rows with the column ``photo``; where there was none every image is a photograph of its own."""
+    if "photo" in rows:
+        unknown = rows["photo"].isna()
+        return rows.assign(photo=rows["photo"].mask(unknown, rows["image_id"])) if unknown.any() else rows
+    rows = rows.copy()
+    rows.insert(list(rows).index("image_id") + 1, "photo", rows["image_id"])
+    return rows
 
 
 def to_csv(table: pd.DataFrame) -> str:

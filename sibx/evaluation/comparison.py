@@ -18,7 +18,9 @@ def compare_trainings(rows: pd.DataFrame, training: str, reference: str) -> pd.D
     lines = []
     for key, of_cell in _differences(rows, training, reference).groupby(level=COMPARED, sort=False):
         gain = paired_gain(of_cell)
-        lines.append(_name(key) | gain.interval._asdict() | {"seeds": gain.seeds, "p_value": gain.p_value})
+        lines.append(
+            _name(key) | gain.interval._asdict() | {"rows": gain.rows, "seeds": gain.seeds, "p_value": gain.p_value}
+        )
     table = pd.DataFrame(lines)
     family = [c for c in COMPARED if c not in ("method", "metric")]
     return table.assign(p_holm=table.groupby(family)["p_value"].transform(lambda p: holm(p.to_numpy())))
@@ -38,7 +40,7 @@ def _differences(rows: pd.DataFrame, training: str, reference: str) -> pd.Series
     check_choice("training", training, known)
     check_choice("reference", reference, known)
     wanted = rows[rows["training"].isin([training, reference])]
-    wide = wanted.pivot(index=[*COMPARED, "seed", "image_id"], columns="training", values="value")
+    wide = wanted.pivot(index=[*COMPARED, "seed", "image_id", "photo"], columns="training", values="value")
     return wide[training] - wide[reference]
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from sibx.evaluation.crossed import mean_over_seeds_and_images, p_value_over_seeds_and_images
+from sibx.evaluation.photographs import influences, means_of, photographs_of
 from sibx.evaluation.significance import wilcoxon_signed_rank
 from sibx.evaluation.statistics import Array, Interval, bootstrap_mean
 
@@ -21,6 +22,7 @@ class Gain(NamedTuple):
         seeds: how many have a pair.
         error: standard error of the mean, of what ``interval`` speaks for: over images, and from two seeds on over
             seeds too, added in squares; 0 for a single image.
+        rows: rows with a pair in any seed, of the ``n`` photographs of the intervals.
     """
 
     interval: Interval
@@ -28,6 +30,7 @@ class Gain(NamedTuple):
     p_value: float
     seeds: int
     error: float
+    rows: int
 
 
 def paired_gain(differences: pd.Series) -> Gain:
@@ -40,10 +43,11 @@ def paired_gain(differences: pd.Series) -> Gain:
 
     Args:
         differences: one value per image and seed, NaN where it is undefined. The index has a level ``seed``; its other
-            levels name the image.
+            levels name the image. If one of them is ``photo``, photographs with several rows are the unit: they are
+            resampled, they are tested by their means, and they are what intervals count.
 
     Returns:
-        Gain. An image counts as undefined if no seed has a pair of it.
+        Gain. A row counts as undefined if no seed has a pair of it.
 
     >>> import pandas as pd
     >>> index = pd.MultiIndex.from_product([["cat", "dog", "fox"], [0, 1]], names=["image_id", "seed"])
@@ -55,13 +59,23 @@ def paired_gain(differences: pd.Series) -> Gain:
     of_images = differences.groupby(level=image, sort=False).mean()  # in order of first appearance
     values = differences.unstack("seed").loc[of_images.index].to_numpy()  # (images, seeds)
     seeds = int((~np.isnan(values)).any(0).sum())
-    these = bootstrap_mean(of_images.to_numpy())
+    photos, means = photographs_of(of_images.index), of_images.to_numpy()
+    these, rows = bootstrap_mean(means, photos=photos), int((~np.isnan(means)).sum())
+    error = _error(influences(means[:, None], photos)[:, 0])
     if seeds < 2:
-        test = wilcoxon_signed_rank(of_images.to_numpy(), np.zeros(len(of_images)))
-        return Gain(these, these, test.p_value, seeds, _error(of_images.to_numpy()))
+        of_photos = means_of(means, photos)
+        p_value = wilcoxon_signed_rank(of_photos, np.zeros(len(of_photos))).p_value
+        return Gain(interval=these, these=these, p_value=p_value, seeds=seeds, error=error, rows=rows)
     of_seeds = pd.DataFrame(values).mean().to_numpy()
-    error = float(np.hypot(_error(of_images.to_numpy()), _error(of_seeds)))
-    return Gain(mean_over_seeds_and_images(values), these, p_value_over_seeds_and_images(values), seeds, error)
+    units = influences(values, photos)
+    return Gain(
+        interval=mean_over_seeds_and_images(units)._replace(undefined=these.undefined),
+        these=these,
+        p_value=p_value_over_seeds_and_images(units),
+        seeds=seeds,
+        error=float(np.hypot(error, _error(of_seeds))),
+        rows=rows,
+    )
 
 
 def _error(values: Array) -> float:

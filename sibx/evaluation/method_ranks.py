@@ -10,6 +10,7 @@ import pandas as pd
 from scipy.stats import chi2, rankdata, studentized_range
 
 from sibx._checks import check_choice, check_range, require
+from sibx.evaluation.photographs import means_of, photographs_of
 from sibx.metrics import METRICS
 
 Array = npt.NDArray[np.float64]
@@ -118,9 +119,13 @@ def rank_rows(rows: pd.DataFrame, metric: str, higher_is_better: bool | None, le
     require(higher_is_better is not None, "higher_is_better", f"be given for {metric}, which states none", None)
     assert higher_is_better is not None
     of_metric = rows[rows["metric"] == metric]
-    wide = of_metric.pivot(index="image_id", columns="method", values="value")
+    wide = of_metric.pivot(index=["image_id", "photo"], columns="method", values="value")
     methods = [str(m) for m in of_metric["method"].unique()]
-    return rank_methods(wide[methods].to_numpy(), methods, higher_is_better=higher_is_better, level=level)
+    scores, photos = wide[methods].to_numpy(copy=True), photographs_of(wide.index)
+    if photos is not None:
+        scores[np.isnan(scores).any(1)] = np.nan  # a row of a photograph counts for all methods or for none
+    of_photos = np.stack([means_of(column, photos) for column in scores.T], 1)
+    return rank_methods(of_photos, methods, higher_is_better=higher_is_better, level=level)
 
 
 def _friedman(ranks: Array) -> float:

@@ -17,6 +17,7 @@ from sibx.datasets.several import one_per_class
 from sibx.evaluation.class_match import match_classes
 from sibx.evaluation.columns import CELL, per_image
 from sibx.evaluation.conditions import Model, Setting, hits_of
+from sibx.evaluation.photographs import photographs_of
 from sibx.evaluation.results import Results
 from sibx.evaluation.statistics import bootstrap_mean
 from sibx.images.backgrounds import (
@@ -149,7 +150,7 @@ def worst_group(results: Results, by: Sequence[str] = CELL) -> pd.DataFrame:
         means = cell[cell["group"] >= 0].groupby("group")["value"].mean().dropna()
         group = means.index.to_numpy()[means.argmin()] if len(means) else -1
         values = per_image(cell[(cell["group"] == group) & (group >= 0)])
-        interval = bootstrap_mean(values.to_numpy())
+        interval = bootstrap_mean(values.to_numpy(), photos=photographs_of(values.index))
         lines.append({**dict(zip(by, key, strict=True)), "group": group, **interval._asdict()})
     return pd.DataFrame(lines)
 

@@ -26,11 +26,13 @@ from sibx.evaluation.columns import (
     per_image,
     read_table,
     to_csv,
+    with_photos,
     write_info,
     write_table,
 )
 from sibx.evaluation.comparison import compare_over_seeds, compare_trainings
 from sibx.evaluation.method_ranks import Ranking, rank_rows
+from sibx.evaluation.photographs import photographs_of
 from sibx.evaluation.statistics import bootstrap_mean
 from sibx.evaluation.strata import Sizes, add_sizes
 
@@ -41,6 +43,7 @@ class Results:
 
     Attributes:
         rows: one row per image, method and metric, with the columns of ``COLUMNS``; ``value`` is NaN where undefined;
+            ``photo`` is the photograph that the image shows, which may have several rows, of several labels;
             ``area`` is the share of the pixels on the object.
         curves: one row per image, method and curve point, with the columns of ``CURVE_COLUMNS``.
         info: what made them: settings, versions, device, seconds.
@@ -51,8 +54,9 @@ class Results:
     info: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        missing = set(COLUMNS) - set(self.rows.columns)
+        missing = set(COLUMNS) - {"photo"} - set(self.rows.columns)
         require(not missing, "rows", f"have the columns {sorted(missing)}", list(self.rows.columns))
+        vars(self)["rows"] = with_photos(self.rows)  # past the frozen dataclass
 
     @property
     def skipped(self) -> pd.DataFrame:
@@ -74,7 +78,9 @@ class Results:
         """Return one line per cell: mean, 95 % bootstrap interval over images, class mean, n, undefined images.
 
         An image counts once: where a cell has several values of it (of several seeds, or of several methods because
-        ``by`` does not tell them apart) their mean is its value, undefined ones left out. Intervals speak for these
+        ``by`` does not tell them apart) their mean is its value, undefined ones left out. Where a photograph has
+        several rows, of several labels, intervals resample photographs: ``n`` counts them, ``rows`` what they have and
+        ``undefined`` the rows without a value. Intervals speak for these
         trainings and other images; the spread between trainings is in ``difference``.
 
         Args:
@@ -90,9 +96,9 @@ class Results:
         lines = []
         for key, cell in self.rows.groupby(list(by), sort=False):
             values = per_image(cell)
-            interval = bootstrap_mean(values.to_numpy())
-            class_mean = float(values.groupby("label").mean().mean())
-            lines.append({**dict(zip(by, key, strict=True)), **interval._asdict(), "class_mean": class_mean})
+            interval = bootstrap_mean(values.to_numpy(), photos=photographs_of(values.index))
+            more = {"class_mean": float(values.groupby("label").mean().mean()), "rows": int(values.notna().sum())}
+            lines.append({**dict(zip(by, key, strict=True)), **interval._asdict(), **more})
         return pd.DataFrame(lines)
 
     def hits(self) -> "Results":
@@ -166,9 +172,9 @@ class Results:
             reference: the one it is compared with.
 
         Returns:
-            dataset, split, model, method, metric; mean, low, high; ``n`` images with a pair in any seed, and how many
-            are ``undefined``; ``seeds`` with a pair; ``p_value``, two-sided; ``p_holm``, the same corrected by Holm
-            over all methods and metrics of a data set, split and model.
+            dataset, split, model, method, metric; mean, low, high; ``n`` photographs with a pair in any seed, how many
+            ``rows`` they have, and how many rows are ``undefined``; ``seeds`` with a pair; ``p_value``, two-sided;
+            ``p_holm``, the same corrected by Holm over all methods and metrics of a data set, split and model.
 
         Raises:
             ValueError: a training that is not in the results.
@@ -268,7 +274,7 @@ class _OnDisk(Results):
         table = read_table(self.folder / ROWS_FILE)
         if "area" not in table:  # files of before there was one
             table.insert(COLUMNS.index("area"), "area", np.nan)
-        return table
+        return with_photos(table)
 
     @cached_property
     def curves(self) -> pd.DataFrame:

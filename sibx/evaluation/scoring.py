@@ -109,6 +109,7 @@ def describe_images(
     frame = pd.DataFrame(
         {
             "image_id": batch.ids,
+            "photo": batch.photos,
             "label": batch.labels.cpu().numpy(),
             "predicted": found.cpu().numpy() if comparable else NO_CLASS,
             "confidence": confidence.cpu().numpy(),

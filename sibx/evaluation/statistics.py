@@ -9,6 +9,7 @@ import pandas as pd
 from scipy.stats import t as student
 
 from sibx._checks import check_range, require
+from sibx.evaluation.photographs import totals_of
 
 Array = npt.NDArray[np.float64]
 RESAMPLES, LEVEL = 2000, 0.95
@@ -51,11 +52,20 @@ class Interval(NamedTuple):
         return format(self)
 
 
-def bootstrap_mean(values: Array, *, resamples: int = RESAMPLES, level: float = LEVEL, seed: int = 0) -> Interval:
+def bootstrap_mean(
+    values: Array,
+    *,
+    photos: npt.ArrayLike | None = None,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
+    seed: int = 0,
+) -> Interval:
     """Mean over images with a percentile bootstrap interval.
 
     Args:
         values: (N,) one value per image; NaN means undefined, is left out and counted.
+        photos: (N,) what tells photographs apart where several values are of the same one: they are drawn together, and
+            ``n`` counts photographs; None = each value is of a photograph of its own.
         resamples: number of draws with replacement, at least 1.
         level: coverage of the interval, in (0, 1).
         seed: seed of the random draws.
@@ -76,9 +86,14 @@ def bootstrap_mean(values: Array, *, resamples: int = RESAMPLES, level: float = 
     undefined = len(values) - len(defined)
     if not len(defined):
         return Interval(np.nan, np.nan, np.nan, 0, undefined)
-    draws = np.random.default_rng(seed).integers(len(defined), size=(resamples, len(defined)))
-    low, high = np.quantile(defined[draws].mean(1), [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(defined.mean()), float(low), float(high), len(defined), undefined)
+    own = np.arange(len(values)) if photos is None else np.asarray(photos)
+    require(own.shape == values.shape, "photos", f"have the shape {values.shape}", own.shape)
+    sums, counts = totals_of(defined, own[~np.isnan(values)])
+    draws = np.random.default_rng(seed).integers(len(sums), size=(resamples, len(sums)))
+    sizes = counts[draws].sum(1) if (counts > 1).any() else len(sums)
+    means = sums[draws].sum(1) / sizes
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(defined.mean()), float(low), float(high), len(sums), undefined)
 
 
 class Band(NamedTuple):
@@ -91,7 +106,14 @@ class Band(NamedTuple):
     undefined: int
 
 
-def bootstrap_band(curves: Array, *, resamples: int = RESAMPLES, level: float = LEVEL, seed: int = 0) -> Band:
+def bootstrap_band(
+    curves: Array,
+    *,
+    photos: npt.ArrayLike | None = None,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
+    seed: int = 0,
+) -> Band:
     """Mean curve over images with a percentile bootstrap interval at every point.
 
     At every point what ``bootstrap_mean`` gives, of the same draws; a band therefore covers each point, not the whole
@@ -99,6 +121,7 @@ def bootstrap_band(curves: Array, *, resamples: int = RESAMPLES, level: float = 
 
     Args:
         curves: (N, S) one curve per image; a curve with a NaN is undefined, is left out and counted.
+        photos: (N,) what tells photographs apart, see ``bootstrap_mean``.
         resamples: number of draws with replacement, at least 1.
         level: coverage of the interval, in (0, 1).
         seed: seed of the random draws.
@@ -115,27 +138,38 @@ def bootstrap_band(curves: Array, *, resamples: int = RESAMPLES, level: float = 
     require(curves.ndim == 2, "curves", "be two-dimensional, one line per image", curves.shape)
     check_range("resamples", resamples, 1)
     check_range("level", level, 0, 1)
-    defined = curves[~np.isnan(curves).any(1)]
-    n, undefined = len(defined), len(curves) - len(defined)
-    if not n:
+    good = ~np.isnan(curves).any(1)
+    defined, undefined = curves[good], int((~good).sum())
+    if not len(defined):
         nothing = np.full(curves.shape[1], np.nan)
         return Band(nothing, nothing, nothing, 0, undefined)
+    own = np.arange(len(curves)) if photos is None else np.asarray(photos)
+    require(own.shape == curves.shape[:1], "photos", f"have the shape {curves.shape[:1]}", own.shape)
+    sums, rows_of = totals_of(defined, own[good])
+    n = len(sums)
     draws = np.random.default_rng(seed).integers(n, size=(resamples, n))
     # How often each resample has each image: a product with it takes S times less memory than the resamples.
     rows = np.arange(resamples)[:, None]
     counts = np.bincount((draws + n * rows).ravel(), minlength=resamples * n).reshape(resamples, n)
-    low, high = np.quantile(counts @ defined / n, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    low, high = np.quantile(counts @ sums / (counts @ rows_of)[:, None], [(1 - level) / 2, (1 + level) / 2], axis=0)
     return Band(defined.mean(0), low, high, n, undefined)
 
 
 def bootstrap_difference(
-    values: Array, reference: Array, *, resamples: int = RESAMPLES, level: float = LEVEL, seed: int = 0
+    values: Array,
+    reference: Array,
+    *,
+    photos: npt.ArrayLike | None = None,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
+    seed: int = 0,
 ) -> Interval:
     """Mean of ``values - reference`` over the same images, with its interval.
 
     Args:
         values: (N,) one value per image; an image that is NaN here or in the reference is left out and counted.
         reference: (N,) values of the same images that are subtracted.
+        photos: (N,) what tells photographs apart, see ``bootstrap_mean``.
         resamples: number of draws with replacement, at least 1.
         level: coverage of the interval, in (0, 1).
         seed: seed of the random draws.
@@ -148,7 +182,7 @@ def bootstrap_difference(
     """
     values, reference = np.asarray(values, dtype=np.float64), np.asarray(reference, dtype=np.float64)
     require(values.shape == reference.shape, "reference", f"have the shape {values.shape}", reference.shape)
-    return bootstrap_mean(values - reference, resamples=resamples, level=level, seed=seed)
+    return bootstrap_mean(values - reference, photos=photos, resamples=resamples, level=level, seed=seed)
 
 
 def mean_over_seeds(values: Array, *, level: float = LEVEL) -> Interval:

@@ -25,7 +25,7 @@ from sibx.evaluation.results import Results
 from sibx.runs.identity import check_identity
 from sibx.runs.ranks import gather_objects, on_first_rank
 
-FORMAT = "sibx-evaluation-1"
+FORMAT = "sibx-evaluation-2"
 
 
 class Storage(Protocol):

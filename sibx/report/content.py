@@ -177,7 +177,7 @@ def gather(
         rates=list(_score_tables(rates, names)),
         scores=list(_score_tables(summary[~is_classifier], names)),
         classifier=list(_score_tables(summary[is_classifier], names)),
-        curves=list(curve_groups(results.curves, names)),
+        curves=list(curve_groups(results, names)),
         histories=_in_order(histories, results.rows["training"].unique()),
         directions=known_directions(directions),
         data_cards=data_cards(results),

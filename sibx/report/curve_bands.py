@@ -1,13 +1,13 @@
 """The curves of a report: deletion, insertion and others, with bands over images."""
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from sibx.evaluation import Band, bootstrap_band
+from sibx.evaluation import Band, Results, bootstrap_band
 from sibx.report.claims import SCOPE, Scope
 
 Array = npt.NDArray[np.float64]
@@ -24,9 +24,10 @@ class CurveGroup(NamedTuple):
     methods: dict[str, dict[str, Band]]
 
 
-def curve_groups(curves: pd.DataFrame, names: Mapping[Scope, str]) -> Iterator[CurveGroup]:
+def curve_groups(results: Results, names: Mapping[Scope, str]) -> Iterator[CurveGroup]:
     """Put the curves of every scope together by kind, with their bands over images."""
-    for key, of_scope in curves.groupby(SCOPE, sort=False):
+    for key, of_scope in results.curves.groupby(SCOPE, sort=False):
+        photos = _photographs(results.rows, key)
         kinds = of_scope["curve"].unique()
         for kind in sorted(kinds, key=lambda c: CURVES.index(c) if c in CURVES else len(CURVES)):
             part = of_scope[of_scope["curve"] == kind]
@@ -34,14 +35,25 @@ def curve_groups(curves: pd.DataFrame, names: Mapping[Scope, str]) -> Iterator[C
             x = x if len(x) <= MOST_POINTS else np.linspace(x[0], x[-1], MOST_POINTS)
             methods: dict[str, dict[str, Band]] = {}
             for (method, training), points in part.groupby(["method", "training"], sort=False):
-                methods.setdefault(str(method), {})[str(training)] = bootstrap_band(_over_images(points, x))
+                methods.setdefault(str(method), {})[str(training)] = _band(points, x, photos)
             yield CurveGroup(names[Scope(*map(str, key))], str(kind), x, methods)
 
 
-def _over_images(points: pd.DataFrame, x: Array) -> Array:
+def _photographs(rows: pd.DataFrame, key: Any) -> pd.Series:
+    """Image -> the photograph that it shows, in one scope."""
+    images = rows[(rows[SCOPE] == list(key)).all(axis=1)].drop_duplicates("image_id")
+    return images.set_index("image_id")["photo"]
+
+
+def _band(points: pd.DataFrame, x: Array, photos: pd.Series) -> Band:
+    curves = _over_images(points, x)
+    return bootstrap_band(curves.to_numpy(), photos=pd.factorize(photos.reindex(curves.index))[0])
+
+
+def _over_images(points: pd.DataFrame, x: Array) -> pd.DataFrame:
     """The curves over x, (images, S), the mean over seeds where an image has several."""
     y, own = points["y"].to_numpy(dtype=np.float64), points["x"].to_numpy(dtype=np.float64)
     starts = np.flatnonzero(np.r_[True, np.diff(own) <= 0])  # x increases within a curve
     rows = [np.interp(x, *pair) for pair in zip(np.split(own, starts[1:]), np.split(y, starts[1:]), strict=True)]
     by_image = pd.DataFrame(rows, index=points["image_id"].to_numpy()[starts])
-    return by_image.groupby(level=0, sort=False).mean().to_numpy()
+    return by_image.groupby(level=0, sort=False).mean()

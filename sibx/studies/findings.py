@@ -74,7 +74,7 @@ def accuracies(results: Results) -> pd.DataFrame:
 def gains(results: Results, study: Study) -> pd.DataFrame:
     """The paired difference between two trainings map by map; per image and seed the mean over methods."""
     rows = results.rows[results.rows["method"].isin(study.method_names)]
-    image = ["split", "metric", "image_id", "label"]
+    image = ["split", "metric", "image_id", "photo", "label"]
     wide = rows.set_index([*image, "method", "seed", "training"])["value"].unstack("training")
     lines = {}
     for training, reference in _pairs(results, study):

@@ -9,7 +9,7 @@ from sibx.report.claims import Comparison
 from sibx.report.names import method_title, metric_title
 from sibx.studies.study import Study
 
-IMAGE = ["dataset", "model", "split", "image_id", "label"]
+IMAGE = ["dataset", "model", "split", "image_id", "photo", "label"]
 
 
 def gains_over_sets(results: Results, study: Study, pairs: list[Comparison]) -> pd.DataFrame:
