@@ -21,9 +21,11 @@ from .evaluation import evaluate_robustness as evaluate_robustness
 from .metrics import METRICS as METRICS
 from .models import MODELS as MODELS
 from .models import Scored as Scored
+from .models import about as about
 from .models import build_model as build_model
 from .models import contrast as contrast
 from .models import find_cam_layer as find_cam_layer
+from .models import load_model as load_model
 from .objectives import GuidanceConfig as GuidanceConfig
 from .objectives import GuidanceLoss as GuidanceLoss
 from .objectives import SIBConfig as SIBConfig

@@ -33,7 +33,7 @@ from torch import Tensor
 from sibx.datasets import DATASETS, InMemoryDataset, build_dataset, collate, spread
 from sibx.evaluation import mean_over_seeds, mean_over_sets
 from sibx.images import fgsm, pgd
-from sibx.models import hits, scores_for
+from sibx.models import hits, load_model, scores_for
 from sibx.report import to_markdown
 from sibx.studies import Study
 
@@ -102,9 +102,7 @@ def images_of(study: Study, dataset: str, root: str | None) -> InMemoryDataset:
 
 def load(study: Study, model: str, data: InMemoryDataset, file: Path) -> Model:
     """Return a trained network, from pixels to logits."""
-    network = study.build(model, scores_for(len(data.classes), study.output))
-    network.load_state_dict(torch.load(file, weights_only=True))
-    network.eval()
+    network = load_model(file, study.build(model, scores_for(len(data.classes), study.output)))
     return lambda pixels: network(data.normalization(pixels))
 
 

@@ -1,4 +1,4 @@
-"""The command line: ``sibx explain | finetune | evaluate | reliance | robustness | study | report`` and the tables.
+"""The command line: ``sibx explain | finetune | evaluate | reliance | robustness | study | export | report``, tables.
 
 To add a command: one line in COMMANDS, its options in ``options``, and a module with ``run(args) -> exit code``. Only
 the module of the command that was asked for is imported, because torch takes seconds.
@@ -45,6 +45,7 @@ COMMANDS = {
         "classifier", "Score a classifier on attacked and corrupted images", options.add_robustness, True
     ),
     "study": Command("study", "Compare many trainings, resumable and over seeds", options.add_study, True),
+    "export": Command("export", "Write a trained classifier for other programs", options.add_export),
     "report": Command("report", "Write results as a page, as Markdown and as LaTeX tables", options.add_report),
     "methods": Command("listing", "List the attribution methods", options.add_nothing),
     "metrics": Command("listing", "List the metrics", options.add_nothing),

@@ -17,13 +17,11 @@ from sibx._files import write_atomically
 from sibx._outputs import Output
 from sibx.cli.settings_file import import_yaml
 from sibx.datasets import DATASETS, MaskedDataset, Part, build_dataset, spread
-from sibx.models import build_model, head_parameters
-from sibx.models.checkpoint import load_checkpoint, read_checkpoint
+from sibx.models import about, build_model, head_parameters, load_model
+from sibx.models.checkpoint import NOTES, read_notes
 from sibx.models.class_map import BY_NAME
 from sibx.models.zoo import IMAGENET_CLASSES, PUBLISHED
 from sibx.runs.place import named_device
-
-NOTES = "finetune.json"  # beside model.pt; says which model it is, and how it was made
 
 
 class Classifier(NamedTuple):
@@ -75,14 +73,11 @@ def load_classifier(args: Namespace) -> Classifier:
         model = build_model(args.model, args.num_classes, args.weights)
         _check_own_head(model, args.weights, args.num_classes)
         return Classifier(model, args.model, None, {})
-    classes = tuple(read_checkpoint(args.checkpoint)["classes"])
-    notes = read_notes(Path(args.checkpoint).parent)
-    name = str(args.model or notes.get("model", ""))
-    require(bool(name), "model", f"be given where no {NOTES} lies beside the checkpoint", None)
-    model = build_model(name, notes.get("scores", len(classes)))
-    load_checkpoint(args.checkpoint, model)
-    vars(model)["classes"] = classes  # what class_names reads
-    return Classifier(model, name, classes, notes)
+    model = load_model(args.checkpoint, args.model)
+    known = about(model)
+    notes = known.to_plain() | read_notes(Path(args.checkpoint).parent)
+    given = {name: value for name, value in notes.items() if value is not None}
+    return Classifier(model, str(args.model or known.model), known.classes, given)
 
 
 def load_data(args: Namespace, split: str, image_size: int | None = None) -> MaskedDataset:
@@ -137,16 +132,6 @@ def read_map(source: str | None) -> Any:
 def write_notes(folder: Path, notes: dict[str, Any]) -> None:
     """Write finetune.json."""
     write_atomically(folder / NOTES, (json.dumps(notes, indent=2, default=str) + "\n").encode())
-
-
-def read_notes(folder: Path) -> dict[str, Any]:
-    """Return the content of finetune.json, {} if there is no such file."""
-    path = folder / NOTES
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
-    except (ValueError, TypeError) as error:
-        rule = f"lie beside a {NOTES} that sibx finetune wrote"
-        raise ValueError(f"`checkpoint` must {rule}, but got {str(path)!r}: {error}") from error
 
 
 def _check_own_head(model: nn.Module, weights: str, num_classes: int) -> None:

@@ -130,6 +130,17 @@ def add_robustness(parser: Parser) -> None:
     parser.add_argument("--severities", nargs="+", type=int, help="severities of the corruptions; default 1 2 3 4 5")
 
 
+def add_export(parser: Parser) -> None:
+    """Add the options of ``sibx export``."""
+    parser.add_argument("checkpoint", metavar="FILE", help="a model.pt of sibx")
+    forms = "a plain state dict, a program of torch.export, or ONNX (extra onnx)"
+    parser.add_argument("--to", choices=("state_dict", "torch_export", "onnx"), required=True, help=forms)
+    parser.add_argument("--out", metavar="FILE", help="file to write; default beside the checkpoint, by the form")
+    parser.add_argument("--force", action="store_true", help="overwrite a file that is there")
+    parser.add_argument("--model", help="how build_model calls the network; default what the file says")
+    _add_image_size(parser, "what the file says")
+
+
 def add_report(parser: Parser) -> None:
     """Add the options of ``sibx report``."""
     note = "folders that evaluate, reliance or robustness wrote; their results are put together"

@@ -4,7 +4,9 @@ To add a model: one line in MODELS with a builder ``(num_classes, weights) -> nn
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -25,11 +27,14 @@ from sibx._plugins import Table, only
 from sibx.images.normalization import IMAGENET, Normalization
 from sibx.models._receptive_field import ReceptiveField, receptive_field
 from sibx.models._redraw import layers_inside, parameter_layers, redraw
+from sibx.models.about import About, about, carry
 from sibx.models.alignment import Align, Alignment, HalfPixel, find_alignment
-from sibx.models.channels import take_channels
+from sibx.models.channels import COLORS, take_channels
+from sibx.models.checkpoint import load_checkpoint, read_about
 from sibx.models.class_map import class_names, map_classes
 from sibx.models.classes import ByClass
 from sibx.models.efficientnet_lite import EfficientNetLite
+from sibx.models.exporting import export_model
 from sibx.models.finding import find_cam_layer, resolve_layer
 from sibx.models.heads import head_parameters
 from sibx.models.hugging_face import build_hugging_face
@@ -43,6 +48,7 @@ from sibx.models.zoo import IMAGENET_CLASSES, PUBLISHED, build_timm, imagenet_na
 __all__ = [
     "MODELS",
     "SOURCES",
+    "About",
     "Align",
     "Alignment",
     "ByClass",
@@ -56,6 +62,7 @@ __all__ = [
     "ReceptiveField",
     "Scored",
     "TinyCNN",
+    "about",
     "build_model",
     "by_class",
     "class_names",
@@ -63,12 +70,14 @@ __all__ = [
     "contrast",
     "criterion_for",
     "eval_mode",
+    "export_model",
     "find_alignment",
     "find_cam_layer",
     "frozen_batch_norm",
     "head_parameters",
     "hits",
     "layers_inside",
+    "load_model",
     "map_classes",
     "parameter_layers",
     "predicted",
@@ -184,9 +193,58 @@ def build_model(name: str | ModelSpec, num_classes: int, weights: str | None = N
     check_range("num_classes", num_classes, 1)
     for prefix, build in SOURCES.items():
         if isinstance(name, str) and name.startswith(prefix):
-            return take_channels(build(name.removeprefix(prefix), num_classes, weights), channels)
+            model = take_channels(build(name.removeprefix(prefix), num_classes, weights), channels)
+            return carry(model, About(model=name, scores=num_classes))
     spec = name if isinstance(name, ModelSpec) else look_up("name", name, MODELS)
-    model = spec.build(num_classes, weights)
-    if weights in PUBLISHED and num_classes == IMAGENET_CLASSES:
-        vars(model)["classes"] = imagenet_names()  # what class_names reads
-    return take_channels(model, channels)
+    names = imagenet_names() if weights in PUBLISHED and num_classes == IMAGENET_CLASSES else None
+    known = About(model=spec.name, scores=num_classes, classes=names, normalization=spec.normalization)
+    known = known if channels == COLORS else replace(known, normalization=None)
+    return carry(take_channels(spec.build(num_classes, weights), channels), known)
+
+
+def load_model(path: str | Path, model: str | nn.Module | None = None) -> nn.Module:
+    """Load a trained network from the ``model.pt`` of ``fine_tune``, the command line or a study, ready to use.
+
+    Files are read as data (``weights_only``): one from anywhere may hold wrong numbers, but runs no code.
+
+    Args:
+        path: the file.
+        model: the network as it was built, or how ``build_model`` calls it; None = as the file says, which it does for
+            networks that ``build_model`` built.
+
+    Returns:
+        The network on the CPU, in eval mode. ``about(network)`` has its ``classes``, the ``normalization`` and
+        ``image_size`` of its images, and its ``output``.
+
+    Raises:
+        ValueError: the file is missing, damaged, not one of sibx, does not say how its network is built, or does not
+            fit ``model``.
+
+    Example:
+        >>> import tempfile
+        >>> data, net = build_dataset("synthetic", split="train", image_size=32, size=8), build_model("tiny_cnn", 8)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     config = TrainConfig(epochs=1, batch_size=8)
+        ...     result = fine_tune(net, data, config=config, out_dir=folder, progress=False)
+        ...     network = load_model(f"{folder}/model.pt")
+        >>> about(network).image_size, len(about(network).classes), network.training
+        (32, 8, False)
+    """
+    known = read_about(path)
+    if not isinstance(model, nn.Module):
+        name = model or known.model
+        rule = "be given for a file that does not say how build_model calls its network"
+        require(bool(name), "model", rule, None)
+        assert name is not None
+        assert known.classes is not None
+        channels = COLORS if known.normalization is None else len(known.normalization.mean)
+        model = build_model(name, known.scores or max(1, len(known.classes)), channels=channels)
+        known = replace(known, model=name)
+    load_checkpoint(path, model)
+    return carry(model, replace(about(model), **_said(known))).eval()
+
+
+def _said(known: About) -> dict[str, Any]:
+    """Return what a file says of its model; the rest is as the model was built."""
+    values = {f.name: getattr(known, f.name) for f in fields(known)}
+    return {name: value for name, value in values.items() if value is not None}

@@ -1,5 +1,7 @@
 """Checkpoints: weights, class names and settings in one file, written atomically, read with ``weights_only``."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +10,26 @@ from torch import nn
 
 from sibx._checks import require
 from sibx._files import plain, save_atomically
+from sibx.images.normalization import Normalization
+from sibx.models.about import About, about
 from sibx.models.scored import unwrap
 
 FORMAT = "sibx-checkpoint-1"
 
 
-def save_checkpoint(path: str | Path, model: nn.Module, *, classes: tuple[str, ...], config: Any = None) -> None:
-    """Write the model's weights with its class names and settings.
+NOTES = "finetune.json"  # beside model.pt; what model it is, and how it was made by the command line
+
+
+def save_checkpoint(
+    path: str | Path,
+    model: nn.Module,
+    *,
+    classes: tuple[str, ...],
+    config: Any = None,
+    normalization: Normalization | None = None,
+    image_size: int | None = None,
+) -> None:
+    """Write the model's weights with its class names, settings, and what ``load_model`` needs to know.
 
     The file appears complete or not at all: it is written beside its place and then renamed.
 
@@ -22,11 +37,19 @@ def save_checkpoint(path: str | Path, model: nn.Module, *, classes: tuple[str, .
         path: file to write; its folder is made if needed.
         model: model whose ``state_dict`` is written: that of the innermost model (see ``unwrap``).
         classes: names of the K classes.
-        config: a dataclass of settings that is written too, or None.
+        config: a dataclass of settings that is written too, or None; its ``output`` says what the logits are.
+        normalization: the normalization of the images that it was trained on; None = as the model carries it.
+        image_size: side of these images in pixels.
     """
-    settings = {} if config is None else plain(config)
+    settings, known = {} if config is None else plain(config), about(model)
+    known = replace(
+        known,
+        normalization=normalization or known.normalization,
+        image_size=image_size or known.image_size,
+        output=settings.get("output", known.output),
+    )
     content = {"format": FORMAT, "state": unwrap(model).state_dict(), "classes": list(classes), "config": settings}
-    save_atomically(Path(path), content)
+    save_atomically(Path(path), content | {"about": known.to_plain()})
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -40,9 +63,39 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise ValueError(f"`path` must be a checkpoint that can be read, but got {str(path)!r}: {error}") from error
-    good = isinstance(content, dict) and content.get("format") == FORMAT
+    good = isinstance(content, dict) and content.get("format") == FORMAT and {"state", "classes"} <= content.keys()
     require(good, "path", f"be a checkpoint of the format {FORMAT}", str(path))
     return dict(content)
+
+
+def read_notes(folder: Path) -> dict[str, Any]:
+    """Return the content of finetune.json, {} if there is no such file.
+
+    Raises:
+        ValueError: a file that is none of ours.
+    """
+    path = folder / NOTES
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+    except (ValueError, TypeError) as error:
+        rule = f"lie beside a {NOTES} that sibx finetune wrote"
+        raise ValueError(f"`checkpoint` must {rule}, but got {str(path)!r}: {error}") from error
+
+
+def read_about(path: str | Path) -> About:
+    """Return what a model file, or the finetune.json beside it, says of its model.
+
+    Raises:
+        ValueError: the file is missing, damaged, or not a checkpoint of sibx.
+    """
+    content = read_checkpoint(path)
+    said, notes = content.get("about") or {}, read_notes(Path(path).parent)
+    names = ("model", "scores", "normalization", "image_size", "output")
+    merged = {name: said.get(name) or notes.get(name) for name in names} if isinstance(said, dict) else {}
+    classes = content["classes"]
+    good = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
+    require(good, "path", "hold names of classes", str(path))
+    return About.read(merged, tuple(classes))
 
 
 def load_checkpoint(path: str | Path, model: nn.Module) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from sibx._checks import check_choice, require
 from sibx._outputs import Output, by_class, kind_of
+from sibx.models.about import about
 from sibx.models.scored import Scored, unwrap
 
 Place = int | str
@@ -74,7 +75,8 @@ def map_classes(model: Callable[..., Any], outputs: Sequence[Sequence[int]], out
 def class_names(model: Any) -> tuple[str, ...] | None:
     """Return the names of a model's outputs (``classes``, or Hugging Face's ``config.id2label``); None = unknown."""
     inner = unwrap(model) if isinstance(model, nn.Module) else model
-    known = getattr(inner, "classes", None)
+    known = about(inner).classes if isinstance(inner, nn.Module) else None
+    known = known or getattr(inner, "classes", None)
     if isinstance(known, Sequence) and not isinstance(known, str):
         return tuple(map(str, known))
     labels = getattr(getattr(inner, "config", None), "id2label", None)

@@ -13,6 +13,7 @@ from torch import nn
 from sibx._files import save_atomically, write_atomically
 from sibx._outputs import scores_for
 from sibx.datasets import DATASETS, InMemoryDataset, MaskedDataset, PackedMasks, Part, build_dataset, hold
+from sibx.models.checkpoint import save_checkpoint
 from sibx.objectives import self_masks
 from sibx.studies.job import PARTS, START, Job, left_of
 from sibx.studies.lessons import lesson, precision
@@ -20,6 +21,7 @@ from sibx.studies.scores import Scorer, some
 from sibx.studies.study import Study
 from sibx.studies.study_place import Place
 from sibx.train import TrainConfig, fine_tune, fine_tune_as
+from sibx.train.loop import told_by
 
 Splits = dict[str, MaskedDataset]
 READ_AT_ONCE = 64  # images per pass when own masks are read: the parts begin where batches do
@@ -123,7 +125,7 @@ class Workbench:
             resume=True,
             progress=self.progress,
         )
-        save_atomically(folder / "model.pt", result.model.state_dict())
+        save_checkpoint(folder / "model.pt", result.model, config=config, **told_by(data))
         info = {"history": result.history, "seconds": result.seconds}
         if spec.from_outside:
             info["mask_precision"] = precision(data, splits["train"], workers)

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -144,8 +145,13 @@ def fine_tune(
     check_choosable(config)
     result = task.train_at_shares(config, folder)
     if folder is not None and rank() == 0:
-        save_checkpoint(folder / "model.pt", result.model, classes=train_data.classes, config=config)
+        save_checkpoint(folder / "model.pt", result.model, config=config, **told_by(train_data))
     return result
+
+
+def told_by(data: MaskedDataset) -> dict[str, Any]:
+    """Return what a model file has to say about the images that a network was trained on."""
+    return {"classes": data.classes, "normalization": data.normalization, "image_size": data[0].image.shape[-1]}
 
 
 @dataclass
@@ -193,7 +199,7 @@ class _Task:
         weights, kept = run.chosen()
         trained.load_state_dict(weights)
         if folder is not None and rank() == 0:
-            save_checkpoint(folder / "model.pt", trained, classes=self.data.classes, config=config)
+            save_checkpoint(folder / "model.pt", trained, config=config, **told_by(self.data))
         result = FineTuneResult(
             trained, run.position.history, sum(run.position.seconds), kept=kept, monitor=run.monitor
         )

@@ -15,7 +15,7 @@ from sibx.objectives import SIBConfig
 from sibx.runs.ranks import rank
 from sibx.train.callbacks import Callback
 from sibx.train.config import TrainConfig
-from sibx.train.loop import FineTuneResult, fine_tune
+from sibx.train.loop import FineTuneResult, fine_tune, told_by
 from sibx.train.trainings import TRAININGS, TrainingSpec
 
 FIRST = "first-stage"  # folder for what is trained before, below that of the training
@@ -96,5 +96,5 @@ def fine_tune_as(
     assert val_data is not None
     finished = spec.finish(result.model, val_data)
     if out_dir is not None and rank() == 0:
-        save_checkpoint(Path(out_dir, "model.pt"), finished, classes=train_data.classes, config=config)
+        save_checkpoint(Path(out_dir, "model.pt"), finished, config=config, **told_by(train_data))
     return replace(result, model=finished)
