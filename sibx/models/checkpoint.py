@@ -11,7 +11,7 @@ from torch import nn
 from sibx._checks import require
 from sibx._files import plain, save_atomically
 from sibx.images.normalization import Normalization
-from sibx.models.about import About, about
+from sibx.models._about import About, about
 from sibx.models.scored import unwrap
 
 FORMAT = "sibx-checkpoint-1"

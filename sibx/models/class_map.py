@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from sibx._checks import check_choice, require
 from sibx._outputs import Output, by_class, kind_of
-from sibx.models.about import about
+from sibx.models._about import about
 from sibx.models.scored import Scored, unwrap
 
 Place = int | str
