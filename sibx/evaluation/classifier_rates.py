@@ -25,6 +25,7 @@ RATES = (
 class _Answers(NamedTuple):
     """What a network said of N images: labels, whether each is right, what was predicted, probability of class 1."""
 
+    photos: np.ndarray  # number of each image's photograph
     labels: np.ndarray
     right: np.ndarray
     said: np.ndarray
@@ -36,7 +37,7 @@ class _Answers(NamedTuple):
 def classifier_rates(hits: pd.DataFrame) -> pd.DataFrame:
     """Return what is beside an accuracy, one line per trained model and rate, in the form of ``Results.summary``.
 
-    Intervals are 95 % bootstrap ones over images, for these trainings; of several seeds the mean over seeds. An image
+    Intervals are 95 % bootstrap ones over photographs, for these trainings; of several seeds the mean over seeds. An image
     with a NaN among its scores is wrong, as in every accuracy. Scores without classes, and several labels per image,
     have no rates (``label_scores``).
 
@@ -66,11 +67,8 @@ def _has_classes(images: pd.DataFrame) -> bool:
 
 
 def _one_of_several(images: pd.DataFrame) -> bool:
-    """Whether rows are those of ``OnePerClass``, whose names end with the name of the label's class."""
-    if not images["image_id"].str.contains("/").all():
-        return False
-    endings = images["image_id"].str.rpartition("/")[2].groupby(images["label"])
-    return bool((endings.nunique() == 1).all()) and endings.first().is_unique and len(images) > endings.ngroups
+    """Whether rows are those of ``OnePerClass``, or others where a photograph has several labels."""
+    return bool((images.groupby("photo")["label"].nunique() > 1).any())
 
 
 def _answers(images: pd.DataFrame) -> _Answers:
@@ -80,6 +78,7 @@ def _answers(images: pd.DataFrame) -> _Answers:
     two = set(labels) | set(said) <= {0, 1}
     recall = pd.Series(right).groupby(labels).mean()
     return _Answers(
+        photos=pd.factorize(images["photo"])[0],
         labels=labels,
         right=right,
         said=np.where(np.isnan(confidence), labels.max() + 1, said),  # no class that is true
@@ -102,12 +101,12 @@ def _intervals(of_seeds: list[_Answers]) -> Iterator[tuple[str, Interval]]:
 
 
 def _resample(of_seeds: list[_Answers], number: int) -> np.ndarray:
-    """Return the rates of one draw of images, the same images for every seed, the mean over seeds."""
+    """Return the rates of one draw of photographs, the same ones for every seed, the mean over seeds."""
     rates = []
     for answers in of_seeds:
-        count = len(answers.labels)
+        count = 1 + answers.photos.max()
         drawn = np.random.default_rng(number).integers(count, size=count)
-        rates.append(_rates(answers, np.bincount(drawn, minlength=count).astype(np.float64)))
+        rates.append(_rates(answers, np.bincount(drawn, minlength=count).astype(np.float64)[answers.photos]))
     return _mean(np.array(rates), axis=0)
 
 

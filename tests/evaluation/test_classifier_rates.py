@@ -16,21 +16,22 @@ def draw(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def results_of(logits, labels, seed=0, ids="image-{}", training="ce"):
+def results_of(logits, labels, seed=0):
     """Rows as ``evaluate`` writes them, of one metric."""
     confidence, predicted = logits.softmax(1).max(1)
     rows = pd.DataFrame(
         {
             "dataset": "d",
             "split": "test",
-            "image_id": [ids.format(i) for i in range(len(labels))],
+            "image_id": [f"image-{i}" for i in range(len(labels))],
+            "photo": [f"image-{i}" for i in range(len(labels))],
             "label": labels.numpy(),
             "predicted": predicted.numpy(),
             "confidence": confidence.numpy(),
             "group": -1,
             "area": 0.2,
             "model": "m",
-            "training": training,
+            "training": "ce",
             "seed": seed,
             "method": "vjp",
             "target": predicted.numpy(),
@@ -114,11 +115,18 @@ def test_what_has_no_rates():
     without.rows["predicted"] = NO_CLASS
     assert without.rates().empty
     several = results_of(draw(6, 3), labels)
-    several.rows["image_id"] = [f"photo {i // 3}/{'abc'[k]}" for i, k in enumerate(labels.tolist())]
+    several.rows["photo"] = [f"photo-{i // 3}" for i in range(6)]
     assert several.rates().empty
-    folders = results_of(draw(6, 3), labels)
-    folders.rows["image_id"] = [f"{'abc'[k]}/{i}.jpg" for i, k in enumerate(labels.tolist())]
-    assert not folders.rates().empty
+
+
+def test_photographs_with_several_rows_are_the_unit():
+    """Every row twice says no more than once."""
+    labels = torch.tensor([0] * 20 + [1] * 20)
+    once = results_of(draw(40, 2) + torch.eye(2)[labels], labels)
+    again = once.rows.assign(image_id=once.rows["image_id"] + "-again")
+    twice = Results(pd.concat([once.rows, again], ignore_index=True), once.curves)
+    one, two = once.rates(), twice.rates()
+    assert one[["mean", "low", "high"]].to_numpy() == pytest.approx(two[["mean", "low", "high"]].to_numpy())
 
 
 def test_a_line_per_model_and_rate():
