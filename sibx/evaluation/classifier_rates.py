@@ -37,9 +37,9 @@ class _Answers(NamedTuple):
 def classifier_rates(hits: pd.DataFrame) -> pd.DataFrame:
     """Return what is beside an accuracy, one line per trained model and rate, in the form of ``Results.summary``.
 
-    Intervals are 95 % bootstrap ones over photographs, for these trainings; of several seeds the mean over seeds. An image
-    with a NaN among its scores is wrong, as in every accuracy. Scores without classes, and several labels per image,
-    have no rates (``label_scores``).
+    Intervals are 95 % bootstrap ones over photographs, for these trainings; of several seeds the mean over seeds. An
+    image with a NaN among its scores is wrong, as in every accuracy. Scores without classes, and several labels per
+    image, have no rates (``label_scores``).
 
     Args:
         hits: rows of ``Results.hits``.

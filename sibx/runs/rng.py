@@ -9,9 +9,15 @@ import torch
 
 def seed_rng(seed: int) -> None:
     """Seed all global generators."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002  a user's data set may draw from it
+    seed_cpu_rng(seed)
     torch.manual_seed(seed)
+
+
+def seed_cpu_rng(seed: int) -> None:
+    """Seed the global generators of the CPU, and leave those of other devices alone."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002  a user's transform may draw from it
+    torch.default_generator.manual_seed(seed)
 
 
 def rng_state(device: torch.device) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 
@@ -89,7 +89,10 @@ class TrainConfig:
             costs a forward and a backward pass over it.
         balanced: whether to draw every class equally often, with replacement; the data is read through once for its
             labels.
-        augmentation: ``none``, ``flip``, or ``flip_crop``, applied to images and masks together.
+        augmentation: ``none``, ``flip``, or ``flip_crop``, applied to images and masks together; or any transform of
+            torchvision's v2, such as ``Compose([...])``: a function of an image (C, H, W), pixels in [0, 1], and of the
+            masks of the object and of undefined pixels, (P, H, W) each, as tv_tensors, which returns three of the same
+            shape. An image has the same random numbers whenever it comes in an epoch, whoever loads it.
         batch_norm: mode of BatchNorm: ``eval``: keep its statistics, for fine-tuning (in train mode the images of a
             batch influence each other's VJP); ``train``: update them, for training from scratch.
         sync_batch_norm: whether several processes share the statistics of BatchNorm (torch's SyncBatchNorm: GPUs only);
@@ -137,7 +140,7 @@ class TrainConfig:
     monitor: MonitorName | Callable[..., float] = "auto"
     log_focus: bool = False
     balanced: bool = False
-    augmentation: Augmentation = "flip"
+    augmentation: Augmentation | Callable[..., Any] = "flip"
     batch_norm: Literal["eval", "train"] = "eval"
     sync_batch_norm: bool = False
     seed: int = 0
@@ -155,7 +158,8 @@ class TrainConfig:
         check_choice("schedule", self.schedule, ("one-cycle", "cosine", "constant"))
         check_choice("keep", self.keep, ("last", "best"))
         self._check_monitor()
-        check_choice("augmentation", self.augmentation, ("none", "flip", "flip_crop"))
+        if not callable(self.augmentation):
+            check_choice("augmentation", self.augmentation, ("none", "flip", "flip_crop"))
         check_choice("batch_norm", self.batch_norm, ("eval", "train"))
         check_choice("amp", self.amp or "bfloat16", ("bfloat16", "float16"))
         for name in ("epochs", "batch_size", "accumulate", "workers"):

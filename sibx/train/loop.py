@@ -131,14 +131,8 @@ def fine_tune(
     device = torch.device(device) if device is not None else next(model.parameters()).device
     rule = "be False on a CPU, where torch cannot synchronize"
     require(not config.sync_batch_norm or device.type != "cpu", "sync_batch_norm", rule, config.sync_batch_norm)
-    task = _Task(
-        start=copy.deepcopy(model).to(device),
-        data=train_data,
-        val_data=val_data,
-        resume=resume,
-        progress=progress,
-        callbacks=callbacks,
-    )
+    start = copy.deepcopy(model).to(device)
+    task = _Task(start, train_data, val_data, resume=resume, progress=progress, callbacks=callbacks)
     if not choose_weight:
         return task.train(config, folder)
     require(val_data is not None, "val_data", "be given for choose_weight=True", None)

@@ -4,18 +4,24 @@ Everything random about the data is drawn before the epoch starts, so an interru
 and every process of a distributed run knows its share without communication.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count, islice
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
+from torchvision import tv_tensors
 
+from sibx._checks import require
 from sibx.datasets.base import MaskedBatch, MaskedDataset, MaskedSample, collate
-from sibx.images.geometry import apply_augmentation, draw_augmentation
-from sibx.runs.rng import seed_rng
+from sibx.images.geometry import Augmentation, apply_augmentation, draw_augmentation
+from sibx.images.normalization import Normalization
+from sibx.runs.rng import restore_rng, rng_state, seed_cpu_rng, seed_rng
 from sibx.train.config import TrainConfig
+
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +62,7 @@ def epoch_plans(config: TrainConfig, labels: Tensor | int, first: int = 0) -> It
 def load(data: MaskedDataset, plan: EpochPlan, config: TrainConfig) -> Iterator[Sequence[MaskedBatch]]:
     """Yield every step of the plan as its augmented micro-batches."""
     loader = DataLoader(
-        _SeededDataset(data, config.seed, plan.epoch),
+        _SeededDataset(data, config, plan.epoch),
         batch_sampler=plan.images.flatten(0, 1).tolist(),
         num_workers=config.workers,
         generator=torch.Generator(),  # without one, a DataLoader takes a number from the global generator
@@ -68,18 +74,48 @@ def load(data: MaskedDataset, plan: EpochPlan, config: TrainConfig) -> Iterator[
 
 
 class _SeededDataset(Dataset[MaskedSample]):
-    """Makes a random sample depend only on seed, epoch and index if a worker process loads it.
+    """Makes a random sample, if a worker loads it, and a transform always, depend only on seed, epoch and index.
 
     The states of a worker's generators are lost when it ends; those of the training process are in the checkpoint.
     """
 
-    def __init__(self, data: MaskedDataset, seed: int, epoch: int):
-        self.data, self.seed, self.epoch = data, seed, epoch
+    def __init__(self, data: MaskedDataset, config: TrainConfig, epoch: int):
+        self.data, self.seed, self.epoch = data, config.seed, epoch
+        self.transform = config.augmentation if callable(config.augmentation) else None
 
     def __getitem__(self, index: int) -> MaskedSample:
         if get_worker_info() is not None:
             seed_rng(hash((self.seed, self.epoch, index)))
-        return self.data[index]
+        sample = self.data[index]
+        if self.transform is None:
+            return sample
+        before = rng_state(CPU)
+        seed_cpu_rng(hash((self.seed, self.epoch, index, 1)))  # other numbers than those that the sample is made with
+        try:
+            return transformed(sample, self.transform, self.data.normalization)
+        finally:
+            restore_rng(before, CPU)
+
+
+def transformed(sample: MaskedSample, transform: Callable[..., Any], normalization: Normalization) -> MaskedSample:
+    """Return a sample after a transform of its pixels and masks, see ``TrainConfig.augmentation``.
+
+    Args:
+        sample: the sample; its image is normalized.
+        transform: function of an image and two masks, as tv_tensors.
+        normalization: normalization of the image.
+
+    Raises:
+        ValueError: the transform returns something else than an image and two masks of the same shapes.
+    """
+    masks = [sample.mask, sample.undefined]
+    pixels = normalization.inverse(sample.image).clamp(0, 1)
+    found = transform(tv_tensors.Image(pixels), *(tv_tensors.Mask(mask) for mask in masks))
+    shapes = [tuple(getattr(part, "shape", ())) for part in found] if isinstance(found, tuple | list) else type(found)
+    wanted = [tuple(part.shape) for part in (pixels, *masks)]
+    require(shapes == wanted, "augmentation", f"return an image and two masks of the shapes {wanted}", shapes)
+    image, mask, undefined = (part.as_subclass(Tensor) for part in found)
+    return sample._replace(image=normalization(image), mask=mask.bool(), undefined=undefined.bool())
 
 
 def _plans(config: TrainConfig, labels: Tensor | int) -> Iterator[EpochPlan]:
@@ -95,7 +131,7 @@ def _plans(config: TrainConfig, labels: Tensor | int) -> Iterator[EpochPlan]:
     for epoch in count():
         torch.empty((), dtype=torch.int64).random_(generator=generator)
         order = _order(labels, generator)[: steps * config.batch_size]
-        draws = [draw_augmentation(config.batch_size, config.augmentation, generator) for _ in range(steps)]
+        draws = [draw_augmentation(config.batch_size, _named(config), generator) for _ in range(steps)]
         torch.randperm(total, generator=generator)
         yield EpochPlan(epoch, order.view(shape), torch.cat(draws).view(*shape, 4))
 
@@ -109,9 +145,14 @@ def _order(labels: Tensor | int, generator: torch.Generator) -> Tensor:
 
 def _augmented(batch: MaskedBatch, config: TrainConfig, draws: Tensor) -> MaskedBatch:
     if batch.labels.ndim == 1:
-        images, (masks,) = apply_augmentation(batch.images, [batch.masks], config.augmentation, draws)
+        images, (masks,) = apply_augmentation(batch.images, [batch.masks], _named(config), draws)
         return replace(batch, images=images, masks=masks)
-    images, _ = apply_augmentation(batch.images, [], config.augmentation, draws)
+    images, _ = apply_augmentation(batch.images, [], _named(config), draws)
     owners = (batch.labels == 1).nonzero()[:, 0]
-    _, (masks,) = apply_augmentation(batch.masks.float(), [batch.masks], config.augmentation, draws[owners])
+    _, (masks,) = apply_augmentation(batch.masks.float(), [batch.masks], _named(config), draws[owners])
     return replace(batch, images=images, masks=masks)
+
+
+def _named(config: TrainConfig) -> Augmentation:
+    """Return the augmentation of whole batches; a transform is one of samples."""
+    return "none" if callable(config.augmentation) else config.augmentation
