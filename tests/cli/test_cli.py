@@ -111,7 +111,7 @@ def test_help_of_every_command(command, capsys):
 def test_commands_in_readme_are_understood():
     readme = (Path(__file__).parent.parent.parent / "README.md").read_text(encoding="utf-8")
     lines = readme.partition("## Command line\n\n```\n")[2].partition("```")[0].splitlines()
-    assert [_parse(line.split()[1:]).command for line in lines] == list(COMMANDS)[:8]
+    assert [_parse(line.split()[1:]).command for line in lines] == list(COMMANDS)[:9]
 
 
 # Tables
@@ -553,7 +553,7 @@ def test_bad_files_are_one_line(trained, pictures, tmp_path, monkeypatch, capsys
     refused = fail(capsys, *weights, "model.pt")
     assert "`weights` must hold a state dict of mobilenet_v2" in refused
     assert len(refused) < 1100
-    assert "`model` must be given where no finetune.json lies" in fail(capsys, *checkpoint)
+    assert "`model` must be given for a file that does not say how build_model" in fail(capsys, *checkpoint)
     checkpoint = (*checkpoint, "--model", "tiny_cnn")
     assert "`class_names` must hold 8 names" in fail(capsys, *checkpoint, "--class-names", "names.txt")
     assert "`class_names` must be a file of names" in fail(capsys, *checkpoint, "--class-names", "none.txt")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sibx import Results, Study, run_study
+from sibx import Results, Study, about, load_model, run_study
 from sibx.cli import main
 from sibx.models import build_model
 from sibx.studies import Place
@@ -134,8 +134,9 @@ def test_study(tree, tmp_path):
     assert not outcome.failed
     results = Results.load(outcome.folder)
     assert set(results.rows["training"]) == {"ce", "sib"}
-    state = torch.load(next(outcome.folder.rglob("ce/model.pt")), weights_only=True)
-    assert state["classifier.weight"].shape[0] == 1
+    network = load_model(next(outcome.folder.rglob("ce/model.pt")))
+    assert network.classifier.weight.shape[0] == 1
+    assert about(network).output == "sigmoid"
 
 
 def test_a_study_names_its_output_once():
