@@ -37,8 +37,7 @@ def match_classes(model: Any, dataset: MaskedDataset, class_map: ClassMap | None
     Args:
         model: the model.
         dataset: data set with one label per sample.
-        class_map: which outputs of the model a class of the data is, as ``map_classes`` takes it; None = the classes
-            are the outputs.
+        class_map: class of the data -> output or several outputs of the model, or ``"names"``; None = they are the same.
         output: what the logits are.
 
     Raises:
