@@ -37,7 +37,8 @@ def match_classes(model: Any, dataset: MaskedDataset, class_map: ClassMap | None
     Args:
         model: the model.
         dataset: data set with one label per sample.
-        class_map: class of the data -> output or several outputs of the model, or ``"names"``; None = they are the same.
+        class_map: class of the data -> output or several outputs of the model, or ``"names"``; None = classes are
+            outputs.
         output: what the logits are.
 
     Raises:
