@@ -37,12 +37,7 @@ def match_classes(model: Any, dataset: MaskedDataset, class_map: ClassMap | None
     Args:
         model: the model.
         dataset: data set with one label per sample.
-<<<<<<< HEAD
-        class_map: class of the data -> output or several outputs of the model, or ``"names"``; None = classes are
-            outputs.
-=======
         class_map: class of the data -> output or several outputs of the model, or ``"names"``; None = they agree.
->>>>>>> 127f68d (An argument is described where it stands, on one line)
         output: what the logits are.
 
     Raises:
