@@ -60,6 +60,8 @@ def explain(
     check_output(output)
     spec = to_method(method, model=model)
     size = (images.shape[2], images.shape[3])
+    single = not isinstance(target, str) and not (isinstance(target, list) and any(isinstance(t, list) for t in target))
+    require(single, "target", "be one class per image ('all' and lists of lists: the method's own attribute)", target)
     with eval_mode(model) if isinstance(model, nn.Module) else nullcontext():
         if target is None and spec.uses_target:
             with torch.no_grad(), say_why(model, images):

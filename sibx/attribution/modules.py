@@ -18,6 +18,7 @@ from sibx.attribution.gradients import score_gradients
 from sibx.attribution.method import PartlyFits
 from sibx.attribution.safe import SafeAttribution, select_scores
 from sibx.models.alignment import Align
+from sibx.models.scored import unwrap
 from sibx.models.trace import run_traced
 
 TOLERANCE = 0.01  # share of the change of the score that DeepLIFT's sum may miss before it is called incomplete
@@ -57,9 +58,8 @@ class GuidedBackprop(HookedAttribution):
     def __init__(self, forward_func: nn.Module):
         require(isinstance(forward_func, nn.Module), "forward_func", "be a torch.nn.Module", forward_func)
         has_relu = any(isinstance(m, nn.ReLU) for m in forward_func.modules())
-        require(
-            has_relu, "forward_func", "hold torch.nn.ReLU modules, which alone are guided", type(forward_func).__name__
-        )
+        name = type(unwrap(forward_func)).__name__
+        require(has_relu, "forward_func", "hold torch.nn.ReLU modules, which alone are guided", name)
         super().__init__(forward_func)
 
     def _explain(self, inputs: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...]) -> tuple[Tensor, ...]:

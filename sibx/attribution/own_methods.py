@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from sibx._checks import look_up, require
@@ -131,7 +132,22 @@ class FromFunction:
     def attribute(self, inputs: Any, target: Any = None, **_: Any) -> Any:
         """Return the function's maps of the inputs."""
         with grad_enabled():
-            return self.function(outside(inputs), outside(target))
+            images = outside(inputs)
+            return self.function(images, _each(outside(target), images))
+
+
+def _each(target: Any, images: Tensor) -> Tensor | None:
+    """Return one class per image, (B,) int64, of a target in any of Captum's forms for that."""
+    if target is None:
+        return None
+    rule = f"be an int, or one int for each of {len(images)} images, for a function"
+    try:
+        classes = torch.as_tensor(target, device=images.device)
+    except (TypeError, ValueError, RuntimeError):
+        classes = torch.empty(0)
+    good = classes.dtype == torch.int64 and classes.numel() in (1, len(images)) and classes.ndim <= 1
+    require(good, "target", rule, target)
+    return classes.expand(len(images))
 
 
 def _takes_model(function: Callable[..., Any], argument: str) -> bool:

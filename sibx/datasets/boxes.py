@@ -8,7 +8,7 @@ from torch import Tensor
 from sibx._checks import require
 
 
-def draw_boxes(boxes: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+def draw_boxes(boxes: Sequence[Tensor | Sequence[Sequence[float]]], size: tuple[int, int]) -> Tensor:
     """Return for every image the union of its boxes as a mask.
 
     A pixel is inside if its center is: column x and row y lie in a box if ``x0 <= x + 1/2 < x1`` and
@@ -16,7 +16,8 @@ def draw_boxes(boxes: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
     where the last pixel belongs to a box (VOC), add 1 to x1 and y1.
 
     Args:
-        boxes: one tensor (N, 4) per image, each row (x0, y0, x1, y1) in pixels; N = 0 leaves the mask empty.
+        boxes: one tensor (N, 4), or N rows of numbers, per image, each row (x0, y0, x1, y1) in pixels; a tensor with
+            N = 0 leaves the mask empty.
         size: (H, W) of the masks.
 
     Returns:
@@ -31,9 +32,13 @@ def draw_boxes(boxes: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
     return torch.stack([_draw(_checked(part, size), height, width) for part in boxes])
 
 
-def _checked(boxes: Tensor, size: tuple[int, int]) -> Tensor:
-    good = isinstance(boxes, Tensor) and boxes.ndim == 2 and boxes.shape[1] == 4
-    require(good, "boxes", "be tensors of shape (N, 4)", boxes)
+def _checked(given: Tensor | Sequence[Sequence[float]], size: tuple[int, int]) -> Tensor:
+    try:
+        boxes = torch.as_tensor(given)
+    except (TypeError, ValueError, RuntimeError):
+        boxes = torch.empty(0)
+    good = boxes.ndim == 2 and boxes.shape[1] == 4
+    require(good, "boxes", "be tensors of shape (N, 4), or rows of four numbers", given)
     x0, y0, x1, y1 = boxes.unbind(1)
     fits = (x0 >= 0) & (x0 < x1) & (x1 <= size[1]) & (y0 >= 0) & (y0 < y1) & (y1 <= size[0])
     require(bool(fits.all()), "boxes", f"lie within images of size {size}", boxes[~fits].tolist())

@@ -15,6 +15,8 @@ from sibx.metrics import METRICS
 
 Array = npt.NDArray[np.float64]
 
+DIGITS = 5  # maps are float32: sums over them know about six
+
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
@@ -125,7 +127,15 @@ def rank_rows(rows: pd.DataFrame, metric: str, higher_is_better: bool | None, le
     if photos is not None:
         scores[np.isnan(scores).any(1)] = np.nan  # a row of a photograph counts for all methods or for none
     of_photos = np.stack([means_of(column, photos) for column in scores.T], 1)
-    return rank_methods(of_photos, methods, higher_is_better=higher_is_better, level=level)
+    return rank_methods(_significant(of_photos), methods, higher_is_better=higher_is_better, level=level)
+
+
+def _significant(scores: Array) -> Array:
+    """Round to DIGITS significant digits: methods that differ in the last bits of a map are equal, not ranked."""
+    with np.errstate(divide="ignore"):
+        places = np.floor(np.log10(np.abs(scores), where=scores != 0, out=np.zeros_like(scores)))
+    unit = 10.0 ** (places - DIGITS + 1)
+    return np.round(scores / unit) * unit
 
 
 def _friedman(ranks: Array) -> float:

@@ -98,6 +98,22 @@ class TestForms:
         assert (spec.kind, spec.signed, spec.name) == ("gradient", False, "NoiseTunnel")
         assert explain(net, IMAGES, spec).shape == (3, 1, 32, 32)
 
+    @pytest.mark.parametrize("target", [3, [3, 3, 3], (3, 3, 3), torch.tensor(3), torch.tensor([3])])
+    def test_a_function_gets_one_class_per_image_whatever_form_a_target_has(self, net, target):
+        expected = explain(net, IMAGES, saliency, torch.tensor([3, 3, 3]))
+        assert torch.equal(explain(net, IMAGES, saliency, target), expected)
+        assert torch.equal(explain_many(net, IMAGES, target, [saliency])["saliency-own"].norm(dim=1), expected[:, 0])
+
+    @pytest.mark.parametrize("target", [[3, 3], 1.5, "three", [[1], [2], [3]]])
+    def test_a_function_takes_no_other_target(self, net, target):
+        with pytest.raises(ValueError, match="`target` must be an int, or one int for each of 3 images"):
+            build_method(saliency, net).attribute(IMAGES, target=target)
+
+    @pytest.mark.parametrize("target", ["all", [[1, 2], [0], [3]]])
+    def test_several_classes_are_not_one_heatmap(self, net, target):
+        with pytest.raises(ValueError, match="`target` must be one class per image"):
+            explain(net, IMAGES, "gradcam", target)
+
 
 class TestOneModel:
     def test_an_instance_of_another_model_is_refused(self, net):

@@ -16,6 +16,7 @@ from tests.references import TWINS
 class TestBoxes:
     def test_whole_numbers_are_edges_of_pixels(self):
         (mask,) = draw_boxes([torch.tensor([[1, 0, 3, 2]])], (3, 4))
+        assert torch.equal(draw_boxes([[(1, 0, 3, 2)]], (3, 4))[0], mask)
         assert mask.int().tolist() == [[[0, 1, 1, 0], [0, 1, 1, 0], [0, 0, 0, 0]]]
         assert draw_boxes([torch.tensor([[0, 0, 4, 3]])], (3, 4)).all()
 
@@ -33,8 +34,14 @@ class TestBoxes:
     @pytest.mark.parametrize(
         ("boxes", "message"),
         [
-            ([torch.zeros(4)], r"`boxes` must be tensors of shape \(N, 4\), but got a float32 tensor of shape \(4,\)"),
-            ([[0, 0, 1, 1]], r"`boxes` must be tensors of shape \(N, 4\), but got \[0, 0, 1, 1\]"),
+            (
+                [torch.zeros(4)],
+                r"`boxes` must be tensors of shape \(N, 4\), or rows of four numbers, but got a float32 tensor of shape \(4,\)",
+            ),
+            (
+                [[0, 0, 1, 1]],
+                r"`boxes` must be tensors of shape \(N, 4\), or rows of four numbers, but got \[0, 0, 1, 1\]",
+            ),
             (
                 [torch.tensor([[0, 0, 2, 2], [1, 1, 5, 2]])],
                 r"within images of size \(3, 4\), but got \[\[1, 1, 5, 2\]\]",

@@ -276,6 +276,15 @@ class TestResults:
         both = Results.concat([results, other]).difference("sib", "ce")
         assert both.iloc[:9]["p_holm"].tolist() == results.difference("sib", "ce")["p_holm"].tolist()
 
+    def test_the_last_bits_of_a_score_are_no_rank(self, results):
+        """Grad-CAM and HiResCAM of a last layer are the same map, up to rounding."""
+        one = results.where(training="sib")
+        rows = one.rows[one.rows["metric"] == "deletion"]
+        first = rows["method"].iloc[0]
+        twin = rows[rows["method"] == first].assign(method="twin", value=lambda t: t["value"] * (1 + 1e-8))
+        found = Results(pd.concat([rows, twin], ignore_index=True), one.curves).ranking("deletion")
+        assert found.mean_ranks["twin"] == found.mean_ranks[first]
+
     def test_ranking(self, results):
         one = results.where(training="sib")
         found = one.ranking("deletion")
