@@ -24,7 +24,7 @@ from sibx.cli.loading import Classifier, load_classifier
 from sibx.cli.picture_files import MAPS, OVERLAY, Source, find_pictures
 from sibx.images import IMAGENET, FittedPicture, Normalization, fit_picture
 from sibx.images.reading import Once
-from sibx.models import MODELS, Align
+from sibx.models import MODELS, Align, about
 from sibx.report import draw_sheet
 from sibx.runs import named_device
 
@@ -80,7 +80,8 @@ def _understand(args: Namespace) -> Question:
     output = classifier.output(args.output)
     count = args.num_classes if classifier.classes is None else len(classifier.classes)
     count = 2 if count == 1 and output != "raw" else count  # a single logit tells two classes apart
-    names = _read_names(args.class_names, count) if args.class_names else classifier.classes
+    known = classifier.classes or about(classifier.model).classes
+    names = _read_names(args.class_names, count) if args.class_names else known
     size = args.image_size or classifier.notes.get("image_size", 224)
     check_range("image_size", size, 16)
     normalization, model = _find_normalization(classifier), classifier.model.to(device).eval()

