@@ -114,6 +114,9 @@ class MaskedDataset(Dataset[MaskedSample]):
     @abstractmethod
     def __getitem__(self, index: int) -> MaskedSample: ...
 
+    def __repr__(self) -> str:
+        return f"<{self.name}/{self.split}: {len(self)} samples of {len(self.classes)} classes>"
+
     def label_of(self, index: int) -> int | Tensor:
         """Return the label of a sample; a data set that knows it without reading the picture says so here."""
         return self[index].label

@@ -111,8 +111,8 @@ class TestPointingGame:
     def test_the_class_mean_is_over_classes_with_a_score(self):
         """TorchRay counts a class without an image as 0; Quantus has no class mean."""
         rows = pd.DataFrame(dict.fromkeys(COLUMNS, ""), index=range(4))
-        rows = rows.assign(image_id=list("abcd"), label=[0, 0, 0, 7], value=[1.0, 1.0, 0.0, 0.0])
-        broken = rows[:1].assign(image_id="e", label=3, value=np.nan)
+        rows = rows.assign(image_id=list("abcd"), photo=list("abcd"), label=[0, 0, 0, 7], value=[1.0, 1.0, 0.0, 0.0])
+        broken = rows[:1].assign(image_id="e", photo="e", label=3, value=np.nan)
         (line,) = Results(pd.concat([rows, broken]), pd.DataFrame()).summary().to_dict("records")
         assert (line["mean"], line["class_mean"]) == (0.5, pytest.approx((2 / 3 + 0) / 2))
         assert (line["n"], line["undefined"]) == (4, 1)

@@ -47,6 +47,11 @@ def wrapped(source, **options):
     return wrap(source, **{"mask": 2, "classes": 3, **options})
 
 
+def test_it_says_what_it_is():
+    data = wrapped(items(), name="mine", split="train")
+    assert repr(data) == str(data) == "<mine/train: 3 samples of 3 classes>"
+
+
 class TestItems:
     @pytest.mark.parametrize(
         ("item", "keys"),

@@ -54,11 +54,11 @@ def test_a_large_set_is_not_read_whole():
 def image_rows(*classified, metrics=2):
     """Rows of images (label, predicted, confidence), of several metrics."""
     lines = [
-        {"dataset": "d", "split": "test", "image_id": str(i), "label": label, "predicted": p, "confidence": c}
+        {"image_id": str(i), "photo": str(i), "label": label, "predicted": p, "confidence": c}
         for i, (label, p, c) in enumerate(classified)
         for _ in range(metrics)
     ]
-    return pd.DataFrame(lines)
+    return pd.DataFrame(lines).assign(dataset="d", split="test")
 
 
 def test_wrong_ones():

@@ -65,7 +65,7 @@ def test_options_are_read_by_their_type(words, name, value):
         ('--settings={"rrr": {"weight": 2}}', "`settings` must be one of ce, sib, sib-self-cut"),
         ('--settings={"sib": {"weight": 2}}', "`settings` must be one of layers, masks, "),
         ('--settings={"ce": {"weight": 2}}', "`settings` must be left out for ce"),
-        ('--tune={"epoch": 3}', "`tune` must be one of epochs, "),
+        ('--tune={"epoch": 3}', "`tune` must be one of class_weights, "),
         ("--seed=first", "`seed` must be int | list[int], but got 'first'"),
         ("--recipe=paintings", "`recipe` must be"),
         ("--train-images=0", "`train_images` must be at least 1"),
