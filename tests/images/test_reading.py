@@ -9,19 +9,10 @@ from PIL import Image, ImageCms
 
 from sibx.images import to_pixels
 from sibx.images.reading import Once, read_pixels, read_upright
+from tests.helpers.formats import STORED
 
 RAMP = np.tile(np.linspace(0, 1, 64), (8, 1))  # black to white
 ORIENTATION = 274
-STORED = {  # EXIF orientation -> how a camera stores a picture that has to be turned so
-    1: lambda shown: shown,
-    2: lambda shown: shown[:, ::-1],
-    3: lambda shown: shown[::-1, ::-1],
-    4: lambda shown: shown[::-1],
-    5: lambda shown: shown.swapaxes(0, 1),
-    6: lambda shown: np.rot90(shown),
-    7: lambda shown: shown[::-1, ::-1].swapaxes(0, 1),
-    8: lambda shown: np.rot90(shown, 3),
-}
 
 
 @pytest.fixture
