@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from sibx.objectives import CKA
 
 CLASSES = 10
-# What makes the recommended objective one with every term, as it was when the costs in README were measured.
+# What makes the recommended objective one with every term, as it was when the costs (docs/results) were measured.
 EVERY_TERM: dict[str, Any] = {"foreground": CKA(0.1), "swap": 1.0, "balance": None}
 
 

@@ -6,7 +6,7 @@ layer's name, and of which axes are channels only what the table of layouts says
 
     python benchmarks/experiments/architectures.py --out benchmarks/experiments
 
-Some ten minutes of one core; writes ``architectures.csv`` and ``architectures.md``.
+Some ten minutes of one core; writes ``architectures.csv`` and ``architectures.md``, the page of ``docs/experiments``.
 """
 
 import time

@@ -23,13 +23,14 @@ from sibx.evaluation import Interval, mean_over_seeds, mean_over_sets
 from sibx.report import to_markdown
 
 HERE = Path(__file__).parent
+PAGES = HERE.parents[1] / "docs" / "experiments"
 READ = ("test", "test-id")  # the test splits whose images are explained
 MARGIN = 0.01  # as in fine_tune(choose_weight=True)
 SHOWN = {"accuracy": "accuracy", "focus": "focus, four methods", "vjp": "VJP", "gradcam": "Grad-CAM"}
 COLORS = {"own": "#0b6e4f", "shuffled": "#b5651d"}
 
 
-def main(file: Path = HERE / "shares.csv", figure: Path = HERE / "shares.png") -> None:
+def main(file: Path = HERE / "shares.csv", figure: Path = PAGES / "shares.png") -> None:
     """Print the tables and draw the figure.
 
     Args:

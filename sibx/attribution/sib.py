@@ -51,7 +51,7 @@ class SIBAttribution(SafeAttribution):
     Where the softmax is saturated R is zero for v = p, and the map is undefined.
 
     R M lies on objects more than R does, and R M with ``mask="density_l2"`` more than with the published mask; but most
-    of that gain is the mask's: a blob in the middle of the image times M does as well (benchmarks/EXPERIMENTS.md).
+    of that gain is the mask's: a blob in the middle of the image times M does as well (docs/results/post_hoc.md).
 
     Raises:
         ValueError: an unknown cotangent, output or mask, ``multiply_by_inputs`` with ``"mask"`` or a layer, a layer

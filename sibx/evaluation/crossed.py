@@ -36,7 +36,7 @@ def mean_over_seeds_and_images(values: Array, *, level: float = LEVEL) -> Interv
     Raises:
         ValueError: values that are not two-dimensional, or a level out of range.
 
-    Source: Banerjee 1960, Sankhya 22, 357; the choice is explained in ``benchmarks/EXPERIMENTS.md``.
+    Source: Banerjee 1960, Sankhya 22, 357; the choice is explained in ``docs/experiments/intervals_compared.md``.
 
     >>> import numpy as np
     >>> found = mean_over_seeds_and_images(np.array([[0.10, 0.14], [0.20, 0.22], [0.30, 0.30], [0.15, 0.20]]))

@@ -108,9 +108,9 @@ def test_help_of_every_command(command, capsys):
     assert f"usage: sibx {command}" in capsys.readouterr().out
 
 
-def test_commands_in_readme_are_understood():
-    readme = (Path(__file__).parent.parent.parent / "README.md").read_text(encoding="utf-8")
-    lines = readme.partition("## Command line\n\n```\n")[2].partition("```")[0].splitlines()
+def test_commands_of_the_guide_are_understood():
+    guide = (Path(__file__).parents[2] / "docs" / "guides" / "command_line.md").read_text(encoding="utf-8")
+    lines = guide.partition("# Command line\n\n```\n")[2].partition("```")[0].splitlines()
     assert [_parse(line.split()[1:]).command for line in lines] == list(COMMANDS)[:9]
 
 

@@ -17,7 +17,7 @@ from sibx.models import TinyCNN
 from tests.references import background as reference
 from tests.references.robustness import fgsm
 
-README = (Path(__file__).parent.parent.parent / "README.md").read_text(encoding="utf-8")
+GUIDE = (Path(__file__).parents[2] / "docs" / "guides" / "classifier.md").read_text(encoding="utf-8")
 
 
 def test_image_seeds_come_from_names():
@@ -184,8 +184,8 @@ def test_any_function_is_a_model():
 
 
 @pytest.mark.parametrize("name", BACKGROUNDS)
-def test_readme_names_every_background(name):
-    assert f"`{name}`" in README
+def test_the_guide_names_every_background(name):
+    assert f"`{name}`" in GUIDE
 
 
 @pytest.mark.parametrize(

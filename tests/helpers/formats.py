@@ -2,7 +2,7 @@
 
     python -m tests.helpers.formats
 
-writes the page ``benchmarks/experiments/formats.md``, which a test holds to what is read.
+writes the page ``docs/experiments/formats.md``, which a test holds to what is read.
 """
 
 import shutil
@@ -17,7 +17,7 @@ from PIL import Image
 
 from sibx.datasets import build_dataset
 
-PAGE = Path(__file__).parents[2] / "benchmarks" / "experiments" / "formats.md"
+PAGE = Path(__file__).parents[2] / "docs" / "experiments" / "formats.md"
 HEIGHT, WIDTH = 48, 64
 MASK = np.zeros((HEIGHT, WIDTH), dtype=bool)
 MASK[8:32, 16:40] = True  # in the central square, columns 8 to 55, and not in the middle
