@@ -4,7 +4,7 @@ EXTRAS ?= bench,dev
 STAMP := .venv/.sibx-$(EXTRAS)-$(shell cksum < pyproject.toml | cut -d ' ' -f 1)
 RUN := .venv/bin/python
 
-.PHONY: setup test benchmark lint clean
+.PHONY: setup demo test benchmark lint clean
 
 setup: $(STAMP)
 
@@ -13,6 +13,9 @@ $(STAMP):
 	$(RUN) -m pip install --quiet --disable-pip-version-check --editable ".[$(EXTRAS)]"
 	@rm -f .venv/.sibx-*
 	@touch $(STAMP)
+
+demo: $(STAMP)
+	$(RUN) examples/demo.py
 
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses 2 --cov --cov-report=term:skip-covered

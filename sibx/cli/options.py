@@ -186,7 +186,7 @@ def _add_trained_model(parser: Parser) -> None:
         "what the model's numbers are; default what it was fine-tuned with, else sigmoid for a single one, else softmax"
     )
     parser.add_argument("--output", choices=("auto", "softmax", "sigmoid", "raw"), help=note)
-    _add_image_size(parser, "what the model was fine-tuned on, else the data set's, else 224")
+    _add_image_size(parser, "what the model was fine-tuned on, else the data set's, else the model's own, else 224")
     _add_device(parser)
 
 

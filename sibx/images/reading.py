@@ -52,7 +52,7 @@ def to_pixels(picture: Image.Image, warn: Once | None = None, channels: int = 3)
         channels: 3 = colors, a gray picture three times; 1 = gray, of a colored picture its luma (ITU-R 601).
 
     Raises:
-        ValueError: another number of channels, which no picture has.
+        ValueError: no picture of Pillow, or another number of channels, which no picture has.
         OSError: a picture that cannot be decoded, or whose values have no known range (32-bit integers, floating-point
             values outside [0, 1]), with the name of its file.
 
@@ -61,6 +61,8 @@ def to_pixels(picture: Image.Image, warn: Once | None = None, channels: int = 3)
         >>> to_pixels(Image.new("L", (4, 2), 255)).shape
         torch.Size([3, 2, 4])
     """
+    rule = "be a picture of Pillow (PIL.Image.fromarray makes one of an array)"
+    require(isinstance(picture, Image.Image), "picture", rule, picture)
     check_picture_channels(channels)
     colors = _to_colors(picture, warn or Once())
     return colors if channels == 3 else to_gray(colors)

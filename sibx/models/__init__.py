@@ -35,7 +35,7 @@ from sibx.models.class_map import class_names, map_classes
 from sibx.models.classes import ByClass
 from sibx.models.efficientnet_lite import EfficientNetLite
 from sibx.models.exporting import export_model
-from sibx.models.finding import find_cam_layer, resolve_layer
+from sibx.models.finding import find_cam_layer, own_side, resolve_layer
 from sibx.models.heads import head_parameters
 from sibx.models.hugging_face import build_hugging_face
 from sibx.models.layers import eval_mode, frozen_batch_norm, record
@@ -181,6 +181,10 @@ def build_model(name: str | ModelSpec, num_classes: int, weights: str | None = N
         channels: number of channels of the images; for another number than 3 the first convolution is replaced by one
             that is made of its weights.
 
+    Returns:
+        The model. ``about(model)`` has the ``normalization`` of its images, their ``image_size`` where the model says
+        it, and with published weights the names of ImageNet's ``classes``.
+
     Raises:
         ValueError: an unknown name, ``num_classes`` or ``channels`` below 1, or weights that do not fit.
         ImportError: timm, transformers, or the package of the bundled weights, is not installed.
@@ -194,12 +198,18 @@ def build_model(name: str | ModelSpec, num_classes: int, weights: str | None = N
     for prefix, build in SOURCES.items():
         if isinstance(name, str) and name.startswith(prefix):
             model = take_channels(build(name.removeprefix(prefix), num_classes, weights), channels)
-            return carry(model, About(model=name, scores=num_classes))
+            return carry(model, About(model=name, scores=num_classes, image_size=own_side(unwrap(model))))
     spec = name if isinstance(name, ModelSpec) else look_up("name", name, MODELS)
     names = imagenet_names() if weights in PUBLISHED and num_classes == IMAGENET_CLASSES else None
-    known = About(model=spec.name, scores=num_classes, classes=names, normalization=spec.normalization)
-    known = known if channels == COLORS else replace(known, normalization=None)
-    return carry(take_channels(spec.build(num_classes, weights), channels), known)
+    model = take_channels(spec.build(num_classes, weights), channels)
+    known = About(
+        model=spec.name,
+        scores=num_classes,
+        classes=names,
+        normalization=spec.normalization if channels == COLORS else None,
+        image_size=own_side(model),
+    )
+    return carry(model, known)
 
 
 def load_model(path: str | Path, model: str | nn.Module | None = None) -> nn.Module:

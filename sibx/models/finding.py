@@ -217,6 +217,11 @@ def image_for(model: nn.Module, side: int | None) -> Tensor:
     return noise.to(convolution.weight)
 
 
+def own_side(model: nn.Module) -> int | None:
+    """Return the side of the square images that a model, its parts or its settings name, None if they name none."""
+    return next((height for height, width in _own_sizes(model) if height == width), None)
+
+
 def _own_sizes(model: nn.Module) -> Iterator[Size]:
     """Yield the sizes (H, W) of images that a model, its parts or its settings name."""
     holders = (*model.modules(), getattr(model, "config", None))

@@ -16,6 +16,7 @@ from sibx.report.style import SEQUENTIAL
 
 CLIP = 0.995  # a map is drawn from 0 to this quantile of itself, so that one hot pixel does not blank the rest
 CELL_INCHES = 1.35
+FONT = 8
 
 
 def montage(
@@ -54,12 +55,12 @@ def montage(
     for row, (picture, mask) in enumerate(zip(to_numpy(pixels), masks[:, 0].cpu().numpy(), strict=True)):
         draw_overlay(axes[row, 0], picture, mask)
         if row_titles is not None:
-            axes[row, 0].set_ylabel(row_titles[row], fontsize=7)
+            axes[row, 0].set_ylabel(row_titles[row], fontsize=FONT)
         for cell, (title, maps) in zip(axes[row, 1:], heatmaps.items(), strict=True):
             draw_overlay(cell, picture, mask, maps[row, 0].cpu().numpy(), opacity=opacity)
             if row == 0:
-                cell.set_title(title, fontsize=7)
-    axes[0, 0].set_title(first, fontsize=7)
+                cell.set_title(title, fontsize=FONT)
+    axes[0, 0].set_title(first, fontsize=FONT)
     return figure
 
 
@@ -80,7 +81,7 @@ def draw_overlay(
         if top > 0 or (np.isfinite(heatmap).all() and heatmap.max() > 0):
             axes.imshow(heatmap, cmap=SEQUENTIAL, vmin=0, vmax=top or heatmap.max(), alpha=opacity)
         else:
-            axes.text(0.5, 0.5, "undefined", ha="center", va="center", transform=axes.transAxes, fontsize=7)
+            axes.text(0.5, 0.5, "undefined", ha="center", va="center", transform=axes.transAxes, fontsize=FONT)
     draw_contours(axes, mask)
 
 

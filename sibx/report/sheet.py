@@ -9,13 +9,12 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from sibx._checks import check_heatmaps, check_images, check_masks, check_same_batch
-from sibx.report.overlay import draw_overlay, to_numpy
+from sibx.report.overlay import FONT, draw_overlay, to_numpy
 
 COLUMNS = 5
 LONGER = 2.6  # inches of a cell's longer side
 NARROWEST = 1.4  # inches between cells of a narrow picture at least, for the titles
 GAP, LINE = 0.06, 0.22  # inches between cells, and of a line of text
-FONT = 8
 DPI, FINEST = 200, 600  # pixels per inch of small pictures; of large ones at most
 
 

