@@ -7,6 +7,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from sibx._checks import require
+from sibx.evaluation.by_cell import ByCell
 from sibx.evaluation.columns import MAPS
 
 Array = npt.NDArray[np.float64]
@@ -34,7 +35,7 @@ def rank_correlations(scores: Array) -> tuple[Array, npt.NDArray[np.int64]]:
     return pd.DataFrame(scores).corr(method="spearman", min_periods=2).to_numpy(), defined.T @ defined
 
 
-def correlate_metrics(rows: pd.DataFrame) -> pd.DataFrame:
+def correlate_metrics(rows: ByCell) -> pd.DataFrame:
     """Return a line per method (of one model, training, seed, data set) and pair of metrics, over images.
 
     Scores are taken as they are: two metrics that agree correlate negatively where one is better when lower.
@@ -43,7 +44,7 @@ def correlate_metrics(rows: pd.DataFrame) -> pd.DataFrame:
         rows: the rows of Results.
     """
     lines = []
-    for key, of_maps in rows.groupby(list(MAPS), sort=False):
+    for key, of_maps in rows.cells(MAPS, {}):
         wide = of_maps.pivot(index="image_id", columns="metric", values="value")
         wide = wide[list(dict.fromkeys(of_maps["metric"]))]
         correlations, counts = rank_correlations(wide.to_numpy())

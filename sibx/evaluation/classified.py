@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from sibx.evaluation.columns import ACCURACY, CLASSIFIER, IMAGE, NO_CLASS
+from sibx.evaluation.columns import ACCURACY, CLASSIFIER, NO_CLASS
 
 
 def is_right(images: pd.DataFrame) -> pd.Series:
@@ -22,11 +22,11 @@ def is_right(images: pd.DataFrame) -> pd.Series:
     return right.astype(np.float64).mask(images["predicted"] == NO_CLASS)
 
 
-def to_hits(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per image, model, training and seed, with what ``is_right`` says as ``value``.
+def to_hits(images: pd.DataFrame) -> pd.DataFrame:
+    """Return rows of images with what ``is_right`` says as ``value``.
 
     Args:
-        rows: the rows of Results; all that an image has of a model, training and seed say the same of its class.
+        images: the first row of Results of every different line of ``CLASSIFIED``; all that an image has of a model,
+            training and seed say the same of its class.
     """
-    images = rows.drop_duplicates([*IMAGE, "model", "training", "seed"]).reset_index(drop=True)
     return images.assign(method=CLASSIFIER, target=images["label"], metric=ACCURACY, value=is_right(images))

@@ -2,7 +2,8 @@
 
 import gzip
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,13 @@ ROWS_FILE, CURVES_FILE, INFO_FILE = "results.csv.gz", "curves.csv.gz", "run.json
 # What stands under several columns together.
 IMAGE = ("dataset", "split", "image_id", "photo", "label")  # one image; a photograph may be shown by several
 TRAINED = ("dataset", "split", "model", "training")  # a trained model on a data set
+CLASSIFIED = (*IMAGE, "model", "training", "seed")  # what one network says of one image
 MAPS = (*TRAINED, "seed", "method")  # the maps of one network, one per image
 CELL = (*TRAINED, "method", "metric")  # one number of a table
+SCORED = (*MAPS, "metric")  # the scores of one network's maps, one per image
 CLASSIFIER, ACCURACY = "classifier", "accuracy"  # method and metric where the classifier itself is scored
 NO_CLASS = -1  # as ``predicted``, where scores have no classes (output="raw") and nothing is right or wrong
+BLOCK = 2**17  # rows of a table that are in memory together
 COMPRESSION = 6  # half the time of level 9, seven percent more bytes
 CATEGORY = pd.CategoricalDtype
 TEXTS = ("dataset", "split", "image_id", "photo", "model", "training", "method", "metric", "curve")
@@ -46,6 +50,11 @@ TEXTS = ("dataset", "split", "image_id", "photo", "model", "training", "method",
 def per_image(rows: pd.DataFrame) -> pd.Series:
     """Return the mean of every image's defined values, in order of first appearance; NaN for one that has none."""
     return rows.groupby(list(IMAGE), sort=False)["value"].mean()
+
+
+def in_order(lines: Mapping[int, Mapping[str, Any]]) -> pd.DataFrame:
+    """Return a table of the lines of cells, each known by the place of its first row, in their order."""
+    return pd.DataFrame([lines[place] for place in sorted(lines)])
 
 
 def with_photos(rows: pd.DataFrame) -> pd.DataFrame:
@@ -74,17 +83,18 @@ def write_table(path: Path, columns: Iterable[str], blocks: Iterable[str]) -> No
             packed.write(block.encode())
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """Read what ``write_table`` wrote; an empty number is NaN, an empty text is a text.
+def read_blocks(path: Path) -> Iterator[pd.DataFrame]:
+    """Yield what ``write_table`` wrote in blocks of ``BLOCK`` rows; an empty number is NaN, an empty text is a text.
 
-    Texts are categories: of millions of rows, a few bytes each.
+    Texts are categories: of millions of rows, a few bytes each. A table with columns of one's own is one block, because
+    their types are not known before all is read.
     """
-    return pd.read_csv(
-        path,
-        dtype=dict.fromkeys(TEXTS, "category"),
-        keep_default_na=False,
-        na_values={name: [""] for name in ("confidence", "area", "value", "y")},
-    )
+    own = set(pd.read_csv(path, nrows=0)) - {*COLUMNS, *CURVE_COLUMNS}
+    empty = {name: [""] for name in ("confidence", "area", "value", "y")}
+    texts: dict[Any, Any] = dict.fromkeys(TEXTS, "category")
+    size = sys.maxsize if own else BLOCK
+    with pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=empty, chunksize=size) as blocks:
+        yield from blocks
 
 
 def join_tables(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:

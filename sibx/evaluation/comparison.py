@@ -1,10 +1,12 @@
 """Two trainings compared, image by image and seed by seed."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
 
 from sibx._checks import check_choice
+from sibx.evaluation.by_cell import ByCell
 from sibx.evaluation.columns import CELL
 from sibx.evaluation.gain import paired_gain
 from sibx.evaluation.significance import holm
@@ -13,36 +15,41 @@ from sibx.evaluation.statistics import mean_over_seeds
 COMPARED = [name for name in CELL if name != "training"]  # a line of a comparison
 
 
-def compare_trainings(rows: pd.DataFrame, training: str, reference: str) -> pd.DataFrame:
+def compare_trainings(rows: ByCell, training: str, reference: str) -> pd.DataFrame:
     """Return what ``Results.difference`` says."""
     lines = []
-    for key, of_cell in _differences(rows, training, reference).groupby(level=COMPARED, sort=False):
+    for name, of_cell in _differences(rows, training, reference):
         gain = paired_gain(of_cell)
-        lines.append(
-            _name(key) | gain.interval._asdict() | {"rows": gain.rows, "seeds": gain.seeds, "p_value": gain.p_value}
-        )
-    table = pd.DataFrame(lines)
+        lines.append(name | gain.interval._asdict() | {"rows": gain.rows, "seeds": gain.seeds, "p_value": gain.p_value})
+    table = _in_order(rows, lines)
     family = [c for c in COMPARED if c not in ("method", "metric")]
     return table.assign(p_holm=table.groupby(family)["p_value"].transform(lambda p: holm(p.to_numpy())))
 
 
-def compare_over_seeds(rows: pd.DataFrame, training: str, reference: str) -> pd.DataFrame:
+def compare_over_seeds(rows: ByCell, training: str, reference: str) -> pd.DataFrame:
     """Return what ``Results.over_seeds`` says."""
-    # The mean of a seed's images; NaN for a seed without any pair.
-    differences = _differences(rows, training, reference)
-    cells = differences.groupby(level=[*COMPARED, "seed"], sort=False).mean().groupby(level=COMPARED, sort=False)
-    return pd.DataFrame([_name(key) | mean_over_seeds(of_seeds.to_numpy())._asdict() for key, of_seeds in cells])
+    lines = []
+    for name, of_cell in _differences(rows, training, reference):
+        # The mean of a seed's images; NaN for a seed without any pair.
+        of_seeds = of_cell.groupby(level="seed", sort=False).mean()
+        lines.append(name | mean_over_seeds(of_seeds.to_numpy())._asdict())
+    return _in_order(rows, lines)
 
 
-def _differences(rows: pd.DataFrame, training: str, reference: str) -> pd.Series:
-    """One per score, seed and image; NaN where either training's is undefined or was not scored."""
-    known = tuple(rows["training"].unique())
+def _differences(rows: ByCell, training: str, reference: str) -> Iterator[tuple[dict[str, Any], pd.Series]]:
+    """For every cell one per seed and image; NaN where either training's is undefined or was not scored."""
+    known = tuple(rows.distinct(["training"])["training"])
     check_choice("training", training, known)
     check_choice("reference", reference, known)
-    wanted = rows[rows["training"].isin([training, reference])]
-    wide = wanted.pivot(index=[*COMPARED, "seed", "image_id", "photo"], columns="training", values="value")
-    return wide[training] - wide[reference]
+    both = list(dict.fromkeys([training, reference]))
+    for key, cell in rows.cells(COMPARED, {"training": both}):
+        wide = cell.pivot(index=[*COMPARED, "seed", "image_id", "photo"], columns="training", values="value")
+        wide = wide.reindex(columns=both)
+        yield dict(zip(COMPARED, key, strict=True)), wide[training] - wide[reference]
 
 
-def _name(key: Any) -> dict[str, Any]:
-    return dict(zip(COMPARED, key, strict=True))
+def _in_order(rows: ByCell, lines: list[dict[str, Any]]) -> pd.DataFrame:
+    """Sort the lines by their names; texts that are categories have the order of these."""
+    places = rows.distinct(COMPARED).sort_values(COMPARED).itertuples(index=False, name=None)
+    by_name = {tuple(line[name] for name in COMPARED): line for line in lines}
+    return pd.DataFrame([by_name[place] for place in places if place in by_name])

@@ -10,6 +10,7 @@ import pandas as pd
 from scipy.stats import chi2, rankdata, studentized_range
 
 from sibx._checks import check_choice, check_range, require
+from sibx.evaluation.by_cell import ByCell
 from sibx.evaluation.photographs import means_of, photographs_of
 from sibx.metrics import METRICS
 
@@ -109,18 +110,18 @@ def rank_methods(scores: Array, methods: Sequence[str], *, higher_is_better: boo
     )
 
 
-def rank_rows(rows: pd.DataFrame, metric: str, higher_is_better: bool | None, level: float) -> Ranking:
+def rank_rows(rows: ByCell, metric: str, higher_is_better: bool | None, level: float) -> Ranking:
     """Return what ``Results.ranking`` says."""
-    check_choice("metric", metric, tuple(rows["metric"].unique()))
+    check_choice("metric", metric, tuple(rows.distinct(["metric"])["metric"]))
     for name in ("dataset", "split", "model", "training", "seed"):
-        found = rows[name].unique().tolist()
+        found = rows.distinct([name])[name].tolist()
         require(len(found) == 1, "rows", f"be of one {name} (pick it with where)", found)
     if higher_is_better is None:
         require(metric in METRICS, "higher_is_better", f"be given for {metric}, which is not in METRICS", None)
         higher_is_better = METRICS[metric].higher_is_better
     require(higher_is_better is not None, "higher_is_better", f"be given for {metric}, which states none", None)
     assert higher_is_better is not None
-    of_metric = rows[rows["metric"] == metric]
+    of_metric = rows.table({"metric": [metric]})
     wide = of_metric.pivot(index=["image_id", "photo"], columns="method", values="value")
     methods = [str(m) for m in of_metric["method"].unique()]
     scores, photos = wide[methods].to_numpy(copy=True), photographs_of(wide.index)

@@ -15,7 +15,7 @@ from sibx.datasets.base import MaskedBatch, MaskedDataset, check_dataset, requir
 from sibx.datasets.batches import load_batches
 from sibx.datasets.several import one_per_class
 from sibx.evaluation.class_match import match_classes
-from sibx.evaluation.columns import CELL, per_image
+from sibx.evaluation.columns import CELL, in_order, per_image
 from sibx.evaluation.conditions import Model, Setting, hits_of
 from sibx.evaluation.photographs import photographs_of
 from sibx.evaluation.results import Results
@@ -144,15 +144,15 @@ def worst_group(results: Results, by: Sequence[str] = CELL) -> pd.DataFrame:
     Source: Sagawa et al., arXiv 1911.08731 (ICLR 2020).
     """
     for name in by:
-        check_choice("by", name, tuple(c for c in results.rows.columns if c != "group"))
-    lines = []
-    for key, cell in results.rows.groupby(list(by), sort=False):
+        check_choice("by", name, tuple(c for c in results.columns if c != "group"))
+    lines = {}
+    for key, cell in results.cells(by):
         means = cell[cell["group"] >= 0].groupby("group")["value"].mean().dropna()
         group = means.index.to_numpy()[means.argmin()] if len(means) else -1
         values = per_image(cell[(cell["group"] == group) & (group >= 0)])
         interval = bootstrap_mean(values.to_numpy(), photos=photographs_of(values.index))
-        lines.append({**dict(zip(by, key, strict=True)), "group": group, **interval._asdict()})
-    return pd.DataFrame(lines)
+        lines[cell.index[0]] = {**dict(zip(by, key, strict=True)), "group": group, **interval._asdict()}
+    return in_order(lines)
 
 
 def _take_apart(batch: MaskedBatch, dataset: MaskedDataset) -> Scenes:

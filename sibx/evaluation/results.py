@@ -1,9 +1,9 @@
 """Tidy per-image results: one row per image, method and metric; everything else is a view of it."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +12,22 @@ import pandas as pd
 
 from sibx._checks import check_choice, require
 from sibx.evaluation.agreement import correlate_metrics
+from sibx.evaluation.by_cell import ByCell, InTable, OnShelves, fit_together
 from sibx.evaluation.classified import to_hits
 from sibx.evaluation.classifier_rates import classifier_rates
 from sibx.evaluation.columns import (
     CELL,
+    CLASSIFIED,
     COLUMNS,
     CURVE_COLUMNS,
     CURVES_FILE,
     INFO_FILE,
+    MAPS,
     ROWS_FILE,
+    SCORED,
     TRAINED,
     join_tables,
-    per_image,
-    read_table,
+    read_blocks,
     to_csv,
     with_photos,
     write_info,
@@ -32,9 +35,11 @@ from sibx.evaluation.columns import (
 )
 from sibx.evaluation.comparison import compare_over_seeds, compare_trainings
 from sibx.evaluation.method_ranks import Ranking, rank_rows
-from sibx.evaluation.photographs import photographs_of
-from sibx.evaluation.statistics import bootstrap_mean
+from sibx.evaluation.shelf import Key, Shelf
 from sibx.evaluation.strata import Sizes, add_sizes
+from sibx.evaluation.summaries import summarize
+
+Table = pd.DataFrame | Callable[[], OnShelves]
 
 
 @dataclass(frozen=True)
@@ -44,8 +49,9 @@ class Results:
     Attributes:
         rows: one row per image, method and metric, with the columns of ``COLUMNS``; ``value`` is NaN where undefined;
             ``photo`` is the photograph that the image shows, which may have several rows, of several labels;
-            ``area`` is the share of the pixels on the object.
-        curves: one row per image, method and curve point, with the columns of ``CURVE_COLUMNS``.
+            ``area`` is the share of the pixels on the object. Of ``load`` and ``open`` it is made when it is first
+            asked for, and needs about 100 bytes of memory per row; nothing else here needs it (see ``cells``).
+        curves: one row per image, method and curve point, with the columns of ``CURVE_COLUMNS``; made like ``rows``.
         info: what made them: settings, versions, device, seconds.
     """
 
@@ -54,8 +60,7 @@ class Results:
     info: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        missing = set(COLUMNS) - {"photo"} - set(self.rows.columns)
-        require(not missing, "rows", f"have the columns {sorted(missing)}", list(self.rows.columns))
+        _check_columns(self.rows)
         vars(self)["rows"] = with_photos(self.rows)  # past the frozen dataclass
 
     @property
@@ -65,14 +70,11 @@ class Results:
 
     @staticmethod
     def concat(parts: Iterable["Results"], info: Mapping[str, Any] | None = None) -> "Results":
-        """Put several results into one; ``info`` replaces theirs."""
+        """Put several results into one; ``info`` replaces theirs. Those on disk (``load``, ``open``) stay there."""
         parts = list(parts)
         require(bool(parts), "parts", "hold at least one Results", parts)
-        return Results(
-            join_tables([p.rows for p in parts]),
-            join_tables([p.curves for p in parts]),
-            dict(info or {}),
-        )
+        rows, curves = _join([part._rows() for part in parts]), _join([part._curves() for part in parts])
+        return _OnDisk(rows, curves, dict(info or {}))
 
     def summary(self, by: Sequence[str] = CELL) -> pd.DataFrame:
         """Return one line per cell: mean, 95 % bootstrap interval over images, class mean, n, undefined images.
@@ -91,15 +93,52 @@ class Results:
         Raises:
             ValueError: a name that is not a column.
         """
+        return summarize(self.cells(by), by)
+
+    def cells(self, by: Sequence[str] = CELL, **values: object) -> Iterator[tuple[Key, pd.DataFrame]]:
+        """Yield cell by cell what the columns ``by`` hold, and the rows that hold it.
+
+        Of results on disk (``load``, ``open``) only one cell is in memory; it holds all rows that ``dataset``,
+        ``split``, ``model``, ``training``, ``seed``, ``method`` and ``metric`` among ``by`` do not tell apart. The
+        index of a cell is the place of its rows in ``rows``. Cells come in order of first appearance if ``by`` holds
+        no other columns.
+
+        Args:
+            by: columns whose values together make a cell.
+            values: what other columns have to hold: ``results.cells(training="sib")``.
+
+        Raises:
+            ValueError: a name that is not a column.
+
+        Example:
+            >>> means = {key[-2:]: cell["value"].mean() for key, cell in results.cells()}
+        """
         for name in by:
-            check_choice("by", name, tuple(self.rows.columns))
-        lines = []
-        for key, cell in self.rows.groupby(list(by), sort=False):
-            values = per_image(cell)
-            interval = bootstrap_mean(values.to_numpy(), photos=photographs_of(values.index))
-            more = {"class_mean": float(values.groupby("label").mean().mean()), "rows": int(values.notna().sum())}
-            lines.append({**dict(zip(by, key, strict=True)), **interval._asdict(), **more})
-        return pd.DataFrame(lines)
+            check_choice("by", name, tuple(self.columns))
+        for name in values:
+            check_choice("values", name, tuple(self.columns))
+        return self._rows().cells(by, {name: [value] for name, value in values.items()})
+
+    def curve_cells(self, by: Sequence[str]) -> Iterator[tuple[Key, pd.DataFrame]]:
+        """Yield cell by cell what columns of ``curves`` hold, and the points that hold it, as ``cells`` does.
+
+        Args:
+            by: columns of ``curves`` whose values together make a cell.
+        """
+        return self._curves().cells(by, {})
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns of ``rows``."""
+        return self._rows().columns
+
+    def distinct(self, *names: str) -> pd.DataFrame:
+        """Return what columns of ``rows`` hold together, one line each, in order of first appearance.
+
+        Args:
+            names: columns of ``rows``.
+        """
+        return self._rows().distinct(names)
 
     def hits(self) -> "Results":
         """Return whether the classifier is right, one row per image, model, training and seed.
@@ -110,7 +149,7 @@ class Results:
         ``accuracy()``, that of the worst group is ``worst_group(results.hits())``, and a gain of it is
         ``results.hits().difference("sib", "ce")``.
         """
-        return Results(to_hits(self.rows), pd.DataFrame(columns=list(CURVE_COLUMNS)), self.info)
+        return Results(to_hits(self._rows().firsts(CLASSIFIED)), pd.DataFrame(columns=list(CURVE_COLUMNS)), self.info)
 
     def accuracy(self, by: Sequence[str] = TRAINED) -> pd.DataFrame:
         """Return one line per cell: share of the images in [0, 1] that are classified right, with its interval.
@@ -139,15 +178,15 @@ class Results:
         Raises:
             ValueError: a name that is not a column, or a value that does not occur.
         """
-        rows, curves = self.rows, self.curves
         for name, value in values.items():
-            check_choice("values", name, tuple(self.rows.columns))
-            known = self.rows[name].unique().tolist()
+            check_choice("values", name, tuple(self.columns))
+            known = self.distinct(name)[name].tolist()
             require(value in known, name, f"be one of {known}", value)
-            rows = rows[rows[name] == value]
-            curves = curves[curves[name] == value] if name in curves else curves
+        only = {name: [value] for name, value in values.items()}
+        rows = self._rows().table(only)
+        curves = self._curves().table({name: only[name] for name in only if name in self._curves().columns})
         kept = curves["image_id"].isin(rows["image_id"].unique())
-        return Results(rows.reset_index(drop=True), curves[kept].reset_index(drop=True), self.info)
+        return Results(rows, curves[kept].reset_index(drop=True), self.info)
 
     def with_size(self, sizes: Sizes | tuple[float, float] = "tertiles") -> "Results":
         """Return the results with one more column, ``size``: that of the image's object, see ``size_of``.
@@ -179,7 +218,7 @@ class Results:
         Raises:
             ValueError: a training that is not in the results.
         """
-        return compare_trainings(self.rows, training, reference)
+        return compare_trainings(self._rows(), training, reference)
 
     def over_seeds(self, training: str, reference: str) -> pd.DataFrame:
         """Return the paired difference between two trainings over seeds, one line per cell.
@@ -198,7 +237,7 @@ class Results:
         Raises:
             ValueError: a training that is not in the results.
         """
-        return compare_over_seeds(self.rows, training, reference)
+        return compare_over_seeds(self._rows(), training, reference)
 
     def ranking(self, metric: str, *, higher_is_better: bool | None = None, level: float = 0.05) -> Ranking:
         """Rank the methods by a metric over images, see ``rank_methods``.
@@ -212,41 +251,56 @@ class Results:
             ValueError: a metric that is not in the results, one of your own without a direction, fewer than two
                 methods, or results of several data sets, splits, models, trainings or seeds: pick one with ``where``.
         """
-        return rank_rows(self.rows, metric, higher_is_better, level)
+        return rank_rows(self._rows(), metric, higher_is_better, level)
 
     def metric_correlation(self) -> pd.DataFrame:
         """Return Spearman's correlation of every pair of metrics over images, within every method.
 
         See ``correlate_metrics``.
         """
-        return correlate_metrics(self.rows)
+        return correlate_metrics(self._rows())
 
     def save(self, folder: str | Path) -> Path:
         """Write ``results.csv.gz``, ``curves.csv.gz`` and ``run.json``; each appears complete or not at all."""
         folder = Path(folder)
-        write_table(folder / ROWS_FILE, self.rows.columns, [to_csv(self.rows)])
-        write_table(folder / CURVES_FILE, self.curves.columns, [to_csv(self.curves)])
+        for name, table in ((ROWS_FILE, self._rows()), (CURVES_FILE, self._curves())):
+            write_table(folder / name, table.columns, map(to_csv, table.blocks()))
         write_info(folder, self.info)
         return folder
 
     @classmethod
     def load(cls, folder: str | Path) -> "Results":
-        """Read what ``save`` wrote; texts are categories there, a few bytes each (``astype(str)`` makes texts of them).
+        """Read what ``save`` wrote into a temporary file, of about 100 bytes per row; the folder may change after it.
+
+        Texts are categories in its tables, a few bytes each (``astype(str)`` makes texts of them).
 
         Raises:
             ValueError: the folder does not hold the three files.
         """
         opened = cls.open(folder)
-        return Results(opened.rows, opened.curves, opened.info)
+        opened._rows(), opened._curves()
+        return opened
 
     @staticmethod
     def open(folder: str | Path) -> "Results":
-        """Return what ``save`` wrote, with tables that are read when they are first asked for.
+        """Return what ``save`` wrote, read as by ``load``, but when it is first asked for.
 
         Raises:
             ValueError: the folder does not hold the three files.
         """
-        return _OnDisk(Path(folder))
+        folder = Path(folder)
+        missing = [n for n in (ROWS_FILE, CURVES_FILE, INFO_FILE) if not (folder / n).is_file()]
+        require(not missing, "folder", f"hold {', '.join(missing)}", str(folder))
+        info = json.loads((folder / INFO_FILE).read_text(encoding="utf-8"))
+        rows, curves = partial(_shelve_rows, folder / ROWS_FILE), partial(_shelve_curves, folder / CURVES_FILE)
+        return _OnDisk(rows, curves, info)
+
+    def _rows(self) -> ByCell:
+        """What the statistics are computed from."""
+        return InTable(self.rows)
+
+    def _curves(self) -> ByCell:
+        return InTable(self.curves)
 
 
 def _skipped(info: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
@@ -259,23 +313,72 @@ def _skipped(info: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
 
 
 class _OnDisk(Results):
-    """Results in a folder."""
+    """Results whose tables lie on disk until they are asked for; once one is there all is computed from it.
 
-    folder: Path
+    Args:
+        rows: the table, or what reads it.
+        curves: likewise.
+        info: as in Results.
+    """
 
-    def __init__(self, folder: Path):
-        missing = [n for n in (ROWS_FILE, CURVES_FILE, INFO_FILE) if not (folder / n).is_file()]
-        require(not missing, "folder", f"hold {', '.join(missing)}", str(folder))
-        info = json.loads((folder / INFO_FILE).read_text(encoding="utf-8"))
-        vars(self).update(folder=folder, info=info)  # past the frozen dataclass
+    _read_rows: Callable[[], OnShelves]
+    _read_curves: Callable[[], OnShelves]
+
+    def __init__(self, rows: Table, curves: Table, info: dict[str, Any]):
+        vars(self)["info"] = info  # past the frozen dataclass
+        for name, table in (("rows", rows), ("curves", curves)):
+            vars(self)[name if isinstance(table, pd.DataFrame) else f"_read_{name}"] = table
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Results, (self.rows, self.curves, self.info)
 
     @cached_property
     def rows(self) -> pd.DataFrame:
-        table = read_table(self.folder / ROWS_FILE)
-        if "area" not in table:  # files of before there was one
-            table.insert(COLUMNS.index("area"), "area", np.nan)
-        return with_photos(table)
+        return self._shelved_rows.table({})
 
     @cached_property
     def curves(self) -> pd.DataFrame:
-        return read_table(self.folder / CURVES_FILE)
+        return self._shelved_curves.table({})
+
+    @cached_property
+    def _shelved_rows(self) -> OnShelves:
+        return self._read_rows()
+
+    @cached_property
+    def _shelved_curves(self) -> OnShelves:
+        return self._read_curves()
+
+    def _rows(self) -> ByCell:
+        return InTable(self.rows) if "rows" in vars(self) else self._shelved_rows
+
+    def _curves(self) -> ByCell:
+        return InTable(self.curves) if "curves" in vars(self) else self._shelved_curves
+
+
+def _join(tables: Sequence[ByCell]) -> Table:
+    """Put tables below each other: on disk if all are there, else in memory."""
+    shelves = [shelf for table in tables if isinstance(table, OnShelves) for shelf in table.shelves]
+    if all(isinstance(table, OnShelves) for table in tables) and fit_together(shelves):
+        return partial(OnShelves, shelves)
+    return join_tables([table.table({}) for table in tables])
+
+
+def _shelve_rows(path: Path) -> OnShelves:
+    return OnShelves([Shelf(map(_completed, read_blocks(path)), SCORED)])
+
+
+def _shelve_curves(path: Path) -> OnShelves:
+    return OnShelves([Shelf(read_blocks(path), (*MAPS, "curve"))])
+
+
+def _completed(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of files of before there were areas and photographs."""
+    if "area" not in rows:
+        rows.insert(COLUMNS.index("area"), "area", np.nan)
+    _check_columns(rows)
+    return with_photos(rows)
+
+
+def _check_columns(rows: pd.DataFrame) -> None:
+    missing = set(COLUMNS) - {"photo"} - set(rows.columns)
+    require(not missing, "rows", f"have the columns {sorted(missing)}", list(rows.columns))

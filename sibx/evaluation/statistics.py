@@ -1,6 +1,6 @@
 """Uncertainty: percentile bootstrap over images, Student's t over runs."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ from sibx.evaluation.photographs import totals_of
 
 Array = npt.NDArray[np.float64]
 RESAMPLES, LEVEL = 2000, 0.95
+DRAWN = 2**20  # numbers of a bootstrap that are in memory together
 
 
 class Interval(NamedTuple):
@@ -89,11 +90,21 @@ def bootstrap_mean(
     own = np.arange(len(values)) if photos is None else np.asarray(photos)
     require(own.shape == values.shape, "photos", f"have the shape {values.shape}", own.shape)
     sums, counts = totals_of(defined, own[~np.isnan(values)])
-    draws = np.random.default_rng(seed).integers(len(sums), size=(resamples, len(sums)))
-    sizes = counts[draws].sum(1) if (counts > 1).any() else len(sums)
-    means = sums[draws].sum(1) / sizes
+    several = bool((counts > 1).any())
+    draws = _draws(len(sums), resamples, seed)
+    means = np.concatenate([sums[d].sum(1) / (counts[d].sum(1) if several else len(sums)) for d in draws])
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(defined.mean()), float(low), float(high), len(sums), undefined)
+
+
+def _draws(count: int, resamples: int, seed: int) -> Iterator[npt.NDArray[np.int64]]:
+    """Yield which of so many are drawn, (R, count), for all resamples together, but at most ``DRAWN`` numbers at once.
+
+    Numbers come one by one from a generator: they are those of a single draw of all.
+    """
+    rng, size = np.random.default_rng(seed), max(1, DRAWN // count)
+    for first in range(0, resamples, size):
+        yield rng.integers(count, size=(min(size, resamples - first), count))
 
 
 class Band(NamedTuple):
@@ -146,13 +157,17 @@ def bootstrap_band(
     own = np.arange(len(curves)) if photos is None else np.asarray(photos)
     require(own.shape == curves.shape[:1], "photos", f"have the shape {curves.shape[:1]}", own.shape)
     sums, rows_of = totals_of(defined, own[good])
-    n = len(sums)
-    draws = np.random.default_rng(seed).integers(n, size=(resamples, n))
+    means = [_means_of_draw(draws, sums, rows_of) for draws in _draws(len(sums), resamples, seed)]
+    low, high = np.quantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return Band(defined.mean(0), low, high, len(sums), undefined)
+
+
+def _means_of_draw(draws: npt.NDArray[np.int64], sums: Array, rows_of: Array) -> Array:
+    """Mean curves (R, S) of draws (R, n) from sums (n, S) over so many rows (n,)."""
+    (resamples, n), places = draws.shape, np.arange(len(draws))[:, None]
     # How often each resample has each image: a product with it takes S times less memory than the resamples.
-    rows = np.arange(resamples)[:, None]
-    counts = np.bincount((draws + n * rows).ravel(), minlength=resamples * n).reshape(resamples, n)
-    low, high = np.quantile(counts @ sums / (counts @ rows_of)[:, None], [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return Band(defined.mean(0), low, high, n, undefined)
+    counts = np.bincount((draws + n * places).ravel(), minlength=resamples * n).reshape(resamples, n)
+    return np.asarray(counts @ sums / (counts @ rows_of)[:, None])
 
 
 def bootstrap_difference(

@@ -1,0 +1,26 @@
+"""One line per cell: what ``Results.summary`` says."""
+
+from collections.abc import Iterable, Sequence
+
+import pandas as pd
+
+from sibx.evaluation.columns import in_order, per_image
+from sibx.evaluation.photographs import photographs_of
+from sibx.evaluation.shelf import Key
+from sibx.evaluation.statistics import bootstrap_mean
+
+
+def summarize(cells: Iterable[tuple[Key, pd.DataFrame]], by: Sequence[str]) -> pd.DataFrame:
+    """Return what ``Results.summary`` says of these cells.
+
+    Args:
+        cells: as of ``Results.cells``.
+        by: columns that make a cell.
+    """
+    lines = {}
+    for key, cell in cells:
+        values = per_image(cell)
+        interval = bootstrap_mean(values.to_numpy(), photos=photographs_of(values.index))
+        more = {"class_mean": float(values.groupby("label").mean().mean()), "rows": int(values.notna().sum())}
+        lines[cell.index[0]] = {**dict(zip(by, key, strict=True)), **interval._asdict(), **more}
+    return in_order(lines)
