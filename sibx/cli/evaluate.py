@@ -55,7 +55,8 @@ def run(args: Namespace) -> int:
             if args.gallery:
                 _keep_pictures(args, classifier, data, results, device)
             print(_summary(results, [m.name for m in metrics], data.classes))
-            print(f"{Path(args.out) / 'results.csv.gz'}: {len(results.rows)} scores of {len(data)} images")
+            count = sum(len(cell) for _, cell in results.cells())
+            print(f"{Path(args.out) / 'results.csv.gz'}: {count} scores of {len(data)} images")
     return 0
 
 
@@ -66,8 +67,8 @@ def _keep_pictures(
     output = classifier.output(args.output)
     matched = match_classes(classifier.model, one_per_class(data), read_map(args.class_map), output)
     shown = class_by_class(matched.dataset, args.gallery)
-    wrong = wrong_ones(results.rows, args.gallery // SHARE_OF_WRONG)
-    (training,) = results.rows["training"].unique()
+    wrong = wrong_ones(results.hits().rows, args.gallery // SHARE_OF_WRONG)
+    (training,) = results.distinct("training")["training"]
     items = make_gallery(
         {training: matched.model},
         matched.dataset,

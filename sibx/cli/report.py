@@ -17,7 +17,7 @@ def run(args: Namespace) -> int:
     """Write the report, and print where it is."""
     names = [str(folder) for folder in args.runs]
     require(len(set(names)) == len(names), "runs", "name no folder twice", names)
-    parts = [Results.load(folder) for folder in names]
+    parts = [Results.open(folder) for folder in names]
     several = {folder: part.info for folder, part in zip(names, parts, strict=True)}
     page = write_report(
         Results.concat(parts, several if len(parts) > 1 else parts[0].info),

@@ -119,13 +119,14 @@ class Results:
             check_choice("values", name, tuple(self.columns))
         return self._rows().cells(by, {name: [value] for name, value in values.items()})
 
-    def curve_cells(self, by: Sequence[str]) -> Iterator[tuple[Key, pd.DataFrame]]:
+    def curve_cells(self, by: Sequence[str], **values: object) -> Iterator[tuple[Key, pd.DataFrame]]:
         """Yield cell by cell what columns of ``curves`` hold, and the points that hold it, as ``cells`` does.
 
         Args:
             by: columns of ``curves`` whose values together make a cell.
+            values: what other columns have to hold.
         """
-        return self._curves().cells(by, {})
+        return self._curves().cells(by, {name: [value] for name, value in values.items()})
 
     @property
     def columns(self) -> list[str]:

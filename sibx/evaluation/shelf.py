@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from tempfile import SpooledTemporaryFile
 from threading import Lock
 from typing import Any, NamedTuple
+from weakref import finalize
 
 import numpy as np
 import numpy.typing as npt
@@ -49,7 +50,8 @@ class Shelf:
         self.blocks: list[Span] = []
         self.count = 0
         self._record = np.dtype([])
-        self._file, self._lock = SpooledTemporaryFile(MEMORY), Lock()  # noqa: SIM115  # it lives as long as this does
+        self._file, self._lock = SpooledTemporaryFile(MEMORY), Lock()  # noqa: SIM115
+        finalize(self, self._file.close)  # it lives as long as this does
         for block in blocks:
             self._put(block)
 

@@ -23,13 +23,13 @@ class Card(NamedTuple):
 def data_cards(results: Results) -> list[Card]:
     """Describe every data set of the rows: its source, and the images of each split that were scored."""
     cards = []
-    for key, rows in results.rows.groupby("dataset", sort=False):
+    for key, rows in results.hits().rows.groupby("dataset", sort=False, observed=True):
         name, spec = str(key), DATASETS.get(str(key))
         facts = [("key", [name])]
         if spec:
             facts += [("source", [spec.reference]), ("masks", [spec.masks]), ("licence", [spec.licence])]
         facts += _found(results.info, "image_size", "image size", "{} px")
-        for split, part in rows.groupby("split", sort=False):
+        for split, part in rows.groupby("split", sort=False, observed=True):
             facts.append((f"split {split!s}" if split else "images", [_describe_images(part)]))
         cards.append(Card(spec.title if spec else name, facts))
     return cards

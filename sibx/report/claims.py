@@ -8,21 +8,24 @@ needed. Accuracy holds if its interval stays above minus a margin that is named.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, product
 from typing import Literal, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from sibx._checks import check_choice, check_range
 from sibx.attribution import is_control
 from sibx.evaluation import Gain, Interval, Results, paired_gain
-from sibx.evaluation.classified import to_hits
 from sibx.evaluation.classifier_rates import RATES
 from sibx.evaluation.columns import ACCURACY, CLASSIFIER, IMAGE
 from sibx.metrics import METRICS
 from sibx.train.trainings import control_name, is_shuffled
 
 Status = Literal["shown", "partly", "not shown", "opposite"]
-Column = tuple[str, str, str]  # training, method, metric
+Column = tuple[str, str]  # training, method
+Pairs = Mapping[str, tuple[Column, Column]]  # method -> which scores are compared with which
 Comparison = tuple[str, str]  # two values of the training column: whose gain is asked for, and over which
 HEADLINE = "foreground_focus"
 MARGIN = 0.02  # that accuracy may lose and still count as held
@@ -42,6 +45,14 @@ class Scope(NamedTuple):
 
 
 SCOPE = list(Scope._fields)  # its columns
+PAIRED = [*IMAGE, "seed"]  # what has to be the same in two scores that are compared
+
+
+class Scores(NamedTuple):
+    """Scores of one column, (N,), one per image and seed: NaN where one is undefined or not there, and which is."""
+
+    values: npt.NDArray[np.float64]
+    there: npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,36 +172,54 @@ def make_claims(
         ValueError: a training that is not in the results, or a negative margin.
     """
     check_range("margin", margin, 0, 1)
-    trainings = tuple(results.rows["training"].unique())
+    trainings = tuple(results.distinct("training")["training"])
     comparisons = default_comparisons(trainings) if comparisons is None else comparisons
     for name in (t for pair in comparisons for t in pair):
         check_choice("comparisons", name, trainings)
-    known = known_directions(directions)
-    claims: list[Claim] = []
-    for key, rows in results.rows.groupby(SCOPE, sort=False):
-        table = _Pairs(Scope(*map(str, key)), rows, known)
-        for training, reference in comparisons:
-            claims.extend(table.accuracy(training, reference, margin))
-            claims.extend(table.gains(training, reference))
-        for training in dict.fromkeys(t for t, _ in comparisons) or trainings:
-            claims.extend(table.controls(training, pick_headline(table.metrics)))
+    asked = list(dict.fromkeys(t for t, _ in comparisons)) or list(trainings)
+    known, claims = known_directions(directions), list[Claim]()
+    for key, hits in results.hits().rows.groupby(SCOPE, sort=False, observed=True):
+        claims.extend(_Pairs(Scope(*map(str, key)), hits, results, known).claims(comparisons, asked, margin))
     return claims
 
 
 class _Pairs:
-    """The rows of one scope, a line per image and seed, so that differences are paired."""
+    """The rows of one scope, those of an image and seed paired.
 
-    def __init__(self, scope: Scope, rows: pd.DataFrame, directions: Mapping[str, bool]):
-        image, keys = [*IMAGE, "seed"], ["training", "method", "metric"]
-        self.scope, self.directions = scope, directions
-        self.scores = rows.groupby([*image, *keys], sort=False)["value"].mean().unstack(keys)
-        # A score may be undefined (NaN), or the image not scored at all (no row).
-        self.scored = rows.groupby([*image, *keys], sort=False).size().unstack(keys).notna()
-        self.hits = to_hits(rows).groupby([*image, "training"], sort=False)["value"].mean().unstack("training")
-        self.methods = list(dict.fromkeys(rows["method"]))
-        self.metrics = list(dict.fromkeys(rows["metric"]))
+    Args:
+        scope: the scope.
+        hits: its rows of ``Results.hits``.
+        results: all rows.
+        directions: metric -> whether higher is better.
+    """
 
-    def accuracy(self, training: str, reference: str, margin: float) -> Iterator[Claim]:
+    def __init__(self, scope: Scope, hits: pd.DataFrame, results: Results, directions: Mapping[str, bool]):
+        keys = [*PAIRED, "training"]
+        self.scope, self.results, self.directions = scope, results, directions
+        self.hits = hits.groupby(keys, sort=False, observed=True)["value"].mean().unstack("training")
+        lines = results.distinct(*SCOPE, "method", "metric")
+        of_scope = lines[(lines[SCOPE] == list(scope)).all(axis=1)]
+        self.methods = list(dict.fromkeys(of_scope["method"]))
+        self.metrics = list(dict.fromkeys(of_scope["metric"]))
+
+    def claims(self, comparisons: Sequence[Comparison], asked: Sequence[str], margin: float) -> Iterator[Claim]:
+        """Yield the claims of one comparison after the other, then those against controls of the trainings asked for.
+
+        They are made metric by metric: the scores of one metric are in memory.
+        """
+        headline, against_controls = pick_headline(self.metrics), list[Claim]()
+        compared = [list(self._accuracy(*pair, margin)) for pair in comparisons]
+        for metric in (m for m in self.metrics if m in self.directions):
+            scores = self._scores(metric)
+            for claims, (training, reference) in zip(compared, comparisons, strict=True):
+                pairs = {m: ((training, m), (reference, m)) for m in self.methods}
+                claims.extend(self._claim(training, reference, metric, pairs, scores))
+            for training, control in product(asked, filter(is_control, self.methods)) if metric == headline else ():
+                pairs = {m: ((training, m), (training, control)) for m in self.methods}
+                against_controls.extend(self._claim(training, control, metric, pairs, scores))
+        yield from chain(*compared, against_controls)
+
+    def _accuracy(self, training: str, reference: str, margin: float) -> Iterator[Claim]:
         if {training, reference} <= set(self.hits.dropna(axis=1, how="all")):  # scores without classes have no hits
             gain = paired_gain((self.hits[training] - self.hits[reference]).dropna())
             finding = _find(CLASSIFIER, gain, lambda interval: judge_held(interval, margin))
@@ -203,26 +232,32 @@ class _Pairs:
                 findings=(finding,),
             )
 
-    def gains(self, training: str, reference: str) -> Iterator[Claim]:
-        for metric in self.metrics:
-            pairs = {m: ((training, m, metric), (reference, m, metric)) for m in self.methods}
-            yield from self._claim(training, reference, metric, pairs)
+    def _scores(self, metric: str) -> dict[Column, Scores]:
+        """The scores of a metric by training and method."""
+        found = {}
+        by = ["training", "method"]
+        for (training, method), cell in self.results.cells(by, **self.scope._asdict(), metric=metric):
+            means = cell.groupby(PAIRED, sort=False, observed=True)["value"].mean()
+            values, there = np.full(len(self.hits), np.nan), np.zeros(len(self.hits), dtype=bool)
+            places = self.hits.index.get_indexer(means.index)
+            values[places], there[places] = means, True
+            found[str(training), str(method)] = Scores(values, there)
+        return found
 
-    def controls(self, training: str, metric: str) -> Iterator[Claim]:
-        for control in (m for m in self.methods if is_control(m)):
-            pairs = {m: ((training, m, metric), (training, control, metric)) for m in self.methods}
-            yield from self._claim(training, control, metric, pairs)
+    def _differences(self, pairs: Pairs, scores: Mapping[Column, Scores]) -> Iterator[tuple[str, pd.Series]]:
+        """The differences of every method, controls apart, that has both columns."""
+        for method, (better, worse) in pairs.items():
+            if not is_control(method) and better in scores and worse in scores:
+                both = scores[better].there & scores[worse].there
+                difference = scores[better].values - scores[worse].values
+                yield method, pd.Series(difference[both], self.hits.index[both])
 
     def _claim(
-        self, training: str, against: str, metric: str, pairs: Mapping[str, tuple[Column, Column]]
+        self, training: str, against: str, metric: str, pairs: Pairs, scores: Mapping[Column, Scores]
     ) -> Iterator[Claim]:
-        """The claim over all methods, controls apart, that have both columns; none without one or a direction."""
-        differences = {
-            method: (self.scores[better] - self.scores[worse])[self.scored[better] & self.scored[worse]]
-            for method, (better, worse) in pairs.items()
-            if not is_control(method) and better in self.scores and worse in self.scores
-        }
-        if differences and metric in self.directions:
+        """The claim over all methods that have differences; none without any."""
+        differences = dict(self._differences(pairs, scores))
+        if differences:
             higher = self.directions[metric]
             gains = {method: paired_gain(values) for method, values in differences.items()}
             findings = tuple(_find(m, gain, lambda interval: judge(interval, higher)) for m, gain in gains.items())

@@ -12,6 +12,7 @@ from sibx.attribution import is_control
 from sibx.datasets import DATASETS
 from sibx.evaluation import Interval, Results
 from sibx.evaluation.columns import CELL, CLASSIFIER, IMAGE
+from sibx.evaluation.summaries import summarize as summarize_cells
 from sibx.models import MODELS
 from sibx.report.cards import Card, data_cards, find_versions, model_cards
 from sibx.report.claims import (
@@ -104,17 +105,18 @@ class Content:
     @property
     def trainings(self) -> list[str]:
         """In the order of the rows."""
-        return [str(t) for t in self.results.rows["training"].unique()]
+        return [str(t) for t in self.results.distinct("training")["training"]]
 
     @property
     def seeds(self) -> list[int]:
         """How many seeds trainings have, each number once, in any scope."""
-        return sorted(self.results.rows.groupby([*SCOPE, "training"])["seed"].nunique().unique().tolist())
+        trained = self.results.distinct(*SCOPE, "training", "seed")
+        return sorted(trained.groupby([*SCOPE, "training"], observed=True).size().unique().tolist())
 
     @property
     def counts(self) -> list[tuple[int, str]]:
         """What there is how many of: images, methods, controls, metrics, trainings."""
-        images = self.results.rows.drop_duplicates(list(IMAGE))
+        images = self.results.hits().distinct(*IMAGE)
         methods = {line.method for table in self.scores for line in table.lines}
         controls = {m for m in methods if is_control(m)}
         metrics = {metric for table in self.scores for metric in table.metrics}
@@ -160,13 +162,13 @@ def gather(
     title: str = "",
 ) -> Content:
     """Compute everything that a report says, from the arguments of ``write_report``."""
-    _check_rows(results.rows)
+    _check_rows(results)
     claims = make_claims(results, comparisons, directions=directions, margin=margin)
-    found = [Scope(*map(str, key)) for key in results.rows[SCOPE].drop_duplicates().to_numpy()]
+    found = [Scope(*map(str, key)) for key in results.distinct(*SCOPE).to_numpy()]
     names = scope_names(found)
     if histories is None:
         histories = histories_of(results.info)
-    summary = _over_seeds(results).summary()
+    summary = summarize_cells(((key, _over_seeds(cell)) for key, cell in results.cells(CELL)), CELL)
     rates = results.rates().query("metric != 'accuracy' and n > 0")
     is_classifier = summary["method"] == CLASSIFIER
     return Content(
@@ -178,7 +180,7 @@ def gather(
         scores=list(_score_tables(summary[~is_classifier], names)),
         classifier=list(_score_tables(summary[is_classifier], names)),
         curves=list(curve_groups(results, names)),
-        histories=_in_order(histories, results.rows["training"].unique()),
+        histories=_in_order(histories, results.distinct("training")["training"]),
         directions=known_directions(directions),
         data_cards=data_cards(results),
         model_cards=model_cards(results),
@@ -201,20 +203,21 @@ def _in_order(histories: Histories, trainings: Iterable[str]) -> dict[str, list[
     return {name: [dict(line) for line in histories[name]] for name in dict.fromkeys(names)}
 
 
-def _check_rows(rows: pd.DataFrame) -> None:
+def _check_rows(results: Results) -> None:
     """Without this, runs that nothing tells apart would be averaged as if they were seeds."""
-    require(len(rows) > 0, "results", "have at least one row", len(rows))
+    require(len(results.distinct(*CELL)) > 0, "results", "have at least one row", 0)
     keys = [*CELL, "seed", "image_id", "label"]
-    twice = rows[rows.duplicated(keys)]
     rule = "have every score once; runs are told apart by the columns model, training and seed"
-    require(twice.empty, "results", rule, twice[keys].head(1).to_dict("records"))
+    for _, cell in results.cells([*CELL, "seed"]):
+        twice = cell[cell.duplicated(["image_id", "label"])]
+        require(twice.empty, "results", rule, twice[keys].head(1).to_dict("records"))
 
 
-def _over_seeds(results: Results) -> Results:
+def _over_seeds(cell: pd.DataFrame) -> pd.DataFrame:
     """Every score once per image, the mean over seeds: rows of the same image say less than rows of other images."""
-    keys = [*CELL, "image_id", "label"]
-    means = results.rows.groupby(keys, sort=False)["value"].transform("mean")
-    return Results(results.rows.assign(value=means).drop_duplicates(keys), results.curves)
+    keys = ["image_id", "label"]
+    means = cell.groupby(keys, sort=False, observed=True)["value"].transform("mean")
+    return cell.assign(value=means).drop_duplicates(keys)
 
 
 def _title(scopes: Sequence[Scope]) -> str:

@@ -1,7 +1,7 @@
 """The curves of a report: deletion, insertion and others, with bands over images."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ from sibx.report.claims import SCOPE, Scope
 
 Array = npt.NDArray[np.float64]
 CURVES = ("deletion", "insertion")  # first, then others
+CURVE = [*SCOPE, "curve", "method", "training"]  # the points of one curve of a figure
 MOST_POINTS = 201  # of a curve; adaptive ones have points of their own for every image
 
 
@@ -26,22 +27,31 @@ class CurveGroup(NamedTuple):
 
 def curve_groups(results: Results, names: Mapping[Scope, str]) -> Iterator[CurveGroup]:
     """Put the curves of every scope together by kind, with their bands over images."""
-    for key, of_scope in results.curves.groupby(SCOPE, sort=False):
-        photos = _photographs(results.rows, key)
-        kinds = of_scope["curve"].unique()
-        for kind in sorted(kinds, key=lambda c: CURVES.index(c) if c in CURVES else len(CURVES)):
-            part = of_scope[of_scope["curve"] == kind]
-            x = np.unique(part["x"].to_numpy(dtype=np.float64))
+    kinds: dict[Scope, dict[str, Array]] = {}
+    for (*of, kind, _, _), points in results.curve_cells(CURVE):
+        of_scope = kinds.setdefault(Scope(*map(str, of)), {})
+        of_scope[str(kind)] = _joined(of_scope.get(str(kind), np.empty(0)), points["x"].to_numpy(dtype=np.float64))
+    for scope, of_scope in kinds.items():
+        photos = _photographs(results, scope)
+        for kind in sorted(of_scope, key=lambda c: CURVES.index(c) if c in CURVES else len(CURVES)):
+            x = of_scope[kind]
             x = x if len(x) <= MOST_POINTS else np.linspace(x[0], x[-1], MOST_POINTS)
             methods: dict[str, dict[str, Band]] = {}
-            for (method, training), points in part.groupby(["method", "training"], sort=False):
+            for (*_, method, training), points in results.curve_cells(CURVE, **scope._asdict(), curve=kind):
                 methods.setdefault(str(method), {})[str(training)] = _band(points, x, photos)
-            yield CurveGroup(names[Scope(*map(str, key))], str(kind), x, methods)
+            yield CurveGroup(names[scope], kind, x, methods)
 
 
-def _photographs(rows: pd.DataFrame, key: Any) -> pd.Series:
+def _joined(x: Array, more: Array) -> Array:
+    """The different values of both, in order; of too many the first, the last and some between them."""
+    x = np.union1d(x, more)
+    return x if len(x) <= MOST_POINTS else np.linspace(x[0], x[-1], MOST_POINTS + 1)
+
+
+def _photographs(results: Results, scope: Scope) -> pd.Series:
     """Image -> the photograph that it shows, in one scope."""
-    images = rows[(rows[SCOPE] == list(key)).all(axis=1)].drop_duplicates("image_id")
+    hits = results.hits().rows
+    images = hits[(hits[SCOPE] == list(scope)).all(axis=1)].drop_duplicates("image_id")
     return images.set_index("image_id")["photo"]
 
 

@@ -38,7 +38,8 @@ def wrong_ones(rows: pd.DataFrame, count: int) -> list[int]:
     """Return indices of at most ``count`` images that are classified wrong, the classes of their labels taking turns.
 
     Args:
-        rows: rows of Results of one model; images have there the order that they have in the data set.
+        rows: rows of Results of one model, or of their ``hits``; images have there the order that they have in the
+            data set.
         count: number of images.
     """
     images = rows.drop_duplicates(list(IMAGE)).reset_index(drop=True)

@@ -7,7 +7,9 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from sibx.evaluation import Results
 from sibx.evaluation.classified import is_right
+from sibx.evaluation.columns import MAPS
 from sibx.report.claims import SCOPE, Scope, pick_headline
 from sibx.report.content import Content
 from sibx.report.gallery import GalleryItem, draw_maps, draw_picture, signed_methods
@@ -75,8 +77,8 @@ class GalleryPage(NamedTuple):
 def lay_out(content: Content, items: Sequence[GalleryItem], budget: int) -> GalleryPage:
     """Draw as many items, in their order, as fit into so many characters."""
     signed = signed_methods(items)
-    rows = content.results.rows
-    by_image = dict(list(rows[rows["image_id"].isin([i.id for i in items])].groupby(ITEM, sort=False)))
+    rows = _rows_of(content.results, {item.id for item in items})
+    by_image = dict(list(rows.groupby(ITEM, sort=False, observed=True)))
     cards: list[GalleryCard] = []
     for item in items:
         scored = by_image.get(item.key, rows.iloc[:0])
@@ -88,6 +90,12 @@ def lay_out(content: Content, items: Sequence[GalleryItem], budget: int) -> Gall
     scopes = list(dict.fromkeys(c.scope for c in cards))
     trainings = list(dict.fromkeys(cell.training for c in cards for row in c.rows for cell in row.cells))
     return GalleryPage(cards, _choices(cards, scopes, trainings), trainings, len(scopes) > 1, len(items) - len(cards))
+
+
+def _rows_of(results: Results, ids: set[str]) -> pd.DataFrame:
+    """The rows of some images, in their order."""
+    parts = [cell[cell["image_id"].isin(ids)] for _, cell in results.cells(MAPS)]
+    return pd.concat(parts).sort_index()
 
 
 def _card(content: Content, item: GalleryItem, scored: pd.DataFrame, signed: set[str]) -> GalleryCard:
