@@ -117,8 +117,8 @@ def _choice(result: FineTuneResult) -> dict[str, Any]:
     """Return the note about the chosen share, after printing what it was chosen from."""
     if result.choice is None:
         return {}
-    lines = [(f"{share:g}", f"{accuracy:.4g}") for share, accuracy in result.choice.accuracies.items()]
-    print(aligned([("share of S-IB's pull", "accuracy on val"), *lines]))
+    lines = [(f"{share:g}", f"{value:.4g}") for share, value in result.choice.values.items()]
+    print(aligned([("share of S-IB's pull", result.choice.monitor), *lines]))
     print(f"chosen: {result.choice.share:g}")
     return {"choice": plain(result.choice)}
 

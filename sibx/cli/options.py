@@ -80,7 +80,8 @@ def add_finetune(parser: Parser) -> None:
         "jtt factor=20",
     )
     note = (
-        "train with five shares of S-IB's pull (0, .05, .1, .2, .4) and keep the largest that costs no accuracy on val"
+        "train with five shares of S-IB's pull (0, .05, .1, .2, .4) and keep the largest that costs nothing of what "
+        "--monitor names on val"
     )
     parser.add_argument("--choose-weight", action="store_true", help=note)
     note = "draw the maps of N images of val after every epoch, into maps/ of the folder; default %(default)s"

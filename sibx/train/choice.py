@@ -1,14 +1,16 @@
-"""How hard S-IB may pull: the largest share that costs no accuracy on validation data."""
+"""How hard S-IB may pull: the largest share that costs nothing of what is monitored on validation data."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from sibx._checks import require
 from sibx.objectives import Share, SIBConfig
 from sibx.train.config import TrainConfig
+from sibx.train.epochs import merit
 
 SHARES = (0.0, 0.05, 0.1, 0.2, 0.4)  # 0 is cross-entropy alone
-MARGIN = 0.01  # how much lower than cross-entropy's the accuracy may be
+MARGIN = 0.01  # how much worse than cross-entropy's what is monitored may be, whatever it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,11 +19,13 @@ class Choice:
 
     Attributes:
         share: the chosen share; 0 = cross-entropy alone, S-IB did not come for free on this data.
-        accuracies: share -> accuracy in [0, 1] on the validation data, after a training of its own.
+        values: share -> what is monitored, of the epoch that a training of its own kept.
+        monitor: what that is, as in ``FineTuneResult.history``: for example ``val_balanced_accuracy``.
     """
 
     share: float
-    accuracies: Mapping[float, float]
+    values: Mapping[float, float]
+    monitor: str
 
 
 def check_choosable(config: TrainConfig) -> None:
@@ -40,8 +44,15 @@ def at_share(config: TrainConfig, share: float) -> TrainConfig:
     return replace(config, objective=replace(config.objective, balance=Share(share)))
 
 
-def largest_harmless(accuracies: Mapping[float, float]) -> float:
-    """Return the largest share whose accuracy is at most MARGIN below that of share 0."""
-    least = accuracies[0.0] - MARGIN
-    # Accuracies are counts divided by a count: a rounding error must not decide between equal ones.
-    return max(share for share, accuracy in accuracies.items() if accuracy >= least - 1e-9)
+def choose_share(values: Mapping[float, float], monitor: str) -> Choice:
+    """Return the largest share that is at most MARGIN worse than share 0; never one of which NaN was measured.
+
+    Args:
+        values: share -> what is monitored.
+        monitor: its name, which says what is better.
+    """
+    merits = {share: merit({monitor: value}, monitor) for share, value in values.items()}
+    # Rates are counts divided by a count: a rounding error must not decide between equal ones.
+    least = merits[0.0] - MARGIN - 1e-9
+    harmless = [share for share, found in merits.items() if -math.inf < least <= found]
+    return Choice(share=max(harmless, default=0.0), values=values, monitor=monitor)

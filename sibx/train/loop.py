@@ -21,12 +21,11 @@ from sibx.objectives import SIBConfig, each_self_masks
 from sibx.runs.ranks import rank, world_size
 from sibx.train.callbacks import Callback
 from sibx.train.checkpoints import Checkpoints, identify
-from sibx.train.choice import SHARES, Choice, at_share, check_choosable, largest_harmless
+from sibx.train.choice import SHARES, Choice, at_share, check_choosable, choose_share
 from sibx.train.config import TrainConfig
 from sibx.train.criteria import criterion_of, known_criterion_of
 from sibx.train.epochs import pareto
 from sibx.train.losses import build_loss, reads_own_masks
-from sibx.train.predictions import accuracy
 from sibx.train.run import Run
 from sibx.train.step import Learner
 from sibx.train.trainable import train_only
@@ -44,8 +43,7 @@ class FineTuneResult:
             of ``classification_rates``, ``val_loss``, ``val_worst_group`` of data with groups, and
             ``val_foreground_focus`` if it is monitored or ``log_focus`` says so.
         seconds: wall time of training in seconds, without validation; of all trainings, if the share was chosen.
-        choice: which share was chosen, and the accuracies that decided (``choose_weight``); None = no choice was asked
-            for.
+        choice: which share was chosen, and by what (``choose_weight``); None = no choice was asked for.
         kept: number of the epoch, counted from 1, whose weights the model has.
         monitor: key in ``history`` of what ``keep`` and ``patience`` looked at; None without validation data.
     """
@@ -96,8 +94,10 @@ def fine_tune(
         val_data: data on which the model is measured after every epoch; None = no validation.
         choose_weight: whether to choose how hard S-IB may pull, for an objective with ``balance=Share(...)``: the model
             is trained five times from the same start, with shares 0 (cross-entropy alone), .05, .1, .2 and .4, and the
-            largest share whose accuracy on ``val_data`` is at most .01 below that of share 0 is returned. 0 is an
-            answer. It takes five times as long; own masks are read once.
+            largest share is returned that is at most .01 worse than share 0 in what ``config.monitor`` names (by
+            default the accuracy on ``val_data``, where classes are unequal the balanced accuracy; a loss may be .01
+            higher, a function of your own .01 lower). 0 is an answer. It takes five times as long; own masks are read
+            once.
         out_dir: folder for ``log.csv`` (one line per epoch), the two newest checkpoints of the run, at the end
             ``model.pt`` (see ``load_checkpoint``), and TensorBoard's files (in ``tensorboard``) if the settings ask for
             them; None = nothing is written. With ``choose_weight`` every share has a folder of its own below it
@@ -204,18 +204,12 @@ class _Task:
 
     def train_at_shares(self, config: TrainConfig, folder: Path | None) -> FineTuneResult:
         """Train once with every share, and return the largest that is harmless."""
-        assert self.val_data is not None
         trained = {
             share: self.train(at_share(config, share), folder and folder / f"share-{share:g}") for share in SHARES
         }
-        batch_size = config.batch_size
-        accuracies = {
-            share: accuracy(
-                result.model, self.val_data, output=config.output, batch_size=batch_size, workers=config.workers
-            )
-            for share, result in trained.items()
-        }
-        choice = Choice(largest_harmless(accuracies), accuracies)
+        monitor = trained[0.0].monitor
+        assert monitor is not None
+        choice = choose_share({share: kept_value(result) for share, result in trained.items()}, monitor)
         seconds = sum(result.seconds for result in trained.values())
         return replace(trained[choice.share], seconds=seconds, choice=choice)
 
@@ -244,8 +238,12 @@ def describe_kept(result: FineTuneResult) -> str:
     chosen = f"kept epoch {result.kept} of {len(result.history)}"
     if result.monitor is None:
         return chosen
-    value = result.history[result.kept - 1].get(result.monitor, math.nan)
-    return f"{chosen}: {result.monitor} = {value:.4g}"
+    return f"{chosen}: {result.monitor} = {kept_value(result):.4g}"
+
+
+def kept_value(result: FineTuneResult) -> float:
+    """Return what was monitored at the end of the kept epoch; NaN where nothing was."""
+    return float(result.history[result.kept - 1].get(result.monitor or "", math.nan))
 
 
 def _check(config: TrainConfig, train_data: MaskedDataset, val_data: MaskedDataset | None, folder: Path | None) -> None:
