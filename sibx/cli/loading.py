@@ -69,15 +69,37 @@ def load_classifier(args: Namespace) -> Classifier:
         ValueError: an option or a file that is missing, cannot be read, or does not fit the others.
     """
     if args.checkpoint is None:
-        require(args.model is not None, "model", "be given with --weights", None)
-        model = build_model(args.model, args.num_classes, args.weights)
-        _check_own_head(model, args.weights, args.num_classes)
-        return Classifier(model, args.model, None, {})
-    model = load_model(args.checkpoint, args.model)
+        return from_weights(args.model, args.weights, args.num_classes)
+    return from_checkpoint(args.checkpoint, args.model)
+
+
+def from_weights(name: str | None, weights: str | None, num_classes: int) -> Classifier:
+    """Build a model with weights that have nothing beside them.
+
+    Raises:
+        ValueError: a name or weights that are missing or do not fit, or another number of classes than the weights'.
+        ImportError: what the weights need is not installed.
+    """
+    require(name is not None, "model", "be given with --weights", None)
+    require(weights is not None, "weights", "be given with --model (or --checkpoint)", None)
+    assert name is not None
+    assert weights is not None
+    model = build_model(name, num_classes, weights)
+    _check_own_head(model, weights, num_classes)
+    return Classifier(model, name, None, {})
+
+
+def from_checkpoint(path: str, name: str | None) -> Classifier:
+    """Load a model.pt of sibx, with what it says of itself.
+
+    Raises:
+        ValueError: a file that is missing, cannot be read, or does not fit the name.
+    """
+    model = load_model(path, name)
     known = about(model)
-    notes = known.to_plain() | read_notes(Path(args.checkpoint).parent)
+    notes = known.to_plain() | read_notes(Path(path).parent)
     given = {name: value for name, value in notes.items() if value is not None}
-    return Classifier(model, str(args.model or known.model), known.classes, given)
+    return Classifier(model, str(name or known.model), known.classes, given)
 
 
 def load_data(args: Namespace, split: str, image_size: int | None = None) -> MaskedDataset:

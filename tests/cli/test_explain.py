@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from sibx.cli import main
+from sibx.cli.explain import short_names
 from sibx.cli.picture_files import find_pictures, read_frames
 from sibx.models import TinyCNN
 from sibx.models.checkpoint import save_checkpoint
@@ -73,24 +74,35 @@ def test_files_that_differ_in_their_ending_only(tmp_path):
     assert names(*files) == ["a.png", "a.jpg", "b"]
 
 
+def test_files_of_several_folders_have_names_of_their_own(tmp_path):
+    files = [paint(tmp_path / name) for name in ("x/a.png", "x/sub/a.png", "y/sub/a.png", "b.png")]
+    assert names(*files) == ["x/a", "x/sub/a", "y/sub/a", "b"]
+    assert names(*files[:2]) == ["a", "sub/a"]
+    assert names(tmp_path / "x" / "**" / "a.png") == ["a", "sub/a"]
+    assert names(files[3], files[3], tmp_path / "*.png") == ["b"]  # once, however often it is named
+
+
 def test_results_of_before_are_no_pictures(options, tmp_path):
     paint(tmp_path / "a.png")
     paint(tmp_path / "mine.overlay.png")  # it has no maps beside it, so it is the user's
     assert run("explain", tmp_path, *options, "--out", tmp_path) == 0
     assert (tmp_path / "a.overlay.png").exists()
+    assert (tmp_path / "contact-sheet-1.png").exists()
     assert names(tmp_path) == ["a", "mine.overlay"]
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("a.png", "sub/a.png"), "`images` must have different names, which name the files in `out`"),
+        (("a.png", "sub/a.png", "other/sub"), "`images` must have different names, which name the files in `out`"),
         (("empty",), "`images` must name folders with pictures"),
         (("*.nothing",), "`images` must be a pattern of pictures"),
     ],
 )
 def test_words_that_name_nothing(words, message, tmp_path):
-    paint(tmp_path / "a.png"), paint(tmp_path / "sub" / "a.png"), (tmp_path / "empty").mkdir()
+    for name in ("a.png", "sub/a.png", "other/sub/a.png"):
+        paint(tmp_path / name)
+    (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=message):
         names(*[tmp_path / word for word in words])
 
@@ -140,8 +152,8 @@ def test_frames_of_a_video(options, tmp_path, capsys):
         assert pixels.shape == (3, 48, 64)
         assert pixels.mean() == pytest.approx(10 * number / 255, abs=0.01)
     assert run("explain", video, *options, "--frames", 2, "--out", tmp_path / "out") == 0
-    assert len(capsys.readouterr().out.splitlines()) == 2
-    written = {file.name for file in (tmp_path / "out").glob("*.png")}
+    assert len(capsys.readouterr().out.splitlines()) == 2 + 1  # the frames, and the contact sheet
+    written = {file.name for file in (tmp_path / "out").glob("*.overlay.png")}
     assert written == {"clip.frame-000005.overlay.png", "clip.frame-000015.overlay.png"}
 
 
@@ -167,6 +179,36 @@ def test_one_name_that_is_too_long_does_not_stop_the_others(options, tmp_path, c
     assert (tmp_path / "out" / "z.overlay.png").exists()
 
 
+def test_several_pictures_by_several_models(options, tmp_path, capsys, monkeypatch):
+    """A row per model under its short name; pages of a contact sheet, on which the rows of a picture stay together."""
+    monkeypatch.setattr("sibx.cli.contact_sheet.ROWS", 4)
+    for name in ("ce", "sib"):
+        save_checkpoint(tmp_path / name / "model.pt", TinyCNN(8), classes=NAMES)
+    models = ("--checkpoint", tmp_path / "ce" / "model.pt", tmp_path / "sib" / "model.pt")
+    files = [paint(tmp_path / f"{i}.png", seed=i) for i in range(3)]
+    assert run("explain", *files, *models, *options[2:], "--out", tmp_path / "out") == 0
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert [line.split(": ")[1] for line in lines] == 3 * ["ce", "sib"]
+    assert last.startswith("contact sheets: ")
+    written = sorted(file.name for file in (tmp_path / "out").glob("contact*"))
+    assert written == ["contact-sheet-1.png", "contact-sheet-2.png"]
+    maps = np.load(tmp_path / "out" / "0.maps.npz")
+    assert list(maps) == [f"{model}/{method}" for model in ("ce", "sib") for method in options[-2:]]
+    assert not np.array_equal(maps["ce/saliency"], maps["sib/saliency"])
+    first, second = (cv2.imread(str(tmp_path / "out" / name)).shape[0] for name in written)
+    assert first == pytest.approx(2 * second, rel=0.02)  # four rows, two rows
+    assert len(cv2.imread(str(tmp_path / "out" / "0.overlay.png"))) > 2 * 2.6 * 40 / 60 * 200
+    twice = (*models, tmp_path / "ce" / "model.pt")
+    assert run("explain", files[0], *twice, *options[2:], "--out", tmp_path / "other") == 2
+    assert "`checkpoint` must name no file twice" in capsys.readouterr().err
+
+
+def test_short_names():
+    assert short_names(["a/x.pt", "b/y.pt"]) == ["x", "y"]
+    assert short_names(["a/model.pt", "b/model.pt"]) == ["a", "b"]
+    assert short_names(["a/x.pt", "a/y.pt", "b/x.pt"]) == ["a/x.pt", "a/y.pt", "b/x.pt"]
+
+
 def test_nothing_that_can_be_explained(options, tmp_path, capsys):
     assert run("explain", tmp_path / "none.png", *options, "--out", tmp_path / "out") == 2
     assert "none.png" in capsys.readouterr().err
@@ -179,6 +221,9 @@ def test_pictures_are_never_overwritten(options, tmp_path, capsys):
     assert run("explain", picture, other, *options, "--out", tmp_path) == 2
     assert "`out` must be a folder where no picture is overwritten" in capsys.readouterr().err
     assert other.read_bytes() == before
+    sheet = paint(tmp_path / "contact-sheet-1.png")
+    assert run("explain", sheet, *options, "--out", tmp_path) == 2
+    assert "contact-sheet-1.png" in capsys.readouterr().err
 
 
 def test_a_network_of_nan_explains_nothing(tmp_path, capsys):

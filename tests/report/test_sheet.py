@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sibx.report import draw_sheet
+from sibx.report import SheetRow, draw_rows, draw_sheet
 
 
 def drawn(figure):
@@ -64,3 +64,34 @@ def test_undefined_maps_say_so():
 def test_errors(options, message):
     with pytest.raises(ValueError, match=message):
         draw_sheet(torch.rand(1, 3, 60, 80), **options)
+
+
+def test_rows_of_several_pictures():
+    """Each in its proportions; text that is too long loses its middle, and a missing map leaves its cell empty."""
+    wide, high = torch.rand(1, 3, 60, 120), torch.rand(1, 3, 900, 600)
+    maps = {"Saliency": torch.rand(1, 1, 60, 120), "Grad-CAM": torch.rand(1, 1, 60, 120)}
+    rows = [
+        SheetRow("folder/" + 40 * "x" + "/picture\nbefore", wide, "12 " + 60 * "y" + " (0.912)", maps),
+        SheetRow("b", high, "13 (0.5)", {"Grad-CAM": torch.rand(1, 1, 900, 600)}).smaller(300),
+    ]
+    assert rows[1].pixels.shape == rows[1].heatmaps["Grad-CAM"].repeat(1, 3, 1, 1).shape == (1, 3, 300, 200)
+    assert rows[0].smaller(300) is rows[0]
+    figure = draw_rows(rows)
+    cells = [figure.axes[:3], figure.axes[3:]]
+    assert [len(axes.images) for row in cells for axes in row] == [1, 2, 2, 1, 0, 2]
+    for row, proportions in zip(cells, (2, 2 / 3), strict=True):
+        for axes in row:
+            box = axes.get_window_extent()
+            assert box.width / box.height == pytest.approx(proportions, rel=0.01)
+    (name, model), title = cells[0][0].get_ylabel().split("\n"), cells[0][0].get_title()
+    assert name.startswith("folder/")
+    assert name.endswith("picture")
+    assert model == "before"
+    assert title.startswith("12 y")
+    assert title.endswith("y (0.912)")
+    assert "…" in name
+    assert "…" in title
+    with pytest.raises(ValueError, match="`rows` must hold at least one"):
+        draw_rows([])
+    with pytest.raises(ValueError, match=r"`heatmaps\['a'\]` must be a floating-point"):
+        draw_rows([SheetRow("", wide, "", {"a": torch.rand(1, 3, 60, 120)})])
