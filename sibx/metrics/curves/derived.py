@@ -18,7 +18,8 @@ def normalized_deletion(deletion: Curves) -> Tensor:
     """Deletion AUC in units of the clean probability: ``AUC / p_0``; lower is better.
 
     Range [0, 1 / p_0]: 1 is a probability that stays what it is, so that images the model is more or less sure of
-    compare. NaN also where the clean probability p_0 is 0 (a ``raw`` score: not above 0).
+    compare. NaN where the heatmap is zero everywhere or not finite, and where the clean probability p_0 is 0 (a ``raw``
+    score: not above 0).
 
     Args:
         deletion: what ``deletion`` returns; the clean image is its first point.
@@ -45,7 +46,8 @@ def normalized_insertion(insertion: Curves) -> Tensor:
     """Insertion AUC in units of the clean probability: ``AUC / p_0``; higher is better.
 
     Range [0, 1 / p_0]: 1 is a probability that stays what it is, so that images the model is more or less sure of
-    compare. NaN also where the clean probability p_0 is 0 (a ``raw`` score: not above 0).
+    compare. NaN where the heatmap is zero everywhere or not finite, and where the clean probability p_0 is 0 (a ``raw``
+    score: not above 0).
 
     Args:
         insertion: what ``insertion`` returns; the clean image is its last point.
@@ -72,7 +74,8 @@ def insertion_minus_deletion(insertion: Curves, deletion: Curves) -> Tensor:
     """Insertion AUC minus deletion AUC: one number for both questions; higher is better.
 
     Range [-1, 1]. A random map scores about the difference of what the two baselines leave to the model, not 0; with
-    the same baseline in both it is ``srg``, and a random map scores 0 on average.
+    the same baseline in both it is ``srg``, and a random map scores 0 on average. NaN where the heatmap is zero
+    everywhere or not finite.
 
     Args:
         insertion: what ``insertion`` returns.
@@ -107,7 +110,7 @@ def srg(lerf: Curves, morf: Curves) -> Tensor:
     """Symmetric relevance gain: ``AUC(LeRF) - AUC(MoRF)``, both towards the same baseline; higher is better.
 
     Range [-1, 1]; chance is 0: the two orders of a random map are equal in distribution. A map and its reverse score
-    opposite values.
+    opposite values. NaN where the heatmap is zero everywhere or not finite.
 
     Args:
         lerf: what ``lerf`` returns, least relevant pixels first.
@@ -146,6 +149,7 @@ def aopc(morf: Curves) -> Tensor:
 
     L is the number of steps and k = 0 the clean image, whose term is 0, as published: a plain mean over the measured
     points, which depends on L a little (the trapezoids of ``deletion`` do not). Range [-L / (L + 1), L / (L + 1)].
+    NaN where the heatmap is zero everywhere or not finite.
 
     Args:
         morf: what ``deletion`` returns, most relevant pixels first.
