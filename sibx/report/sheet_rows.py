@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sibx._checks import check_heatmaps, check_images, check_same_batch, require
-from sibx.report.overlay import draw_overlay, hide_ticks, to_numpy
-from sibx.report.sheet import DPI, FINEST, FONT, GAP, LINE
+from sibx.report.overlay import FONT, draw_overlay, hide_ticks, to_numpy
+from sibx.report.sheet import DPI, FINEST, GAP, LINE
 
 CELL = 2.0  # inches of a cell's longer side
 NAME = 0.17  # inches of a line of the row's name, which is written upward
