@@ -111,7 +111,10 @@ class Results:
             ValueError: a name that is not a column.
 
         Example:
-            >>> means = {key[-2:]: cell["value"].mean() for key, cell in results.cells()}
+            >>> import pandas as pd
+            >>> rows = pd.DataFrame({"method": ["sib", "sib"], "value": [0.2, 0.4]})
+            >>> [(key, len(cell)) for key, cell in Results(rows, pd.DataFrame()).cells(["method"])]
+            [(('sib',), 2)]
         """
         for name in by:
             check_choice("by", name, tuple(self.columns))
