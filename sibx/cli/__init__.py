@@ -6,7 +6,7 @@ the module of the command that was asked for is imported, because torch takes se
 
 import os
 import sys
-from argparse import Namespace
+from argparse import Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.metadata import version
@@ -16,8 +16,25 @@ from sibx.cli import options
 from sibx.cli.options import Parser
 from sibx.cli.settings_file import with_config
 
-OK, SOME_FAILED, BAD_INPUT = 0, 1, 2  # exit codes
+BAD_INPUT, INTERRUPTED = 2, 130  # exit codes; the second as a shell reports Ctrl-C
 LONGEST_MESSAGE = 1000  # characters of an error; torch lists every key of a state dict that does not fit
+
+FIRST_STEPS = {
+    "sibx explain photo.jpg": "what a network looks at, drawn over your picture",
+    "sibx finetune --dataset folder --root data --model efficientnet_lite0 --weights bundled --out run": (
+        "teach one to look at the object, with your images and masks"
+    ),
+    "sibx evaluate --dataset folder --root data --checkpoint run/model.pt --out scores": (
+        "measure where it looks, and how well it classifies"
+    ),
+}
+INTRODUCTION = "\n".join(
+    [
+        "See what an image classifier looks at, measure it, and improve it. First steps:",
+        *(f"\n  {command}\n      {what}" for command, what in FIRST_STEPS.items()),
+    ]
+)
+HELP = "sibx <command> --help lists all options of a command."
 
 
 class Command(NamedTuple):
@@ -28,23 +45,25 @@ class Command(NamedTuple):
         help: its line in ``sibx --help``.
         add_options: function that adds its options to a parser.
         takes_config: whether it takes ``--config``.
+        resumes: whether it takes ``--resume``.
     """
 
     module: str
     help: str
     add_options: Callable[[Parser], None]
     takes_config: bool = False
+    resumes: bool = False
 
 
 COMMANDS = {
     "explain": Command("explain", "Draw what a classifier looks at over your images", options.add_explain),
-    "finetune": Command("finetune", "Fine-tune a classifier with S-IB or a baseline", options.add_finetune, True),
-    "evaluate": Command("evaluate", "Score explanations on images with object masks", options.add_evaluate, True),
+    "finetune": Command("finetune", "Fine-tune a classifier with S-IB or a baseline", options.add_finetune, True, True),
+    "evaluate": Command("evaluate", "Score explanations on images with object masks", options.add_evaluate, True, True),
     "reliance": Command("classifier", "Score a classifier with the background changed", options.add_reliance, True),
     "robustness": Command(
         "classifier", "Score a classifier on attacked and corrupted images", options.add_robustness, True
     ),
-    "study": Command("study", "Compare many trainings, resumable and over seeds", options.add_study, True),
+    "study": Command("study", "Compare many trainings, resumable and over seeds", options.add_study, True, True),
     "export": Command("export", "Write a trained classifier for other programs", options.add_export),
     "report": Command("report", "Write results as a page, as Markdown and as LaTeX tables", options.add_report),
     "methods": Command("listing", "List the attribution methods", options.add_nothing),
@@ -61,24 +80,37 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the words after ``sibx``; None = those of this process.
 
     Returns:
-        Exit code: 0; 1 if some of the images could not be read; 2 for bad input, after one line on stderr.
+        Exit code: 0; 1 if some of the images could not be read; 2 for bad input and 130 after Ctrl-C, each after one
+        line on stderr.
     """
     words = [_dashed(w) for w in (sys.argv[1:] if argv is None else argv)]
     try:
         args = _parse(words)
         code: int = import_module(f"sibx.cli.{COMMANDS[args.command].module}").run(args)
+    except KeyboardInterrupt:
+        _complain(f"interrupted; {_how_to_go_on(words)}")
+        return INTERRUPTED
     except (ValueError, ImportError, OSError) as error:
-        # Under torchrun all processes of a machine find the same error.
-        if os.environ.get("LOCAL_RANK", "0") == "0":
-            print(f"sibx: error: {_one_line(str(error))}", file=sys.stderr)
+        _complain(f"error: {_one_line(str(error))}")
         return BAD_INPUT
     return code
 
 
+def _complain(line: str) -> None:
+    """Print a line on stderr, once: under torchrun all processes of a machine find the same error."""
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        print(f"sibx: {line}", file=sys.stderr)
+
+
+def _how_to_go_on(words: Sequence[str]) -> str:
+    command = COMMANDS.get(words[0]) if words else None
+    return f"the same command {'with --resume goes on' if command and command.resumes else 'begins again'}"
+
+
 def _parse(words: Sequence[str]) -> Namespace:
-    parser = Parser(prog="sibx", description="See what an image classifier looks at, measure it, and improve it.")
+    parser = Parser(prog="sibx", description=INTRODUCTION, epilog=HELP, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("--version", action="version", version=f"sibx {version('sibx')}")
-    commands = parser.add_subparsers(dest="command", metavar="command", required=True)
+    commands = parser.add_subparsers(title="commands", dest="command", metavar="command", required=True)
     for name, command in COMMANDS.items():
         added = commands.add_parser(name, help=command.help, description=f"{command.help}.")
         if words[:1] == [name]:

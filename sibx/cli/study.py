@@ -12,7 +12,6 @@ from sibx.studies import Outcome, Place, Study, preview, run_study
 from sibx.studies.typed import fits
 
 PAIR = r"[\w./:-]+="  # the beginning of NAME=VALUE
-INTERRUPTED = 130  # exit code, as a shell reports Ctrl-C
 
 
 def run(args: Namespace) -> int:
@@ -21,11 +20,7 @@ def run(args: Namespace) -> int:
     if place.dry_run:
         print(preview(study, place))
         return 0
-    try:
-        outcome = run_study(study, place)
-    except KeyboardInterrupt:
-        print("sibx: interrupted; --resume goes on", file=sys.stderr)
-        return INTERRUPTED
+    outcome = run_study(study, place)
     return 0 if outcome is None else _say(outcome)
 
 

@@ -8,10 +8,10 @@ from importlib.metadata import version
 import pandas as pd
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from sibx._checks import check_integer, check_range, require
 from sibx._outputs import Output, check_output, hits
+from sibx._progress import bar_over
 from sibx.datasets.base import MaskedBatch, MaskedDataset
 from sibx.datasets.batches import load_batches
 from sibx.evaluation.class_match import Matched
@@ -67,7 +67,7 @@ class Setting:
         parts = []
         with placed(self.model, device), eval_mode(self.model):
             batches = load_batches(data, self.batch_size, self.workers)
-            bar = tqdm(batches, desc=f"evaluate {data.split}", leave=False, disable=not self.progress)
+            bar = bar_over(batches, f"evaluate {data.split}", shown=self.progress)
             for first, batch in zip(range(0, len(data), self.batch_size), bar, strict=True):
                 images = describe_images(self.model, batch.to(device), "label", self.output, self.matched.counts)
                 images = images.assign(seed=self.seed, **columns)

@@ -68,7 +68,7 @@ def evaluate_robustness(
         device: where to compute; None = where the model is, for a function the CPU.
         seed: seed of everything random.
         labels: values of the ``model`` and ``training`` columns; by default they are empty.
-        progress: whether to show a progress bar on stderr.
+        progress: whether to show a progress bar on stderr, where that is a terminal.
 
     Returns:
         Results with one row per image and condition, method ``classifier``: the condition under ``metric``; ``value``

@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from sibx._checks import require
 from sibx._outputs import Output
+from sibx._progress import bar_over
 from sibx.attribution import Explainers, Methods, resolve_methods
 from sibx.attribution.chosen import asks_all
 from sibx.datasets.base import MaskedDataset, check_dataset
@@ -95,7 +95,7 @@ def evaluate(
             the tables are, byte for byte, those of a call that was never interrupted. A part that cannot be read is
             computed again, with a warning.
         notes: further entries of ``info`` and ``run.json``.
-        progress: whether to show a progress bar on stderr.
+        progress: whether to show a progress bar on stderr, where that is a terminal.
 
     Returns:
         Results with one row per image, method and metric, in this order. A score is NaN where it is undefined. With
@@ -157,6 +157,6 @@ def _fill(storage: Storage, request: Request, progress: bool) -> None:
     batches = request.batches()
     loader = load_batches(request.dataset, [list(batches[n]) for n in own], request.workers)
     explainers = Explainers(request.model, request.methods, request.layer, request.output, request.align)
-    bar = tqdm(loader, desc=f"evaluate {request.dataset.split}", leave=False, disable=not progress)
+    bar = bar_over(loader, f"evaluate {request.dataset.split}", shown=progress)
     for number, batch in zip(own, bar, strict=True):
         storage.add(number, *score_batch(request, explainers, batch.to(request.device)))

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from sibx._checks import require
 from sibx._files import write_atomically
+from sibx._progress import bar_over
 from sibx.runs.identity import check_identity
 from sibx.runs.place import named_device
 from sibx.studies.board import PATIENCE, Board, join_torchrun, open_store
@@ -97,7 +98,7 @@ def work(study: Study, place: Place, board: Board) -> None:
     bench = Workbench(study, place, board.folder, named_device(place.device, board.number), progress=first)
     if not first and board.jobs:
         bench.prepare(board.jobs[0])  # while the first process does the job that all others need
-    with tqdm(total=len(board.jobs), bar_format=FORM, disable=not first) as bar:
+    with bar_over(None, shown=first, total=len(board.jobs), bar_format=FORM, leave=True) as bar:
         while not (board.has_ended() if first else board.is_over()):
             job = board.take()
             if job is None:

@@ -106,7 +106,8 @@ def fine_tune(
             checkpoint. On a CPU the result is, bit for bit, that of a run that was never interrupted. A damaged
             checkpoint is passed over with a warning.
         device: device to train on; None = the model's.
-        progress: whether to show a progress bar with the loss terms, and which epoch was kept, on stderr.
+        progress: whether to show a progress bar with the loss terms, where stderr is a terminal, and to say there which
+            epoch was kept.
         callbacks: what is called before the first step, after every epoch, and at the end, see
             ``sibx.train.Callback``; they leave no trace in the result. With ``choose_weight`` in every training.
 

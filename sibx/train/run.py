@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor
-from tqdm import tqdm
 
+from sibx._progress import bar_over
 from sibx.datasets.base import MaskedDataset
 from sibx.runs.ranks import gather_objects, mean_over_ranks, rank, share_buffers, world_size
 from sibx.runs.rng import restore_rng, rng_state
@@ -139,7 +139,7 @@ class Run:
         title = f"epoch {plan.epoch + 1}/{self.config.epochs}"
         self.learner.set_mode()
         start = time.perf_counter() - position.elapsed
-        with tqdm(total=self.steps, initial=position.step, desc=title, leave=False, disable=not self.progress) as bar:
+        with bar_over(None, title, shown=self.progress, total=self.steps, initial=position.step) as bar:
             for batches in load(self.data, plan.after(position.step), self.config):
                 if position.step == 0 and self.config.log_gradient_norms:
                     position.norms = self.learner.gradient_norms(batches[0])

@@ -50,7 +50,7 @@ def fine_tune_as(
         out_dir: folder as for ``fine_tune``; a first stage has a folder of its own in it.
         resume: whether to continue from the newest checkpoint in ``out_dir``.
         device: device to train on; None = the model's.
-        progress: whether to show a progress bar.
+        progress: whether to show a progress bar on stderr, where that is a terminal.
         callbacks: what is called while the last stage with steps trains, see ``sibx.train.Callback``.
 
     Raises:

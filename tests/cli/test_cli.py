@@ -15,7 +15,7 @@ import torch.distributed as dist
 from PIL import Image
 
 from sibx import DATASETS, METHODS, METRICS, Results, TrainConfig
-from sibx.cli import COMMANDS, _parse, main
+from sibx.cli import COMMANDS, FIRST_STEPS, _parse, main
 from sibx.cli.loading import process_group
 from sibx.cli.objective import build_training
 from sibx.cli.options import Parser, add_finetune
@@ -79,8 +79,8 @@ def program(*words):
 def test_program_lists_its_commands_without_torch():
     done = program("--help")
     assert done.returncode == 0
-    for name in COMMANDS:
-        assert f"\n    {name}" in done.stdout
+    places = [done.stdout.index(line) for line in (*FIRST_STEPS, *(f"\n    {name}" for name in COMMANDS))]
+    assert places == sorted(places)  # first what to do first
     code = "import sys, sibx.cli\ntry: sibx.cli.main(['explain', '-h'])\nfinally: print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "usage: sibx explain" in done.stdout
@@ -106,6 +106,28 @@ def test_help_of_every_command(command, capsys):
         run(command, "--help")
     assert stop.value.code == 0
     assert f"usage: sibx {command}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("line", FIRST_STEPS)
+def test_first_steps_are_understood(line):
+    args = _parse(line.split()[1:])
+    assert args.command == line.split()[1]
+
+
+@pytest.mark.parametrize(("name", "command"), COMMANDS.items())
+def test_what_can_be_resumed(name, command, monkeypatch, capsys):
+    """After Ctrl-C it is said how to go on; ``--resume`` only where there is such an option."""
+
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    parser = Parser()
+    command.add_options(parser)
+    assert ("--resume" in parser.format_help()) == command.resumes
+    monkeypatch.setattr("sibx.cli._parse", interrupted)
+    assert run(name) == 130
+    how = "with --resume goes on" if command.resumes else "begins again"
+    assert capsys.readouterr() == ("", f"sibx: interrupted; the same command {how}\n")
 
 
 def test_commands_of_the_guide_are_understood():

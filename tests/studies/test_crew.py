@@ -86,4 +86,4 @@ def test_interrupted_by_the_user(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(Workbench, "do", interrupt)
     assert main(["study", *TINY, f"--out={tmp_path}", "--processes=1"]) == 130
-    assert "sibx: interrupted; --resume goes on" in capsys.readouterr().err
+    assert "sibx: interrupted; the same command with --resume goes on" in capsys.readouterr().err

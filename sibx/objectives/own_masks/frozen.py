@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from sibx._checks import require
 from sibx._outputs import Output, predicted
+from sibx._progress import bar_over
 from sibx.attribution.cotangents import Cotangent, differentiate, potential
 from sibx.datasets.base import MaskedDataset, check_dataset
 from sibx.datasets.batches import load_batches
@@ -59,7 +59,7 @@ def self_masks(
         batch_size: number of images per pass.
         workers: number of processes that read the images ahead; 0 = this process reads them. Masks are the same.
         device: device to compute on; None = the model's.
-        progress: whether to show a progress bar on stderr.
+        progress: whether to show a progress bar on stderr, where that is a terminal.
 
     Returns:
         Masks (N, 1, H, W) bool on the CPU; with several labels one for each image and class present, in this order, as
@@ -111,7 +111,7 @@ def each_self_masks(
     loader = load_batches(one_per_class(dataset), batch_size, workers)
     place, trust = pick_device(model, device), []
     with placed(model, place):
-        for batch in tqdm(loader, desc="self masks", leave=False, disable=not progress):
+        for batch in bar_over(loader, "self masks", shown=progress):
             images, labels = batch.images.to(place), batch.labels.to(place)
             masks = evidence_masks(model, images, config, output=output, labels=labels if several else None)
             if output != "raw" and not several:

@@ -1,0 +1,30 @@
+"""Ctrl-C in the real program, and what stderr shows where it is no terminal."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+WORDS = (
+    *("finetune", "--dataset", "synthetic", "--image-size", "16", "--limit", "8", "--model", "tiny_cnn"),
+    *("--batch-size", "8", "--epochs", "9999", "--device", "cpu", "--out"),
+)
+
+
+def test_it_ends_with_one_line(tmp_path):
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("COV_")}
+    running = subprocess.Popen(
+        [sys.executable, "-m", "sibx", *WORDS, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    while running.poll() is None and not list(tmp_path.glob("checkpoint-*.pt")):
+        time.sleep(0.01)
+    running.send_signal(signal.SIGINT)
+    _, err = running.communicate(timeout=60)
+    assert running.returncode == 130, err
+    assert err == "sibx: interrupted; the same command with --resume goes on\n"  # nor a progress bar
+    assert not (tmp_path / "model.pt").exists()
