@@ -1,4 +1,4 @@
-"""The command line: ``sibx explain | finetune | evaluate | reliance | robustness | study | export | report``, tables.
+"""The command line: ``sibx <command>``, the commands being those of COMMANDS.
 
 To add a command: one line in COMMANDS, its options in ``options``, and a module with ``run(args) -> exit code``. Only
 the module of the command that was asked for is imported, because torch takes seconds.
@@ -66,6 +66,7 @@ COMMANDS = {
     "study": Command("study", "Compare many trainings, resumable and over seeds", options.add_study, True, True),
     "export": Command("export", "Write a trained classifier for other programs", options.add_export),
     "report": Command("report", "Write results as a page, as Markdown and as LaTeX tables", options.add_report),
+    "doctor": Command("doctor", "Say what is installed, which data is found, and whether it works", options.add_doctor),
     "methods": Command("listing", "List the attribution methods", options.add_nothing),
     "metrics": Command("listing", "List the metrics", options.add_nothing),
     "datasets": Command("listing", "List the data sets", options.add_nothing),

@@ -164,6 +164,12 @@ def add_report(parser: Parser) -> None:
     _add_out(parser, "report.html, report.md and tables.tex")
 
 
+def add_doctor(parser: Parser) -> None:
+    """Add the options of ``sibx doctor``."""
+    parser.add_argument("--root", metavar="FOLDER", help="where to look for data: this folder and the folders in it")
+    _add_device(parser)
+
+
 def add_study(parser: Parser) -> None:
     """Add the options of ``sibx study``: all fields of Study and Place, with their documentation."""
     from sibx.studies import Place, Study
