@@ -1,10 +1,10 @@
 # Set-up is keyed by the content of pyproject.toml and the extras: a second call costs nothing.
 PYTHON ?= python3
-EXTRAS ?= bench,dev
+EXTRAS ?= bench,dev,docs
 STAMP := .venv/.sibx-$(EXTRAS)-$(shell cksum < pyproject.toml | cut -d ' ' -f 1)
 RUN := .venv/bin/python
 
-.PHONY: setup demo test benchmark lint clean
+.PHONY: setup demo test benchmark docs lint clean
 
 setup: $(STAMP)
 
@@ -23,6 +23,10 @@ test: $(STAMP)
 benchmark: $(STAMP)
 	$(RUN) benchmarks/run_all.py
 
+docs: $(STAMP)
+	OMP_NUM_THREADS=1 $(RUN) -m sphinx -W --keep-going --quiet docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
 lint: $(STAMP)
 	$(RUN) -m ruff check
 	$(RUN) -m ruff format --check
@@ -30,4 +34,4 @@ lint: $(STAMP)
 	$(RUN) -c "from importlinter.cli import lint_imports_command; lint_imports_command()"
 
 clean:
-	rm -rf .venv results
+	rm -rf .venv results docs/_build

@@ -1,0 +1,223 @@
+"""README and the pages of docs/: their code runs, their links lead somewhere, and tables are made from the tables.
+
+Code blocks of a page share their names, in the order of the page. A comment in the line before a block says what is
+special: ``<!-- not run: why -->``, or ``<!-- warns: pattern -->`` for code that has to give a warning.
+"""
+
+import contextlib
+import doctest
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+
+from docs.machinery.commands import help_of
+from docs.machinery.gallery import gallery_page, run, scripts
+from docs.machinery.pages import reference_pages
+from docs.machinery.sources import NAMED, Bibliography, read_sources
+from docs.machinery.tables import undefined_case
+from sibx import DATASETS, METHODS, METRICS, MODELS, TRAININGS, build_dataset, build_model, metrics
+from sibx.attribution import MASKS
+from sibx.cli import COMMANDS
+from sibx.datasets import Part
+from sibx.objectives import GUIDANCE
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+GENERATED = ("_build", "reference", "gallery", "bibliography.md")  # parts of docs/ that a build makes
+FENCE = re.compile(r"^(?:<!-- ([\w ]+): (.+?) -->\n)?^```([\w{}-]*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+HEADING = re.compile(r"^#{1,3} (.+)$|^\(([\w-]+)\)=$", re.MULTILINE)
+NOT_RUN = {  # page: its blocks that need another library, a download, or things that are yours
+    "docs/guides/explain.md": 1,
+    "docs/guides/fine_tune.md": 2,
+    "docs/guides/own_data.md": 1,
+}
+
+
+class Block(NamedTuple):
+    """A block of code: what a comment before it says, its language, its text."""
+
+    special: str
+    said: str
+    language: str
+    text: str
+
+
+def pages():
+    committed = [p for p in DOCS.rglob("*.md") if not set(p.relative_to(DOCS).parts) & set(GENERATED)]
+    return [ROOT / "README.md", *sorted(committed)]
+
+
+def name_of(page):
+    return str(page.relative_to(ROOT))
+
+
+def blocks(text):
+    return [Block(*found.groups("")) for found in FENCE.finditer(text)]
+
+
+def code_of(page):
+    return [b for b in blocks(page.read_text(encoding="utf-8")) if b.language in ("python", "pycon")]
+
+
+WITH_CODE = [page for page in pages() if any(b.special != "not run" for b in code_of(page))]
+
+
+def run_block(block, names):
+    """Run one block with the names of its page."""
+    if block.language == "python":
+        warns = pytest.warns(UserWarning, match=block.said) if block.special == "warns" else contextlib.nullcontext()
+        with warns:
+            exec(block.text, names)
+        return
+    report = []
+    test = doctest.DocTestParser().get_doctest(block.text, names, "page", None, 0)
+    failed = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test, out=report.append, clear_globs=False).failed
+    assert not failed, "".join(report)
+    names.update(test.globs)  # a doctest works on a copy
+
+
+@pytest.fixture(scope="module")
+def readers_own():
+    """What README takes for granted: a network and images."""
+    torch.manual_seed(0)
+    data = Part(build_dataset("synthetic", split="test-id", image_size=32), range(64))
+    names = {"model": build_model("tiny_cnn", 8), "images": data[0].image[None]}
+    return names | dict.fromkeys(("train_data", "val_data", "test_data"), data)
+
+
+@pytest.mark.filterwarnings("ignore:Input Tensor 0 did not already")  # of Captum's own methods
+@pytest.mark.parametrize("page", WITH_CODE, ids=name_of)
+def test_code_runs(page, readers_own, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = dict(readers_own) if page.name == "README.md" else {}
+    for block in code_of(page):
+        if block.special != "not run":
+            run_block(block, names)
+
+
+def test_what_is_not_run_is_known():
+    left_out = {name_of(page): sum(b.special == "not run" for b in code_of(page)) for page in pages()}
+    assert {name: count for name, count in left_out.items() if count} == NOT_RUN
+
+
+def test_blocks_that_are_wrong_are_seen():
+    text = "<!-- warns: it -->\n```python\n1\n```\n\n```pycon\n>>> 1 + 1\n3\n```\n"
+    silent, wrong = blocks(text)
+    with pytest.raises(pytest.fail.Exception):
+        run_block(silent, {})
+    with pytest.raises(AssertionError, match="Got"):
+        run_block(wrong, {})
+
+
+@pytest.fixture(scope="module")
+def generated():
+    """Every page that a build writes: path below docs/ -> text."""
+    return reference_pages(DOCS / "references.bib") | {"gallery/index.md": gallery_page(DOCS / "gallery")}
+
+
+def anchors(text):
+    """Anchors of a page: its headings as Sphinx and GitHub write them, and those that are given."""
+    slug = lambda title: re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")  # noqa: E731
+    return {label or slug(title) for title, label in HEADING.findall(text)}
+
+
+def markdown(path):
+    return path.read_text(encoding="utf-8") if path.suffix == ".md" and path.is_file() else ""
+
+
+def dead_links(page, text, others):
+    """Links of a page (path, text) that lead nowhere; others: path -> text of the pages that a build writes."""
+    everywhere = {anchor for other in others.values() for anchor in anchors(other)}
+    for target in LINK.findall(FENCE.sub("", text)):
+        path, _, anchor = target.partition("#")
+        if "://" in target or target.startswith("mailto:"):
+            continue
+        place = (page.parent / path).resolve() if path else page
+        inside = str(place.relative_to(DOCS)) if place.is_relative_to(DOCS) else ""
+        there = text if place == page else others.get(inside) or markdown(place)
+        exists = place.exists() or inside in others
+        if not exists or (anchor and anchor not in anchors(there) and not (not path and anchor in everywhere)):
+            yield target
+
+
+def test_links_lead_somewhere(generated):
+    texts = {page: page.read_text(encoding="utf-8") for page in pages()}
+    texts |= {DOCS / name: text for name, text in generated.items()}
+    dead = {str(page): list(dead_links(page, text, generated)) for page, text in texts.items()}
+    assert {page: links for page, links in dead.items() if links} == {}
+
+
+def test_dead_links_are_seen():
+    text = "# A b\n[a](#a-b) [b](#b) [c](nowhere.md) [d](references.bib) [e](https://x.org)"
+    assert list(dead_links(DOCS / "index.md", text, {})) == ["#b", "nowhere.md"]
+
+
+@pytest.mark.parametrize(
+    ("page", "table"),
+    [
+        ("methods", METHODS),
+        ("metrics", METRICS),
+        ("datasets", DATASETS),
+        ("models", MODELS),
+        ("trainings", TRAININGS),
+        ("guidance", GUIDANCE),
+        ("mask_rules", MASKS),
+    ],
+)
+def test_every_line_of_a_table_is_on_its_page(generated, page, table):
+    text = generated[f"reference/{page}.md"]
+    assert [key for key in table if f"`{key}`" not in text] == []
+
+
+def test_pages_take_what_the_tables_say(generated):
+    text = generated["reference/metrics.md"].split("### `foreground_focus`")[1].split("###")[0]
+    assert ":Formula: sum(a s) / sum(a)" in text
+    assert ":Range: [0, 1], higher is better" in text
+    assert ":Undefined: NaN for an image without object pixels" in text
+    assert "[Wang 2020](#source-wang2020), [arXiv 1910.01279](https://arxiv.org/abs/1910.01279)" in text
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_every_metric_says_where_it_is_undefined(name):
+    assert "NaN" in undefined_case(getattr(metrics, name))
+
+
+def test_every_command_is_on_its_page(generated):
+    text = generated["reference/command_line.md"]
+    assert [name for name in COMMANDS if help_of(name) not in text] == []
+    assert "--image-size" in help_of("explain")
+
+
+SOURCES = Bibliography(read_sources(DOCS / "references.bib"))
+
+
+@pytest.mark.parametrize("table", [METHODS, METRICS, DATASETS, MODELS, GUIDANCE], ids=lambda t: next(iter(t)))
+def test_every_source_is_in_the_bibliography(table):
+    for spec in table.values():
+        for family, year in NAMED.findall(spec.reference):
+            source = SOURCES.find(family, year)
+            assert source is not None, f"{spec.name}: {family} {year}"
+            numbers = re.findall(rf"{family} {year}, arXiv ([\d.]+)", spec.reference)
+            assert numbers in ([], [source.eprint]), f"{spec.name}: {source.eprint}"
+
+
+def test_a_source_may_be_named_in_several_ways():
+    names = ["Wah et al., CNS-TR-2011-001, Caltech 2011", "Leibe and Schiele, CVPR 2003, on Winn et al., ICCV 2005"]
+    assert [NAMED.findall(n) for n in names] == [[("Wah", "2011")], [("Leibe", "2003"), ("Winn", "2005")]]
+    assert (
+        SOURCES.linked("Nobody 1999, arXiv 1312.6034")
+        == "Nobody 1999, [arXiv 1312.6034](https://arxiv.org/abs/1312.6034)"
+    )
+
+
+def test_a_script_of_the_gallery_draws_what_its_page_shows():
+    *_, script = scripts(DOCS / "gallery")
+    figure = run(script)
+    assert figure.axes
+    page = gallery_page(DOCS / "gallery")
+    assert f"{script.stem}.jpg" in page
+    assert "montage(" in page
