@@ -25,6 +25,7 @@ html_theme = "furo"
 html_title = "sibx"
 html_math_renderer = "mathml"  # no script and nothing to load: formulas are there without a network
 html_copy_source = False
+html_show_search_summary = False  # it is fetched, which a browser refuses where the site is a folder
 html_show_sourcelink = False
 html_static_path = ["static"]
 html_css_files = ["site.css"]

@@ -5,6 +5,7 @@ special: ``<!-- not run: why -->``, or ``<!-- warns: pattern -->`` for code that
 """
 
 import contextlib
+import csv
 import doctest
 import re
 from pathlib import Path
@@ -28,6 +29,7 @@ ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 GENERATED = ("_build", "reference", "gallery", "bibliography.md")  # parts of docs/ that a build makes
 FENCE = re.compile(r"^(?:<!-- ([\w ]+): (.+?) -->\n)?^```([\w{}-]*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+CSV_TABLE = re.compile(r"```\{csv-table\}[^\n]*\n(?::[\w-]+:[^\n]*\n)*?:file: (\S+)")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#{1,3} (.+)$|^\(([\w-]+)\)=$", re.MULTILINE)
 NOT_RUN = {  # page: its blocks that need another library, a download, or things that are yours
@@ -154,6 +156,14 @@ def test_links_lead_somewhere(generated):
 def test_dead_links_are_seen():
     text = "# A b\n[a](#a-b) [b](#b) [c](nowhere.md) [d](references.bib) [e](https://x.org)"
     assert list(dead_links(DOCS / "index.md", text, {})) == ["#b", "nowhere.md"]
+
+
+def test_tables_of_numbers_are_read_from_their_files():
+    """A page shows a CSV file itself, so that the two cannot differ; no file is left that no page shows."""
+    shown = [page.parent / found for page in pages() for found in CSV_TABLE.findall(page.read_text(encoding="utf-8"))]
+    assert sorted(shown) == sorted(DOCS.rglob("tables/*.csv"))
+    widths = {path.name: set(map(len, csv.reader(path.read_text(encoding="utf-8").splitlines()))) for path in shown}
+    assert {name: found for name, found in widths.items() if len(found) != 1} == {}
 
 
 @pytest.mark.parametrize(

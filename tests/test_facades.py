@@ -14,7 +14,7 @@ PACKAGES = {"sibx"} | {f"sibx.{module.name}" for module in pkgutil.iter_modules(
 
 
 def sources():
-    for folder in ("benchmarks", "examples", "notebooks"):
+    for folder in ("benchmarks", "docs", "examples", "notebooks"):
         for path in sorted((ROOT / folder).rglob("*.py")):
             yield path, path.read_text(encoding="utf-8")
         for path in sorted((ROOT / folder).rglob("*.ipynb")):

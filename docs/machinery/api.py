@@ -7,6 +7,7 @@ from collections.abc import Callable
 from types import ModuleType
 
 import sibx
+from docs.machinery.markdown import first_line, page, plain, table
 
 PAGE_OF = {  # tables that have a page of their own
     "METHODS": "../methods.md",
@@ -37,9 +38,15 @@ def public_names(module: ModuleType) -> list[str]:
 
 
 def _front(packages: dict[str, ModuleType]) -> str:
-    """The names that ``import sibx`` gives, each with its home."""
-    rows = [f"| {_link(name, _home(name, packages))} | {_home(name, packages)} |" for name in public_names(sibx)]
-    return "\n".join(["# sibx", "", "What `import sibx` gives.", "", "| name | package |", "|---|---|", *rows, ""])
+    """The names that ``import sibx`` gives, each with what it is."""
+    rows = ((_link(name, _home(name, packages)), _what_it_is(name)) for name in public_names(sibx))
+    return page(["# sibx", "What `import sibx` gives.", table(("name", "what it is"), rows)])
+
+
+def _what_it_is(name: str) -> str:
+    return (
+        f"the table of [{name.lower()}]({PAGE_OF[name]})" if name in PAGE_OF else plain(first_line(getattr(sibx, name)))
+    )
 
 
 def _home(name: str, packages: dict[str, ModuleType]) -> str:
@@ -60,7 +67,7 @@ def _package(name: str, module: ModuleType) -> str:
     if others:
         parts += ["Tables and constants:", "\n".join(_constant(n, getattr(module, n)) for n in others)]
     parts += [_entry(f"sibx.{name}.{n}", getattr(module, n)) for n in sorted(documented, key=_by_kind(module))]
-    return "\n\n".join(parts) + "\n"
+    return page(parts)
 
 
 def _by_kind(module: ModuleType) -> Callable[[str], tuple[bool, str]]:

@@ -5,6 +5,7 @@ from contextlib import redirect_stdout, suppress
 from io import StringIO
 from unittest.mock import patch
 
+from docs.machinery.markdown import page
 from sibx.cli import COMMANDS, main
 
 WIDTH = "100"  # columns
@@ -13,7 +14,7 @@ WIDTH = "100"  # columns
 def command_page() -> str:
     """Return the page of all commands."""
     parts = ["# Command line", "What `sibx <command> --help` prints.", *map(_command, COMMANDS)]
-    return "\n\n".join(parts) + "\n"
+    return page(parts)
 
 
 def _command(name: str) -> str:

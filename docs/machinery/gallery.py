@@ -9,6 +9,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from docs.machinery.markdown import page
+
 DPI, QUALITY = 100, 88
 
 
@@ -20,7 +22,7 @@ def scripts(folder: Path) -> list[Path]:
 def gallery_page(folder: Path) -> str:
     """Return the page with every picture and the code that draws it."""
     about = "Every picture is drawn by the code below it when the site is built: copy one and put your own picture in."
-    return "\n\n".join(["# Gallery", about, *map(_entry, scripts(folder))]) + "\n"
+    return page(["# Gallery", about, *map(_entry, scripts(folder))])
 
 
 def _entry(script: Path) -> str:

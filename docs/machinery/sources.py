@@ -88,5 +88,5 @@ class Bibliography:
 
     def page(self) -> str:
         """Return the page of the bibliography."""
-        text = "All publications that the tables, the docstrings and these pages name."
+        text = "The publications that the tables and these pages name."
         return "\n\n".join(["# Bibliography", text, *(source.entry() for source in self.sources)])
