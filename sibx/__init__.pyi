@@ -32,6 +32,7 @@ from .objectives import SIBConfig as SIBConfig
 from .objectives import SIBLoss as SIBLoss
 from .objectives import self_masks as self_masks
 from .report import montage as montage
+from .report import show as show
 from .report import write_report as write_report
 from .studies import Study as Study
 from .studies import run_study as run_study

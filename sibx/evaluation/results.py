@@ -35,6 +35,7 @@ from sibx.evaluation.columns import (
 )
 from sibx.evaluation.comparison import compare_over_seeds, compare_trainings
 from sibx.evaluation.method_ranks import Ranking, rank_rows
+from sibx.evaluation.notebook import to_html
 from sibx.evaluation.shelf import Key, Shelf
 from sibx.evaluation.strata import Sizes, add_sizes
 from sibx.evaluation.summaries import summarize
@@ -62,6 +63,10 @@ class Results:
     def __post_init__(self) -> None:
         _check_columns(self.rows)
         vars(self)["rows"] = with_photos(self.rows)  # past the frozen dataclass
+
+    def _repr_html_(self) -> str:
+        """Return how many images there are and a table of the means, which notebooks show."""
+        return to_html(self)
 
     @property
     def skipped(self) -> pd.DataFrame:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sibx._checks import check_images, check_logits, check_range, check_same_batch, require
+from sibx._for_notebooks import html_of_terms
 from sibx._outputs import Criterion, Output, check_output, check_truth, usual_criterion
 from sibx.objectives.precision import full_precision
 from sibx.runs.ranks import gather_rows
@@ -57,6 +58,10 @@ class GroupDROTerms(NamedTuple):
     cross_entropy: Tensor
     largest_weight: Tensor
     logits: Tensor
+
+    def _repr_html_(self) -> str:
+        """Return a table of the terms, which notebooks show."""
+        return html_of_terms(self._asdict())
 
 
 class GroupDROLoss(nn.Module):

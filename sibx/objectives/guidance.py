@@ -18,6 +18,7 @@ from sibx._checks import (
     look_up,
     require,
 )
+from sibx._for_notebooks import html_of_terms
 from sibx._outputs import Criterion, Output, check_output, usual_criterion
 from sibx.models.alignment import Align
 from sibx.models.finding import find_cam_layer
@@ -91,6 +92,10 @@ class GuidanceTerms(NamedTuple):
     cross_entropy: Tensor
     guidance: Tensor
     logits: Tensor
+
+    def _repr_html_(self) -> str:
+        """Return a table of the terms, which notebooks show."""
+        return html_of_terms(self._asdict())
 
 
 class GuidanceLoss(nn.Module):

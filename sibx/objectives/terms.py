@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from sibx._for_notebooks import html_of_terms
 from sibx.models.alignment import Alignment
 from sibx.objectives.background import Fraction, Variance
 from sibx.objectives.config import SIBConfig
@@ -45,6 +46,10 @@ class LossTerms(NamedTuple):
     vjp: Tensor
     saturated: Tensor
     positive_share: Tensor
+
+    def _repr_html_(self) -> str:
+        """Return a table of the terms, which notebooks show."""
+        return html_of_terms(self._asdict())
 
 
 class Point(NamedTuple):

@@ -9,6 +9,7 @@ from sibx.report.maps import compare_maps, relative
 from sibx.report.overlay import contours, draw_overlay, montage
 from sibx.report.sheet import draw_sheet
 from sibx.report.sheet_rows import SheetRow, draw_rows
+from sibx.report.showing import show
 from sibx.report.tables import metric_table, to_markdown
 from sibx.report.training_maps import DrawMaps
 from sibx.report.write import write_report
@@ -34,6 +35,7 @@ __all__ = [
     "montage",
     "relative",
     "save_gallery",
+    "show",
     "to_markdown",
     "training_panel",
     "write_report",

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sibx._checks import check_heatmaps, check_images, check_masks, check_same_batch, require
 from sibx.images.pixels import as_colors
-from sibx.report.style import SEQUENTIAL
+from sibx.report.style import DIVERGING, SEQUENTIAL
 
 CLIP = 0.995  # a map is drawn from 0 to this quantile of itself, so that one hot pixel does not blank the rest
 CELL_INCHES = 1.35
@@ -72,14 +72,19 @@ def draw_overlay(
     *,
     opacity: float = 0.6,
 ) -> None:
-    """Draw one picture (H, W, 3) in [0, 1] with a heatmap (H, W) over it and the contour of a mask (H, W) bool."""
+    """Draw one picture (H, W, 3) in [0, 1] with a heatmap (H, W) over it and the contour of a mask (H, W) bool.
+
+    A map that is negative anywhere is drawn around 0, in two colors.
+    """
     hide_ticks(axes)
     shown = picture if heatmap is None else picture.mean(2, keepdims=True).repeat(3, 2)
     axes.imshow(shown, vmin=0, vmax=1)
     if heatmap is not None:
-        top = np.quantile(heatmap, CLIP) if np.isfinite(heatmap).all() else 0.0
-        if top > 0 or (np.isfinite(heatmap).all() and heatmap.max() > 0):
-            axes.imshow(heatmap, cmap=SEQUENTIAL, vmin=0, vmax=top or heatmap.max(), alpha=opacity)
+        sizes = np.abs(heatmap) if np.isfinite(heatmap).all() else np.zeros(1)
+        top = float(np.quantile(sizes, CLIP)) or float(sizes.max())
+        if top > 0:
+            low, colors = (-top, DIVERGING) if (heatmap < 0).any() else (0, SEQUENTIAL)
+            axes.imshow(heatmap, cmap=colors, vmin=low, vmax=top, alpha=opacity)
         else:
             axes.text(0.5, 0.5, "undefined", ha="center", va="center", transform=axes.transAxes, fontsize=FONT)
     draw_contours(axes, mask)

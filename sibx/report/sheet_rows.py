@@ -1,5 +1,6 @@
 """Several pictures, or one by several models, and what several methods say about each: a row for each."""
 
+import io
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -9,13 +10,22 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn import functional as F
 
-from sibx._checks import check_heatmaps, check_images, check_same_batch, require
+from sibx._checks import check_heatmaps, check_images, check_masks, check_same_batch, require
 from sibx.report.overlay import FONT, draw_overlay, hide_ticks, to_numpy
 from sibx.report.sheet import DPI, FINEST, GAP, LINE
 
 CELL = 2.0  # inches of a cell's longer side
 NAME = 0.17  # inches of a line of the row's name, which is written upward
 LETTER = 0.062  # inches of a letter, on average
+
+
+class NotebookFigure(Figure):
+    """A figure that notebooks show by itself, with and without ``%matplotlib inline``."""
+
+    def _repr_png_(self) -> bytes:
+        stream = io.BytesIO()
+        self.savefig(stream, format="png")
+        return stream.getvalue()
 
 
 class SheetRow(NamedTuple):
@@ -25,13 +35,15 @@ class SheetRow(NamedTuple):
         name: what stands left of the row, from bottom to top; it may have several lines.
         pixels: the picture (1, 3, H, W) in [0, 1].
         title: what stands over the picture.
-        heatmaps: title -> map (1, 1, H, W), at least 0.
+        heatmaps: title -> map (1, 1, H, W); one that is negative anywhere is drawn around 0, in two colors.
+        mask: mask (1, 1, H, W) bool, whose outline is drawn in every cell; None = no outline.
     """
 
     name: str
     pixels: Tensor
     title: str
     heatmaps: Mapping[str, Tensor]
+    mask: Tensor | None = None
 
     def smaller(self, longer: int) -> "SheetRow":
         """Return the row with at most so many pixels on the longer side: what a contact sheet keeps of it."""
@@ -44,7 +56,12 @@ class SheetRow(NamedTuple):
             F.interpolate(values, size, mode="bilinear", antialias=True)
             for values in (self.pixels, *self.heatmaps.values())
         )
-        return self._replace(pixels=pixels, heatmaps=dict(zip(self.heatmaps, maps, strict=True)))
+        mask = None if self.mask is None else F.interpolate(self.mask.byte(), size, mode="nearest-exact").bool()
+        return self._replace(pixels=pixels, heatmaps=dict(zip(self.heatmaps, maps, strict=True)), mask=mask)
+
+    def outline(self) -> Tensor:
+        """Return the mask that is outlined, (1, 1, H, W) bool."""
+        return torch.zeros_like(self.pixels[:, :1], dtype=torch.bool) if self.mask is None else self.mask
 
 
 def draw_rows(rows: Sequence[SheetRow], *, cell: float = CELL) -> Figure:
@@ -74,6 +91,7 @@ def draw_rows(rows: Sequence[SheetRow], *, cell: float = CELL) -> Figure:
     require(len(rows) > 0, "rows", "hold at least one", rows)
     for row in rows:
         check_images(row.pixels, "pixels")
+        check_masks(row.outline(), row.pixels, "mask")
         for title, maps in row.heatmaps.items():
             check_heatmaps(maps, f"heatmaps[{title!r}]")
             check_same_batch(row.pixels, heatmaps=maps)
@@ -82,7 +100,7 @@ def draw_rows(rows: Sequence[SheetRow], *, cell: float = CELL) -> Figure:
     figure, cells = _layout([row.pixels for row in rows], 1 + len(columns), cell, lines * NAME)
     for row, (first, *others) in zip(rows, cells, strict=True):
         picture = to_numpy(row.pixels)[0]
-        outline = torch.zeros(row.pixels.shape[2:], dtype=torch.bool).numpy()
+        outline = row.outline()[0, 0].cpu().numpy()
         draw_overlay(first, picture, outline)
         height = first.get_position().height * figure.get_figheight()
         first.set_ylabel(_cut(row.name, height), fontsize=FONT, labelpad=3)
@@ -110,7 +128,7 @@ def _layout(pictures: Sequence[Tensor], columns: int, cell: float, names: float)
     pitch = max(cell / 2, *(width for width, _ in sizes)) + GAP
     total = names + columns * pitch + GAP, sum(height + LINE + GAP for _, height in sizes) + GAP
     finest = max(max(sides) for sides in _sides(pictures)) / cell
-    figure = Figure(figsize=total, dpi=min(max(DPI, finest), FINEST))
+    figure = NotebookFigure(figsize=total, dpi=min(max(DPI, finest), FINEST))
     cells, bottom = [], total[1]
     for width, height in sizes:
         bottom -= height + LINE + GAP
