@@ -9,6 +9,7 @@ from .attribution import SIBAttribution as SIBAttribution
 from .attribution import SmoothGrad as SmoothGrad
 from .attribution import build_method as build_method
 from .attribution import explain as explain
+from .attribution import export_explained as export_explained
 from .attribution import to_heatmap as to_heatmap
 from .attribution import vjp as vjp
 from .datasets import DATASETS as DATASETS

@@ -7,6 +7,7 @@ from sibx.attribution.chosen import Methods, resolve_methods
 from sibx.attribution.controls import ControlMap
 from sibx.attribution.eigencam import EigenCAM
 from sibx.attribution.explaining import explain, explain_many
+from sibx.attribution.exported import export_explained
 from sibx.attribution.gradcam import GradCAM
 from sibx.attribution.gradcam_pp import GradCAMPlusPlus
 from sibx.attribution.gradients import InputXGradient, Saliency, SmoothGrad, VarGrad
@@ -66,6 +67,7 @@ __all__ = [
     "build_method",
     "explain",
     "explain_many",
+    "export_explained",
     "is_control",
     "resolve_methods",
     "soft_quantile",

@@ -65,7 +65,7 @@ def draw(
     extra: tuple[Any, ...],
 ) -> Tensor:
     """Draw a layer's maps (B, C, h, w) at the size of the first input; ``inputs`` and ``extra`` went into the model."""
-    others = pick_rows((*inputs[1:], *extra), torch.tensor([0]), len(inputs[0]))
+    others = pick_rows((*inputs[1:], *extra), torch.tensor([0]), inputs[0].shape[0])
     return find_alignment(model, layer, inputs[0], align, *others).draw(maps, image_size(inputs))
 
 
@@ -192,7 +192,7 @@ class GradientCAM(CAM):
     def _passes(self, inputs: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...]) -> list[LayerPass]:
         # The inputs require grad, so the layers' outputs do too, even when all parameters are frozen.
         scores, activations = self._run(inputs, extra)
-        score = select_scores(scores, target, len(inputs[0])).sum()
+        score = select_scores(scores, target, inputs[0].shape[0]).sum()
         gradients = differentiate(score, activations, create_graph=self.create_graph)
         size = image_size(inputs)
         return [LayerPass(to_grid(a, size), to_grid(g, size)) for a, g in zip(activations, gradients, strict=True)]

@@ -28,7 +28,7 @@ def score_gradients(
             depend on the inputs.
     """
     outputs = run_forward(forward_fn, inputs, None, additional_forward_args)
-    return differentiate_inputs(select_scores(outputs, target_ind, len(inputs[0])).sum(), inputs)
+    return differentiate_inputs(select_scores(outputs, target_ind, inputs[0].shape[0]).sum(), inputs)
 
 
 class Saliency(SafeAttribution):

@@ -93,11 +93,7 @@ class SafeAttribution(GradientAttribution):
         )
         if not self.create_graph:
             joined = tuple(a.detach() for a in joined)
-        # Some backward passes (ReLU) turn NaN into finite zeros; a broken image must not look explained.
-        # It is found without waiting for the device: 0 x is NaN where x is not finite.
-        sums = torch.stack([(0 * t.detach()).reshape(len(t), -1).sum(1) for t in tensors]).sum(0)  # (B,)
-        broken = [sums.isnan().to(a.device).view(-1, *[1] * (a.ndim - 1)) for a in joined]
-        return tuple(torch.where(b, torch.nan, a) for b, a in zip(broken, joined, strict=True))
+        return undefined_where_broken(tensors, joined)
 
     def _columns(self, target: Any, tensors: tuple[Tensor, ...], extra: tuple[Any, ...]) -> list[Any]:
         """Return several classes per image as a list of targets with one class per image each."""
@@ -125,6 +121,17 @@ class SafeAttribution(GradientAttribution):
     def _empty(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Return the attributions of an empty batch."""
         return tuple(torch.zeros_like(t) for t in inputs)
+
+
+def undefined_where_broken(inputs: tuple[Tensor, ...], attributions: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Return attributions with NaN in every row whose inputs are not finite.
+
+    Some backward passes (ReLU) turn NaN into finite zeros; a broken image must not look explained. It is found without
+    waiting for the device: 0 x is NaN where x is not finite.
+    """
+    sums = torch.stack([(0 * t.detach()).reshape(t.shape[0], -1).sum(1) for t in inputs]).sum(0)  # (B,)
+    broken = [sums.isnan().to(a.device).view(-1, *[1] * (a.ndim - 1)) for a in attributions]
+    return tuple(torch.where(b, torch.nan, a) for b, a in zip(broken, attributions, strict=True))
 
 
 def pick_rows(values: Any, rows: Tensor, batch: int) -> Any:

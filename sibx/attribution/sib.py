@@ -133,7 +133,7 @@ class SIBAttribution(SafeAttribution):
             return (self._split(self._decode(self.layer, inputs, target, extra)),)
         self._check_dimensions(inputs)
         outputs = run_forward(self.forward_func, inputs, None, extra)
-        scalar = self._potential(outputs, target, len(inputs[0]))
+        scalar = self._potential(outputs, target, inputs[0].shape[0])
         vjp_maps = differentiate_inputs(scalar, inputs, create_graph=self.create_graph)
         parts = tuple(self._split(r) for r in vjp_maps)
         return tuple(x * p for x, p in zip(inputs, parts, strict=True)) if self._multiply_by_inputs else parts
@@ -141,7 +141,7 @@ class SIBAttribution(SafeAttribution):
     def _decode(self, layer: nn.Module, inputs: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...]) -> Tensor:
         """Return the layer's contributions (B, 1, H, W), drawn at the input's size."""
         outputs, (activations,) = run_to_layers(self.forward_func, [layer], inputs, extra)
-        scalar = self._potential(outputs, target, len(inputs[0]))
+        scalar = self._potential(outputs, target, inputs[0].shape[0])
         (vjp_map,) = differentiate(scalar, [activations], create_graph=self.create_graph)
         size = image_size(inputs)
         contributions = (to_grid(vjp_map, size) * to_grid(activations, size)).sum(1, keepdim=True)

@@ -3,7 +3,10 @@
 from argparse import Namespace
 from pathlib import Path
 
+import torch
+
 from sibx._checks import require
+from sibx.attribution import export_explained
 from sibx.models import about, export_model, load_model
 
 ENDINGS = {"state_dict": ".state_dict.pt", "torch_export": ".pt2", "onnx": ".onnx"}
@@ -22,8 +25,15 @@ def run(args: Namespace) -> int:
     require(side is not None, "image_size", "be given for a file that does not say it", None)
     assert side is not None
     channels = len(known.normalization.mean) if known.normalization else 3
-    difference = export_model(network, out, args.to, image_size=side, channels=channels)
-    print(f"{out}: images (B, {channels}, {side}, {side}) -> {known.scores or len(known.classes or ())} scores")
+    outputs: tuple[str, ...] = ("logits",)
+    if args.explained:
+        require(args.to != "state_dict", "to", "be torch_export or onnx with --explained", args.to)
+        example = torch.zeros(1, channels, side, side)
+        network = export_explained(network, example, args.explained, output=known.output).module()
+        outputs = "logits", "heatmaps"
+    difference = export_model(network, out, args.to, image_size=side, channels=channels, outputs=outputs)
+    maps = f" and heatmaps (B, 1, {side}, {side})" if args.explained else ""
+    print(f"{out}: images (B, {channels}, {side}, {side}) -> {known.scores or len(known.classes or ())} scores{maps}")
     note = "" if difference < USUAL else ", more than rounding"
     print(f"largest difference from the network on noise: {difference:.1e}{note}")
     if known.normalization:

@@ -140,6 +140,8 @@ def add_export(parser: Parser) -> None:
     parser.add_argument("checkpoint", metavar="FILE", help="a model.pt of sibx")
     forms = "a plain state dict, a program of torch.export, or ONNX (extra onnx)"
     parser.add_argument("--to", choices=("state_dict", "torch_export", "onnx"), required=True, help=forms)
+    explained = "write heatmaps of the predicted class too, by this method (sib, vjp, saliency, a gradient CAM)"
+    parser.add_argument("--explained", metavar="METHOD", help=explained)
     parser.add_argument("--out", metavar="FILE", help="file to write; default beside the checkpoint, by the form")
     parser.add_argument("--force", action="store_true", help="overwrite a file that is there")
     parser.add_argument("--model", help="how build_model calls the network; default what the file says")

@@ -2,7 +2,7 @@
 
 import io
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -16,21 +16,31 @@ from sibx.models.scored import unwrap
 
 Form = Literal["state_dict", "torch_export", "onnx"]
 BATCHES = 2, 3  # images of the batch that is traced, and of the one that is checked: any number has to work
-Run = Callable[[Tensor], Tensor]
+Run = Callable[[Tensor], Any]
 
 
-def export_model(model: nn.Module, path: str | Path, to: Form, *, image_size: int, channels: int = 3) -> float:
+def export_model(
+    model: nn.Module,
+    path: str | Path,
+    to: Form,
+    *,
+    image_size: int,
+    channels: int = 3,
+    outputs: Sequence[str] = ("logits",),
+) -> float:
     """Write a model for other programs, and compare what was written with the model.
 
     Batches of any size work. The file appears complete or not at all, and only after the comparison.
 
     Args:
-        model: the model, images (B, C, H, W) -> logits (B, K), on the CPU; it is written in eval mode.
+        model: the model, images (B, C, H, W) -> logits (B, K), on the CPU; it is written in eval mode. It may return
+            several tensors with a row per image, as the module of ``export_explained`` does.
         path: file to write.
         to: ``state_dict``: its weights, for ``torch.load`` and ``load_state_dict``; ``torch_export``: a program that
-            ``torch.export.load`` reads; ``onnx``: input ``images``, output ``logits`` (extra ``onnx``).
+            ``torch.export.load`` reads; ``onnx``: input ``images`` (extra ``onnx``).
         image_size: side of its images in pixels.
         channels: number of their channels.
+        outputs: names of what the model returns, which ONNX shows.
 
     Returns:
         The largest difference between outputs of what was written and of the model, on noise.
@@ -47,7 +57,7 @@ def export_model(model: nn.Module, path: str | Path, to: Form, *, image_size: in
     with eval_mode(model), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of tracing, which says much
         try:
-            content, run = WRITERS[to](model, traced)
+            content, run = WRITERS[to](model, traced, outputs)
         except (ImportError, ValueError):
             raise
         except Exception as error:  # whatever the exporters make of a network that they do not know
@@ -55,12 +65,18 @@ def export_model(model: nn.Module, path: str | Path, to: Form, *, image_size: in
             raise ValueError(
                 f"`model` must be one that {to} can hold, but got {type(model).__name__}: {reason}"
             ) from error
-        difference = float((run(noise) - model(noise)).abs().max())
+        difference = max(
+            float((a - b).abs().max()) for a, b in zip(_parts(run(noise)), _parts(model(noise)), strict=True)
+        )
     write_atomically(Path(path), content)
     return difference
 
 
-def _state(model: nn.Module, _: Tensor) -> tuple[memoryview, Run]:
+def _parts(returned: Any) -> tuple[Tensor, ...]:
+    return (returned,) if isinstance(returned, Tensor) else tuple(returned)
+
+
+def _state(model: nn.Module, *_: object) -> tuple[memoryview, Run]:
     stream = io.BytesIO()
     torch.save(unwrap(model).state_dict(), stream)
 
@@ -72,20 +88,20 @@ def _state(model: nn.Module, _: Tensor) -> tuple[memoryview, Run]:
     return stream.getbuffer(), run
 
 
-def _program(model: nn.Module, images: Tensor) -> tuple[memoryview, Run]:
+def _program(model: nn.Module, images: Tensor, _: object) -> tuple[memoryview, Run]:
     batch = torch.export.Dim("batch", min=1)
     stream = io.BytesIO()
     torch.export.save(torch.export.export(model, (images,), dynamic_shapes=({0: batch},)), stream)
     return stream.getbuffer(), torch.export.load(io.BytesIO(stream.getvalue())).module()
 
 
-def _onnx(model: nn.Module, images: Tensor) -> tuple[bytes, Run]:
+def _onnx(model: nn.Module, images: Tensor, outputs: Sequence[str]) -> tuple[bytes, Run]:
     onnx = _import_onnx()
     written = torch.onnx.export(
         model,
         (images,),
         input_names=["images"],
-        output_names=["logits"],
+        output_names=list(outputs),
         dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
         dynamo=True,
         verbose=False,
@@ -96,7 +112,7 @@ def _onnx(model: nn.Module, images: Tensor) -> tuple[bytes, Run]:
     return content, _reader(content)
 
 
-WRITERS: dict[Form, Callable[[nn.Module, Tensor], tuple[bytes | memoryview, Run]]] = {
+WRITERS: dict[Form, Callable[[nn.Module, Tensor, Sequence[str]], tuple[bytes | memoryview, Run]]] = {
     "state_dict": _state,
     "torch_export": _program,
     "onnx": _onnx,
@@ -113,7 +129,7 @@ def _reader(content: bytes) -> Run:
         from onnx.reference import ReferenceEvaluator
 
         session = ReferenceEvaluator(io.BytesIO(content))
-    return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+    return lambda images: tuple(map(torch.from_numpy, session.run(None, {"images": images.numpy()})))
 
 
 def _import_onnx() -> Any:

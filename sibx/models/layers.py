@@ -164,8 +164,8 @@ class _Recorder:
         if key in self.recorded:
             raise ValueError(f"`layer` {name} must run once in a forward pass, but it runs again; name one that does.")
         self.recorded.add(key)
-        rows = next((len(a) for a in self.arguments if isinstance(a, Tensor) and a.ndim), len(output))
-        if len(output) != rows:
+        rows = next((a.shape[0] for a in self.arguments if isinstance(a, Tensor) and a.ndim), output.shape[0])
+        if output.shape[0] != rows:
             rule = f"output one row for each of the {rows} images"
             raise ValueError(f"`layer` {name} must {rule}, but got {describe(output)}.")
 

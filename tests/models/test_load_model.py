@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from sibx import about, build_model, load_model
+from sibx import about, build_model, explain, load_model
 from sibx.cli import main
 from sibx.datasets import InMemoryDataset, SyntheticDataset
 from sibx.images import IMAGENET
@@ -104,7 +104,7 @@ class TestHostileFiles:
         assert not (tmp_path / "harm.txt").exists()
 
 
-def read(path, to):
+def read(path, to, name="logits"):
     if to == "state_dict":
         network = TinyCNN(8)
         network.load_state_dict(torch.load(path, weights_only=True))
@@ -113,7 +113,7 @@ def read(path, to):
         return torch.export.load(path).module()
     onnxruntime = pytest.importorskip("onnxruntime")
     session = onnxruntime.InferenceSession(path)
-    return lambda images: torch.from_numpy(session.run(["logits"], {"images": images.numpy()})[0])
+    return lambda images: torch.from_numpy(session.run([name], {"images": images.numpy()})[0])
 
 
 class TestExport:
@@ -133,6 +133,26 @@ class TestExport:
             images = torch.randn(count, 3, 32, 32)
             with torch.no_grad():
                 assert torch.allclose(read(str(written), to)(images), network(images), atol=1e-5)
+
+    @pytest.mark.parametrize(("to", "method"), [("torch_export", "sib"), ("onnx", "gradcam")])
+    def test_with_heatmaps(self, saved, to, method, capsys):
+        if to == "onnx":
+            pytest.importorskip("onnxruntime")
+        network, path = saved
+        assert main(["export", str(path), "--to", to, "--explained", method]) == 0
+        out = capsys.readouterr().out
+        assert "-> 8 scores and heatmaps (B, 1, 32, 32)" in out
+        assert "more than rounding" not in out
+        images = torch.randn(5, 3, 32, 32)
+        written = path.with_name("model.onnx" if to == "onnx" else "model.pt2")
+        found = read(str(written), to, "heatmaps")(images)
+        heatmaps = found if to == "onnx" else found[1]
+        expected = explain(network, images, method)
+        assert torch.allclose(heatmaps / expected.max(), expected / expected.max(), atol=1e-4)
+
+    def test_heatmaps_are_no_weights(self, saved, capsys):
+        assert main(["export", str(saved[1]), "--to", "state_dict", "--explained", "sib"]) == 2
+        assert "`to` must be torch_export or onnx with --explained" in capsys.readouterr().err
 
     def test_nothing_is_overwritten(self, saved, capsys):
         path = saved[1]

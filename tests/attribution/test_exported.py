@@ -1,0 +1,97 @@
+"""A network and its explanation as one program: the numbers are those of the network and of ``explain``."""
+
+import captum.attr
+import pytest
+import torch
+from torch import nn
+
+import sibx
+from sibx import SmoothGrad, build_model, explain, export_explained
+from sibx.attribution import MethodSpec
+
+SIDE = 32
+GRADIENT, CAMS = (
+    ("sib", "vjp", "saliency", "input_x_gradient"),
+    ("gradcam", "gradcam_pp", "layercam", "hirescam", "xgradcam"),
+)
+
+
+def small(classes=5):
+    """A network whose BatchNorm has seen images, and which is in train mode."""
+    torch.manual_seed(0)
+    model = build_model("tiny_cnn", classes).train()
+    with torch.no_grad():
+        model(torch.randn(16, 3, SIDE, SIDE) * 2 + 1)
+    return model
+
+
+def check(model, program, method, side=SIDE, **options):
+    """Batches of any size give what the network and ``explain`` give, without gradients."""
+    run = program.module()
+    for count in (1, 2, 5):
+        images = torch.randn(count, 3, side, side)
+        logits, heatmaps = run(images)
+        with sibx.models.eval_mode(model), torch.no_grad():
+            torch.testing.assert_close(logits, model(images), rtol=1e-5, atol=1e-5)
+        expected = explain(model, images, method, **options)
+        torch.testing.assert_close(heatmaps / expected.max(), expected / expected.max(), rtol=1e-4, atol=1e-5)
+        assert heatmaps.amax((1, 2, 3)).min() > 0
+    return run
+
+
+@pytest.mark.parametrize("method", [*GRADIENT, *CAMS])
+def test_numbers_are_those_of_explain(method):
+    model = small()
+    run = check(model, export_explained(model, torch.zeros(1, 3, SIDE, SIDE), method), method)
+    assert model.training
+    broken = torch.randn(2, 3, SIDE, SIDE)
+    broken[0, 0, 0, 0] = torch.nan
+    assert run(broken)[1].isnan().all((1, 2, 3)).tolist() == [True, False]
+
+
+def test_resnet(tmp_path):
+    torch.manual_seed(0)
+    model = build_model("resnet18", 7).eval()
+    torch.export.save(export_explained(model, torch.zeros(3, 3, 64, 64), "sib"), tmp_path / "explained.pt2")
+    check(model, torch.export.load(tmp_path / "explained.pt2"), "sib", 64)
+
+
+@pytest.mark.parametrize("method", ["sib", "gradcam"])
+def test_binary_and_labels(method):
+    binary = small(1)
+    check(binary, export_explained(binary, torch.zeros(1, 3, SIDE, SIDE), method), method)
+    labels = small(3)
+    options = {"output": "sigmoid"}
+    check(labels, export_explained(labels, torch.zeros(1, 3, SIDE, SIDE), method, **options), method, **options)
+
+
+def test_a_layer():
+    model = small()
+    layer = next(name for name, part in model.named_modules() if isinstance(part, nn.MaxPool2d))
+    program = export_explained(model, torch.zeros(1, 3, SIDE, SIDE), "layercam", layer=layer)
+    check(model, program, "layercam", layer=layer)
+
+
+SMOOTH = MethodSpec("smooth", "SmoothGrad", lambda model, _: SmoothGrad(model, samples=2), "Smilkov 2017")
+
+
+class Moody(nn.Module):
+    """A network that looks at values on its way."""
+
+    def forward(self, images):
+        return images.mean((2, 3)) if images.sum().item() > 0 else images.amax((2, 3))
+
+
+@pytest.mark.parametrize(
+    ("make", "method", "message"),
+    [
+        (small, SMOOTH, "`method` must run the network once, on the images themselves"),
+        (small, "scorecam", "`method` must be one that torch can trace, .* but got 'scorecam' of TinyCNN"),
+        (Moody, "saliency", "`method` must be one that torch can trace, .* but got 'saliency' of Moody"),
+        (small, captum.attr.Saliency, "`method` must be a SafeAttribution"),
+        (lambda: Moody().forward, "saliency", "`model` must be a module"),
+    ],
+)
+def test_what_cannot_be_exported(make, method, message):
+    with pytest.raises(ValueError, match=message):
+        export_explained(make(), torch.zeros(1, 3, SIDE, SIDE), method)
