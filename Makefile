@@ -4,7 +4,7 @@ EXTRAS ?= bench,dev,docs
 STAMP := .venv/.sibx-$(EXTRAS)-$(shell cksum < pyproject.toml | cut -d ' ' -f 1)
 RUN := .venv/bin/python
 
-.PHONY: setup demo test benchmark docs lint clean
+.PHONY: setup demo test notebooks benchmark docs lint clean
 
 setup: $(STAMP)
 
@@ -19,6 +19,9 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses 2 --cov --cov-report=term:skip-covered
+
+notebooks: $(STAMP)
+	OMP_NUM_THREADS=1 $(RUN) -m pytest --nbmake --numprocesses 2 --override-ini filterwarnings=default notebooks
 
 benchmark: $(STAMP)
 	$(RUN) benchmarks/run_all.py
