@@ -44,9 +44,9 @@ def _front(packages: dict[str, ModuleType]) -> str:
 
 
 def _what_it_is(name: str) -> str:
-    return (
-        f"the table of [{name.lower()}]({PAGE_OF[name]})" if name in PAGE_OF else plain(first_line(getattr(sibx, name)))
-    )
+    if name in PAGE_OF:
+        return f"the table of [{name.lower()}]({PAGE_OF[name]})"
+    return plain(first_line(getattr(sibx, name)))
 
 
 def _home(name: str, packages: dict[str, ModuleType]) -> str:
