@@ -1,6 +1,7 @@
 """A table on disk that is read cell by cell."""
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from tempfile import SpooledTemporaryFile
 from threading import Lock
 from typing import Any, NamedTuple
@@ -70,8 +71,8 @@ class Shelf:
         order = np.argsort(cells, kind="stable")
         firsts = np.flatnonzero(np.diff(cells[order], prepend=-2))
         found = block[self.keys].iloc[order[firsts]].itertuples(index=False, name=None)
-        for key, first, end in zip(found, firsts, [*firsts[1:], len(block)], strict=True):
-            self.cells.setdefault(key, []).append(Span(self.count + int(first), int(end - first)))
+        for key, (first, end) in zip(found, pairwise([*firsts.tolist(), len(block)]), strict=True):
+            self.cells.setdefault(key, []).append(Span(self.count + first, end - first))
         self._file.write(records[order].tobytes())
         self.blocks.append(Span(self.count, len(block)))
         self.count += len(block)
