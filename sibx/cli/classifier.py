@@ -2,7 +2,6 @@
 
 from argparse import Namespace
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +21,16 @@ SETTINGS = {
 def run(args: Namespace) -> int:
     """Evaluate, write Results and print a line per condition."""
     out = Path(args.out)
-    require(not (out / "run.json").exists(), "out", "hold no results of an earlier evaluation", args.out)
+    there = (out / "run.json").exists()
+    require(
+        args.resume or not there, "out", "hold no results of an earlier evaluation (--resume continues it)", args.out
+    )
     device, classifier = named_device(args.device), load_classifier(args)
     data = load_data(args, args.split, args.image_size or classifier.notes.get("image_size"))
     if args.class_map is None:
         check_classes(classifier, data, args.num_classes)
     evaluate: Any = {"reliance": evaluate_reliance, "robustness": evaluate_robustness}[args.command]
-    results = evaluate(
+    results: Results = evaluate(
         classifier.model,
         data,
         **_given(args),
@@ -39,11 +41,13 @@ def run(args: Namespace) -> int:
         device=device,
         seed=args.seed,
         labels={"model": classifier.name, "training": args.training or classifier.notes.get("training", "")},
+        out_dir=out,
+        resume=args.resume,
+        notes={"weights": args.checkpoint or args.weights, "image_size": data[0].image.shape[-1]},
     )
-    made_from = {"weights": args.checkpoint or args.weights, "image_size": data[0].image.shape[-1]}
-    replace(results, info=results.info | made_from).save(out)
     print(_summary(results, data.classes))
-    print(f"{out / 'results.csv.gz'}: {len(results.rows)} scores of {len(data)} images")
+    count = sum(len(cell) for _, cell in results.cells())
+    print(f"{out / 'results.csv.gz'}: {count} scores of {len(data)} images")
     return 0
 
 
@@ -58,7 +62,7 @@ def _summary(results: Results, classes: Sequence[str]) -> str:
     summary = results.summary()
     lines = summary.assign(method=summary["metric"], metric="accuracy")
     table = metric_table(lines, "accuracy", columns="split")
-    if are_unequal(results.rows):
+    if are_unequal(results.hits().rows):
         table["mean over classes"] = [f"{value:.3f}" for value in summary["class_mean"]]
     text = f"{rate_lines(results, classes)}\n{to_markdown(table, 'condition')}"
     worst = worst_group(results).iloc[0]

@@ -112,7 +112,6 @@ def add_evaluate(parser: Parser) -> None:
     parser.add_argument("--target", choices=choices, default="predicted", help="class to explain; default %(default)s")
     note = "keep the maps of N images, spread over the split, for sibx report; default %(default)s"
     parser.add_argument("--gallery", type=int, default=0, metavar="N", help=note)
-    parser.add_argument("--resume", action=BooleanOptionalAction, default=False, help="continue an interrupted run")
 
 
 def add_reliance(parser: Parser) -> None:
@@ -227,6 +226,7 @@ def _add_scoring(parser: Parser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of all random draws; default %(default)s")
     parser.add_argument("--training", help="name of the training in the results; default that of the checkpoint")
     _add_out(parser, "results.csv.gz, curves.csv.gz and run.json")
+    parser.add_argument("--resume", action=BooleanOptionalAction, default=False, help="continue an interrupted run")
 
 
 def _add_data(parser: Parser, image_size: bool = True) -> None:

@@ -3,7 +3,10 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -17,15 +20,22 @@ from sibx.datasets.batches import load_batches
 from sibx.evaluation.class_match import Matched
 from sibx.evaluation.classified import is_right
 from sibx.evaluation.columns import CLASSIFIER, CURVE_COLUMNS
+from sibx.evaluation.identified import identify_model
 from sibx.evaluation.results import Results
 from sibx.evaluation.scoring import describe_images, to_rows
+from sibx.evaluation.storage import open_storage
 from sibx.models import eval_mode
+from sibx.runs.identity import identify_data
 from sibx.runs.place import pick_device, placed
+from sibx.runs.ranks import rank, world_size
 
 Model = Callable[[Tensor], Tensor]
+NO_CURVES = pd.DataFrame(columns=list(CURVE_COLUMNS))
 
-# (batch on the device, index of its first image in the data set) -> condition: values (B,), NaN where undefined
-Score = Callable[[MaskedBatch, int], Mapping[str, Tensor]]
+Indices = list[list[int]]  # those of the images of every batch
+Score = Callable[[MaskedBatch], Mapping[str, Tensor]]  # a batch -> condition: values (B,), NaN where undefined
+# Batches that are to be scored -> what scores the next one of them, already on the device.
+Scorer = Callable[[Indices], Score]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +49,9 @@ class Setting:
     device: torch.device | str | None
     seed: int
     labels: Mapping[str, str] | None
+    out_dir: str | Path | None
+    resume: bool
+    notes: Mapping[str, Any] | None
     progress: bool
 
     @property
@@ -59,34 +72,68 @@ class Setting:
         check_integer("workers", self.workers, 0)
         require(len(self.dataset) > 0, "dataset", "hold at least one image", len(self.dataset))
 
-    def run(self, score: Score, unchanged: str) -> Results:
-        """Score every image under every condition; ``unchanged`` names the first one, the images as they are."""
-        data, device = self.dataset, pick_device(self.model, self.device)
-        columns = {"dataset": data.name, "split": data.split, "model": "", "training": "", **(self.labels or {})}
-        start = time.perf_counter()
-        parts = []
+    def run(self, scorer: Scorer, unchanged: str, settings: dict[str, Any]) -> Results:
+        """Score every image under every condition.
+
+        Args:
+            scorer: makes what scores batches.
+            unchanged: name of the first condition, the images as they are.
+            settings: the settings of the conditions, in plain values.
+        """
+        device, start = pick_device(self.model, self.device), time.perf_counter()
         with placed(self.model, device), eval_mode(self.model):
-            batches = load_batches(data, self.batch_size, self.workers)
-            bar = bar_over(batches, f"evaluate {data.split}", shown=self.progress)
-            for first, batch in zip(range(0, len(data), self.batch_size), bar, strict=True):
-                images = describe_images(self.model, batch.to(device), "label", self.output, self.matched.counts)
-                images = images.assign(seed=self.seed, **columns)
-                scores = {(CLASSIFIER, unchanged): is_right(images).to_numpy()}
-                for name, values in score(batch.to(device), first).items():
-                    scores[CLASSIFIER, name] = values.cpu().numpy()
-                parts.append(to_rows(images, scores))
-        info = {
+            batches = self._batches()
+            identify = partial(self._identify, device, unchanged, settings)
+            storage = open_storage(self.out_dir, self.resume, len(batches), identify)
+            own = storage.pending()[rank() :: world_size()]
+            loader = load_batches(self.dataset, [batches[n] for n in own], self.workers)
+            score = scorer([batches[n] for n in own])
+            bar = bar_over(loader, f"evaluate {self.dataset.split}", shown=self.progress and rank() == 0)
+            for number, batch in zip(own, bar, strict=True):
+                storage.add(number, self._rows(batch.to(device), score, unchanged), NO_CURVES)
+        seconds = round(time.perf_counter() - start, 1)
+        return storage.finish(self._describe(device) | {"seconds": seconds} | settings | dict(self.notes or {}))
+
+    def _rows(self, batch: MaskedBatch, score: Score, unchanged: str) -> pd.DataFrame:
+        images = describe_images(self.model, batch, "label", self.output, self.matched.counts)
+        images = images.assign(seed=self.seed, **self._columns)
+        scores = {(CLASSIFIER, unchanged): is_right(images).to_numpy()}
+        scores |= {(CLASSIFIER, name): values.cpu().numpy() for name, values in score(batch).items()}
+        return to_rows(images, scores)
+
+    def _batches(self) -> Indices:
+        total, size = len(self.dataset), self.batch_size
+        return [list(range(first, min(first + size, total))) for first in range(0, total, size)]
+
+    @property
+    def _columns(self) -> dict[str, str]:
+        own = {"dataset": self.dataset.name, "split": self.dataset.split, "model": "", "training": ""}
+        return own | dict(self.labels or {})
+
+    def _describe(self, device: torch.device) -> dict[str, Any]:
+        return {
             "output": self.output,
             "batch_size": self.batch_size,
             "seed": self.seed,
             "device": str(device),
-            "seconds": round(time.perf_counter() - start, 1),
-            "images": len(data),
+            "images": len(self.dataset),
             "class_map": self.matched.class_map,
-            **columns,
+            **self._columns,
             "versions": {name: version(name) for name in ("sibx", "torch", "captum", "opencv-python", "pillow")},
         }
-        return Results(pd.concat(parts, ignore_index=True), pd.DataFrame(columns=list(CURVE_COLUMNS)), info)
+
+    def _identify(self, device: torch.device, unchanged: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Say which evaluation this is, in plain values by argument: whatever the scores depend on."""
+        described = self._describe(device)
+        return {
+            **{name: described[name] for name in ("output", "batch_size", "seed", "class_map", "versions")},
+            "dataset": identify_data(self.dataset, device),
+            "labels": {name: self._columns[name] for name in ("model", "training")},
+            "model": identify_model(self.model),
+            "device": device.type,
+            "unchanged": unchanged,
+            **settings,
+        }
 
 
 def hits_of(model: Model, images: Tensor, labels: Tensor, output: Output) -> Tensor:

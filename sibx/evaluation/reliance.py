@@ -1,7 +1,8 @@
 """How much a classifier relies on the background, and how it does on its worst group."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -16,7 +17,7 @@ from sibx.datasets.batches import load_batches
 from sibx.datasets.several import one_per_class
 from sibx.evaluation.class_match import match_classes
 from sibx.evaluation.columns import CELL, in_order, per_image
-from sibx.evaluation.conditions import Model, Setting, hits_of
+from sibx.evaluation.conditions import Indices, Model, Score, Setting, hits_of
 from sibx.evaluation.photographs import photographs_of
 from sibx.evaluation.results import Results
 from sibx.evaluation.statistics import bootstrap_mean
@@ -45,6 +46,9 @@ def evaluate_reliance(
     device: torch.device | str | None = None,
     seed: int = 0,
     labels: Mapping[str, str] | None = None,
+    out_dir: str | Path | None = None,
+    resume: bool = False,
+    notes: Mapping[str, Any] | None = None,
     progress: bool = True,
 ) -> Results:
     """Classify every image as it is and with its background changed; means are accuracies, chance is 1 / K.
@@ -70,6 +74,9 @@ def evaluate_reliance(
         device: where to compute; None = where the model is, for a function the CPU.
         seed: seed of the random choice of backgrounds.
         labels: values of the ``model`` and ``training`` columns; by default they are empty.
+        out_dir: a folder for the results, written batch by batch; see ``evaluate``.
+        resume: continue what an interrupted call left in ``out_dir``, see ``evaluate``.
+        notes: further entries of ``info`` and ``run.json``.
         progress: whether to show a progress bar on stderr, where that is a terminal.
 
     Returns:
@@ -98,31 +105,37 @@ def evaluate_reliance(
         device=device,
         seed=seed,
         labels=labels,
+        out_dir=out_dir,
+        resume=resume,
+        notes=notes,
         progress=progress,
     )
-    donors = _find_donors(dataset, chosen, seed, batch_size, workers)
-    lenders = _read_donors(dataset, donors, batch_size, workers)
 
-    def score(batch: MaskedBatch, first: int) -> dict[str, Tensor]:
-        scenes, lent_by = _take_apart(batch, dataset), next(lenders)
-        rows = slice(first, first + len(batch))
-        values = {}
-        for spec in chosen:
-            picked = donors[spec.donor][rows] if spec.donor else torch.zeros(len(batch), dtype=torch.int64)
-            good = takes_part(scenes, boxed=spec.boxed) & (picked >= 0).to(scenes.pixels.device)
-            dtype = precise_dtype(good.device)
-            values[spec.name] = torch.full((len(batch),), torch.nan, dtype=dtype, device=good.device)
-            if good.any():
-                part = Scenes(*(t[good] for t in scenes))
-                lent = _background(lent_by[spec.donor], good).to(part.pixels) if spec.donor else part.pixels
-                composed = dataset.normalization(spec.compose(part, lent))
-                values[spec.name][good] = hits_of(model, composed, batch.labels[good], output)
-        if {"mixed_same", "mixed_rand"} <= set(values):
-            values["bg_gap"] = values["mixed_same"] - values["mixed_rand"]
-        return values
+    def scorer(batches: Indices) -> Score:
+        donors = _find_donors(dataset, chosen, seed, batch_size, workers) if batches else {}
+        lenders = _read_donors(dataset, donors, batches, workers)
 
-    results = setting.run(score, unchanged="original")
-    return replace(results, info=results.info | {"backgrounds": names})
+        def score(batch: MaskedBatch) -> dict[str, Tensor]:
+            scenes, (there, lent_by) = _take_apart(batch, dataset), next(lenders)
+            values = {}
+            for spec in chosen:
+                good = takes_part(scenes, boxed=spec.boxed)
+                if spec.donor:
+                    good &= there[spec.donor].to(good.device)
+                dtype = precise_dtype(good.device)
+                values[spec.name] = torch.full((len(batch),), torch.nan, dtype=dtype, device=good.device)
+                if good.any():
+                    part = Scenes(*(t[good] for t in scenes))
+                    lent = _background(lent_by[spec.donor], good).to(part.pixels) if spec.donor else part.pixels
+                    composed = dataset.normalization(spec.compose(part, lent))
+                    values[spec.name][good] = hits_of(model, composed, batch.labels[good], output)
+            if {"mixed_same", "mixed_rand"} <= set(values):
+                values["bg_gap"] = values["mixed_same"] - values["mixed_rand"]
+            return values
+
+        return score
+
+    return setting.run(scorer, "original", {"backgrounds": names})
 
 
 def worst_group(results: Results, by: Sequence[str] = CELL) -> pd.DataFrame:
@@ -179,22 +192,22 @@ def _find_donors(
 
 
 def _read_donors(
-    dataset: MaskedDataset, donors: Mapping[Donor, Tensor], batch_size: int, workers: int
-) -> Iterator[dict[Donor, Scenes]]:
-    """For every batch of the data set yield the images that lend a background to its images, of every kind of donor.
+    dataset: MaskedDataset, donors: Mapping[Donor, Tensor], batches: Indices, workers: int
+) -> Iterator[tuple[dict[Donor, Tensor], dict[Donor, Scenes]]]:
+    """For every batch yield which of its images have a donor (B,), and the donors, of every kind of donor.
 
     Where an image has no donor, its place is taken by the first image, which nobody looks at.
     """
-    count = len(dataset)
-    firsts = range(0, count, batch_size)
     if not donors:
-        yield from ({} for _ in firsts)
+        yield from (({}, {}) for _ in batches)
         return
-    batches = [torch.cat([d[n : n + batch_size] for d in donors.values()]).clamp(min=0).tolist() for n in firsts]
-    for first, batch in zip(firsts, load_batches(dataset, batches, workers), strict=True):
+    picked = [{kind: found[batch] for kind, found in donors.items()} for batch in batches]
+    read = load_batches(dataset, [torch.cat(list(p.values())).clamp(min=0).tolist() for p in picked], workers)
+    for indices, of_kinds, batch in zip(batches, picked, read, strict=True):
         scenes = _take_apart(batch, dataset)
-        parts = zip(*(t.split(min(batch_size, count - first)) for t in scenes), strict=True)
-        yield {kind: Scenes(*part) for kind, part in zip(donors, parts, strict=True)}
+        parts = zip(*(t.split(len(indices)) for t in scenes), strict=True)
+        lent = {kind: Scenes(*part) for kind, part in zip(donors, parts, strict=True)}
+        yield {kind: found >= 0 for kind, found in of_kinds.items()}, lent
 
 
 def _background(lender: Scenes, rows: Tensor) -> Tensor:

@@ -12,10 +12,10 @@ from sibx._checks import check_choice, check_integer, check_range, require
 from sibx._outputs import Output, check_output
 from sibx.attribution import MethodSpec
 from sibx.datasets.base import MaskedDataset, require_masks
+from sibx.evaluation.identified import identify_model, name_of
 from sibx.metrics import MetricSpec
 from sibx.models import Align
-from sibx.models.scored import readings
-from sibx.runs.identity import digest, identify_data
+from sibx.runs.identity import identify_data
 
 Target = Literal["predicted", "label"]
 
@@ -133,19 +133,9 @@ class Request:
             **{name: described[name] for name in same},
             "dataset": identify_data(self.dataset, self.device),
             "labels": {name: self.columns[name] for name in ("model", "training")},
-            "model": self._identify_model(),
-            "layer": _name_of(self.layer) if isinstance(self.layer, nn.Module) else self.layer,
+            "model": identify_model(self.model),
+            "layer": name_of(self.layer) if isinstance(self.layer, nn.Module) else self.layer,
             **({"class_map": self.class_map} if self.class_map else {}),
             **({"align": self.align} if self.align else {}),  # what was interrupted before there was a choice goes on
             "device": self.device.type,
         }
-
-    def _identify_model(self) -> dict[str, str]:
-        if not isinstance(self.model, nn.Module):
-            return {"name": _name_of(self.model)}
-        weights = digest(self.model.state_dict())
-        return {"name": type(self.model).__qualname__, "weights": weights} | readings(self.model)
-
-
-def _name_of(thing: object) -> str:
-    return str(getattr(thing, "__qualname__", type(thing).__qualname__))

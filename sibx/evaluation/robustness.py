@@ -1,8 +1,8 @@
 """How a classifier does on adversarial and on corrupted images."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
-from typing import Literal, get_args
+from pathlib import Path
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -39,6 +39,9 @@ def evaluate_robustness(
     device: torch.device | str | None = None,
     seed: int = 0,
     labels: Mapping[str, str] | None = None,
+    out_dir: str | Path | None = None,
+    resume: bool = False,
+    notes: Mapping[str, Any] | None = None,
     progress: bool = True,
 ) -> Results:
     """Classify every image as it is, attacked and corrupted; means are accuracies, higher is better.
@@ -68,6 +71,9 @@ def evaluate_robustness(
         device: where to compute; None = where the model is, for a function the CPU.
         seed: seed of everything random.
         labels: values of the ``model`` and ``training`` columns; by default they are empty.
+        out_dir: a folder for the results, written batch by batch; see ``evaluate``.
+        resume: continue what an interrupted call left in ``out_dir``, see ``evaluate``.
+        notes: further entries of ``info`` and ``run.json``.
         progress: whether to show a progress bar on stderr, where that is a terminal.
 
     Returns:
@@ -102,7 +108,7 @@ def evaluate_robustness(
         for name, (corruption, severity) in corrupted.items():
             yield name, corrupt(pixels, corruption, severity, image_seeds(batch.ids, seed, name))
 
-    def score(batch: MaskedBatch, _: int) -> dict[str, Tensor]:
+    def score(batch: MaskedBatch) -> dict[str, Tensor]:
         pixels = dataset.normalization.inverse(batch.images).clamp(0, 1)
         values = {name: hits_of(in_pixels, changed, batch.labels, output) for name, changed in change(batch, pixels)}
         if corrupted:
@@ -117,12 +123,14 @@ def evaluate_robustness(
         device=device,
         seed=seed,
         labels=labels,
+        out_dir=out_dir,
+        resume=resume,
+        notes=notes,
         progress=progress,
     )
-    results = setting.run(score, unchanged="clean")
-    settings = {"attacks": list(attacks), "epsilons": list(epsilons), "steps": steps}
+    settings: dict[str, Any] = {"attacks": list(attacks), "epsilons": list(epsilons), "steps": steps}
     settings |= {"corruptions": list(corruptions), "severities": list(severities)}
-    return replace(results, info=results.info | settings)
+    return setting.run(lambda _: score, "clean", settings)
 
 
 def _name(kind: str, strength: float) -> str:

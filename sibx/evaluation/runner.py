@@ -21,13 +21,12 @@ from sibx.evaluation.fitted import fit
 from sibx.evaluation.request import Request, Target
 from sibx.evaluation.results import Results
 from sibx.evaluation.scoring import score_batch
-from sibx.evaluation.storage import InFolder, InMemory, Storage
+from sibx.evaluation.storage import Storage, open_storage
 from sibx.metrics import AnyMetric, to_metric
 from sibx.models import Align, eval_mode
 from sibx.models.class_map import ClassMap
-from sibx.runs.identity import check_identity
 from sibx.runs.place import pick_device, placed
-from sibx.runs.ranks import gather_objects, rank, world_size
+from sibx.runs.ranks import rank, world_size
 
 
 def evaluate(
@@ -131,24 +130,13 @@ def evaluate(
         seed=seed,
         columns={"dataset": dataset.name, "split": dataset.split, "model": "", "training": "", **(labels or {})},
     )
-    require(out_dir is not None or not resume, "out_dir", "be given for resume=True", None)
     start = time.perf_counter()
     with placed(model, request.device), eval_mode(model):
         request = fit(request, asks_all(methods))
-        storage = _open_storage(request, out_dir, resume)
+        storage = open_storage(out_dir, resume, len(request.batches()), request.identify)
         _fill(storage, request, progress and rank() == 0)
     seconds = round(time.perf_counter() - start, 1)
     return storage.finish(request.describe() | {"seconds": seconds} | dict(notes or {}))
-
-
-def _open_storage(request: Request, out_dir: str | Path | None, resume: bool) -> Storage:
-    batches = len(request.batches())
-    if out_dir is None and world_size() == 1:
-        return InMemory(batches)
-    identity = request.identify()
-    for number, theirs in enumerate(gather_objects(identity)):
-        check_identity(identity, theirs, f"rank {number}")
-    return InMemory(batches) if out_dir is None else InFolder(Path(out_dir), identity, batches, resume)
 
 
 def _fill(storage: Storage, request: Request, progress: bool) -> None:

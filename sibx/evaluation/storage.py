@@ -3,7 +3,7 @@
 import gzip
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,7 +23,7 @@ from sibx.evaluation.columns import (
 )
 from sibx.evaluation.results import Results
 from sibx.runs.identity import check_identity
-from sibx.runs.ranks import gather_objects, on_first_rank
+from sibx.runs.ranks import gather_objects, on_first_rank, world_size
 
 FORMAT = "sibx-evaluation-2"
 
@@ -143,6 +143,29 @@ class InFolder:
 
     def _path(self, number: int) -> Path:
         return self.folder / f"part-{number:06d}.json.gz"
+
+
+def open_storage(
+    out_dir: str | Path | None, resume: bool, batches: int, identify: Callable[[], dict[str, Any]]
+) -> Storage:
+    """Return where the scores go; all ranks call it together.
+
+    Args:
+        out_dir: folder that all ranks share; None = they stay in memory.
+        resume: whether batches that are already there count.
+        batches: how many there are.
+        identify: says which evaluation it is, see ``check_identity``.
+
+    Raises:
+        ValueError: ``resume`` without a folder, or evaluations that differ between ranks.
+    """
+    require(out_dir is not None or not resume, "out_dir", "be given for resume=True", None)
+    if out_dir is None and world_size() == 1:
+        return InMemory(batches)
+    identity = identify()
+    for number, theirs in enumerate(gather_objects(identity)):
+        check_identity(identity, theirs, f"rank {number}")
+    return InMemory(batches) if out_dir is None else InFolder(Path(out_dir), identity, batches, resume)
 
 
 def _read(path: Path) -> dict[str, Any]:

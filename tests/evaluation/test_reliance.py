@@ -14,6 +14,7 @@ from sibx.evaluation.columns import COLUMNS
 from sibx.images import BACKGROUNDS, BackgroundSpec, Normalization, corrupt
 from sibx.images.backgrounds import choose_donors, inpaint
 from sibx.models import TinyCNN
+from tests.helpers.tables import assert_read_back
 from tests.references import background as reference
 from tests.references.robustness import fgsm
 
@@ -148,6 +149,42 @@ def test_paired_differences_and_files(tmp_path):
     assert table.loc["mixed_rand", "low"] == 1
     loaded = Results.load(both.save(tmp_path)).rows
     assert loaded["value"].to_numpy() == pytest.approx(both.rows["value"].to_numpy())
+
+
+class Tired(Reader):
+    """Stops at its n-th call."""
+
+    def __init__(self, calls):
+        super().__init__(slice(14, 18))
+        self.calls = calls
+
+    def forward(self, images):
+        self.calls -= 1
+        if not self.calls:
+            raise InterruptedError
+        return super().forward(images)
+
+
+@pytest.mark.parametrize(
+    ("run", "options", "other", "name"),
+    [
+        (evaluate_reliance, {"backgrounds": ["only_fg", "mixed_rand"]}, {"backgrounds": ["only_fg"]}, "backgrounds"),
+        (evaluate_robustness, {"attacks": ["fgsm"], "severities": [1]}, {"attacks": [], "severities": [1]}, "attacks"),
+    ],
+)
+def test_an_interrupted_evaluation_goes_on(run, options, other, name, tmp_path):
+    data, request = ColorSet(), {"batch_size": 2, "progress": False}
+    whole = run(Tired(0), data, out_dir=tmp_path / "whole", notes={"weights": "mine"}, **options, **request)
+    assert whole.info["weights"] == "mine"
+    assert_read_back(whole.rows, run(Tired(0), data, **options, **request).rows)
+    with pytest.raises(InterruptedError):
+        run(Tired(13), data, out_dir=tmp_path / "parts", **options, **request)
+    assert 0 < len(list((tmp_path / "parts").glob("part-*"))) < 5
+    with pytest.raises(ValueError, match=f"`{name}` must be that of the results in"):
+        run(Tired(0), data, out_dir=tmp_path / "parts", resume=True, **other, **request)
+    run(Tired(0), data, out_dir=tmp_path / "parts", resume=True, **options, **request)
+    first, second = ((tmp_path / folder / "results.csv.gz").read_bytes() for folder in ("whole", "parts"))
+    assert first == second
 
 
 def test_few_conditions_and_own_ones():
