@@ -5,11 +5,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from sibx._checks import require
 from sibx.cli.loading import check_classes, load_classifier, load_data, read_map
-from sibx.cli.rate_lines import are_unequal, rate_lines
-from sibx.evaluation import Interval, Results, evaluate_reliance, evaluate_robustness, worst_group
+from sibx.cli.rate_lines import rate_lines
+from sibx.evaluation import ACCURACY, Interval, Results, evaluate_reliance, evaluate_robustness, worst_group
+from sibx.evaluation.classifier_rates import MAJORITY
 from sibx.report import metric_table, to_markdown
+from sibx.report.unequal import are_unequal
 from sibx.runs import named_device
 
 SETTINGS = {
@@ -58,12 +62,19 @@ def _given(args: Namespace) -> dict[str, Any]:
 
 
 def _summary(results: Results, classes: Sequence[str]) -> str:
-    """Return how the classifier does, and its accuracy under every condition and of the worst group, as text."""
-    summary = results.summary()
-    lines = summary.assign(method=summary["metric"], metric="accuracy")
-    table = metric_table(lines, "accuracy", columns="split")
-    if are_unequal(results.hits().rows):
-        table["mean over classes"] = [f"{value:.3f}" for value in summary["class_mean"]]
+    """Return how the classifier does, and how it does under every condition and on the worst group, as text."""
+    tables = {str(results.hits().rows["metric"].iloc[0]): results.summary()}
+    if are_unequal(results.hits().rows):  # first what a classifier that always says the commonest class is bad at
+        tables = {"mean over classes": results.class_means()} | tables
+    columns = {
+        name: metric_table(lines.assign(method=lines["metric"], metric=name), name, columns="split").iloc[:, 0]
+        for name, lines in tables.items()
+    }
+    table = pd.DataFrame(columns)
+    usual = [line["mean"] for line in results.rates().to_dict("records") if line["metric"] == MAJORITY]
+    if usual and ACCURACY in columns:
+        always = {"mean over classes": 1 / len(results.distinct("label")), ACCURACY: usual[0]}
+        table.loc["always the commonest class"] = [f"{always[str(name)]:.3f}" for name in table]
     text = f"{rate_lines(results, classes)}\n{to_markdown(table, 'condition')}"
     worst = worst_group(results).iloc[0]
     if worst["n"]:

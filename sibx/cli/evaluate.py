@@ -11,9 +11,10 @@ from sibx._checks import check_range
 from sibx.attribution import resolve_methods
 from sibx.cli.loading import Classifier, check_classes, load_classifier, load_data, process_group, read_map
 from sibx.cli.rate_lines import rate_lines
-from sibx.datasets import MaskedDataset, one_per_class
+from sibx.datasets import MaskedDataset
 from sibx.evaluation import Results, evaluate
 from sibx.evaluation.class_match import match_classes
+from sibx.evaluation.request import target_for
 from sibx.metrics import to_metric
 from sibx.report import class_by_class, make_gallery, metric_table, save_gallery, to_markdown, wrong_ones
 from sibx.runs.ranks import rank
@@ -29,15 +30,16 @@ def run(args: Namespace) -> int:
     with process_group(args.device) as device:
         classifier = load_classifier(args)
         data = load_data(args, args.split, args.image_size or classifier.notes.get("image_size"))
+        target = target_for(data, args.target)
         if args.class_map is None:
-            check_classes(classifier, data, args.num_classes if args.target == "label" else None)
+            check_classes(classifier, data, args.num_classes if target == "label" else None)
         training = args.training or classifier.notes.get("training", "")
         results = evaluate(
             classifier.model,
             data,
             methods=args.methods,
             metrics=metrics,
-            target=args.target,
+            target=target,
             class_map=read_map(args.class_map),
             output=classifier.output(args.output),
             layer=args.layer,
@@ -65,7 +67,7 @@ def _keep_pictures(
 ) -> None:
     """Keep the maps of the images that every model's gallery shows, and of some that this one gets wrong."""
     output = classifier.output(args.output)
-    matched = match_classes(classifier.model, one_per_class(data), read_map(args.class_map), output)
+    matched = match_classes(classifier.model, data, read_map(args.class_map), output)
     shown = class_by_class(matched.dataset, args.gallery)
     wrong = wrong_ones(results.hits().rows, args.gallery // SHARE_OF_WRONG)
     (training,) = results.distinct("training")["training"]
@@ -75,8 +77,8 @@ def _keep_pictures(
         methods=args.methods,
         images=sorted({*shown, *wrong}),
         model=classifier.name,
-        target=args.target,
-        output=output,
+        target=target_for(data, args.target),
+        output=matched.output,
         layer=args.layer,
         align=args.align,
         batch_size=args.batch_size,

@@ -109,7 +109,8 @@ def add_evaluate(parser: Parser) -> None:
     _add_names(parser, "methods", "sib", "gradcam", "control_center")
     _add_names(parser, "metrics", "foreground_focus", "background_suppression", "pointing_game")
     choices = ("predicted", "label")
-    parser.add_argument("--target", choices=choices, default="predicted", help="class to explain; default %(default)s")
+    note = "class to explain; default predicted, for several labels per image label"
+    parser.add_argument("--target", choices=choices, help=note)
     note = "keep the maps of N images, spread over the split, for sibx report; default %(default)s"
     parser.add_argument("--gallery", type=int, default=0, metavar="N", help=note)
 

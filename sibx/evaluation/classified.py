@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from sibx.evaluation.columns import ACCURACY, CLASSIFIER, NO_CLASS
+from sibx.evaluation.columns import ACCURACY, CLASSIFIER, NO_CLASS, RECALL
 
 
 def is_right(images: pd.DataFrame) -> pd.Series:
@@ -22,11 +22,29 @@ def is_right(images: pd.DataFrame) -> pd.Series:
     return right.astype(np.float64).mask(images["predicted"] == NO_CLASS)
 
 
+def are_labels(rows: pd.DataFrame) -> bool:
+    """Say whether rows of one data set and split are those of labels that are there, of several per image.
+
+    What is right among them is a recall: labels that are absent have no row, and nothing shows whether the model says
+    that they are there. They are the rows of ``OnePerClass``, which names a photograph and a class, and any others of
+    photographs with several labels.
+    """
+    first = rows.iloc[0]
+    named = str(first["image_id"]).startswith(f"{first['photo']}/")
+    return named or bool((rows.groupby("photo", observed=True)["label"].nunique() > 1).any())
+
+
 def to_hits(images: pd.DataFrame) -> pd.DataFrame:
     """Return rows of images with what ``is_right`` says as ``value``.
+
+    ``metric`` is ``accuracy``, or ``recall`` where rows ``are_labels``.
 
     Args:
         images: the first row of Results of every different line of ``CLASSIFIED``; all that an image has of a model,
             training and seed say the same of its class.
     """
-    return images.assign(method=CLASSIFIER, target=images["label"], metric=ACCURACY, value=is_right(images))
+    hits = images.assign(method=CLASSIFIER, target=images["label"], metric=ACCURACY, value=is_right(images))
+    for _, part in images.groupby(["dataset", "split"], observed=True):
+        if are_labels(part):
+            hits.loc[part.index, "metric"] = RECALL
+    return hits

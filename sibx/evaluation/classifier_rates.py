@@ -1,16 +1,18 @@
 """What is beside an accuracy, with intervals: balanced accuracy, the worst recall, F1, and how well scores rank."""
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from sibx._outputs.rates import auroc, average_precision
 from sibx.evaluation.classified import is_right
-from sibx.evaluation.columns import CLASSIFIER, NO_CLASS, TRAINED
+from sibx.evaluation.columns import CLASSIFIER, NO_CLASS, RECALL, TRAINED
+from sibx.evaluation.label_rates import LABEL_RATES
 from sibx.evaluation.statistics import LEVEL, RESAMPLES, Interval
 
+MAJORITY = "majority_rate"
 RATES = (
     "accuracy",
     "balanced_accuracy",
@@ -18,7 +20,7 @@ RATES = (
     "f1",
     "auroc",
     "mean_average_precision",
-    "majority_rate",
+    MAJORITY,
 )
 
 
@@ -34,41 +36,55 @@ class _Answers(NamedTuple):
     commonest: int
 
 
-def classifier_rates(hits: pd.DataFrame) -> pd.DataFrame:
+def classifier_rates(hits: pd.DataFrame, of_labels: Sequence[Mapping[str, Any]] = ()) -> pd.DataFrame:
     """Return what is beside an accuracy, one line per trained model and rate, in the form of ``Results.summary``.
 
     Intervals are 95 % bootstrap ones over photographs, for these trainings; of several seeds the mean over seeds. An
-    image with a NaN among its scores is wrong, as in every accuracy. Scores without classes, and several labels per
-    image, have no rates (``label_scores``).
+    image with a NaN among its scores is wrong, as in every accuracy. Scores without classes have no rates. Rows of
+    several labels say nothing of absent ones: their rates are those that the evaluation has noted for all photographs,
+    and there are none for a part of the rows; of several seeds they and their bounds are means over seeds.
 
     Args:
         hits: rows of ``Results.hits``.
+        of_labels: lines of ``label_rates``, one for each trained model, seed and rate.
 
     Returns:
         The columns of ``TRAINED``, ``method`` (``classifier``), ``metric``, mean, low, high, n images, undefined.
         ``accuracy``; ``balanced_accuracy``: the mean recall of the classes (chance 1 / K); ``lowest_recall``: that of
         the class with the lowest; ``f1``: the mean over classes; of two classes also ``auroc`` (chance 0.5) and
         ``mean_average_precision`` (over both; chance 0.5), NaN of more, for which rows hold too little
-        (``label_scores``); ``majority_rate``: the accuracy of always
-        giving the commonest label. All in [0, 1]; but for the last, larger is better.
+        (``label_scores``); ``majority_rate``: the accuracy of always giving the commonest label. Of several labels per
+        image: ``mean_average_precision`` (mAP; chance: the share of images with the label), ``f1`` and ``auroc``, means
+        over labels; ``precision``: the share of the labels said that are there; ``recall``: the share of the labels
+        there that are said; ``lowest_recall``: that of the label with the lowest; ``balanced_accuracy``: the mean over
+        labels of recall and specificity (chance 0.5); ``label_accuracy``: the share of all known labels, there or not,
+        that are right; ``majority_rate``: what always giving each label's commonest answer has of it. All in [0, 1];
+        but for the last, larger is better.
     """
     lines = []
     for key, cell in hits.groupby(list(TRAINED), sort=False):
-        of_seeds = [_answers(images) for _, images in cell.groupby("seed") if _has_classes(images)]
-        for name, interval in _intervals(of_seeds) if of_seeds else ():
-            about = dict(zip(TRAINED, key, strict=True)) | {"method": CLASSIFIER, "metric": name}
-            lines.append({**about, **interval._asdict()})
+        about = dict(zip(TRAINED, key, strict=True))
+        seeds = [(seed, images) for seed, images in cell.groupby("seed") if (images["predicted"] != NO_CLASS).all()]
+        if (cell["metric"] == RECALL).any():
+            found = list(_noted(of_labels, about, {seed: len(images) for seed, images in seeds}))
+        else:
+            found = list(_intervals([_answers(images) for _, images in seeds])) if seeds else []
+        lines += [{**about, "method": CLASSIFIER, "metric": name, **i._asdict()} for name, i in found]
     return pd.DataFrame(lines, columns=[*TRAINED, "method", "metric", *Interval._fields])
 
 
-def _has_classes(images: pd.DataFrame) -> bool:
-    """Whether every image has one label and a prediction: rows of several labels say nothing of absent ones."""
-    return bool((images["predicted"] != NO_CLASS).all()) and not _one_of_several(images)
-
-
-def _one_of_several(images: pd.DataFrame) -> bool:
-    """Whether rows are those of ``OnePerClass``, or others where a photograph has several labels."""
-    return bool((images.groupby("photo")["label"].nunique() > 1).any())
+def _noted(
+    lines: Sequence[Mapping[str, Any]], about: Mapping[str, Any], rows: Mapping[Any, int]
+) -> Iterator[tuple[str, Interval]]:
+    """Yield the rates noted for a trained model; nothing for seeds whose rows are others than those noted."""
+    for name in LABEL_RATES:
+        wanted = {**about, "metric": name}
+        ours = [line for line in lines if all(line[key] == value for key, value in wanted.items())]
+        of_seeds = {line["seed"]: Interval.of(line) for line in ours if rows.get(line["seed"]) == line["rows"]}
+        if of_seeds:
+            mean, low, high = _mean(np.array([found[:3] for found in of_seeds.values()]), axis=0).tolist()
+            most = max(of_seeds.values(), key=lambda found: found.n)
+            yield name, Interval(mean, low, high, most.n, most.undefined)
 
 
 def _answers(images: pd.DataFrame) -> _Answers:

@@ -21,6 +21,7 @@ from sibx.evaluation.class_match import Matched
 from sibx.evaluation.classified import is_right
 from sibx.evaluation.columns import CLASSIFIER, CURVE_COLUMNS
 from sibx.evaluation.identified import identify_model
+from sibx.evaluation.label_rates import NOTED, label_rates
 from sibx.evaluation.results import Results
 from sibx.evaluation.scoring import describe_images, to_rows
 from sibx.evaluation.storage import open_storage
@@ -43,7 +44,6 @@ class Setting:
     """Where and on what a classifier is evaluated: the arguments that all its evaluations take."""
 
     matched: Matched
-    output: Output
     batch_size: int
     workers: int
     device: torch.device | str | None
@@ -58,6 +58,11 @@ class Setting:
     def model(self) -> Model:
         """The model, whose outputs are the classes of the data."""
         return self.matched.model
+
+    @property
+    def output(self) -> Output:
+        """What the logits are."""
+        return self.matched.output
 
     @property
     def dataset(self) -> MaskedDataset:
@@ -91,8 +96,13 @@ class Setting:
             bar = bar_over(loader, f"evaluate {self.dataset.split}", shown=self.progress and rank() == 0)
             for number, batch in zip(own, bar, strict=True):
                 storage.add(number, self._rows(batch.to(device), score, unchanged), NO_CURVES)
+            about = {**self._columns, "seed": self.seed}
+            of_labels = label_rates(
+                self.matched, about, batch_size=self.batch_size, workers=self.workers, device=device
+            )
         seconds = round(time.perf_counter() - start, 1)
-        return storage.finish(self._describe(device) | {"seconds": seconds} | settings | dict(self.notes or {}))
+        noted = {NOTED: of_labels} if of_labels else {}
+        return storage.finish(self._describe(device) | {"seconds": seconds} | noted | settings | dict(self.notes or {}))
 
     def _rows(self, batch: MaskedBatch, score: Score, unchanged: str) -> pd.DataFrame:
         images = describe_images(self.model, batch, "label", self.output, self.matched.counts)

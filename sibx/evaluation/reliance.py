@@ -14,7 +14,6 @@ from sibx._precise import precise_dtype
 from sibx._seeds import image_seeds
 from sibx.datasets.base import MaskedBatch, MaskedDataset, check_dataset, require_masks
 from sibx.datasets.batches import load_batches
-from sibx.datasets.several import one_per_class
 from sibx.evaluation.class_match import match_classes
 from sibx.evaluation.columns import CELL, in_order, per_image
 from sibx.evaluation.conditions import Indices, Model, Score, Setting, hits_of
@@ -53,6 +52,10 @@ def evaluate_reliance(
 ) -> Results:
     """Classify every image as it is and with its background changed; means are accuracies, chance is 1 / K.
 
+    Of several labels per image every label that is there has a row, as in ``evaluate``, and means are recalls: what a
+    model that says yes to everything has is 1. ``Results.rates`` says what else there is of the images as they are.
+
+
     The conditions of Xiao 2020 (see ``sibx.images.backgrounds`` for exact definitions): ``original``; ``only_fg``;
     ``no_fg``, ``only_bg_b``, ``only_bg_t``, ``only_bg_i`` (background alone: what is right there beyond chance is right
     because of it); ``mixed_same``, ``mixed_rand``, ``mixed_next`` (the object on another image's background). With the
@@ -68,7 +71,7 @@ def evaluate_reliance(
         backgrounds: conditions, as keys of BACKGROUNDS or as specs of your own; by default all of BACKGROUNDS.
         class_map: class of the data -> output or several outputs, for a model with other classes, see ``evaluate``.
         output: what the logits are: ``softmax`` or ``sigmoid`` (a single logit has the classes 0 and 1); ``auto`` =
-            ``sigmoid`` for a single logit, else ``softmax``.
+            ``sigmoid`` for a single logit and for several labels per image, else ``softmax``.
         batch_size: images per forward pass.
         workers: number of processes that read the images ahead; 0 = this process reads them. Results are the same.
         device: where to compute; None = where the model is, for a function the CPU.
@@ -95,11 +98,10 @@ def evaluate_reliance(
     names = [spec.name for spec in chosen]
     require(len(set(names)) == len(names), "backgrounds", "name none twice", names)
     require_masks(dataset, "backgrounds", names)
-    matched = match_classes(model, one_per_class(dataset), class_map, output)
-    model, dataset = matched.model, matched.dataset
+    matched = match_classes(model, dataset, class_map, output)
+    model, dataset, output = matched.model, matched.dataset, matched.output
     setting = Setting(
         matched=matched,
-        output=output,
         batch_size=batch_size,
         workers=workers,
         device=device,

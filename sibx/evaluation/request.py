@@ -20,6 +20,20 @@ from sibx.runs.identity import identify_data
 Target = Literal["predicted", "label"]
 
 
+def target_for(data: MaskedDataset, target: Target | None) -> Target:
+    """Return the class to explain; None = what the data has: the label of several, else the predicted one.
+
+    Raises:
+        ValueError: an unknown word, or ``predicted`` for several labels per image.
+    """
+    if target is None:
+        return "label" if data.several_labels else "predicted"
+    check_choice("target", target, get_args(Target))
+    rule = "be 'label' (the default) for several labels per image, where every class present is explained"
+    require(target == "label" or not data.several_labels, "target", rule, target)
+    return target
+
+
 class Skipped(NamedTuple):
     """What an evaluation left out.
 
@@ -78,7 +92,6 @@ class Request:
 
     def check(self) -> None:
         """Raise ValueError for what cannot be evaluated."""
-        check_choice("target", self.target, ("predicted", "label"))
         check_output(self.output)
         if self.align is not None:
             check_choice("align", self.align, get_args(Align))

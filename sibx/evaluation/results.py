@@ -34,11 +34,12 @@ from sibx.evaluation.columns import (
     write_table,
 )
 from sibx.evaluation.comparison import compare_over_seeds, compare_trainings
+from sibx.evaluation.label_rates import NOTED
 from sibx.evaluation.method_ranks import Ranking, rank_rows
 from sibx.evaluation.notebook import to_html
 from sibx.evaluation.shelf import Key, Shelf
 from sibx.evaluation.strata import Sizes, add_sizes
-from sibx.evaluation.summaries import summarize
+from sibx.evaluation.summaries import class_means, summarize
 
 Table = pd.DataFrame | Callable[[], OnShelves]
 
@@ -71,15 +72,21 @@ class Results:
     @property
     def skipped(self) -> pd.DataFrame:
         """What was left out: a line for each with ``method``, ``metric`` ("" = all of them) and ``reason``."""
-        return pd.DataFrame(list(dict.fromkeys(_skipped(self.info))), columns=["method", "metric", "reason"])
+        columns = ["method", "metric", "reason"]
+        lines = dict.fromkeys(tuple(line[name] for name in columns) for line in _noted(self.info, "skipped"))
+        return pd.DataFrame(list(lines), columns=columns)
 
     @staticmethod
     def concat(parts: Iterable["Results"], info: Mapping[str, Any] | None = None) -> "Results":
-        """Put several results into one; ``info`` replaces theirs. Those on disk (``load``, ``open``) stay there."""
+        """Put several results into one; ``info`` replaces theirs, but for what ``rates`` needs of it.
+
+        Those on disk (``load``, ``open``) stay there.
+        """
         parts = list(parts)
         require(bool(parts), "parts", "hold at least one Results", parts)
         rows, curves = _join([part._rows() for part in parts]), _join([part._curves() for part in parts])
-        return _OnDisk(rows, curves, dict(info or {}))
+        lines = [line for part in parts for line in _noted(part.info, NOTED)]
+        return _OnDisk(rows, curves, ({NOTED: lines} if lines else {}) | dict(info or {}))
 
     def summary(self, by: Sequence[str] = CELL) -> pd.DataFrame:
         """Return one line per cell: mean, 95 % bootstrap interval over images, class mean, n, undefined images.
@@ -149,6 +156,20 @@ class Results:
         """
         return self._rows().distinct(names)
 
+    def class_means(self, by: Sequence[str] = CELL) -> pd.DataFrame:
+        """Return one line per cell: the mean over classes of their means, where a rare class counts like a common one.
+
+        Of hits and of other scores of a classifier that is the balanced accuracy, of which a classifier that always
+        says the same class has 1 / K. The columns are those of an Interval; otherwise as ``summary``.
+
+        Args:
+            by: columns whose values together make a cell.
+
+        Raises:
+            ValueError: a name that is not a column.
+        """
+        return class_means(self.cells(by), by)
+
     def hits(self) -> "Results":
         """Return whether the classifier is right, one row per image, model, training and seed.
 
@@ -156,14 +177,17 @@ class Results:
         among its logits (its ``confidence`` is NaN) is wrong, and what has no class (``output="raw"``) is neither: its
         ``value`` is NaN. Every accuracy is a view of these rows: their means are
         ``accuracy()``, that of the worst group is ``worst_group(results.hits())``, and a gain of it is
-        ``results.hits().difference("sib", "ce")``.
+        ``results.hits().difference("sib", "ce")``. Of several labels per image each that is there has a row, so that
+        the metric is the ``recall``: a model that says yes to everything has 1.
         """
         return Results(to_hits(self._rows().firsts(CLASSIFIED)), pd.DataFrame(columns=list(CURVE_COLUMNS)), self.info)
 
-    def accuracy(self, by: Sequence[str] = TRAINED) -> pd.DataFrame:
+    def accuracy(self, by: Sequence[str] = (*TRAINED, "metric")) -> pd.DataFrame:
         """Return one line per cell: share of the images in [0, 1] that are classified right, with its interval.
 
-        The columns are those of ``summary``; an image counts once, however many methods, metrics and seeds it has.
+        The columns are those of ``summary``; an image counts once, however many methods, metrics and seeds it has. Of
+        several labels per image it is the share of the labels there that are predicted, and ``metric`` says ``recall``;
+        ``rates`` says what else there is.
 
         Args:
             by: columns whose values together make a cell.
@@ -176,10 +200,11 @@ class Results:
     def rates(self) -> pd.DataFrame:
         """Return what is beside the accuracy: balanced accuracy, the lowest recall, F1, AUROC, the majority rate.
 
-        One line per trained model and rate with its interval, see ``classifier_rates``. The recall of every class is
+        One line per trained model and rate with its interval, see ``classifier_rates``; of several labels per image
+        mAP, F1, precision, recall and others, of all photographs. The recall of every class is
         ``hits().summary([*TRAINED, "label"])``.
         """
-        return classifier_rates(self.hits().rows)
+        return classifier_rates(self.hits().rows, list(_noted(self.info, NOTED)))
 
     def where(self, **values: object) -> "Results":
         """Return the rows and curves whose columns have these values: ``results.where(training="sib", size="small")``.
@@ -312,13 +337,13 @@ class Results:
         return InTable(self.curves)
 
 
-def _skipped(info: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """Read it in the notes of an evaluation, and in those of several that were put together."""
+def _noted(info: Mapping[str, Any], key: str) -> Iterator[Mapping[str, Any]]:
+    """Yield the lines under a key in the notes of an evaluation, and in those of several that were put together."""
     for name, value in info.items():
-        if name == "skipped":
-            yield from ((line["method"], line["metric"], line["reason"]) for line in value)
+        if name == key:
+            yield from value
         elif isinstance(value, Mapping):
-            yield from _skipped(value)
+            yield from _noted(value, key)
 
 
 class _OnDisk(Results):

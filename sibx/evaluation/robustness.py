@@ -11,7 +11,6 @@ from sibx._checks import check_choice, check_range, require
 from sibx._outputs import Output
 from sibx._seeds import image_seeds
 from sibx.datasets.base import MaskedBatch, MaskedDataset, check_dataset
-from sibx.datasets.several import one_per_class
 from sibx.evaluation.class_match import match_classes
 from sibx.evaluation.conditions import Model, Setting, hits_of
 from sibx.evaluation.results import Results
@@ -46,6 +45,9 @@ def evaluate_robustness(
 ) -> Results:
     """Classify every image as it is, attacked and corrupted; means are accuracies, higher is better.
 
+    Of several labels per image every label that is there has a row, as in ``evaluate``, and means are recalls.
+
+
     Conditions: ``clean``; ``fgsm_<e>`` and ``pgd_<e>`` for epsilon e / 255 (attacks on this very model, on the true
     label); ``gaussian_noise_<s>``, ``defocus_blur_<s>``, ``contrast_<s>``, ``jpeg_compression_<s>`` for severity s; and
     ``corruption_mean``, the mean over corruptions and severities, which unlike the mCE of Hendrycks & Dietterich is
@@ -65,7 +67,7 @@ def evaluate_robustness(
         severities: severities of the corruptions, each a whole number from 1 to 5.
         class_map: class of the data -> output or several outputs, for a model with other classes, see ``evaluate``.
         output: what the logits are: ``softmax`` or ``sigmoid`` (a single logit has the classes 0 and 1); ``auto`` =
-            ``sigmoid`` for a single logit, else ``softmax``.
+            ``sigmoid`` for a single logit and for several labels per image, else ``softmax``.
         batch_size: images per forward pass.
         workers: number of processes that read the images ahead; 0 = this process reads them. Results are the same.
         device: where to compute; None = where the model is, for a function the CPU.
@@ -92,8 +94,8 @@ def evaluate_robustness(
     attacked = {_name(a, 255 * epsilon): (a, epsilon) for a in attacks for epsilon in epsilons}
     corrupted = {_name(c, severity): (c, severity) for c in corruptions for severity in severities}
 
-    matched = match_classes(model, one_per_class(dataset), class_map, output)
-    model, dataset = matched.model, matched.dataset
+    matched = match_classes(model, dataset, class_map, output)
+    model, dataset, output = matched.model, matched.dataset, matched.output
 
     def in_pixels(pixels: Tensor) -> Tensor:
         return model(dataset.normalization(pixels))
@@ -117,7 +119,6 @@ def evaluate_robustness(
 
     setting = Setting(
         matched=matched,
-        output=output,
         batch_size=batch_size,
         workers=workers,
         device=device,

@@ -8,17 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sibx._checks import require
 from sibx._outputs import Output
 from sibx._progress import bar_over
 from sibx.attribution import Explainers, Methods, resolve_methods
 from sibx.attribution.chosen import asks_all
 from sibx.datasets.base import MaskedDataset, check_dataset
 from sibx.datasets.batches import load_batches
-from sibx.datasets.several import one_per_class
 from sibx.evaluation.class_match import match_classes
 from sibx.evaluation.fitted import fit
-from sibx.evaluation.request import Request, Target
+from sibx.evaluation.label_rates import NOTED, label_rates
+from sibx.evaluation.request import Request, Target, target_for
 from sibx.evaluation.results import Results
 from sibx.evaluation.scoring import score_batch
 from sibx.evaluation.storage import Storage, open_storage
@@ -35,7 +34,7 @@ def evaluate(
     *,
     methods: Methods,
     metrics: Sequence[AnyMetric],
-    target: Target = "predicted",
+    target: Target | None = None,
     class_map: ClassMap | None = None,
     output: Output = "auto",
     layer: nn.Module | str | None = None,
@@ -61,14 +60,16 @@ def evaluate(
 
     Args:
         model: images (B, C, H, W) -> logits (B, K): a module, or any function; then only methods that need no module.
-        dataset: images with object masks; with several labels per image every class present has a row, with its mask.
+        dataset: images with object masks; with several labels per image every class present has a row, with its mask,
+            and ``Results.rates`` are those of all photographs and labels.
         methods: methods that explain: keys of METHODS, or your own in any form that ``sibx.attribution.to_method``
             takes (a MethodSpec, a function ``(model, images, targets (B,)) -> heatmaps (B, 1, H, W)``, a Captum
             attribution or its class, ``module:name``); or a mapping from names of your own to these; or ``"all"``: all
             of METHODS that apply to the model, see ``Results.skipped`` for the others.
         metrics: metrics that score: keys of METRICS, or your own in any form that ``sibx.metrics.to_metric`` takes (a
             MetricSpec, a function ``(heatmaps, masks) -> (B,)``, ``module:name``).
-        target: the class explained: the ``predicted`` one or the ``label``.
+        target: the class explained: the ``predicted`` one or the ``label``; None = ``predicted``, and for several
+            labels per image the ``label`` of the row, which alone is possible there.
         class_map: for a model with other classes than the data, such as one of ImageNet: class of the data -> output or
             several outputs of the model, each by name or index; or ``"names"``: those of the same names. The
             probability of a class is then the sum of those of its outputs, and all other outputs together are one more
@@ -77,9 +78,9 @@ def evaluate(
             with another number of classes has no accuracy (``predicted`` is -1), and its predicted class is explained.
         output: what the logits are: ``softmax``: K classes that exclude each other; ``sigmoid``: K independent labels,
             or for K = 1 the classes 0 and 1; ``raw``: scores without a probability, of which curves are taken as they
-            are, and for which nothing is right or wrong (``predicted`` is -1); ``auto`` = ``sigmoid`` for K = 1, else
-            ``softmax``. A row of one of several labels is right if its probability is above 1/2, so that the accuracy
-            is the recall (``label_scores`` has the others).
+            are, and for which nothing is right or wrong (``predicted`` is -1); ``auto`` = ``sigmoid`` for K = 1 and for
+            several labels per image, else ``softmax``. A row of one of several labels is right if its probability is
+            above 1/2, so that what is right of all rows is the recall, and is called so.
         layer: layer that CAM methods look at, its name or the module; None = ``find_cam_layer``.
         align: where CAMs draw the units of the layer: ``receptive_field``: where they look; ``half_pixel``: in equal
             cells of the image; None = as the methods are built, for those of METHODS where they look.
@@ -108,9 +109,7 @@ def evaluate(
             those of other arguments with it (the error says which), or arguments that differ between ranks.
     """
     check_dataset(dataset, "dataset")
-    rule = "be 'label' for several labels per image, where every class present is explained"
-    require(target == "label" or not dataset.several_labels, "target", rule, target)
-    dataset = one_per_class(dataset)
+    target = target_for(dataset, target)
     matched = match_classes(model, dataset, class_map, output)
     model, dataset = matched.model, matched.dataset
     request = Request(
@@ -121,7 +120,7 @@ def evaluate(
         methods=resolve_methods(methods, model),
         metrics=[to_metric(m, argument="metrics") for m in metrics],
         target=target,
-        output=output,
+        output=matched.output,
         layer=layer,
         align=align,
         batch_size=batch_size,
@@ -135,8 +134,10 @@ def evaluate(
         request = fit(request, asks_all(methods))
         storage = open_storage(out_dir, resume, len(request.batches()), request.identify)
         _fill(storage, request, progress and rank() == 0)
-    seconds = round(time.perf_counter() - start, 1)
-    return storage.finish(request.describe() | {"seconds": seconds} | dict(notes or {}))
+        about = {**request.columns, "seed": seed}
+        of_labels = label_rates(matched, about, batch_size=batch_size, workers=workers, device=request.device)
+    noted = {"seconds": round(time.perf_counter() - start, 1)} | ({NOTED: of_labels} if of_labels else {})
+    return storage.finish(request.describe() | noted | dict(notes or {}))
 
 
 def _fill(storage: Storage, request: Request, progress: bool) -> None:

@@ -107,6 +107,64 @@ def _draws(count: int, resamples: int, seed: int) -> Iterator[npt.NDArray[np.int
         yield rng.integers(count, size=(min(size, resamples - first), count))
 
 
+def bootstrap_class_mean(
+    values: Array,
+    labels: npt.ArrayLike,
+    *,
+    photos: npt.ArrayLike | None = None,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
+    seed: int = 0,
+) -> Interval:
+    """Mean over classes of their means over images, with a percentile bootstrap interval: every class counts equally.
+
+    Of 1 for an image that is classified right and 0 for others that is the balanced accuracy.
+
+    Args:
+        values: (N,) one value per image; NaN means undefined, is left out and counted.
+        labels: (N,) class of every image.
+        photos: (N,) what tells photographs apart, see ``bootstrap_mean``.
+        resamples: number of draws with replacement, at least 1; a class of which a draw has no image is left out there.
+        level: coverage of the interval, in (0, 1).
+        seed: seed of the random draws.
+
+    Returns:
+        Interval; all NaN with n = 0 when no value is defined.
+
+    Raises:
+        ValueError: values or labels that are not one-dimensional, or a number out of range.
+
+    >>> import numpy as np
+    >>> right = np.array([1.0] * 90 + [0.0] * 10)  # a classifier that knows one of two classes
+    >>> bootstrap_class_mean(right, [0] * 90 + [1] * 10).mean
+    0.5
+    """
+    values, labels = np.asarray(values, dtype=np.float64), np.asarray(labels)
+    require(values.ndim == 1, "values", "be one-dimensional, one per image", values.shape)
+    require(labels.shape == values.shape, "labels", f"have the shape {values.shape}", labels.shape)
+    check_range("resamples", resamples, 1)
+    check_range("level", level, 0, 1)
+    defined = ~np.isnan(values)
+    undefined = int((~defined).sum())
+    if not defined.any():
+        return Interval(np.nan, np.nan, np.nan, 0, undefined)
+    own = np.arange(len(values)) if photos is None else np.asarray(photos)
+    of_class = np.eye(len(np.unique(labels[defined])))[np.unique(labels[defined], return_inverse=True)[1]]
+    per_class = np.concatenate([of_class * values[defined, None], of_class], 1)
+    (sums, _), classes = totals_of(per_class, own[defined]), of_class.shape[1]
+
+    def mean(totals: Array) -> Array:  # (..., 2 K): sums and counts of the classes
+        parts, counts = totals[..., :classes], totals[..., classes:]
+        means = np.divide(parts, counts, out=np.zeros_like(parts), where=counts > 0)
+        return np.asarray(means.sum(-1) / (counts > 0).sum(-1), dtype=np.float64)
+
+    count = len(sums)
+    drawn = (np.stack([np.bincount(one, minlength=count) for one in draws]) for draws in _draws(count, resamples, seed))
+    means = [mean(often @ sums) for often in drawn]
+    low, high = np.quantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(mean(sums.sum(0))), float(low), float(high), count, undefined)
+
+
 class Band(NamedTuple):
     """Mean, low and high (S,) over the points of curves, the number of curves, and how many were undefined (NaN)."""
 

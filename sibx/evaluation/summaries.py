@@ -1,4 +1,4 @@
-"""One line per cell: what ``Results.summary`` says."""
+"""One line per cell: what ``Results.summary`` and ``Results.class_means`` say."""
 
 from collections.abc import Iterable, Sequence
 
@@ -7,7 +7,7 @@ import pandas as pd
 from sibx.evaluation.columns import in_order, per_image
 from sibx.evaluation.photographs import photographs_of
 from sibx.evaluation.shelf import Key
-from sibx.evaluation.statistics import bootstrap_mean
+from sibx.evaluation.statistics import bootstrap_class_mean, bootstrap_mean
 
 
 def summarize(cells: Iterable[tuple[Key, pd.DataFrame]], by: Sequence[str]) -> pd.DataFrame:
@@ -23,4 +23,20 @@ def summarize(cells: Iterable[tuple[Key, pd.DataFrame]], by: Sequence[str]) -> p
         interval = bootstrap_mean(values.to_numpy(), photos=photographs_of(values.index))
         more = {"class_mean": float(values.groupby("label").mean().mean()), "rows": int(values.notna().sum())}
         lines[cell.index[0]] = {**dict(zip(by, key, strict=True)), **interval._asdict(), **more}
+    return in_order(lines)
+
+
+def class_means(cells: Iterable[tuple[Key, pd.DataFrame]], by: Sequence[str]) -> pd.DataFrame:
+    """Return what ``Results.class_means`` says of these cells.
+
+    Args:
+        cells: as of ``Results.cells``.
+        by: columns that make a cell.
+    """
+    lines = {}
+    for key, cell in cells:
+        values = per_image(cell)
+        labels = values.index.get_level_values("label").to_numpy()
+        found = bootstrap_class_mean(values.to_numpy(), labels, photos=photographs_of(values.index))
+        lines[cell.index[0]] = {**dict(zip(by, key, strict=True)), **found._asdict()}
     return in_order(lines)

@@ -7,7 +7,7 @@ import pandas as pd
 
 from sibx.datasets import DATASETS
 from sibx.evaluation import Interval, Results
-from sibx.evaluation.columns import IMAGE
+from sibx.evaluation.columns import ACCURACY, IMAGE, RECALL
 from sibx.models import MODELS
 from sibx.report.names import interval
 from sibx.train import TRAININGS
@@ -48,7 +48,7 @@ def model_cards(results: Results) -> list[Card]:
         for training in map(str, of_model.rows["training"].unique()):
             about = [TRAININGS[training].title] if training in TRAININGS else []
             lines = [*about, *_describe_hits(of_model.where(training=training), several=several)]
-            facts.append((f"training {training}" if training else "accuracy", lines))
+            facts.append((f"training {training}" if training else "classifier", lines))
         cards.append(Card(spec.title if spec else name or "Model", facts))
     return cards
 
@@ -61,7 +61,10 @@ def find_versions(info: Mapping[str, Any]) -> dict[str, str]:
 
 def _describe_images(rows: pd.DataFrame) -> str:
     images = rows.drop_duplicates(list(IMAGE))
-    words = [f"{len(images)} images", f"{images['label'].nunique()} classes"]
+    photographs = images["photo"].nunique()
+    words = [f"{photographs} images", f"{images['label'].nunique()} classes"]
+    if photographs < len(images):
+        words.insert(1, f"{len(images)} rows")
     groups = images.loc[images["group"] >= 0, "group"].nunique()
     if groups:
         words.append(f"{groups} groups")
@@ -71,13 +74,14 @@ def _describe_images(rows: pd.DataFrame) -> str:
 
 
 def _describe_hits(hits: Results, *, several: bool) -> Iterator[str]:
-    """Accuracy and confidence by data set and split."""
-    for line in hits.summary(["dataset", "split"]).to_dict("records"):
+    """Accuracy, or of several labels recall, and confidence by data set and split."""
+    for line in hits.summary(["dataset", "split", "metric"]).to_dict("records"):
         dataset, split = line["dataset"], line["split"]
         place = f" on {split or dataset}" if several else ""
         confidence = hits.where(dataset=dataset, split=split).rows["confidence"].mean()
         if line["n"]:
-            yield f"accuracy{place} {interval(Interval.of(line))}, mean confidence {confidence:.3f}"
+            what = "recall of labels that are there" if line["metric"] == RECALL else ACCURACY
+            yield f"{what}{place} {interval(Interval.of(line))}, mean confidence {confidence:.3f}"
         else:
             yield f"mean score{place} {confidence:.3f}; scores without classes have no accuracy"
 

@@ -18,8 +18,9 @@ import pandas as pd
 from sibx._checks import check_choice, check_range
 from sibx.attribution import is_control
 from sibx.evaluation import Gain, Interval, Results, paired_gain
-from sibx.evaluation.classifier_rates import RATES
-from sibx.evaluation.columns import ACCURACY, CLASSIFIER, IMAGE
+from sibx.evaluation.classifier_rates import MAJORITY, RATES
+from sibx.evaluation.columns import CLASSIFIER, IMAGE
+from sibx.evaluation.label_rates import LABEL_RATES
 from sibx.metrics import METRICS
 from sibx.train.trainings import control_name, is_shuffled
 
@@ -33,7 +34,7 @@ LEAST_PAIRS = 6  # with five, not even a sign test can reject at 5 %: 2 / 2^5 > 
 LEAST_SEEDS = 5  # with four, Student's factor is above 3; with many it is 2
 # Scores of a classifier, beside METRICS, whose direction is beyond doubt.
 RELIANCE_DIRECTIONS = {"bg_gap": False, "mixed_rand": True}
-RATE_DIRECTIONS = dict.fromkeys(set(RATES) - {"majority_rate"}, True)
+RATE_DIRECTIONS = dict.fromkeys({*RATES, *LABEL_RATES} - {MAJORITY}, True)
 
 
 class Scope(NamedTuple):
@@ -73,7 +74,7 @@ class Claim:
         scope: data set, split and model that it is about.
         training: the training whose scores they are.
         against: another training, or a model-free control of the same training.
-        metric: key of METRICS, or ``accuracy``, or a score of the classifier.
+        metric: key of METRICS, or ``accuracy`` (of several labels ``recall``), or a score of the classifier.
         overall: the difference of the mean over methods (an image's: over those defined for it).
         findings: one finding per method.
     """
@@ -196,6 +197,7 @@ class _Pairs:
     def __init__(self, scope: Scope, hits: pd.DataFrame, results: Results, directions: Mapping[str, bool]):
         keys = [*PAIRED, "training"]
         self.scope, self.results, self.directions = scope, results, directions
+        self.right = str(hits["metric"].iloc[0])  # accuracy, or of several labels recall
         self.hits = hits.groupby(keys, sort=False, observed=True)["value"].mean().unstack("training")
         lines = results.distinct(*SCOPE, "method", "metric")
         of_scope = lines[(lines[SCOPE] == list(scope)).all(axis=1)]
@@ -227,7 +229,7 @@ class _Pairs:
                 scope=self.scope,
                 training=training,
                 against=reference,
-                metric=ACCURACY,
+                metric=self.right,
                 overall=gain,
                 findings=(finding,),
             )

@@ -11,7 +11,9 @@ from sibx._checks import require
 from sibx.attribution import is_control
 from sibx.datasets import DATASETS
 from sibx.evaluation import Interval, Results
-from sibx.evaluation.columns import CELL, CLASSIFIER, IMAGE
+from sibx.evaluation.classifier_rates import MAJORITY
+from sibx.evaluation.columns import ACCURACY, CELL, CLASSIFIER, IMAGE
+from sibx.evaluation.summaries import class_means
 from sibx.evaluation.summaries import summarize as summarize_cells
 from sibx.models import MODELS
 from sibx.report.cards import Card, data_cards, find_versions, model_cards
@@ -26,6 +28,7 @@ from sibx.report.claims import (
 )
 from sibx.report.curve_bands import CurveGroup, curve_groups
 from sibx.report.names import method_title, metric_title, scope_names
+from sibx.report.unequal import are_unequal
 from sibx.report.verdicts import Verdict, summarize
 
 Histories = Mapping[str, Sequence[Mapping[str, float]]]
@@ -41,11 +44,12 @@ class ScoreLine(NamedTuple):
 
 
 class ScoreTable(NamedTuple):
-    """All scores of one scope."""
+    """All scores of one scope; ``what`` the values are, where that is not what the metrics are called."""
 
     scope: str
     metrics: list[str]
     lines: list[ScoreLine]
+    what: str = ""
 
     @property
     def trainings(self) -> list[str]:
@@ -72,10 +76,11 @@ class Content:
         title: title of the report.
         claims: all claims, made by ``make_claims``.
         verdicts: the claims that matter most, over all scopes.
-        accuracies: training -> scope -> share of the images that are classified right.
-        rates: what is beside the accuracy, by scope.
+        accuracies: training -> scope -> share of the images that are classified right; not of several labels.
+        rates: what is beside the accuracy, by scope; of several labels per image the scores of labels.
         scores: scores of the explanations, by scope.
-        classifier: scores of the classifier: accuracy with other backgrounds, attacked, corrupted; by scope.
+        classifier: scores of the classifier: accuracy with other backgrounds, attacked, corrupted; by scope, where
+            classes are unequal first as means over classes.
         curves: mean curves, by scope and kind.
         histories: training -> one line per epoch.
         directions: metric -> whether higher is better.
@@ -103,6 +108,13 @@ class Content:
     results: Results
 
     @property
+    def majorities(self) -> dict[str, Interval]:
+        """Scope -> the accuracy of always giving the commonest label; not of several labels."""
+        found = {table.scope: table.lines[0].scores.get(MAJORITY) for table in self.rates if table.lines}
+        scopes = {scope for of_training in self.accuracies.values() for scope in of_training}
+        return {scope: usual for scope, usual in found.items() if usual and scope in scopes}
+
+    @property
     def trainings(self) -> list[str]:
         """In the order of the rows."""
         return [str(t) for t in self.results.distinct("training")["training"]]
@@ -115,13 +127,15 @@ class Content:
 
     @property
     def counts(self) -> list[tuple[int, str]]:
-        """What there is how many of: images, methods, controls, metrics, trainings."""
-        images = self.results.hits().distinct(*IMAGE)
+        """What there is how many of: images, their rows if some have several, methods, controls, metrics, trainings."""
+        rows = self.results.hits().distinct(*IMAGE)
+        images = rows.drop_duplicates(["dataset", "split", "photo"])
         methods = {line.method for table in self.scores for line in table.lines}
         controls = {m for m in methods if is_control(m)}
         metrics = {metric for table in self.scores for metric in table.metrics}
         numbers = {
             "image": len(images),
+            "row": len(rows) if len(rows) > len(images) else 0,
             "method": len(methods - controls),
             "control": len(controls),
             "metric": len(metrics),
@@ -178,7 +192,7 @@ def gather(
         accuracies=_accuracies(results, names),
         rates=list(_score_tables(rates, names)),
         scores=list(_score_tables(summary[~is_classifier], names)),
-        classifier=list(_score_tables(summary[is_classifier], names)),
+        classifier=list(_classifier_tables(results, summary[is_classifier], rates, names)),
         curves=list(curve_groups(results, names)),
         histories=_in_order(histories, results.distinct("training")["training"]),
         directions=known_directions(directions),
@@ -230,9 +244,33 @@ def _accuracies(results: Results, names: Mapping[Scope, str]) -> dict[str, dict[
     found: dict[str, dict[str, Interval]] = {}
     for line in results.accuracy().to_dict("records"):
         scope = Scope(*(str(line[name]) for name in SCOPE))
-        if line["n"]:  # scores without classes have no accuracy
+        if line["n"] and line["metric"] == ACCURACY:  # scores without classes have none, labels that are there a recall
             found.setdefault(str(line["training"]), {})[names[scope]] = Interval.of(line)
     return found
+
+
+def _classifier_tables(
+    results: Results, summary: pd.DataFrame, rates: pd.DataFrame, names: Mapping[Scope, str]
+) -> Iterator[ScoreTable]:
+    """Yield the scores of the classifier, by scope: means over classes if they are unequal, and means over images.
+
+    Beside an accuracy stands that of always giving the commonest answer, and for means over classes what they are of a
+    classifier that always says the same one.
+    """
+    hits = results.hits().rows
+    for key, lines in summary.groupby(SCOPE, sort=False):
+        of_scope = hits[(hits[SCOPE] == list(key)).all(axis=1)]
+        right, place = str(of_scope["metric"].iloc[0]), dict(zip(SCOPE, key, strict=True))
+        if are_unequal(of_scope):
+            what = f"mean {right} of the classes"
+            if right == ACCURACY:
+                what += f"; of one class always {1 / of_scope['label'].nunique():.3f}"
+            cells = ((k, _over_seeds(cell)) for k, cell in results.cells(CELL, method=CLASSIFIER, **place))
+            yield from (table._replace(what=what) for table in _score_tables(class_means(cells, CELL), names))
+        if right == ACCURACY:
+            usual = rates[(rates[SCOPE] == list(key)).all(axis=1) & (rates["metric"] == MAJORITY)]
+            lines = pd.concat([lines, usual])
+        yield from (table._replace(what=right) for table in _score_tables(lines, names))
 
 
 def _score_tables(summary: pd.DataFrame, names: Mapping[Scope, str]) -> Iterator[ScoreTable]:

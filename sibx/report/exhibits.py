@@ -5,14 +5,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from sibx._checks import check_choice, check_logits, check_range, require
+from sibx._checks import check_logits, check_range, require
 from sibx._outputs import Output, check_output, predicted
 from sibx.attribution import Explainers, Methods, MethodSpec, resolve_methods, to_heatmap
 from sibx.attribution.chosen import asks_all
 from sibx.attribution.fitting import why_not
 from sibx.datasets.base import MaskedBatch, MaskedDataset, check_dataset, collate
 from sibx.datasets.several import one_per_class
-from sibx.evaluation.request import Target
+from sibx.evaluation.class_match import output_for
+from sibx.evaluation.request import Target, target_for
 from sibx.models import Align, eval_mode
 from sibx.report.gallery import GalleryItem
 from sibx.report.gallery_choice import class_by_class
@@ -27,7 +28,7 @@ def make_gallery(
     methods: Methods,
     images: int | Sequence[int] = 12,
     model: str = "",
-    target: Target = "predicted",
+    target: Target | None = None,
     output: Output = "auto",
     layer: nn.Module | str | None = None,
     align: Align | None = None,
@@ -45,7 +46,8 @@ def make_gallery(
         methods: methods that explain, in any form that ``evaluate`` takes.
         images: number of images, chosen ``class_by_class``; or the indices of the images.
         model: value of the ``model`` column.
-        target: the class explained: the ``predicted`` one, which differs between models, or the ``label``.
+        target: the class explained: the ``predicted`` one, which differs between models, or the ``label``; None =
+            ``predicted``, for several labels per image the ``label``.
         output: what the logits are, see ``evaluate``.
         layer: layer that CAM methods look at; None = ``find_cam_layer`` of each model.
         align: where CAMs draw the units of the layer (see ``evaluate``).
@@ -61,9 +63,10 @@ def make_gallery(
     check_dataset(dataset, "dataset")
     require(bool(models), "models", "hold at least one", models)
     require(len(dataset) > 0, "dataset", "hold at least one image", len(dataset))
-    check_choice("target", target, ("predicted", "label"))
+    target = target_for(dataset, target)
     check_output(output)
     check_range("batch_size", batch_size, 1)
+    output = output_for(dataset, output)
     dataset = one_per_class(dataset)
     chosen = _choose(dataset, images)
     specs = _methods(methods, models, dataset, layer, output, device)

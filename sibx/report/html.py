@@ -27,6 +27,7 @@ from sibx.report.names import (
     method_title,
     metric_title,
     number,
+    rates_title,
 )
 from sibx.report.panels import bar_panels, curve_panels, training_panels
 from sibx.report.style import DIVERGING, SEQUENTIAL, Look, looks
@@ -104,6 +105,7 @@ def _environment(content: Content) -> Environment:
         "mean_and_bounds": mean_and_bounds,
         "method_title": method_title,
         "metric_title": metric_title,
+        "rates_title": rates_title,
         "white_from": WHITE_FROM,
     }
     return environment

@@ -30,7 +30,7 @@ PATTERN = re.compile("|".join(map(re.escape, SPECIAL)))
 def to_latex(content: Content) -> str:
     """Return all tables of a report, each a ``table`` with a caption and the label ``tab:sibx-<number>``."""
     tables = [
-        accuracy_table(content),
+        *([accuracy_table(content)] if content.accuracies else []),
         *rate_tables(content),
         *score_tables(content),
         *classifier_tables(content),

@@ -22,8 +22,11 @@ CLASSIFIER_TITLES = {
     "f1": "F1",
     "auroc": "AUROC",
     "mean_average_precision": "Mean average precision",
-    "majority_rate": "Always the commonest class",
-    "original": "Accuracy as it is",
+    "majority_rate": "Always the commonest answer",
+    "precision": "Precision",
+    "recall": "Recall of labels that are there",
+    "label_accuracy": "Labels right, there or not",
+    "original": "As it is",
     "bg_gap": "Background gap",
     "only_fg": "Object only",
     "no_fg": "Object blacked out",
@@ -44,6 +47,11 @@ def method_title(method: str) -> str:
 def metric_title(metric: str) -> str:
     """Return the name for people of a metric, or of a score of the classifier."""
     return METRICS[metric].title if metric in METRICS else CLASSIFIER_TITLES.get(metric, metric)
+
+
+def rates_title(metrics: Collection[str]) -> str:
+    """Return what a table of rates is called, which of several labels per image has no accuracy to be beside of."""
+    return "Label by label" if "precision" in metrics else "Beside the accuracy"
 
 
 def curve_title(curve: str) -> str:

@@ -11,6 +11,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from sibx.evaluation import Band, Interval
+from sibx.evaluation.classifier_rates import MAJORITY
 from sibx.report.content import Content, ScoreTable
 from sibx.report.curve_bands import CurveGroup
 from sibx.report.figures import curve_panel, interval_bars, training_panel
@@ -65,21 +66,25 @@ def curve_panels(content: Content, budget: int) -> dict[str, list[PanelGroup]]:
 
 
 def bar_panels(table: ScoreTable) -> list[Panel]:
-    """Draw the classifier's scores of one scope: with other backgrounds, the background gap, attacked or corrupted."""
+    """Draw the classifier's scores of one scope: with other backgrounds, the background gap, attacked or corrupted.
+
+    Beside accuracies stands that of always giving the commonest answer.
+    """
+    scores = [m for m in table.metrics if m != MAJORITY]
     kinds = {
-        "With other backgrounds": [m for m in table.metrics if m in CLASSIFIER_TITLES and m != "bg_gap"],
-        "How much a background of the right class helps": [m for m in table.metrics if m == "bg_gap"],
-        "Attacked and corrupted": [m for m in table.metrics if m not in CLASSIFIER_TITLES],
+        "With other backgrounds": [m for m in scores if m in CLASSIFIER_TITLES and m != "bg_gap"],
+        "How much a background of the right class helps": [m for m in scores if m == "bg_gap"],
+        "Attacked and corrupted": [m for m in scores if m not in CLASSIFIER_TITLES],
     }
     panels = []
     for title, metrics in kinds.items():
+        gap = metrics == ["bg_gap"]
+        shown = metrics if gap else [*metrics, MAJORITY]
         chosen = {
-            line.training: {metric_title(m): line.scores[m] for m in metrics if m in line.scores}
-            for line in table.lines
+            line.training: {metric_title(m): line.scores[m] for m in shown if m in line.scores} for line in table.lines
         }
         if metrics:
-            label = "difference of accuracies" if metrics == ["bg_gap"] else "accuracy"
-            figure = interval_bars(chosen, x_label=label, legend=False)
+            figure = interval_bars(chosen, x_label="difference" if gap else table.what, legend=False)
             panels.append(to_panel(figure, title, _bars_in_words(chosen)))
     return panels
 

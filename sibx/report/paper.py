@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from sibx.evaluation import Interval
+from sibx.evaluation.classifier_rates import MAJORITY
 from sibx.report.content import Content, ScoreTable
-from sibx.report.names import METHOD_HEAD, TRAINING_HEAD, method_title, metric_title
+from sibx.report.names import METHOD_HEAD, TRAINING_HEAD, method_title, metric_title, rates_title
 
 Cell = Interval | None  # None: not measured
 
@@ -21,17 +22,19 @@ class PaperTable(NamedTuple):
 
 
 def accuracy_table(content: Content) -> PaperTable:
-    """A line per training, a column per scope; the best of every column."""
+    """A line per training, and one of always the commonest answer; a column per scope; the best of every column."""
     scopes = list(dict.fromkeys(s for line in content.accuracies.values() for s in line))
     lines = [(t or "all", [found.get(s) for s in scopes]) for t, found in content.accuracies.items()]
     best = _best_of_columns(lines, [True] * len(scopes))
+    if content.majorities:
+        lines.append((metric_title(MAJORITY), [content.majorities.get(s) for s in scopes]))
     return PaperTable("Accuracy", TRAINING_HEAD, scopes, lines, best)
 
 
 def rate_tables(content: Content) -> Iterator[PaperTable]:
-    """What is beside the accuracy by scope: a line per training, a column per rate."""
+    """What is beside the accuracy, or of several labels the scores of labels, by scope: a line per training."""
     for table in content.rates:
-        yield _metrics(content, table, "Beside the accuracy", TRAINING_HEAD, lambda line: line[0] or "all")
+        yield _metrics(content, table, rates_title(table.metrics), TRAINING_HEAD, lambda line: line[0] or "all")
 
 
 def score_tables(content: Content) -> Iterator[PaperTable]:
@@ -46,7 +49,7 @@ def score_tables(content: Content) -> Iterator[PaperTable]:
 def classifier_tables(content: Content) -> Iterator[PaperTable]:
     """Scores of the classifier by scope: a line per training, a column per condition."""
     for table in content.classifier:
-        yield _metrics(content, table, "The classifier", TRAINING_HEAD, lambda line: line[0] or "all")
+        yield _metrics(content, table, f"The classifier, {table.what}", TRAINING_HEAD, lambda line: line[0] or "all")
 
 
 def _trainings(content: Content, table: ScoreTable, metric: str) -> PaperTable:

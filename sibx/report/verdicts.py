@@ -4,12 +4,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from sibx.attribution import is_control
-from sibx.evaluation.columns import ACCURACY
+from sibx.evaluation.columns import ACCURACY, RECALL
 from sibx.report.claims import LEAST_PAIRS, LEAST_SEEDS, MARGIN, Claim, Scope, Status, combine, pick_headline
 from sibx.report.names import extent, interval, method_title, metric_title
 from sibx.train import TRAININGS
 
-SUMMARIZED = (ACCURACY, "bg_gap")  # beside the headline metric
+SUMMARIZED = (ACCURACY, RECALL, "bg_gap")  # beside the headline metric
 EXPLANATION = (
     "Shown: the 95 % interval of the difference, paired over images, lies on the better side of 0; for every method, "
     "if that holds for each of them. Partly shown: for some; which ones is not corrected for their number. "
@@ -89,8 +89,8 @@ def claim_text(claim: Claim, seeds: Collection[int], margin: float = MARGIN) -> 
 
 def _statement(claim: Claim, margin: float) -> str:
     title = metric_title(claim.metric)
-    if claim.metric == ACCURACY:
-        return f"Accuracy holds: it does not lose more than {margin:g}"
+    if claim.metric in (ACCURACY, RECALL):
+        return f"{title} holds: it does not lose more than {margin:g}"
     if is_control(claim.against):
         return f"{title} of every method is above that of the {method_title(claim.against).replace(': ', ' ')}"
     if claim.metric == "bg_gap":

@@ -55,10 +55,15 @@ def _glance(results: Results, study: Study, labels: pd.DataFrame) -> Section:
 
 
 def _over_images(results: Results, study: Study) -> Iterator[Section]:
-    yield "Accuracy [95 % interval over images]", "training", accuracies(results)
+    yield f"{_right(results)} [95 % interval over images]", "training", accuracies(results)
     over = "seeds and images" if results.rows["seed"].nunique() > 1 else "images"
     title = f"Gains, paired over {over} [95 % interval]; mean over the {len(study.method_names)} methods"
     yield title, "claim", gains(results, study)
+
+
+def _right(results: Results) -> str:
+    """Name the share of what is right: accuracy, or of several labels recall."""
+    return metric_title(str(results.hits().rows["metric"].iloc[0]))
 
 
 def accuracies(results: Results) -> pd.DataFrame:
@@ -89,8 +94,9 @@ def _over_seeds(results: Results, study: Study) -> Iterator[Section]:
     """Mean and standard deviation over seeds, and differences with Student's interval; ``*`` marks one without 0."""
     spread, gain = f"mean and standard deviation over {len(study.seeds)} seeds", "paired difference over seeds"
     hits, worst = results.hits(), _worst_groups(results, ["training", "seed"]).assign(split=WORST, method="")
-    yield f"Accuracy: {spread}", "training", _levels(pd.concat([hits.rows, worst.rename(columns={"mean": "value"})]))
-    yield f"Accuracy: {gain} [95 % interval]", "claim", _gains(hits, study).join(_worst_gains(worst, results, study))
+    right = _right(results)
+    yield f"{right}: {spread}", "training", _levels(pd.concat([hits.rows, worst.rename(columns={"mean": "value"})]))
+    yield f"{right}: {gain} [95 % interval]", "claim", _gains(hits, study).join(_worst_gains(worst, results, study))
     of_maps = results.rows[results.rows["method"].isin(study.method_names)]
     for place, metric in enumerate(study.localization_names):
         scores = Results(of_maps[of_maps["metric"] == metric], results.curves)

@@ -33,7 +33,8 @@ def _quantities(results: Results, study: Study) -> Iterator[tuple[str, pd.Series
     """Yield what is measured by its title, each a value per image, seed and training."""
     rows = results.rows[results.rows["split"].map(study.explains)]
     by = [*IMAGE, "seed", "training"]
-    yield "accuracy", Results(rows, results.curves).hits().rows.set_index(by)["value"]
+    hits = Results(rows, results.curves).hits().rows
+    yield " or ".join(hits["metric"].unique()), hits.set_index(by)["value"]  # several labels have a recall
     of_maps = rows[rows["method"].isin(study.method_names)]
     for place, metric in enumerate(study.localization_names):
         scores = of_maps[of_maps["metric"] == metric]

@@ -27,8 +27,8 @@ def scores_of_labels(cells: Mapping[Job, Results]) -> pd.DataFrame:
 def at_a_glance(results: Results, study: Study, labels: pd.DataFrame) -> pd.DataFrame:
     """Return one row per training and one per control map, one column per quantity: mean ± deviation over seeds.
 
-    Accuracy, the scores of labels, and every localization metric as the mean over the study's methods, on the splits
-    whose images are explained. Of a single seed there is no deviation.
+    Accuracy (of several labels the recall), the scores of labels, and every localization metric as the mean over the
+    study's methods, on the splits whose images are explained. Of a single seed there is no deviation.
 
     Args:
         results: scores of one data set and model.
@@ -39,8 +39,9 @@ def at_a_glance(results: Results, study: Study, labels: pd.DataFrame) -> pd.Data
     of_maps = rows[(rows["method"] != CLASSIFIER) & rows["metric"].isin(study.localization_names)]
     metrics = of_maps.assign(what=of_maps["metric"].map(metric_title))
     controls = metrics[metrics["method"].isin(study.controls)]
+    hits = Results(rows, results.curves).hits().rows
     quantities = [
-        Results(rows, results.curves).hits().rows.assign(what="Accuracy"),
+        hits.assign(what=hits["metric"].map(metric_title)),
         labels[labels["split"].map(study.explains)],
         metrics[metrics["method"].isin(study.method_names)],
         # They never look at the model, so that any training's do; which class is explained may depend on it.

@@ -10,7 +10,11 @@ from torch import nn
 
 from sibx.datasets import DATASETS, MaskedDataset, Part, spread
 from sibx.evaluation import Results, evaluate, evaluate_reliance, label_scores
+from sibx.evaluation.class_match import match_classes
+from sibx.evaluation.label_rates import NOTED, label_rates
+from sibx.models import eval_mode
 from sibx.report import make_gallery, save_gallery
+from sibx.runs.place import pick_device, placed
 from sibx.studies.job import Job
 from sibx.studies.study import Study
 
@@ -46,7 +50,9 @@ class Scorer:
                 parts += [*explained, *self._rely(data, model)]
         tests = {name: data for name, data in splits.items() if name.startswith("test")}
         labels = {name: self._of_labels(model, data) for name, data in tests.items() if self._asks_labels(data)}
-        return Results.concat(parts, {**info, "evaluation": evaluation, "label_scores": labels})
+        noted = [line for data in tests.values() for line in self._rates_of(model, data)]  # of all images of a split
+        rates = {NOTED: noted} if noted else {}
+        return Results.concat(parts, {**info, "evaluation": evaluation, "label_scores": labels, **rates})
 
     def draw(self, model: nn.Module, splits: Mapping[str, MaskedDataset]) -> None:
         """Keep the maps of some of the images, of the first seed."""
@@ -63,7 +69,6 @@ class Scorer:
                 methods=self.study.methods,
                 images=images,
                 model=self.job.group.model,
-                target="label" if splits[split].several_labels else "predicted",
                 output=self.study.output,
             )
         ]
@@ -84,7 +89,6 @@ class Scorer:
                     images,
                     methods=study.explainers,
                     metrics=metrics[name],
-                    target="label" if data.several_labels else "predicted",
                     output=study.output,
                     labels=self._labels,
                     batch_size=study.batch_size,
@@ -122,6 +126,14 @@ class Scorer:
         scores = label_scores(model, data, output=self.study.output, workers=self.workers)
         means = scores[["average_precision", "roc_auc", "f1"]].mean()
         return {str(name): float(value) for name, value in means.items()}
+
+    def _rates_of(self, model: nn.Module, data: MaskedDataset) -> list[dict[str, Any]]:
+        """The rates of several labels per image, with their intervals; [] of one label."""
+        device = pick_device(model, None)
+        about = {"dataset": data.name, "split": data.split, **self._labels, "seed": self.job.group.seed}
+        with placed(model, device), eval_mode(model):
+            matched = match_classes(model, data, None, self.study.output)
+            return label_rates(matched, about, batch_size=self.study.batch_size, workers=self.workers, device=device)
 
     @property
     def _labels(self) -> dict[str, str]:

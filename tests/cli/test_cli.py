@@ -16,6 +16,7 @@ from PIL import Image
 
 from sibx import DATASETS, METHODS, METRICS, Results, TrainConfig
 from sibx.cli import COMMANDS, FIRST_STEPS, _parse, main
+from sibx.cli.classifier import _summary as summary_of
 from sibx.cli.loading import process_group
 from sibx.cli.objective import build_training
 from sibx.cli.options import Parser, add_finetune
@@ -27,6 +28,7 @@ from sibx.report import load_gallery
 from sibx.train import TRAININGS
 from sibx.train.config import PROGRAMS
 from sibx.train.dfr import RefitHead
+from tests.helpers.reports import make_results
 
 DATA = ["--dataset", "synthetic", "--image-size", "32", "--limit", "16"]
 TRAIN = ["finetune", *DATA, "--model", "tiny_cnn", "--batch-size", "8", "--device", "cpu"]
@@ -490,8 +492,10 @@ def test_report_refuses_other_logs(content, scored, tmp_path, capsys):
 
 
 def conditions_of(printed):
-    """The first cell of every line of a table, without its head."""
-    return [line.split()[1] for line in printed.splitlines() if line.startswith("|")][2:]
+    """The first cell of every line of a table, without its head and without the line to compare with."""
+    *lines, usual = [line.split()[1] for line in printed.splitlines() if line.startswith("|")][2:]
+    assert usual == "always"
+    return lines
 
 
 def test_reliance(trained, tmp_path, capsys):
@@ -504,6 +508,7 @@ def test_reliance(trained, tmp_path, capsys):
     assert "recall: " in out
     assert "worst group of original: " in out
     results = Results.load(tmp_path)
+    assert "| always the commonest class | 0." in out
     assert len(results.rows) == 16 * 4
     assert set(results.rows["training"]) == {"sib"}
     assert results.info["weights"] == str(trained / "model.pt")
@@ -512,6 +517,17 @@ def test_reliance(trained, tmp_path, capsys):
         capsys, *command, "--backgrounds", "mixed", "--out", tmp_path / "other"
     )
     assert not (tmp_path / "other").exists()
+
+
+def test_a_majority_classifier_does_not_look_good():
+    """Of unequal classes the mean over classes comes first, beside what always one class has of both."""
+    found = make_results(methods=("classifier",), metrics=("original",), trainings=("ce",), curves=False)
+    first = found.rows["image_id"] == found.rows["image_id"].iloc[0]
+    rows = found.rows.assign(label=first.astype(int), predicted=0, value=1.0 - first)
+    lines = summary_of(Results(rows, found.curves), ["a", "b"]).splitlines()
+    table = [[cell.split(" [")[0].strip() for cell in line.split("|")[1:-1]] for line in lines if line[0] == "|"]
+    assert table[0] == ["condition", "mean over classes", "accuracy"]
+    assert table[2:] == [["original", "0.500", "0.875"], ["always the commonest class", "0.500", "0.875"]]
 
 
 def test_robustness(trained, tmp_path, capsys):

@@ -147,5 +147,12 @@ class TestLabelScores:
 
 
 def test_the_class_explained_is_that_of_the_row(labeler):
-    with pytest.raises(ValueError, match="`target` must be 'label' for several labels per image"):
-        evaluate(labeler, several(), methods=["saliency"], metrics=["iou"], **OPTIONS)
+    options = {"methods": ["saliency"], "metrics": ["iou"], "progress": False}
+    results = evaluate(labeler, several(), **options)  # labels and sigmoid by themselves
+    assert results.rows["target"].equals(results.rows["label"])
+    assert results.rows.equals(evaluate(labeler, several(), target="label", output="sigmoid", **options).rows)
+    items = make_gallery({"ce": labeler}, several(), methods=["saliency"], images=3)
+    assert [i.id for i in items] == ["image-0/a", "image-0/c", "image-1/b"]
+    for door in (evaluate, lambda m, d, **o: make_gallery({"ce": m}, d, methods=["saliency"], target=o["target"])):
+        with pytest.raises(ValueError, match=r"`target` must be 'label' \(the default\) for several labels per image"):
+            door(labeler, several(), target="predicted", **options)

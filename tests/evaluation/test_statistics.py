@@ -14,6 +14,7 @@ from sibx.datasets import InMemoryDataset
 from sibx.evaluation import (
     CELL,
     Ranking,
+    bootstrap_class_mean,
     bootstrap_difference,
     holm,
     rank_correlations,
@@ -386,3 +387,26 @@ class TestCriticalDifference:
         assert isinstance(nothing, Ranking)
         with pytest.raises(ValueError, match="`ranking` must be of at least one image, but got 0"):
             critical_difference(nothing)
+
+
+def test_a_mean_over_classes_counts_every_class_equally():
+    """The balanced accuracy; its interval is that of draws of photographs."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1, 4], [20, 6, 3])
+    values = np.where(rng.random(29) < 0.6, 1.0, 0.0)
+    values[5] = np.nan
+    found = bootstrap_class_mean(values, labels, resamples=300)
+
+    def mean(rows):
+        of_class = [values[rows][labels[rows] == c] for c in (0, 1, 4)]
+        return np.mean([v.mean() for v in of_class if len(v)])
+
+    known = np.flatnonzero(~np.isnan(values))
+    draws = np.random.default_rng(0).integers(28, size=(300, 28))
+    low, high = np.quantile([mean(known[drawn]) for drawn in draws], [0.025, 0.975])
+    assert found == pytest.approx((mean(known), low, high, 28, 1))
+    twice = bootstrap_class_mean(np.tile(values, 2), np.tile(labels, 2), photos=np.tile(range(29), 2), resamples=300)
+    assert twice[:4] == pytest.approx(found[:4])
+    assert bootstrap_class_mean(values * np.nan, labels).n == 0
+    with pytest.raises(ValueError, match=r"`labels` must have the shape \(29,\)"):
+        bootstrap_class_mean(values, labels[:3])

@@ -113,10 +113,24 @@ class TestTables:
         own = make_results(methods=("classifier",), metrics=("original", "bg_gap"), curves=False)
         content = gather(Results.concat([explained, own]))
         assert content.scores[0].methods == ["sib", "gradcam", "control_center"]
-        assert content.classifier[0].metrics == ["original", "bg_gap"]
+        assert content.classifier[0].metrics == ["original", "bg_gap", "majority_rate"]
         (table,) = classifier_tables(content)
-        assert table.columns == ["Accuracy as it is", "Background gap (lower is better)"]
-        assert [name for name, _ in table.lines] == ["ce", "sib"]
+        assert table.title == "The classifier, accuracy, test"
+        assert table.columns == ["As it is", "Background gap (lower is better)", "Always the commonest answer"]
+        assert [(name, cells[2].mean) for name, cells in table.lines] == [("ce", 0.25), ("sib", 0.25)]
+
+    def test_a_majority_classifier_does_not_look_good(self):
+        """Of unequal classes means over classes come first, and say what always one class has of them."""
+        own = make_results(methods=("classifier",), metrics=("original", "only_fg"), curves=False)
+        rows = own.rows.assign(label=(own.rows["image_id"] == own.rows["image_id"].iloc[0]).astype(int), predicted=0)
+        rows["value"] = (rows["label"] == 0).astype(float)
+        content = gather(Results(rows, own.curves))
+        classes, images = content.classifier
+        assert classes.what == "mean accuracy of the classes; of one class always 0.500"
+        assert {i.mean for line in classes.lines for i in line.scores.values()} == {0.5}
+        assert images.lines[0].scores["original"] == images.lines[0].scores["majority_rate"]
+        assert images.lines[0].scores["original"].mean == 7 / 8
+        assert [p.alt.split(" 0.5")[0] for p in bar_panels(classes)] == ["ce: As it is"]
 
     def test_accuracy(self):
         """Averaged over seeds first, so that an image counts once."""
@@ -131,6 +145,8 @@ class TestTables:
             assert Interval.of(both.where(training=training).accuracy().iloc[0]) == found
         table = accuracy_table(content)
         assert (table.columns, table.best) == (["test"], {(1, 0)})
+        name, (usual,) = table.lines[-1]
+        assert (name, usual.mean) == ("Always the commonest answer", 0.25)
 
     def test_best_of_each_line_and_none_where_all_are_the_same(self):
         focus, deletion = score_tables(gather(make_results(curves=False)))
@@ -237,7 +253,8 @@ class TestCards:
         results = make_results(model="", trainings=("",), splits=("a", "b"), curves=False)
         (card,) = model_cards(results)
         assert card.title == "Model"
-        assert [line.split(" 1.000")[0] for line in dict(card.facts)["accuracy"]] == ["accuracy on a", "accuracy on b"]
+        lines = dict(card.facts)["classifier"]
+        assert [line.split(" 1.000")[0] for line in lines] == ["accuracy on a", "accuracy on b"]
 
     def test_versions_are_found_anywhere(self):
         info = {"versions": {"a": 1}, "x": [{"versions": {"b": "2"}}, {"versions": {"a": "3"}}], "others": {"c": 1}}
@@ -274,8 +291,9 @@ class TestPanels:
     def test_bars(self):
         results = make_results(methods=("classifier",), metrics=("original", "bg_gap", "fgsm_0.5"), curves=False)
         backgrounds, gap, attacked = bar_panels(gather(results).classifier[0])
-        assert backgrounds.alt.startswith("ce: Accuracy as it is 0.")
-        assert "]; sib: Accuracy as it is 0." in backgrounds.alt
+        assert backgrounds.alt.startswith("ce: As it is 0.")
+        assert "]; sib: As it is 0." in backgrounds.alt
+        assert all("Always the commonest answer 0." in panel.alt for panel in (backgrounds, attacked))
         assert "Background gap" in gap.alt
         assert "fgsm_0.5" in attacked.alt
 

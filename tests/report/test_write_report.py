@@ -207,7 +207,7 @@ class TestExtent:
             "Beside the accuracy, test",
             "Scores of explanations, test",
             "Means by method, metric and training, test",
-            "Scores of the classifier, test",
+            "Scores of the classifier, test, accuracy",
             "with 95 % bootstrap bands over images at every point",
         ):
             assert f"{caption}, {means}" in text
