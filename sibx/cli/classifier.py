@@ -9,7 +9,7 @@ import pandas as pd
 
 from sibx._checks import require
 from sibx.cli.loading import check_classes, load_classifier, load_data, read_map
-from sibx.cli.rate_lines import rate_lines
+from sibx.cli.rate_lines import masked_words, rate_lines
 from sibx.evaluation import ACCURACY, Interval, Results, evaluate_reliance, evaluate_robustness, worst_group
 from sibx.evaluation.classifier_rates import MAJORITY
 from sibx.report import metric_table, to_markdown
@@ -51,7 +51,7 @@ def run(args: Namespace) -> int:
     )
     print(_summary(results, data.classes))
     count = sum(len(cell) for _, cell in results.cells())
-    print(f"{out / 'results.csv.gz'}: {count} scores of {len(data)} images")
+    print(f"{out / 'results.csv.gz'}: {count} scores of {len(data)} images{masked_words(results)}")
     return 0
 
 

@@ -10,7 +10,7 @@ import torch
 from sibx._checks import check_range
 from sibx.attribution import resolve_methods
 from sibx.cli.loading import Classifier, check_classes, load_classifier, load_data, process_group, read_map
-from sibx.cli.rate_lines import rate_lines
+from sibx.cli.rate_lines import masked_words, rate_lines
 from sibx.datasets import MaskedDataset
 from sibx.evaluation import Results, evaluate
 from sibx.evaluation.class_match import match_classes
@@ -58,7 +58,8 @@ def run(args: Namespace) -> int:
                 _keep_pictures(args, classifier, data, results, device)
             print(_summary(results, [m.name for m in metrics], data.classes))
             count = sum(len(cell) for _, cell in results.cells())
-            print(f"{Path(args.out) / 'results.csv.gz'}: {count} scores of {len(data)} images")
+            words = f"{count} scores of {len(data)} images{masked_words(results)}"
+            print(f"{Path(args.out) / 'results.csv.gz'}: {words}")
     return 0
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from sibx.evaluation import ACCURACY, Interval, Results
 from sibx.evaluation.columns import RECALL
+from sibx.evaluation.storage import MASKED
 
 FEW = 12  # classes whose recalls are all printed
 
@@ -49,3 +50,9 @@ def _of_labels(rates: Mapping[str, Interval]) -> Iterator[str]:
         yield f"{name} {rates[key]}"
     yield f"labels right, there or not, {rates['label_accuracy'].mean:.3f}"
     yield f"always the commonest answer {rates['majority_rate'].mean:.3f}"
+
+
+def masked_words(results: Results) -> str:
+    """Say how many images have a mask, "" where all have one."""
+    total, masked = (results.info[name] for name in ("images", MASKED))
+    return "" if masked == total else f" ({masked} of {total} with a mask)"

@@ -23,8 +23,8 @@ class FolderDataset(MaskedDataset):
     have the same name or ``<name>_mask`` and any ending, or ``<name>.<ext>.png`` where names differ by their endings
     only; or ``root/index.csv`` with the columns ``image,mask,label`` and optionally ``split,group,undefined``; paths
     are relative to root, an empty ``mask`` cell means that no mask is known. An image without a mask gets an empty one,
-    for which mask scores are undefined; beside mask folders a warning counts them. An image that shows several classes
-    may be listed once for each.
+    for which mask scores are undefined; beside mask folders, and where the index names some masks, a warning counts
+    them. An image that shows several classes may be listed once for each.
 
     The object of a mask is where any color is not 0, in a palette where the index is not 0, and where alpha is above
     half if there is an alpha channel. Masks in lossy formats (JPEG) are cut at half of their largest value, with a
@@ -87,6 +87,7 @@ class FolderDataset(MaskedDataset):
             id=self._ids[entry],
             group=entry.group,
             undefined=resize_and_center_crop(undefined, self.image_size, masks=True),
+            photo=entry.image.relative_to(self.root).as_posix(),
         )
 
     def label_of(self, index: int) -> int:

@@ -63,12 +63,16 @@ def order_classes(labels: set[str], classes: Sequence[str] | None) -> tuple[str,
 
 
 def say_what_is_missing(root: Path, entries: list[Entry]) -> str:
-    """Return in words why no picture has a mask, "" if one has; warn of a few that are missing beside mask folders."""
+    """Return in words why no picture has a mask, "" if one has; warn of a few that are missing beside others."""
     missing = [entry for entry in entries if entry.mask is None]
     if not missing:
         return ""
     if (root / INDEX).is_file():
-        return f"{root / INDEX} names none" if len(missing) == len(entries) else ""
+        if len(missing) == len(entries):
+            return f"{root / INDEX} names none"
+        empty = f"the cell `mask` of {missing[0].image.relative_to(root).as_posix()} is empty in {root / INDEX}"
+        warnings.warn(f"{len(missing)} of {len(entries)} pictures have no mask: {empty}.", stacklevel=3)
+        return ""
     first = missing[0].image
     names = ", ".join(f"{name}.<ext>" for name in _mask_names(first))
     places = " and ".join(f"{folder}/{first.parent.name}" for folder in MASK_FOLDERS)

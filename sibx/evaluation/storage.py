@@ -4,6 +4,7 @@ import gzip
 import json
 import warnings
 from collections.abc import Callable, Iterator
+from io import StringIO
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,6 +16,7 @@ from sibx.evaluation.columns import (
     COLUMNS,
     CURVE_COLUMNS,
     CURVES_FILE,
+    IMAGE,
     INFO_FILE,
     ROWS_FILE,
     to_csv,
@@ -26,6 +28,7 @@ from sibx.runs.identity import check_identity
 from sibx.runs.ranks import gather_objects, on_first_rank, world_size
 
 FORMAT = "sibx-evaluation-2"
+MASKED = "masked"  # key of run.json: how many images have a mask
 
 
 class Storage(Protocol):
@@ -68,7 +71,7 @@ class InMemory:
         parts = {number: tables for of_rank in gather_objects(self._parts) for number, tables in of_rank.items()}
         ordered = (parts[number] for number in range(self.batches))
         rows, curves = (pd.concat(tables, ignore_index=True) for tables in zip(*ordered, strict=True))
-        return Results(rows, curves, gather_objects(info)[0])
+        return Results(rows, curves, gather_objects(info)[0] | {MASKED: count_masked(rows)})
 
 
 class InFolder:
@@ -131,12 +134,19 @@ class InFolder:
 
     def _join(self, info: dict[str, Any]) -> None:
         if not (self.folder / INFO_FILE).is_file():
-            write_table(self.folder / ROWS_FILE, COLUMNS, self._blocks("rows"))
+            masked: list[int] = []  # of every part
+            write_table(self.folder / ROWS_FILE, COLUMNS, self._counted(masked))
             write_table(self.folder / CURVES_FILE, CURVE_COLUMNS, self._blocks("curves"))
-            write_info(self.folder, info | {"identity": self.identity})
+            write_info(self.folder, info | {MASKED: sum(masked), "identity": self.identity})
         for pattern in ("part-*", *(f"{name}.*.tmp" for name in (ROWS_FILE, CURVES_FILE, INFO_FILE))):
             for leftover in self.folder.glob(pattern):
                 leftover.unlink()
+
+    def _counted(self, masked: list[int]) -> Iterator[str]:
+        """Yield the rows of every part, and note how many of its images have a mask."""
+        for block in self._blocks("rows"):
+            masked.append(count_masked(pd.read_csv(StringIO(block), names=list(COLUMNS), usecols=[*IMAGE, "area"])))
+            yield block
 
     def _blocks(self, table: str) -> Iterator[str]:
         return (_read(self._path(number))[table] for number in range(self.batches))
@@ -166,6 +176,12 @@ def open_storage(
     for number, theirs in enumerate(gather_objects(identity)):
         check_identity(identity, theirs, f"rank {number}")
     return InMemory(batches) if out_dir is None else InFolder(Path(out_dir), identity, batches, resume)
+
+
+def count_masked(rows: pd.DataFrame) -> int:
+    """Return how many images (of several labels: labels of images) have an object pixel in their mask."""
+    images = rows.drop_duplicates(list(IMAGE))
+    return int((images["area"] > 0).sum())
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -69,6 +69,8 @@ def _describe_images(rows: pd.DataFrame) -> str:
     if groups:
         words.append(f"{groups} groups")
     if "area" in images and images["area"].notna().any():
+        masked = int((images["area"] > 0).sum())
+        words += [f"{masked} of them with a mask"] if masked < len(images) else []
         words.append(f"objects cover {images['area'].mean():.3f} of the image")
     return ", ".join(words)
 

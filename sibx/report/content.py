@@ -35,6 +35,9 @@ Histories = Mapping[str, Sequence[Mapping[str, float]]]
 LOSSES = ("val_accuracy", "accuracy", "total", "cross_entropy", "foreground", "background")  # first, then others
 
 
+NO_QUANTITIES = ("epoch", "seconds", "learning_rate", "kept", "masked")  # of a line of a log: nothing that is learned
+
+
 class ScoreLine(NamedTuple):
     """One method of one training with its scores by metric."""
 
@@ -162,7 +165,7 @@ class Content:
     def quantities(self) -> list[str]:
         """What changes over the epochs of any training, most important first."""
         found = dict.fromkeys(q for lines in self.histories.values() for line in lines for q in line)
-        shown = [q for q in found if q not in ("epoch", "seconds", "learning_rate", "kept") and "recall[" not in q]
+        shown = [q for q in found if q not in NO_QUANTITIES and "recall[" not in q]
         return sorted(shown, key=lambda q: LOSSES.index(q) if q in LOSSES else len(LOSSES))
 
 

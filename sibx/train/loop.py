@@ -39,9 +39,10 @@ class FineTuneResult:
     Attributes:
         model: a trained copy; the model that was passed in is unchanged.
         history: one dict per epoch: mean of every loss term, training accuracy, ``norm_<term>`` of the S-IB loss
-            (``log_gradient_norms``), and, if there was validation data, ``val_accuracy`` and with it the other rates
-            of ``classification_rates``, ``val_loss``, ``val_worst_group`` of data with groups, and
-            ``val_foreground_focus`` if it is monitored or ``log_focus`` says so.
+            (``log_gradient_norms``), where the objective reads masks ``masked``: the share of the images that had an
+            object pixel in theirs (of several labels: of the labels there), and, if there was validation data,
+            ``val_accuracy`` and with it the other rates of ``classification_rates``, ``val_loss``, ``val_worst_group``
+            of data with groups, and ``val_foreground_focus`` if it is monitored or ``log_focus`` says so.
         seconds: wall time of training in seconds, without validation; of all trainings, if the share was chosen.
         choice: which share was chosen, and by what (``choose_weight``); None = no choice was asked for.
         kept: number of the epoch, counted from 1, whose weights the model has.

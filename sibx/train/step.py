@@ -136,6 +136,8 @@ class Learner:
             warn_of_probabilities(terms["logits"], self.config.output)
         if "logits" in terms and self.config.output != "raw":
             terms["accuracy"] = hits(terms["logits"].detach(), batch.labels, self.config.output).nanmean()
+        if self.loss.reads(batch) is batch.masks and len(batch.masks):
+            terms["masked"] = batch.masks.flatten(1).any(1).float().mean()
         return {k: v.detach() for k, v in terms.items() if v.ndim == 0}
 
     def _update(self) -> None:

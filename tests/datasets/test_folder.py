@@ -1,6 +1,7 @@
 """The user's own pictures and masks, in the forms in which people have them."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from sibx.datasets import FolderDataset, InMemoryDataset, build_dataset
 from sibx.datasets.folder_files import order_classes
 from sibx.evaluation import evaluate, evaluate_reliance
 from sibx.models import build_model
+from sibx.report.cards import data_cards
 from tests.helpers.trees import save, save_picture
 
 MASK = np.zeros((40, 50), dtype=np.uint8)
@@ -69,7 +71,10 @@ def test_index(tree):
         {"image": "images/dog/2.jpg", "mask": "", "label": "dog", "split": "train", "undefined": "masks/dog/2.png"},
     ]
     pd.DataFrame(rows).to_csv(tree / "index.csv", index=False)
-    data = FolderDataset(str(tree), "test", image_size=40)
+    empty = r"1 of 2 pictures have no mask: the cell `mask` of images/dog/1\.jpg is empty in .*index\.csv"
+    with pytest.warns(UserWarning, match=empty) as given:
+        data = FolderDataset(str(tree), "test", image_size=40)
+    assert given[0].filename == __file__
     assert [s.group for s in (data[0], data[1])] == [3, -1]
     assert FolderDataset(str(tree), "train", image_size=40)[0].undefined.any()
 
@@ -79,7 +84,11 @@ def test_several_classes_in_an_image(tree):
     rows += [("images/dog/1.jpg", "masks/dog/1.png", "dog", "test")]
     table = pd.DataFrame(rows, columns=["image", "mask", "label", "split"])
     table.to_csv(tree / "index.csv", index=False)
-    data = FolderDataset(str(tree), "test", image_size=40)
+    with pytest.warns(
+        UserWarning, match=r"1 of 3 pictures have no mask: the cell `mask` of images/cat/1\.jpg is empty"
+    ):
+        data = FolderDataset(str(tree), "test", image_size=40)
+    assert [data[i].photo for i in range(3)] == ["images/cat/1.jpg", "images/cat/1.jpg", "images/dog/1.jpg"]
     assert [data[i].id for i in range(3)] == ["images/cat/1.jpg/cat", "images/cat/1.jpg/mat", "images/dog/1.jpg"]
     assert [bool(data[i].mask.any()) for i in range(3)] == [True, False, True]
     pd.concat([table, table[1:2]]).to_csv(tree / "index.csv", index=False)
@@ -234,6 +243,30 @@ class TestMissingMasks:
             with pytest.raises(ValueError, match=rf"`objective` must need no masks .*{names}"):
                 fine_tune(model, data, config=config, progress=False)
         assert evaluate(model, data, metrics=["sparseness"], **options).rows["value"].notna().all()
+
+    def test_what_was_computed_says_how_many_there_are(self, tree, tmp_path_factory):
+        """Results in memory and in a folder, their report, and every epoch of a training."""
+        for name in ("dog/0.png", "dog/4.png"):
+            (tree / "masks" / name).unlink()
+        with pytest.warns(UserWarning, match="2 of 12 pictures have no mask"):
+            data = FolderDataset(str(tree), "all", 40)
+        model, folder = build_model("tiny_cnn", 2), tmp_path_factory.mktemp("out")
+        options = {
+            "methods": ["control_center"],
+            "metrics": ["iou"],
+            "batch_size": 5,
+            "progress": False,
+        }
+        results = evaluate(model, data, **options)
+        assert (results.info["images"], results.info["masked"]) == (12, 10)
+        assert evaluate(model, data, out_dir=folder, **options).info["masked"] == 10
+        assert evaluate_reliance(model, data, backgrounds=["only_fg"], progress=False).info["masked"] == 10
+        assert "10 of them with a mask" in str(data_cards(results))
+        config = TrainConfig(SIBConfig.recommended("given"), epochs=2, batch_size=12)
+        history = fine_tune(model, data, config=config, progress=False).history
+        assert [line["masked"] for line in history] == pytest.approx([10 / 12] * 2)
+        plain = replace(config, objective=None)
+        assert "masked" not in fine_tune(model, data, config=plain, progress=False).history[0]
 
     def test_none_were_promised(self, tree):
         """Without a folder of masks, and with an index that names none, nothing is said before masks are needed."""
@@ -429,7 +462,8 @@ class TestIndex:
         """Spaces around cells, whole numbers with a point, and the mark at the beginning of a file from Excel."""
         rows = ["images/cat/1.jpg, masks/cat/1.png, cat , train, 1.0", "images/cat/2.jpg,,cat,,"]
         index(tree, *rows, columns="\ufeffimage,mask, label,split,group")
-        data = FolderDataset(str(tree), "all", 40)
+        with pytest.warns(UserWarning, match="1 of 2 pictures have no mask"):
+            data = FolderDataset(str(tree), "all", 40)
         assert data.classes == ("cat",)
         assert [data[i].group for i in range(2)] == [1, -1]
         assert masked(data) == pytest.approx([CENTER, 0])
