@@ -1,15 +1,20 @@
 """Files that appear complete or not at all, and settings turned into values that a file can hold."""
 
+import hashlib
 import io
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
+from enum import Enum
+from functools import partial
 from numbers import Number
 from pathlib import Path
+from types import FunctionType, MethodType, ModuleType
 from typing import Any, BinaryIO
 
 import torch
+from torch import Tensor, nn
 
 
 def save_atomically(path: Path, content: Any) -> None:
@@ -44,13 +49,43 @@ def plain(value: Any) -> Any:
     """Return settings as values that files can hold.
 
     A dataclass becomes a dict with the name of its class under ``kind``, a mapping becomes a dict, and a tuple becomes
-    a list. Anything else that is not plain, for example a function, is replaced by its name.
+    a list. An object with settings of its own, such as a transform or a loss, becomes a dict like a dataclass, with its
+    attributes, of a module also the modules and tensors in it. Anything else that is not plain, for example a function,
+    is replaced by its name.
     """
-    if is_dataclass(value) and not isinstance(value, type):
-        return {"kind": type(value).__name__} | {f.name: plain(getattr(value, f.name)) for f in fields(value)}
+    return _plain(value, ())
+
+
+def _plain(value: Any, within: tuple[int, ...]) -> Any:
+    """Do so for a value; ``within`` are the ids of the objects that it lies in, at which one that holds itself ends."""
+    if value is None or isinstance(value, str | Number):
+        return value
     if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
+        return {str(k): _plain(v, within) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
-    is_plain = value is None or isinstance(value, str | Number)
-    return value if is_plain else str(getattr(value, "__qualname__", type(value).__qualname__))
+        return [_plain(v, within) for v in value]
+    if isinstance(value, Tensor):
+        raw = value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+        return f"{value.dtype} {tuple(value.shape)} {hashlib.sha256(raw).hexdigest()}"
+    if isinstance(value, Enum):
+        return str(value)
+    settings = {} if id(value) in within else _settings(value)
+    if not settings and not is_dataclass(value):
+        return str(getattr(value, "__qualname__", type(value).__qualname__))
+    return {"kind": type(value).__name__} | {name: _plain(v, (*within, id(value))) for name, v in settings.items()}
+
+
+def _settings(value: Any) -> dict[str, Any]:
+    """Return what an object was made with; {} for functions and classes, whose attributes are something else."""
+    if isinstance(value, type | FunctionType | MethodType | ModuleType):
+        return {}
+    if is_dataclass(value):
+        return {f.name: getattr(value, f.name) for f in fields(value)}
+    if isinstance(value, partial):
+        return {"func": value.func, "args": value.args, "keywords": value.keywords}
+    found = vars(value) if hasattr(value, "__dict__") else {}
+    if isinstance(value, nn.Module):
+        of_every_module = vars(nn.Module())
+        inside = {**value._modules, **value._parameters, **value._buffers}
+        return {name: v for name, v in found.items() if name not in of_every_module} | inside
+    return dict(found)

@@ -1,12 +1,16 @@
 """Augmentation by any transform of torchvision's v2."""
 
+import copy
 import dataclasses
+import json
+from functools import partial
 
 import pytest
 import torch
 from torchvision.transforms import v2
 
 from sibx import SIBConfig, TrainConfig, fine_tune
+from sibx._files import plain
 from sibx.datasets import InMemoryDataset, SyntheticDataset
 from sibx.images.geometry import augment
 from sibx.models import TinyCNN
@@ -77,6 +81,60 @@ def test_a_run_is_resumed_to_the_same_bits(data, tmp_path):
     again = fine_tune(model, data, config=config, out_dir=tmp_path, resume=True, progress=False)
     for name, tensor in whole.model.state_dict().items():
         assert torch.equal(again.model.state_dict()[name], tensor), name
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "name"),
+    [
+        (v2.RandomRotation(90), v2.RandomRotation(45), r"augmentation\.degrees = \[-90.0, 90.0\]"),
+        (v2.Compose([v2.RandomRotation(90), v2.ColorJitter(0.3)]), ROTATE, r"augmentation\.transforms = .*0\.7, 1\.3"),
+        (v2.RandomApply([v2.GaussianNoise(0.0, 0.1)]), v2.RandomApply([v2.GaussianNoise(0.0, 0.2)]), "augmentation"),
+        (v2.RandomHorizontalFlip(), "flip", r"augmentation\.kind = 'RandomHorizontalFlip'"),
+        (v2.RandomRotation(90, v2.InterpolationMode.BILINEAR), v2.RandomRotation(90), r"augmentation\.interpolation"),
+    ],
+)
+def test_a_run_is_not_resumed_with_other_settings(data, tmp_path, before, after, name):
+    model, options = TinyCNN(8, width=4), {"out_dir": tmp_path, "progress": False}
+    fine_tune(model, data, config=config_of(before, epochs=1), **options)
+    again = fine_tune(model, data, config=config_of(copy.deepcopy(before), epochs=1), resume=True, **options)
+    assert len(again.history) == 1
+    with pytest.raises(ValueError, match=f"`config` must be that of the checkpoint .*, with {name}"):
+        fine_tune(model, data, config=config_of(after, epochs=1), resume=True, **options)
+
+
+def test_other_objects_with_settings_are_told_apart():
+    """A loss with weights, a callable of one's own, a partial; not what nothing tells apart."""
+    one, two = (torch.nn.CrossEntropyLoss(torch.tensor(w)) for w in ([1.0, 2.0], [1.0, 3.0]))
+    assert plain(one) != plain(two)
+    assert plain(one) == plain(copy.deepcopy(one))
+    assert plain(one)["kind"] == "CrossEntropyLoss"
+    assert plain(partial(draw, 1, scale=2)) == {
+        "kind": "partial",
+        "func": "draw",
+        "args": [1],
+        "keywords": {"scale": 2},
+    }
+    mine = Jitter(0.5)
+    assert plain([mine]) == [{"kind": "Jitter", "scale": 0.5, "itself": "Jitter"}]
+    assert json.loads(json.dumps(plain(mine))) == plain(mine)
+    assert [plain(value) for value in (draw, Jitter, mine.__call__, torch.relu)] == [
+        "draw",
+        "Jitter",
+        "Jitter.__call__",
+        "_VariableFunctionsClass.relu",
+    ]
+
+
+def draw(*_, scale=1):
+    return scale
+
+
+class Jitter:
+    def __init__(self, scale):
+        self.scale, self.itself = scale, self
+
+    def __call__(self, *parts):
+        return parts
 
 
 def test_what_is_no_augmentation(data):
