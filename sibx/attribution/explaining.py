@@ -35,7 +35,9 @@ def explain(
 
     Args:
         model: the model, images -> logits (B, K): a module, or any function for methods that need no module.
-        images: images (B, C, H, W), normalized as the model expects them.
+        images: images (B, C, H, W), normalized as the model expects them, and of a size that it takes: a transformer
+            mostly takes one alone. ``sibx.images.fit_picture`` brings a picture of any size to it, whole, and
+            ``fit_picture(...).back(heatmaps)`` brings the maps to the picture (``sibx explain`` does both).
         method: key of METHODS, or one of your own: a MethodSpec, a function ``(model, images, targets) -> maps``, a
             Captum attribution or its class, or ``module:name`` of one (``to_method``).
         target: the class to explain, an int for all images or one int per image, 0 or 1 for a binary model with a
@@ -48,7 +50,8 @@ def explain(
         Heatmaps (B, 1, H, W) float32, at least 0, detached: what metrics and overlays see (``to_heatmap``).
 
     Raises:
-        ValueError: an unknown method, images of another shape, or an argument that the method refuses.
+        ValueError: an unknown method, images of another shape, or of a size that the model does not take (the error
+            names the right one), or an argument that the method refuses.
 
     Example:
         >>> model, images = build_model("tiny_cnn", num_classes=5), torch.rand(2, 3, 32, 32)

@@ -8,6 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from sibx._checks import describe
+from sibx.models.finding import own_sizes
+from sibx.models.layers import eval_mode
+from sibx.models.scored import unwrap
 
 
 @contextmanager
@@ -21,12 +24,14 @@ def say_why(model: Any, images: Tensor, argument: str = "images") -> Iterator[No
 
     Raises:
         ValueError: instead of an error that does not name an argument: the images are not 4-D for a model with
-            convolutions, or have another dtype, lie on another device, or have other channels than the model's weights.
+            convolutions, have another dtype, lie on another device, or have other channels than the model's weights, or
+            another size than the one that the model names and takes.
     """
     try:
         yield
     except Exception as error:  # a model may raise any error
         rule = _broken_rule(model, images) if _is_about_tensors(error) else None
+        rule = rule or (None if _is_of_another_kind(error) else _rule_of_size(model, images))
         if rule is None:
             raise
         raise ValueError(f"`{argument}` must {rule}, but got {describe(images)} on {images.device}.") from error
@@ -35,9 +40,33 @@ def say_why(model: Any, images: Tensor, argument: str = "images") -> Iterator[No
 def _is_about_tensors(error: Exception) -> bool:
     """Whether torch may have raised it because tensors do not fit; an error of the model's own, or of sibx, is not."""
     text = str(error)
-    if text.startswith("`") or isinstance(error, torch.OutOfMemoryError):
+    if _is_of_another_kind(error):
         return False
     return any(word in text.lower() for word in ("type", "device", "dimension", "shape", "size", "expected", "index"))
+
+
+def _is_of_another_kind(error: Exception) -> bool:
+    """Whether it says itself which argument is wrong, or is no matter of arguments."""
+    return str(error).startswith("`") or isinstance(error, torch.OutOfMemoryError)
+
+
+def _rule_of_size(model: Any, images: Tensor) -> str | None:
+    """Return which size the images must have, None where the model names none or fails on that as well."""
+    if not isinstance(model, nn.Module) or images.ndim != 4:
+        return None
+    inner = unwrap(model)
+    size = next(own_sizes(inner), None)
+    if size is None or size == tuple(images.shape[2:]):
+        return None
+    try:
+        with eval_mode(inner), torch.no_grad():
+            inner(images.new_zeros(1, images.shape[1], *size))
+    except Exception:  # it is not the size, or not the size alone
+        return None
+    height, width = size
+    return (
+        f"be {height} x {width} pixels, as the model takes them (fit_picture brings pictures to a size, and maps back)"
+    )
 
 
 def _broken_rule(model: Any, images: Tensor) -> str | None:

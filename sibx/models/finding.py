@@ -212,17 +212,17 @@ def image_for(model: nn.Module, side: int | None) -> Tensor:
     convolution = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
     if convolution is None:
         raise ValueError(f"`layer` must be given for {type(model).__name__}, which has no convolution.")
-    size = (side, side) if side else next(_own_sizes(model), (SIDE, SIDE))
+    size = (side, side) if side else next(own_sizes(model), (SIDE, SIDE))
     noise = torch.randn(1, convolution.in_channels, *size, generator=torch.Generator().manual_seed(0))
     return noise.to(convolution.weight)
 
 
 def own_side(model: nn.Module) -> int | None:
     """Return the side of the square images that a model, its parts or its settings name, None if they name none."""
-    return next((height for height, width in _own_sizes(model) if height == width), None)
+    return next((height for height, width in own_sizes(model) if height == width), None)
 
 
-def _own_sizes(model: nn.Module) -> Iterator[Size]:
+def own_sizes(model: nn.Module) -> Iterator[Size]:
     """Yield the sizes (H, W) of images that a model, its parts or its settings name."""
     holders = (*model.modules(), getattr(model, "config", None))
     sizes = [getattr(h, "img_size", None) or getattr(h, "image_size", None) for h in holders]

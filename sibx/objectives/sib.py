@@ -199,7 +199,8 @@ class SIBLoss(nn.Module):
         """Run the model once, and compute the VJPs and every term."""
         if batch.masks is not None:
             batch = batch._replace(masks=self.config.masks.arrange(batch.masks))
-        layers = layer_weights(model, self.config, batch.images)
+        with say_why(model, batch.images):
+            layers = layer_weights(model, self.config, batch.images)
         modules = {name: resolve_layer(model, name) for name in layers if name != "input"}
         # Behind frozen weights a feature map would have no graph, and so no VJP.
         frozen = not all(p.requires_grad for p in model.parameters())
