@@ -15,6 +15,7 @@ from sibx.attribution.heatmaps import to_heatmap
 from sibx.attribution.many import Explainers, attribute
 from sibx.attribution.own_methods import AnyMethod, to_method
 from sibx.models.alignment import Align
+from sibx.models.class_map import ClassMap, named_classes
 from sibx.models.classes import scored_by_class
 from sibx.models.failures import say_why
 from sibx.models.layers import eval_mode
@@ -27,6 +28,7 @@ def explain(
     target: Any = None,
     *,
     layer: nn.Module | str | None = None,
+    class_map: ClassMap | None = None,
     output: Output = "auto",
 ) -> Tensor:
     """Explain images by one method and return heatmaps, in one call.
@@ -41,8 +43,13 @@ def explain(
         method: key of METHODS, or one of your own: a MethodSpec, a function ``(model, images, targets) -> maps``, a
             Captum attribution or its class, or ``module:name`` of one (``to_method``).
         target: the class to explain, an int for all images or one int per image, 0 or 1 for a binary model with a
-            single logit; None = the predicted class of each image.
+            single logit; None = the predicted class of each image. With ``class_map`` a class as the map calls it.
         layer: module or dotted name, for methods that need a layer; None = ``find_cam_layer``.
+        class_map: for a model with other classes than the images, such as one of ImageNet: class -> output or several
+            outputs of the model, each by name or index, such as ``{"cat": [281, 282, 283, 284, 285]}``; or ``"names"``:
+            the outputs that are called as the target. The score of a class is then that of its outputs together, as in
+            ``evaluate``, and without a target the predicted one of these classes, or of all others together, is
+            explained.
         output: what the logits are: ``softmax``, ``sigmoid`` or ``raw``; ``auto`` = ``sigmoid`` for a single logit,
             else ``softmax``.
 
@@ -62,6 +69,9 @@ def explain(
     check_images(images)
     check_output(output)
     spec = to_method(method, model=model)
+    if class_map is not None:
+        target = target.tolist() if isinstance(target, Tensor) else target
+        model, _, target = named_classes(model, class_map, target, output)
     size = (images.shape[2], images.shape[3])
     single = not isinstance(target, str) and not (isinstance(target, list) and any(isinstance(t, list) for t in target))
     require(single, "target", "be one class per image ('all' and lists of lists: the method's own attribute)", target)

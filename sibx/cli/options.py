@@ -36,8 +36,12 @@ def add_explain(parser: Parser) -> None:
     _add_layer(parser)
     _add_names(parser, "methods", *EXPLAINERS)
     parser.add_argument(
-        "--target", default="predicted", help="class to explain: its number, its name, or %(default)s (the default)"
+        "--target",
+        default="predicted",
+        help="class to explain: its number, its name (with --class-map as the map calls it), or %(default)s (the "
+        "default)",
     )
+    _add_class_map(parser, "; or 'names': the outputs that are called as --target")
     parser.add_argument(
         "--class-names",
         metavar="FILE",
@@ -214,12 +218,16 @@ def _add_layer(parser: Parser) -> None:
     parser.add_argument("--align", choices=("receptive_field", "half_pixel"), help=places)
 
 
+def _add_class_map(parser: Parser, names: str) -> None:
+    note = "JSON or YAML file with class of the data: output or outputs of the model, by name or number"
+    parser.add_argument("--class-map", metavar="FILE", help=note + names)
+
+
 def _add_scoring(parser: Parser) -> None:
     """Add the options of every command that scores a trained model on a data set."""
     _add_trained_model(parser)
     _add_data(parser, image_size=False)
-    note = "JSON or YAML file with class of the data: output or outputs of the model, by name or number; or 'names'"
-    parser.add_argument("--class-map", metavar="FILE", help=note)
+    _add_class_map(parser, "; or 'names': those of the same names")
     parser.add_argument("--split", default="test", help="split of the data set; default %(default)s")
     parser.add_argument("--batch-size", type=int, default=32, help="images per forward pass; default %(default)s")
     note = "processes that read the images; default %(default)s: this process reads them"

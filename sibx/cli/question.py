@@ -14,10 +14,12 @@ from sibx._outputs import Output
 from sibx.attribution import MethodSpec, resolve_methods
 from sibx.attribution.chosen import asks_all
 from sibx.attribution.fitting import why_not
-from sibx.cli.loading import Classifier
+from sibx.cli.loading import Classifier, read_map
 from sibx.images import IMAGENET, Normalization
 from sibx.models import MODELS, Align, about
+from sibx.models.class_map import named_classes
 
+ANOTHER = "another class"  # than those that a class map names
 USUAL_SIDE = 224  # of the images of a model that says nothing about them
 
 
@@ -71,6 +73,12 @@ def ask(args: Namespace, classifier: Classifier, device: torch.device) -> Questi
     size = args.image_size or classifier.notes.get("image_size") or carried.image_size or USUAL_SIDE
     check_range("image_size", size, 16)
     normalization, model = _find_normalization(classifier), classifier.model.to(device).eval()
+    if args.class_map is None:
+        target = _read_target(args.target, names, count)
+    else:
+        wanted, class_map = None if args.target == "predicted" else args.target, read_map(args.class_map)
+        model, classes, target = named_classes(model, class_map, wanted, output, output_names=names)
+        names = [*classes, ANOTHER]
     if asks_all(args.methods):
         gray = normalization(torch.full((1, 3, size, size), 0.5, device=device))
         methods = _say_left_out(methods, why_not(methods, model, gray, args.layer, output, wholly=True))
@@ -85,7 +93,7 @@ def ask(args: Namespace, classifier: Classifier, device: torch.device) -> Questi
         output=output,
         align=args.align,
         names=names,
-        target=_read_target(args.target, names, count),
+        target=target,
     )
 
 

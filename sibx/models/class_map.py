@@ -72,6 +72,44 @@ def map_classes(model: Callable[..., Any], outputs: Sequence[Sequence[int]], out
     return Scored(model, scores) if isinstance(model, nn.Module) else lambda images: scores(model(images))
 
 
+def named_classes(
+    model: Callable[..., Any],
+    class_map: ClassMap,
+    target: Any,
+    output: Output = "auto",
+    *,
+    output_names: Sequence[str] | None = None,
+) -> tuple[Any, list[str], Any]:
+    """Return the model with a column for each class of a map, the names of the classes, and a target as an index.
+
+    Args:
+        model: the model, images -> logits (B, K).
+        class_map: class -> output or several outputs, see ``read_class_map``; ``"names"``: the outputs that are called
+            as the target.
+        target: class of the map, one for each image in a list, or None.
+        output: what the logits are.
+        output_names: names of the outputs; None = those that the model tells.
+
+    Raises:
+        ValueError: what ``read_class_map`` refuses, a target that the map does not name, or ``"names"`` without one.
+    """
+    several = isinstance(target, list | tuple)
+    wanted = [] if target is None else [str(name) for name in (target if several else [target])]
+    rule = "be a mapping where no target names a class"
+    require(bool(wanted) or class_map != BY_NAME, "class_map", rule, class_map)
+    given, classes = class_map, list(dict.fromkeys(wanted))
+    if isinstance(class_map, Mapping):
+        given = {str(name): outputs for name, outputs in class_map.items()}
+        classes = [str(name) for name in class_map]
+    found = read_class_map(given, classes, output_names or class_names(model))
+    names = [classes[place] for place in found]
+    unknown = [name for name in wanted if name not in names]
+    require(not unknown, "target", f"be of the classes that class_map names, {names[:10]}", unknown)
+    indices = [names.index(name) for name in wanted]
+    chosen = None if target is None else indices if several else indices[0]
+    return map_classes(model, list(found.values()), output), names, chosen
+
+
 def class_names(model: Any) -> tuple[str, ...] | None:
     """Return the names of a model's outputs (``classes``, or Hugging Face's ``config.id2label``); None = unknown."""
     inner = unwrap(model) if isinstance(model, nn.Module) else model

@@ -2,14 +2,17 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from sibx import build_dataset, evaluate, evaluate_reliance, evaluate_robustness
+from sibx import build_dataset, evaluate, evaluate_reliance, evaluate_robustness, explain
 from sibx.cli import main
 from sibx.datasets import InMemoryDataset
 from sibx.evaluation.class_match import NO_ACCURACY
 from sibx.models import TinyCNN, build_model, class_names, map_classes, probabilities
+from sibx.models.checkpoint import save_checkpoint
 from sibx.models.class_map import read_class_map
 
 FOUR = {"methods": ["saliency", "gradcam"], "metrics": ["foreground_focus", "deletion"], "progress": False}
@@ -184,3 +187,64 @@ def test_command_line(ending, tmp_path, capsys):
     path.write_text("{")
     assert main(["evaluate", *words, *scored, *mapped, "--out", str(tmp_path / "bad")]) == 2
     assert "`class_map` must be a JSON or YAML file, or 'names'" in capsys.readouterr().err
+
+
+class TestExplain:
+    """The target by the names of a map: what evaluate explains for the label."""
+
+    def test_a_class_of_the_map(self, net, few):
+        images = torch.stack([s.image for s in few.samples[:2]])
+        mapped = map_classes(net, list(pairs(few).values()))
+        for target, same in ((few.classes[3], 3), ([few.classes[3], few.classes[0]], [3, 0]), (None, None)):
+            found = explain(net, images, "saliency", target, class_map=pairs(few))
+            assert torch.equal(found, explain(mapped, images, "saliency", same))
+        by_number = explain(net, images, "gradcam", torch.tensor([7, 2]), class_map={2: [1, 2], 7: 4})
+        assert torch.equal(by_number, explain(map_classes(net, [[1, 2], [4]]), images, "gradcam", [1, 0]))
+
+    def test_by_the_names_of_the_outputs(self, few):
+        torch.manual_seed(0)
+        net = TinyCNN(3, width=8).eval()
+        net.classes = ("tabby, cat", "dog", "fish")
+        images = few.samples[0].image[None]
+        found = explain(net, images, "saliency", "Cat", class_map="names")
+        assert torch.equal(found, explain(map_classes(net, [[0]]), images, "saliency", 0))
+        assert torch.equal(found, explain(net, images, "saliency", "x", class_map={"x": "tabby, cat"}))
+
+    @pytest.mark.parametrize(
+        ("target", "class_map", "message"),
+        [
+            ("dog", {"cat": 1}, r"`target` must be of the classes that class_map names, \['cat'\], but got \['dog'\]"),
+            (0, {"cat": 1}, r"`target` must be of the classes .* but got \['0'\]"),
+            (None, "names", "`class_map` must be a mapping where no target names a class"),
+            ("cat", "names", "`class_map` must be a mapping for a model that does not tell its classes"),
+            ("cat", "name", "`class_map` must be one of names"),
+            ("cat", 3, "`class_map` must be a mapping or 'names', but got 3"),
+            ("cat", {"cat": 20}, r"`class_map` must name outputs in 0\.\.19"),
+        ],
+    )
+    def test_refusals(self, net, few, target, class_map, message):
+        with pytest.raises(ValueError, match=message):
+            explain(net, few.samples[0].image[None], "saliency", target, class_map=class_map)
+
+    def test_command_line(self, tmp_path, capsys):
+        torch.manual_seed(0)
+        save_checkpoint(tmp_path / "model.pt", TinyCNN(4), classes=("tabby", "siamese", "dog", "fish"))
+        (tmp_path / "map.json").write_text(json.dumps({"cat": ["tabby", 1], "fish": "fish"}))
+        Image.new("RGB", (40, 40), (90, 20, 200)).save(tmp_path / "x.png")
+        words = ["explain", tmp_path / "x.png", "--checkpoint", tmp_path / "model.pt", "--model", "tiny_cnn"]
+        words = [str(w) for w in (*words, "--image-size", 32, "--device", "cpu", "--methods", "saliency")]
+
+        def run(*more):
+            done = main([*words, "--out", str(tmp_path / "out"), *more])
+            return done, "".join(capsys.readouterr())
+
+        done, text = run("--class-map", str(tmp_path / "map.json"), "--target", "cat")
+        assert done == 0, text
+        assert "explained: 0 cat" in text
+        assert "another class" in text
+        arrays = np.load(tmp_path / "out" / "x.maps.npz")["saliency"]
+        assert run("--class-map", "names", "--target", "dog")[1].count("explained: 0 dog") == 1
+        assert not np.allclose(arrays, np.load(tmp_path / "out" / "x.maps.npz")["saliency"])
+        done, text = run("--class-map", str(tmp_path / "map.json"), "--target", "dog")
+        assert done == 2
+        assert "`target` must be of the classes that class_map names, ['cat', 'fish'], but got ['dog']" in text
