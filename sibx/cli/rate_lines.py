@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from sibx.evaluation import ACCURACY, Interval, Results
 from sibx.evaluation.columns import RECALL
 from sibx.evaluation.storage import MASKED
+from sibx.report.unequal import are_unequal
 
 FEW = 12  # classes whose recalls are all printed
 
@@ -25,10 +26,13 @@ def rate_lines(results: Results, classes: Sequence[str]) -> str:
         what = "recall of labels that are there" if line["metric"] == RECALL else ACCURACY
         return f"{what} {Interval.of(line)}" if line["n"] else f"no accuracy: {reason}"
     words = _of_labels(rates) if "precision" in rates else _of_classes(rates)
-    recalls = results.hits().summary(["label"]).sort_values("label")
+    hits = results.hits()
+    recalls = hits.summary(["label"]).sort_values("label")
     shown = recalls if len(recalls) <= FEW else recalls.nsmallest(3, "mean")
     parts = [f"{classes[int(line['label'])]} {line['mean']:.3f}" for line in shown.to_dict("records")]
-    return f"{', '.join(words)}\n{'recall' if len(recalls) <= FEW else 'lowest recall'}: {', '.join(parts)}"
+    unequal = "precision" not in rates and are_unequal(hits.rows)
+    note = "\nclasses are unequal: compare balanced accuracies, beside accuracies" if unequal else ""
+    return f"{', '.join(words)}\n{'recall' if len(recalls) <= FEW else 'lowest recall'}: {', '.join(parts)}{note}"
 
 
 def _of_classes(rates: Mapping[str, Interval]) -> Iterator[str]:

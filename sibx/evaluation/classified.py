@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from sibx.evaluation.columns import ACCURACY, CLASSIFIER, NO_CLASS, RECALL
+from sibx.evaluation.columns import ACCURACY, BALANCED, CLASSIFIER, NO_CLASS, RECALL
 
 
 def is_right(images: pd.DataFrame) -> pd.Series:
@@ -48,3 +48,21 @@ def to_hits(images: pd.DataFrame) -> pd.DataFrame:
         if are_labels(part):
             hits.loc[part.index, "metric"] = RECALL
     return hits
+
+
+def to_balanced(hits: pd.DataFrame) -> pd.DataFrame:
+    """Return hits as values whose mean is the balanced accuracy m, and whose spread is what images add to it.
+
+    Of N images of K classes, a hit v of one of the n images of a class with the recall r becomes m + N / (K n) (v - r).
+
+    Args:
+        hits: rows of ``Results.hits``.
+    """
+    known = hits[hits["value"].notna()]
+    keys = ["dataset", "split", "model", "training", "seed"]
+    of_all, of_class = (known.groupby(by, observed=True) for by in (keys, [*keys, "label"]))
+    recall, images = of_class["value"].transform("mean"), of_class["value"].transform("size")
+    classes = of_all["label"].transform("nunique")
+    balanced = (recall / images).groupby([known[key] for key in keys], observed=True).transform("sum") / classes
+    weight = of_all["value"].transform("size") / (classes * images)
+    return known.assign(value=balanced + weight * (known["value"] - recall), metric=BALANCED)

@@ -8,14 +8,14 @@ import pandas as pd
 
 from sibx._outputs.rates import auroc, average_precision
 from sibx.evaluation.classified import is_right
-from sibx.evaluation.columns import CLASSIFIER, NO_CLASS, RECALL, TRAINED
+from sibx.evaluation.columns import BALANCED, CLASSIFIER, NO_CLASS, RECALL, TRAINED
 from sibx.evaluation.label_rates import LABEL_RATES
 from sibx.evaluation.statistics import LEVEL, RESAMPLES, Interval
 
 MAJORITY = "majority_rate"
 RATES = (
     "accuracy",
-    "balanced_accuracy",
+    BALANCED,
     "lowest_recall",
     "f1",
     "auroc",

@@ -40,6 +40,7 @@ MAPS = (*TRAINED, "seed", "method")  # the maps of one network, one per image
 CELL = (*TRAINED, "method", "metric")  # one number of a table
 SCORED = (*MAPS, "metric")  # the scores of one network's maps, one per image
 CLASSIFIER, ACCURACY = "classifier", "accuracy"  # method and metric where the classifier itself is scored
+BALANCED = "balanced_accuracy"  # its metric where every class counts equally
 RECALL = "recall"  # its metric where rows are those of labels that are there, of several
 NO_CLASS = -1  # as ``predicted``, where scores have no classes (output="raw") and nothing is right or wrong
 BLOCK = 2**17  # rows of a table that are in memory together

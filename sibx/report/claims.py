@@ -18,10 +18,12 @@ import pandas as pd
 from sibx._checks import check_choice, check_range
 from sibx.attribution import is_control
 from sibx.evaluation import Gain, Interval, Results, paired_gain
+from sibx.evaluation.classified import to_balanced
 from sibx.evaluation.classifier_rates import MAJORITY, RATES
-from sibx.evaluation.columns import CLASSIFIER, IMAGE
+from sibx.evaluation.columns import ACCURACY, BALANCED, CLASSIFIER, IMAGE
 from sibx.evaluation.label_rates import LABEL_RATES
 from sibx.metrics import METRICS
+from sibx.report.unequal import are_unequal
 from sibx.train.trainings import control_name, is_shuffled
 
 Status = Literal["shown", "partly", "not shown", "opposite"]
@@ -159,7 +161,8 @@ def make_claims(
 ) -> list[Claim]:
     """Return all claims that the rows can speak to.
 
-    Per data set, split and model: for every comparison, accuracy and every metric with a direction; and for every
+    Per data set, split and model: for every comparison, accuracy (of several labels recall), where classes are unequal
+    balanced accuracy too, and every metric with a direction; and for every
     training whose gain is asked for (without a comparison: every training), the headline metric against the model-free
     controls. Differences are taken image by image and seed by seed, see ``paired_gain``.
 
@@ -195,10 +198,11 @@ class _Pairs:
     """
 
     def __init__(self, scope: Scope, hits: pd.DataFrame, results: Results, directions: Mapping[str, bool]):
-        keys = [*PAIRED, "training"]
         self.scope, self.results, self.directions = scope, results, directions
-        self.right = str(hits["metric"].iloc[0])  # accuracy, or of several labels recall
-        self.hits = hits.groupby(keys, sort=False, observed=True)["value"].mean().unstack("training")
+        self.hits = _by_training(hits)
+        self.right = {str(hits["metric"].iloc[0]): self.hits}  # of accuracy, or of several labels of recall
+        if ACCURACY in self.right and are_unequal(hits) and self.hits.notna().any(axis=None):
+            self.right[BALANCED] = _by_training(to_balanced(hits))
         lines = results.distinct(*SCOPE, "method", "metric")
         of_scope = lines[(lines[SCOPE] == list(scope)).all(axis=1)]
         self.methods = list(dict.fromkeys(of_scope["method"]))
@@ -222,17 +226,19 @@ class _Pairs:
         yield from chain(*compared, against_controls)
 
     def _accuracy(self, training: str, reference: str, margin: float) -> Iterator[Claim]:
-        if {training, reference} <= set(self.hits.dropna(axis=1, how="all")):  # scores without classes have no hits
-            gain = paired_gain((self.hits[training] - self.hits[reference]).dropna())
-            finding = _find(CLASSIFIER, gain, lambda interval: judge_held(interval, margin))
-            yield Claim(
-                scope=self.scope,
-                training=training,
-                against=reference,
-                metric=self.right,
-                overall=gain,
-                findings=(finding,),
-            )
+        """Accuracy, and where classes are unequal balanced accuracy, which a loss on rare classes does not escape."""
+        for metric, hits in self.right.items():
+            if {training, reference} <= set(hits.dropna(axis=1, how="all")):  # scores without classes have no hits
+                gain = paired_gain((hits[training] - hits[reference]).dropna())
+                finding = _find(CLASSIFIER, gain, lambda interval: judge_held(interval, margin))
+                yield Claim(
+                    scope=self.scope,
+                    training=training,
+                    against=reference,
+                    metric=metric,
+                    overall=gain,
+                    findings=(finding,),
+                )
 
     def _scores(self, metric: str) -> dict[Column, Scores]:
         """The scores of a metric by training and method."""
@@ -271,6 +277,12 @@ class _Pairs:
                 overall=paired_gain(pd.DataFrame(differences).mean(axis=1)),
                 findings=findings,
             )
+
+
+def _by_training(hits: pd.DataFrame) -> pd.DataFrame:
+    """Return the values of an image and seed, a line for each, in a column per training."""
+    means = hits.groupby([*PAIRED, "training"], sort=False, observed=True)["value"].mean()
+    return means.unstack("training")
 
 
 def _find(name: str, gain: Gain, rule: Callable[[Interval], Status]) -> Finding:

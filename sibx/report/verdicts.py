@@ -4,12 +4,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from sibx.attribution import is_control
-from sibx.evaluation.columns import ACCURACY, RECALL
+from sibx.evaluation.columns import ACCURACY, BALANCED, RECALL
 from sibx.report.claims import LEAST_PAIRS, LEAST_SEEDS, MARGIN, Claim, Scope, Status, combine, pick_headline
 from sibx.report.names import extent, interval, method_title, metric_title
 from sibx.train import TRAININGS
 
-SUMMARIZED = (ACCURACY, RECALL, "bg_gap")  # beside the headline metric
+SUMMARIZED = (ACCURACY, BALANCED, RECALL, "bg_gap")  # beside the headline metric
 EXPLANATION = (
     "Shown: the 95 % interval of the difference, paired over images, lies on the better side of 0; for every method, "
     "if that holds for each of them. Partly shown: for some; which ones is not corrected for their number. "
@@ -25,6 +25,10 @@ OF_SEVERAL_SEEDS = (
     "Over several seeds, intervals speak of other images of this kind and of other trainings: what Student's intervals "
     "over seeds and over images reach is added in squares. Few seeds make them wide: Student's factor over seeds is "
     "12.7 with two of them, 4.3 with three, 2.8 with five."
+)
+OF_UNEQUAL_CLASSES = (
+    "Classes have unequal numbers of images, and a loss on a rare class hardly shows in the accuracy: what is claimed "
+    "of it is claimed of the balanced accuracy too, in which every class counts equally."
 )
 ALONE: Mapping[Status, str] = {
     "shown": "it is shown",
@@ -73,7 +77,8 @@ def explain(claims: Sequence[Claim]) -> str:
     """Say what the verdicts mean."""
     seeds = {claim.overall.seeds for claim in claims}
     several = [OF_SEVERAL_SEEDS] if max(seeds, default=1) > 1 else []
-    return " ".join([EXPLANATION, *([OF_ONE_SEED] if min(seeds, default=1) < 2 else []), *several])
+    unequal = [OF_UNEQUAL_CLASSES] if any(claim.metric == BALANCED for claim in claims) else []
+    return " ".join([EXPLANATION, *unequal, *([OF_ONE_SEED] if min(seeds, default=1) < 2 else []), *several])
 
 
 def claim_text(claim: Claim, seeds: Collection[int], margin: float = MARGIN) -> str:
@@ -89,7 +94,7 @@ def claim_text(claim: Claim, seeds: Collection[int], margin: float = MARGIN) -> 
 
 def _statement(claim: Claim, margin: float) -> str:
     title = metric_title(claim.metric)
-    if claim.metric in (ACCURACY, RECALL):
+    if claim.metric in (ACCURACY, BALANCED, RECALL):
         return f"{title} holds: it does not lose more than {margin:g}"
     if is_control(claim.against):
         return f"{title} of every method is above that of the {method_title(claim.against).replace(': ', ' ')}"

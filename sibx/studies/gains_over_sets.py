@@ -7,6 +7,7 @@ import pandas as pd
 from sibx.evaluation import Results, mean_over_sets, paired_gain
 from sibx.report.claims import Comparison
 from sibx.report.names import method_title, metric_title
+from sibx.studies.glance import balanced_hits
 from sibx.studies.study import Study
 
 IMAGE = ["dataset", "model", "split", "image_id", "photo", "label"]
@@ -35,6 +36,8 @@ def _quantities(results: Results, study: Study) -> Iterator[tuple[str, pd.Series
     by = [*IMAGE, "seed", "training"]
     hits = Results(rows, results.curves).hits().rows
     yield " or ".join(hits["metric"].unique()), hits.set_index(by)["value"]  # several labels have a recall
+    for balanced in balanced_hits(hits):
+        yield "balanced accuracy", balanced.set_index(by)["value"]
     of_maps = rows[rows["method"].isin(study.method_names)]
     for place, metric in enumerate(study.localization_names):
         scores = of_maps[of_maps["metric"] == metric]

@@ -4,8 +4,11 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from sibx.evaluation import CLASSIFIER, Results
+from sibx.evaluation import ACCURACY, CLASSIFIER, Results
+from sibx.evaluation.classified import to_balanced
+from sibx.evaluation.columns import BALANCED
 from sibx.report.names import metric_title
+from sibx.report.unequal import are_unequal
 from sibx.studies.job import Job
 from sibx.studies.study import Study
 
@@ -42,6 +45,7 @@ def at_a_glance(results: Results, study: Study, labels: pd.DataFrame) -> pd.Data
     hits = Results(rows, results.curves).hits().rows
     quantities = [
         hits.assign(what=hits["metric"].map(metric_title)),
+        *balanced_hits(hits),
         labels[labels["split"].map(study.explains)],
         metrics[metrics["method"].isin(study.method_names)],
         # They never look at the model, so that any training's do; which class is explained may depend on it.
@@ -49,6 +53,13 @@ def at_a_glance(results: Results, study: Study, labels: pd.DataFrame) -> pd.Data
     ]
     parts = [part.groupby([*KEY, "what"], sort=False)["value"].mean() for part in quantities if len(part)]
     return levels(pd.concat(parts).groupby(["training", "what", "seed"], sort=False).mean())
+
+
+def balanced_hits(hits: pd.DataFrame) -> list[pd.DataFrame]:
+    """Return hits whose means are the balanced accuracy, of one data set where classes are unequal; else nothing."""
+    accuracy = (hits["metric"] == ACCURACY).all()
+    unequal = any(are_unequal(part) for _, part in hits.groupby(["dataset", "split"], sort=False, observed=True))
+    return [to_balanced(hits).assign(what=metric_title(BALANCED))] if accuracy and unequal else []
 
 
 def levels(of_seeds: pd.Series) -> pd.DataFrame:

@@ -525,6 +525,7 @@ def test_a_majority_classifier_does_not_look_good():
     first = found.rows["image_id"] == found.rows["image_id"].iloc[0]
     rows = found.rows.assign(label=first.astype(int), predicted=0, value=1.0 - first)
     lines = summary_of(Results(rows, found.curves), ["a", "b"]).splitlines()
+    assert "classes are unequal: compare balanced accuracies, beside accuracies" in lines
     table = [[cell.split(" [")[0].strip() for cell in line.split("|")[1:-1]] for line in lines if line[0] == "|"]
     assert table[0] == ["condition", "mean over classes", "accuracy"]
     assert table[2:] == [["original", "0.500", "0.875"], ["always the commonest class", "0.500", "0.875"]]

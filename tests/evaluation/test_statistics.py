@@ -22,7 +22,9 @@ from sibx.evaluation import (
     size_of,
     wilcoxon_signed_rank,
 )
+from sibx.evaluation.classified import to_balanced
 from sibx.report import critical_difference
+from tests.helpers.reports import make_results
 from tests.references import statistics as reference
 
 
@@ -410,3 +412,15 @@ def test_a_mean_over_classes_counts_every_class_equally():
     assert bootstrap_class_mean(values * np.nan, labels).n == 0
     with pytest.raises(ValueError, match=r"`labels` must have the shape \(29,\)"):
         bootstrap_class_mean(values, labels[:3])
+
+
+def test_balanced_hits_have_the_mean_and_the_interval_of_class_means():
+    results = make_results(images=200, hit=lambda _, image: image % 7 > 1 + (image % 4 == 3), curves=False)
+    rows = results.rows.assign(label=(results.rows["label"] == 3).astype(int))
+    rows["predicted"] = rows["label"].where(results.rows["label"] == results.rows["predicted"], 2)
+    hits = Results(rows, results.curves).hits()
+    balanced = Results(to_balanced(hits.rows), results.curves).summary()
+    for found, expected in zip(balanced.to_dict("records"), hits.class_means().to_dict("records"), strict=True):
+        assert found["mean"] == pytest.approx(expected["mean"])
+        assert found["low"] == pytest.approx(expected["low"], abs=0.01)
+        assert found["high"] == pytest.approx(expected["high"], abs=0.01)

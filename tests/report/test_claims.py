@@ -222,6 +222,22 @@ class TestClaims:
         assert found.status == "opposite"
         assert claim(make_claims(results, margin=0.5), "sib", "ce", "accuracy").status == "shown"
 
+    def test_a_loss_on_a_rare_class_does_not_escape(self):
+        """Classes of 57 and 3 images; the training loses the rare one: accuracy holds, balanced accuracy does not."""
+        results = make_results(images=60, hit=lambda training, image: True, curves=False, seeds=(0, 1))
+        first = results.rows["image_id"].isin(results.rows["image_id"].unique()[:3])
+        lost = first & (results.rows["training"] == "sib")
+        rows = results.rows.assign(label=first.astype(int), predicted=(first & ~lost).astype(int))
+        claims = make_claims(Results(rows, results.curves), margin=0.1)
+        held, balanced = (claim(claims, "sib", "ce", metric) for metric in ("accuracy", "balanced_accuracy"))
+        assert (held.overall.interval.mean, balanced.overall.interval.mean) == pytest.approx((-0.05, -0.5))
+        assert held.status != "opposite"
+        assert balanced.status == "opposite"
+        said = [v.claim for v in summarize(claims, {SCOPE: "test"}, margin=0.1)]
+        assert "Balanced accuracy holds: it does not lose more than 0.1, over 2 seeds" in said
+        assert "claimed of the balanced accuracy too" in explain(claims)
+        assert "balanced" not in explain(make_claims(results))
+
     def test_without_a_second_training_only_controls_are_claimed(self):
         claims = make_claims(make_results(trainings=("",), curves=False))
         assert {(c.training, c.against, c.metric) for c in claims} == {("", "control_center", "foreground_focus")}
