@@ -1,10 +1,11 @@
 """The picture of the README: the same images' maps after cross-entropy, after S-IB, and after S-IB with others' masks.
 
-Takes the folder of a finished study of the embedded images (``python benchmarks/run_all.py`` keeps every network) and
-explains the first image of each of the first classes of ``test-decorrelated``, where the background tells nothing: they
-are not chosen. The class that is explained is the label.
+Takes the folder of a finished study of the embedded images (studies keep every network), here of networks that were
+trained from random weights, and explains the first image of each of the first classes of ``test-decorrelated``, where
+the background tells nothing: they are not chosen. The class that is explained is the label.
 
-    python benchmarks/experiments/before_after.py --study results/synthetic-tiny_cnn --out docs/images/before_after.png
+    sibx study --config benchmarks/studies/scratch.yaml --trainings ce sib sib-shuffled --seed 0
+    python benchmarks/experiments/before_after.py --study results/study-scratch --out docs/images/before_after.png
 """
 
 from pathlib import Path
@@ -14,11 +15,7 @@ from jsonargparse import auto_cli
 from sibx import build_dataset, explain, load_model, montage
 from sibx.datasets import collate
 
-TRAININGS = {
-    "ce": "cross-entropy",
-    "sib-self-cut": "S-IB,\nown masks",
-    "sib-self-cut-shuffled": "control:\nothers' masks",
-}
+TRAININGS = {"ce": "cross-entropy", "sib": "S-IB", "sib-shuffled": "S-IB, masks of\nother images"}
 METHODS = {"gradcam": "Grad-CAM", "vjp": "VJP"}
 
 
