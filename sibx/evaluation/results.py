@@ -123,10 +123,13 @@ class Results:
             ValueError: a name that is not a column.
 
         Example:
-            >>> import pandas as pd
-            >>> rows = pd.DataFrame({"method": ["sib", "sib"], "value": [0.2, 0.4]})
-            >>> [(key, len(cell)) for key, cell in Results(rows, pd.DataFrame()).cells(["method"])]
-            [(('sib',), 2)]
+            >>> from sibx import build_dataset, build_model, evaluate
+            >>> from sibx.datasets import Part
+            >>> data = Part(build_dataset("synthetic", split="test-id", image_size=32), range(2))
+            >>> options = {"methods": ["sib", "saliency"], "metrics": ["foreground_focus"], "progress": False}
+            >>> results = evaluate(build_model("tiny_cnn", 8), data, **options)
+            >>> [(key, len(cell)) for key, cell in results.cells(["method"])]
+            [(('sib',), 2), (('saliency',), 2)]
         """
         for name in by:
             check_choice("by", name, tuple(self.columns))
@@ -352,7 +355,7 @@ class _OnDisk(Results):
     Args:
         rows: the table, or what reads it.
         curves: likewise.
-        info: as in Results.
+        info: what the rows depend on, see Results.
     """
 
     _read_rows: Callable[[], OnShelves]

@@ -14,7 +14,7 @@ def summarize(cells: Iterable[tuple[Key, pd.DataFrame]], by: Sequence[str]) -> p
     """Return what ``Results.summary`` says of these cells.
 
     Args:
-        cells: as of ``Results.cells``.
+        cells: values of the columns that make a cell, and its rows (``Results.cells``).
         by: columns that make a cell.
     """
     lines = {}
@@ -30,7 +30,7 @@ def class_means(cells: Iterable[tuple[Key, pd.DataFrame]], by: Sequence[str]) ->
     """Return what ``Results.class_means`` says of these cells.
 
     Args:
-        cells: as of ``Results.cells``.
+        cells: values of the columns that make a cell, and its rows (``Results.cells``).
         by: columns that make a cell.
     """
     lines = {}

@@ -46,7 +46,7 @@ def resolve_layer(
         check_choice("layer", module, tuple(modules))
         check_choice("layer", function, ACTIVATIONS)
         return Followed(modules[module], function)
-    check_choice("layer", name, tuple(modules))
+    check_choice("layer", name, tuple(filter(None, modules)))  # the model itself, named "", is no layer
     return modules[name]
 
 
