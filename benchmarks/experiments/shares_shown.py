@@ -2,12 +2,12 @@
 
     python benchmarks/experiments/shares_shown.py
 
-Prints three tables. The first has every set and share. The second is the mean over sets of what a share gains over
-cross-entropy alone, and over shuffled masks at the same share. The third leaves one set out at a time: the share is
-chosen by the rule of ``fine_tune(choose_weight=True)`` (the largest whose accuracy is at most .01 below that of share
-0) on the validation images of the *other* sets, as the mean over them and the seeds, and is then read on the test
-images of the set that was left out, of which nothing plays a part in the choice. Draws ``shares.png``: a panel for each
-set, validation images apart from test images.
+Writes three tables as CSV, which the pages of ``docs`` show. The first has every set and share. The second is the mean
+over sets of what a share gains over cross-entropy alone, and over shuffled masks at the same share. The third leaves
+one set out at a time: the share is chosen by the rule of ``fine_tune(choose_weight=True)`` (the largest whose accuracy
+is at most .01 below that of share 0) on the validation images of the *other* sets, as the mean over them and the seeds,
+and is then read on the test images of the set that was left out, of which nothing plays a part in the choice. Draws
+``shares.png``: a panel for each set, validation images apart from test images.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,6 @@ from matplotlib.figure import Figure
 from shares import METHODS
 
 from sibx.evaluation import Interval, mean_over_seeds, mean_over_sets
-from sibx.report import to_markdown
 
 HERE = Path(__file__).parent
 PAGES = HERE.parents[1] / "docs" / "experiments"
@@ -30,20 +29,34 @@ SHOWN = {"accuracy": "accuracy", "focus": "focus, four methods", "vjp": "VJP", "
 COLORS = {"own": "#0b6e4f", "shuffled": "#b5651d"}
 
 
-def main(file: Path = HERE / "shares.csv", figure: Path = PAGES / "shares.png") -> None:
-    """Print the tables and draw the figure.
+def main(file: Path = HERE / "shares.csv", out: Path = PAGES) -> None:
+    """Write the tables and draw the figure.
 
     Args:
         file: what ``shares.py`` wrote.
-        figure: where to draw.
+        out: folder of ``shares.png``; the tables go into its folder ``tables``.
     """
+    test, val = read(file)
+    (out / "tables").mkdir(exist_ok=True)
+    for name, table in tables(test, val).items():
+        table.to_csv(out / "tables" / f"{name}.csv", lineterminator="\n")
+    draw(val, test).savefig(out / "shares.png", dpi=80)
+
+
+def read(file: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the lines of test and of validation images, with the mean focus of all methods."""
     table = pd.read_csv(file)
     table["focus"] = table[list(METHODS)].mean(axis=1)
-    test, val = table[table["split"].isin(READ)], table[table["split"] == "val"]
-    print(f"{to_markdown(levels(test), 'set, masks, share')}\n")
-    print(f"{to_markdown(gains_over_sets(test), 'claim')}\n")
-    print(to_markdown(leave_one_out(val, test), "set left out"))
-    draw(val, test).savefig(figure, dpi=80)
+    return table[table["split"].isin(READ)], table[table["split"] == "val"]
+
+
+def tables(test: pd.DataFrame, val: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return the three tables by the names of their files."""
+    return {
+        "shares_test": levels(test).rename_axis("set, masks, share"),
+        "shares_over_sets": gains_over_sets(test).rename_axis("claim"),
+        "shares_left_out": leave_one_out(val, test).rename_axis("set left out"),
+    }
 
 
 def levels(test: pd.DataFrame) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """The experiments of benchmarks/, in small: what they measure is what they say."""
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -133,7 +134,7 @@ def test_halves_keep_the_copies_of_an_object_together(script):
     assert min(map(len, names)) > 10
 
 
-def test_shares_are_chosen_on_the_other_sets(script, tmp_path, capsys):
+def test_shares_are_chosen_on_the_other_sets(script, tmp_path):
     """Three sets, two seeds: on a and b .4 costs too much accuracy, on c it costs none."""
     shown = script("shares_shown")
     cost = {("a", 0.4): 0.1, ("b", 0.4): 0.04, ("c", 0.2): 0.005}
@@ -154,13 +155,26 @@ def test_shares_are_chosen_on_the_other_sets(script, tmp_path, capsys):
     ]
     table = pd.DataFrame(lines)
     table.to_csv(tmp_path / "shares.csv", index=False)
-    shown.main(tmp_path / "shares.csv", tmp_path / "shares.png")
-    printed = capsys.readouterr().out
-    chosen = {row.split("|")[1].strip(): row.split("|")[2:4] for row in printed.splitlines() if row.startswith("| ")}
+    shown.main(tmp_path / "shares.csv", tmp_path)
+    left_out = pd.read_csv(tmp_path / "tables" / "shares_left_out.csv", index_col=0, dtype=str)
     # Without c the mean loss at .4 is .07, without a (.04 + 0) / 2, without b (.1 + 0) / 2: more than the margin.
-    assert {name: chosen[name][0].strip() for name in "abc"} == dict.fromkeys("abc", "0.2")
-    assert "-0.020 [-0.020, -0.020]" in chosen["c"][1]
-    row = next(r for r in printed.splitlines() if r.startswith("| own at 0.4 - shuffled"))
-    assert row.count("+0.100 [+0.100, +0.100] *") == 3  # focus, VJP and Grad-CAM
-    assert "own at 0.2 - shuffled" not in printed
+    assert left_out["share chosen on the others"].to_dict() == dict.fromkeys("abc", "0.2")
+    assert left_out.loc["c", "accuracy"].startswith("-0.020 [-0.020, -0.020]")
+    over_sets = pd.read_csv(tmp_path / "tables" / "shares_over_sets.csv", index_col=0)
+    row = over_sets.loc["own at 0.4 - shuffled"]
+    assert (row[["focus, four methods", "VJP", "Grad-CAM"]] == "+0.100 [+0.100, +0.100] *").all()
+    assert "own at 0.2 - shuffled" not in over_sets.index
     assert (tmp_path / "shares.png").stat().st_size > 10_000
+
+
+def test_shares_stand_in_one_place(script):
+    """The pages show the tables of ``shares.csv``, and README's figures are theirs."""
+    shown = script("shares_shown")
+    for name, table in shown.tables(*shown.read(shown.HERE / "shares.csv")).items():
+        file = shown.PAGES / "tables" / f"{name}.csv"
+        assert file.read_text(encoding="utf-8") == table.to_csv(lineterminator="\n")
+    over_sets, readme = shown.gains_over_sets(shown.read(shown.HERE / "shares.csv")[0]), ROOT / "README.md"
+    found = re.findall(r"[+-]0\.\d{3} \[[^]]*\]", readme.read_text(encoding="utf-8"))
+    claims = ["own at 0.4 - cross-entropy"] * 3 + ["own at 0.4 - shuffled", "own at 0.2 - shuffled"]
+    names = ["focus, four methods", "Grad-CAM", "accuracy", "focus, four methods", "focus, four methods"]
+    assert found == [over_sets.loc[claim, name].removesuffix(" *") for claim, name in zip(claims, names, strict=True)]
