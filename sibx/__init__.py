@@ -5,4 +5,6 @@ Public names stand in ``__init__.pyi`` and are loaded on first use: ``import sib
 
 import lazy_loader
 
+__version__ = "0.2.0.dev0"  # here alone; the CHANGELOG's newest entry has it, too
+
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

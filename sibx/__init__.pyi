@@ -41,3 +41,5 @@ from .train import TRAININGS as TRAININGS
 from .train import TrainConfig as TrainConfig
 from .train import fine_tune as fine_tune
 from .train import fine_tune_as as fine_tune_as
+
+__version__: str

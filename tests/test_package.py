@@ -3,8 +3,10 @@
 import importlib
 import operator
 import pkgutil
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ import torch
 import sibx
 from sibx import _checks
 
+ROOT = Path(__file__).parent.parent
 HEAVY = ("torch", "torchvision", "pandas", "cv2", "matplotlib.pyplot", "captum", "skimage")
 
 
@@ -20,6 +23,32 @@ def test_import_is_light():
     code = f"import sys, sibx; print([m for m in {HEAVY!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_version_is_that_of_the_newest_change():
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    newest = re.search(r"^## \[(.+?)\]", changes, re.MULTILINE)
+    assert newest.group(1) == sibx.__version__
+
+
+def test_contributors_find_what_they_are_sent_to():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    places = re.findall(r"`((?:sibx|tests|docs|benchmarks)/[\w./]*)`|\]\((docs/.+?)\)", text)
+    assert len(places) >= 12
+    assert [place for pair in places for place in pair if not (ROOT / place).exists()] == []
+    tables = re.findall(r"`(sibx/[\w/]+)\.py` \(`([A-Z]+)`\)", text)
+    assert {name for _, name in tables} == {"METHODS", "DATASETS", "TRAININGS", "GUIDANCE", "MODELS"}
+    for module, name in tables:
+        assert hasattr(importlib.import_module(module.replace("/", ".").removesuffix(".__init__")), name)
+
+
+def test_the_citation_can_be_read():
+    yaml = pytest.importorskip("yaml")
+    found = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert found.keys() >= {"cff-version", "message", "title", "authors"}  # what the format asks for
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert (found["title"], found["license"]) == (project["name"], project["license"])
+    assert "2511.09239" in found["preferred-citation"]["url"]
 
 
 @pytest.mark.parametrize("name", sibx.__all__)

@@ -9,9 +9,9 @@ import sys
 from argparse import Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from importlib.metadata import version
 from typing import NamedTuple
 
+from sibx import __version__
 from sibx.cli import options
 from sibx.cli.options import Parser
 from sibx.cli.settings_file import with_config
@@ -110,7 +110,7 @@ def _how_to_go_on(words: Sequence[str]) -> str:
 
 def _parse(words: Sequence[str]) -> Namespace:
     parser = Parser(prog="sibx", description=INTRODUCTION, epilog=HELP, formatter_class=RawDescriptionHelpFormatter)
-    parser.add_argument("--version", action="version", version=f"sibx {version('sibx')}")
+    parser.add_argument("--version", action="version", version=f"sibx {__version__}")
     commands = parser.add_subparsers(title="commands", dest="command", metavar="command", required=True)
     for name, command in COMMANDS.items():
         added = commands.add_parser(name, help=command.help, description=f"{command.help}.")
