@@ -59,9 +59,11 @@ COMMANDS = {
     "explain": Command("explain", "Draw what a classifier looks at over your images", options.add_explain),
     "finetune": Command("finetune", "Fine-tune a classifier with S-IB or a baseline", options.add_finetune, True, True),
     "evaluate": Command("evaluate", "Score explanations on images with object masks", options.add_evaluate, True, True),
-    "reliance": Command("classifier", "Score a classifier with the background changed", options.add_reliance, True),
+    "reliance": Command(
+        "classifier", "Score a classifier with the background changed", options.add_reliance, True, True
+    ),
     "robustness": Command(
-        "classifier", "Score a classifier on attacked and corrupted images", options.add_robustness, True
+        "classifier", "Score a classifier on attacked and corrupted images", options.add_robustness, True, True
     ),
     "study": Command("study", "Compare many trainings, resumable and over seeds", options.add_study, True, True),
     "export": Command("export", "Write a trained classifier for other programs", options.add_export),
