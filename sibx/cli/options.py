@@ -115,7 +115,8 @@ def add_evaluate(parser: Parser) -> None:
     choices = ("predicted", "label")
     note = "class to explain; default predicted, for several labels per image label"
     parser.add_argument("--target", choices=choices, help=note)
-    note = "keep the maps of N images, spread over the split, for sibx report; default %(default)s"
+    note = "keep the maps of N images for sibx report, the classes taking turns, and of up to N/3 more that the model "
+    note += "gets wrong, which come on top; default %(default)s"
     parser.add_argument("--gallery", type=int, default=0, metavar="N", help=note)
 
 

@@ -9,8 +9,9 @@ from matplotlib.figure import Figure
 
 from sibx._checks import require
 from sibx.evaluation.method_ranks import Ranking
+from sibx.report.style import INK, styled
 
-BAR, LINE = "#0072B2", "black"  # blue and black: told apart by every kind of color vision, and in gray
+BAR, LINE = "#0072B2", INK  # blue and black: told apart by every kind of color vision, and in gray
 LINE_INCHES, WIDTH_INCHES = 0.24, 7.5
 TICKS = 12  # at most
 
@@ -42,6 +43,11 @@ def critical_difference(ranking: Ranking, titles: Mapping[str, str] | None = Non
     Source: Demsar 2006, JMLR 7, figure 1, there with the best on the right.
     """
     require(ranking.n > 0, "ranking", "be of at least one image", ranking.n)
+    with styled():
+        return _draw(ranking, titles or {})
+
+
+def _draw(ranking: Ranking, titles: Mapping[str, str]) -> Figure:
     methods, ranks = list(ranking.mean_ranks), list(ranking.mean_ranks.values())
     low = math.floor(ranks[0])
     scale = _Scale(low, math.ceil(max(ranks[-1], low + 1, low + ranking.critical_difference)))
@@ -59,7 +65,7 @@ def critical_difference(ranking: Ranking, titles: Mapping[str, str] | None = Non
         axes.plot([ends[0] - margin, ends[1] + margin], [line, line], color=BAR, lw=4, solid_capstyle="butt")
     for place, (method, rank) in enumerate(zip(methods, ranks, strict=True)):
         height = first + min(place, len(methods) - 1 - place)
-        _draw_label(axes, scale, (titles or {}).get(method, method), rank, height, place < left)
+        _draw_label(axes, scale, titles.get(method, method), rank, height, place < left)
     return figure
 
 

@@ -5,9 +5,11 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from sibx.attribution import METHODS
 from sibx.datasets import DATASETS
 from sibx.evaluation import Interval, Results
 from sibx.evaluation.columns import ACCURACY, IMAGE, RECALL
+from sibx.metrics import METRICS
 from sibx.models import MODELS
 from sibx.report.names import interval
 from sibx.train import TRAININGS
@@ -50,6 +52,16 @@ def model_cards(results: Results) -> list[Card]:
             lines = [*about, *_describe_hits(of_model.where(training=training), several=several)]
             facts.append((f"training {training}" if training else "classifier", lines))
         cards.append(Card(spec.title if spec else name or "Model", facts))
+    return cards
+
+
+def source_cards(results: Results) -> list[Card]:
+    """Say where the methods and the metrics of the rows come from, as far as the tables know."""
+    tables: dict[str, tuple[str, Mapping[str, Any]]] = {"method": ("Methods", METHODS), "metric": ("Metrics", METRICS)}
+    cards = []
+    for column, (title, table) in tables.items():
+        keys = [key for key in results.distinct(column)[column].astype(str) if key in table and table[key].reference]
+        cards += [Card(title, [(table[key].title, [table[key].reference]) for key in keys])] if keys else []
     return cards
 
 

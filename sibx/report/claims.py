@@ -94,6 +94,11 @@ class Claim:
         return combine([f.status for f in self.findings])
 
     @property
+    def count(self) -> tuple[int, int]:
+        """For how many methods it is shown, and of how many."""
+        return sum(f.status == "shown" for f in self.findings), len(self.findings)
+
+    @property
     def these(self) -> Status:
         """What they show of these trainings alone."""
         return combine([f.these for f in self.findings])

@@ -16,7 +16,7 @@ from sibx.evaluation.columns import ACCURACY, CELL, CLASSIFIER, IMAGE
 from sibx.evaluation.summaries import class_means
 from sibx.evaluation.summaries import summarize as summarize_cells
 from sibx.models import MODELS
-from sibx.report.cards import Card, data_cards, find_versions, model_cards
+from sibx.report.cards import Card, data_cards, find_versions, model_cards, source_cards
 from sibx.report.claims import (
     MARGIN,
     SCOPE,
@@ -28,6 +28,7 @@ from sibx.report.claims import (
 )
 from sibx.report.curve_bands import CurveGroup, curve_groups
 from sibx.report.names import method_title, metric_title, scope_names
+from sibx.report.rankings import RankTable, over_seeds, rank_tables
 from sibx.report.unequal import are_unequal
 from sibx.report.verdicts import Verdict, summarize
 
@@ -84,11 +85,13 @@ class Content:
         scores: scores of the explanations, by scope.
         classifier: scores of the classifier: accuracy with other backgrounds, attacked, corrupted; by scope, where
             classes are unequal first as means over classes.
+        ranks: the methods' mean ranks, by scope and training.
         curves: mean curves, by scope and kind.
         histories: training -> one line per epoch.
         directions: metric -> whether higher is better.
         data_cards: one card per data set.
         model_cards: one card per model.
+        source_cards: where the methods and the metrics come from.
         versions: package -> version.
         scopes: names of the scopes.
         results: the results that it is a report of.
@@ -101,11 +104,13 @@ class Content:
     rates: list[ScoreTable]
     scores: list[ScoreTable]
     classifier: list[ScoreTable]
+    ranks: list[RankTable]
     curves: list[CurveGroup]
     histories: dict[str, list[dict[str, float]]]
     directions: dict[str, bool]
     data_cards: list[Card]
     model_cards: list[Card]
+    source_cards: list[Card]
     versions: dict[str, str]
     scopes: dict[Scope, str]
     results: Results
@@ -182,10 +187,10 @@ def gather(
     _check_rows(results)
     claims = make_claims(results, comparisons, directions=directions, margin=margin)
     found = [Scope(*map(str, key)) for key in results.distinct(*SCOPE).to_numpy()]
-    names = scope_names(found)
+    names, directions_known = scope_names(found), known_directions(directions)
     if histories is None:
         histories = histories_of(results.info)
-    summary = summarize_cells(((key, _over_seeds(cell)) for key, cell in results.cells(CELL)), CELL)
+    summary = summarize_cells(((key, over_seeds(cell)) for key, cell in results.cells(CELL)), CELL)
     rates = results.rates().query("metric != 'accuracy' and n > 0")
     is_classifier = summary["method"] == CLASSIFIER
     return Content(
@@ -196,11 +201,13 @@ def gather(
         rates=list(_score_tables(rates, names)),
         scores=list(_score_tables(summary[~is_classifier], names)),
         classifier=list(_classifier_tables(results, summary[is_classifier], rates, names)),
+        ranks=list(rank_tables(results, names, directions_known)),
         curves=list(curve_groups(results, names)),
         histories=_in_order(histories, results.distinct("training")["training"]),
-        directions=known_directions(directions),
+        directions=directions_known,
         data_cards=data_cards(results),
         model_cards=model_cards(results),
+        source_cards=source_cards(results),
         versions=find_versions(results.info),
         scopes=names,
         results=results,
@@ -228,13 +235,6 @@ def _check_rows(results: Results) -> None:
     for _, cell in results.cells([*CELL, "seed"]):
         twice = cell[cell.duplicated(["image_id", "label"])]
         require(twice.empty, "results", rule, twice[keys].head(1).to_dict("records"))
-
-
-def _over_seeds(cell: pd.DataFrame) -> pd.DataFrame:
-    """Every score once per image, the mean over seeds: rows of the same image say less than rows of other images."""
-    keys = ["image_id", "label"]
-    means = cell.groupby(keys, sort=False, observed=True)["value"].transform("mean")
-    return cell.assign(value=means).drop_duplicates(keys)
 
 
 def _title(scopes: Sequence[Scope]) -> str:
@@ -268,7 +268,7 @@ def _classifier_tables(
             what = f"mean {right} of the classes"
             if right == ACCURACY:
                 what += f"; of one class always {1 / of_scope['label'].nunique():.3f}"
-            cells = ((k, _over_seeds(cell)) for k, cell in results.cells(CELL, method=CLASSIFIER, **place))
+            cells = ((k, over_seeds(cell)) for k, cell in results.cells(CELL, method=CLASSIFIER, **place))
             yield from (table._replace(what=what) for table in _score_tables(class_means(cells, CELL), names))
         if right == ACCURACY:
             usual = rates[(rates[SCOPE] == list(key)).all(axis=1) & (rates["metric"] == MAJORITY)]

@@ -19,7 +19,7 @@ from sibx.report.figures import quality
 from sibx.report.gallery import GalleryItem
 from sibx.report.gallery_page import GalleryPage, lay_out
 from sibx.report.names import (
-    BADGES,
+    badge,
     extent,
     extent_of_means,
     mean_and_bounds,
@@ -29,7 +29,8 @@ from sibx.report.names import (
     number,
     rates_title,
 )
-from sibx.report.panels import bar_panels, curve_panels, training_panels
+from sibx.report.panels import bar_panels, curve_panels, rank_panel, training_panels
+from sibx.report.rankings import RANKS_NOTE
 from sibx.report.style import DIVERGING, SEQUENTIAL, Look, looks
 from sibx.report.verdicts import explain, in_words
 
@@ -43,11 +44,12 @@ SECTIONS = (
     ("summary", "Summary"),
     ("scores", "Scores"),
     ("heat", "At a glance"),
+    ("ranks", "Ranks"),
     ("curves", "Curves"),
     ("gallery", "Gallery"),
     ("classifier", "Reliance"),
     ("training", "Training"),
-    ("cards", "Data and models"),
+    ("cards", "Data, models and sources"),
     ("config", "Configuration"),
 )
 
@@ -69,6 +71,7 @@ def to_html(content: Content, gallery: Sequence[GalleryItem] = ()) -> str:
     values: dict[str, Any] = {
         "content": content,
         "panels": curve_panels(content, int(CURVES_SHARE * PAGE_BYTES)),
+        "rank_panels": [rank_panel(table) for table in content.ranks],
         "bars": [bar_panels(table) for table in content.classifier],
         "training_panels": training_panels(content),
         "script": Markup(script),
@@ -93,7 +96,7 @@ def _environment(content: Content) -> Environment:
     )
     environment.globals |= {
         "arrow": lambda metric: ARROWS[content.directions.get(metric)],
-        "badges": BADGES,
+        "badge_text": badge,
         "dashes": _dashes,
         "explanation": explain(content.claims),
         "extent": extent(content.seeds),
@@ -104,6 +107,7 @@ def _environment(content: Content) -> Environment:
         "looks": looks,
         "mean_and_bounds": mean_and_bounds,
         "method_title": method_title,
+        "ranks_note": RANKS_NOTE,
         "metric_title": metric_title,
         "rates_title": rates_title,
         "white_from": WHITE_FROM,
@@ -118,6 +122,7 @@ def _sections(values: dict[str, Any], gallery: GalleryPage) -> list[tuple[str, s
         "summary": content.verdicts,
         "scores": content.scores,
         "heat": content.scores,
+        "ranks": content.ranks,
         "curves": values["panels"],
         "gallery": gallery.cards,
         "classifier": content.classifier,

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 import pandas as pd
 
 from sibx.report.content import Content
-from sibx.report.names import BADGES, mean_and_bounds, means_note
+from sibx.report.names import METHOD_HEAD, badge, mean_and_bounds, means_note, method_title, metric_title
 from sibx.report.paper import Cell, PaperTable, accuracy_table, classifier_tables, rate_tables, score_tables
+from sibx.report.rankings import RANKS_NOTE
 from sibx.report.tables import to_markdown
 from sibx.report.verdicts import explain
 
@@ -26,9 +27,10 @@ def to_report(content: Content) -> str:
     for title, tables in (("Scores", score_tables(content)), ("Classifier", classifier_tables(content))):
         parts = [chunk for table in tables for chunk in (f"### {escape(table.title)}", _table(table))]
         chunks += [f"## {title}", *parts] if parts else []
+    chunks += _ranks(content)
     if content.left_out:
         chunks += ["## Left out", "\n".join(f"- {escape(line)}" for line in content.left_out)]
-    chunks += ["## Data and models", *_cards(content)]
+    chunks += ["## Data, models and sources", *_cards(content)]
     if content.versions:
         versions = pd.DataFrame({"version": {escape(p): escape(v) for p, v in content.versions.items()}})
         chunks += ["## Versions", to_markdown(versions, "package")]
@@ -49,11 +51,21 @@ def _summary(content: Content) -> Iterator[str]:
             yield escape(verdicts[0].about)
         lines = []
         for verdict in verdicts:
-            lines.append(f"- **{BADGES[verdict.status]}**: {escape(verdict.claim)}")
-            lines += [f"  - {escape(p.scope)}: {BADGES[p.status]}, {escape(p.words)}" for p in verdict.parts]
+            lines.append(f"- **{badge(verdict.status, verdict.count)}**: {escape(verdict.claim)}")
+            lines += [f"  - {escape(p.scope)}: {badge(p.status, p.count)}, {escape(p.words)}" for p in verdict.parts]
         yield "\n".join(lines)
     if content.verdicts:
         yield explain(content.claims)
+
+
+def _ranks(content: Content) -> Iterator[str]:
+    if content.ranks:
+        yield f"## Mean ranks\n\n{RANKS_NOTE}"
+    for table in content.ranks:
+        columns = [f"{metric_title(m)} (CD {r.critical_difference:.2f})" for m, r in table.rankings.items()]
+        lines = {escape(method_title(method)): table.cells(method) for method in table.methods}
+        yield f"### {escape(', '.join(filter(None, (table.scope, table.training))) or 'all')}"
+        yield to_markdown(pd.DataFrame.from_dict(lines, "index", columns=[escape(c) for c in columns]), METHOD_HEAD)
 
 
 def _table(table: PaperTable) -> str:
@@ -74,6 +86,6 @@ def _cell(cell: Cell, best: bool) -> str:
 
 
 def _cards(content: Content) -> Iterator[str]:
-    for card in content.data_cards + content.model_cards:
+    for card in content.data_cards + content.model_cards + content.source_cards:
         yield f"### {escape(card.title)}"
         yield "\n".join(f"- {escape(name)}: {escape('; '.join(lines))}" for name, lines in card.facts)

@@ -1,6 +1,6 @@
 """How keys are called on a page."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 
 from sibx.attribution import METHODS
 from sibx.evaluation import Interval
@@ -9,12 +9,6 @@ from sibx.report.claims import Scope, Status
 
 MINUS = "\N{MINUS SIGN}"
 METHOD_HEAD, TRAINING_HEAD = "Method", "Training"
-BADGES: Mapping[Status, str] = {
-    "shown": "shown",
-    "partly": "partly shown",
-    "not shown": "not shown",
-    "opposite": "opposite",
-}
 CLASSIFIER_TITLES = {
     "accuracy": "Accuracy",
     "balanced_accuracy": "Balanced accuracy",
@@ -37,6 +31,11 @@ CLASSIFIER_TITLES = {
     "mixed_rand": "Background of another class",
     "mixed_next": "Background of the next class",
 }
+
+
+def badge(status: Status, count: tuple[int, int]) -> str:
+    """Say on a badge what is shown; where it is shown for some methods only, for how many of how many."""
+    return f"{count[0]} of {count[1]} shown" if status == "partly" else status
 
 
 def method_title(method: str) -> str:

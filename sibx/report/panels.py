@@ -12,10 +12,12 @@ from matplotlib.figure import Figure
 
 from sibx.evaluation import Band, Interval
 from sibx.evaluation.classifier_rates import MAJORITY
+from sibx.report._critical_difference import critical_difference
 from sibx.report.content import Content, ScoreTable
 from sibx.report.curve_bands import CurveGroup
 from sibx.report.figures import curve_panel, interval_bars, training_panel
 from sibx.report.names import CLASSIFIER_TITLES, curve_title, interval, method_title, metric_title, number
+from sibx.report.rankings import RankTable
 from sibx.report.style import FAINT, INK
 
 X_LABELS = {
@@ -99,6 +101,15 @@ def training_panels(content: Content) -> list[Panel]:
         title = quantity.replace("_", " ")
         panels.append(to_panel(figure, title, f"{title} by epoch; at the end: {words}"))
     return panels
+
+
+def rank_panel(table: RankTable) -> Panel:
+    """Draw which methods rank differently by the headline metric."""
+    ranking, metric = table.rankings[table.headline], metric_title(table.headline)
+    titles = {method: method_title(method) for method in ranking.mean_ranks}
+    words = ", ".join(f"{titles[method]} {rank:.2f}" for method, rank in ranking.mean_ranks.items())
+    note = f"mean ranks by {metric}: {words}; critical difference {ranking.critical_difference:.2f}"
+    return to_panel(critical_difference(ranking, titles), f"By {metric}", note)
 
 
 def to_panel(figure: Figure, title: str, alt: str) -> Panel:

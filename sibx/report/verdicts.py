@@ -12,7 +12,9 @@ from sibx.train import TRAININGS
 SUMMARIZED = (ACCURACY, BALANCED, RECALL, "bg_gap")  # beside the headline metric
 EXPLANATION = (
     "Shown: the 95 % interval of the difference, paired over images, lies on the better side of 0; for every method, "
-    "if that holds for each of them. Partly shown: for some; which ones is not corrected for their number. "
+    "if that holds for each of them. 3 of 7 shown: for three of the methods (of several data sets or splits: methods "
+    "of each, added up) and not for the others, so that the claim as a whole is not shown; the words beside it name "
+    "the others. Which ones are among the three is not corrected for their number. "
     "The opposite is shown: the interval lies on the worse side, for at least one method and on the better side for "
     "none. "
     f"Not shown: the interval includes 0, or there are fewer than {LEAST_PAIRS} pairs."
@@ -32,17 +34,18 @@ OF_UNEQUAL_CLASSES = (
 )
 ALONE: Mapping[Status, str] = {
     "shown": "it is shown",
-    "partly": "it is partly shown",
+    "partly": "it is shown for some methods",
     "opposite": "the opposite is shown",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A claim in one scope: the scope's name, what is shown there, and in words."""
+    """A claim in one scope: its name, what is shown there, for how many of the methods, and in words."""
 
     scope: str
     status: Status
+    count: tuple[int, int]
     words: str
 
 
@@ -56,6 +59,11 @@ class Verdict:
     status: Status
     parts: tuple[Part, ...]
 
+    @property
+    def count(self) -> tuple[int, int]:
+        """For how many it is shown, and of how many: methods, those of every scope counted."""
+        return sum(p.count[0] for p in self.parts), sum(p.count[1] for p in self.parts)
+
 
 def summarize(claims: Sequence[Claim], names: Mapping[Scope, str], margin: float = MARGIN) -> list[Verdict]:
     """Put the claims that matter most together over scopes: headline metric, accuracy, background gap, controls."""
@@ -65,7 +73,7 @@ def summarize(claims: Sequence[Claim], names: Mapping[Scope, str], margin: float
         for metric in (headline, *SUMMARIZED):
             same = [c for c in claims if (c.training, c.against, c.metric) == (training, against, metric)]
             if same:
-                parts = tuple(Part(names[c.scope], c.status, in_words(c)) for c in same)
+                parts = tuple(Part(names[c.scope], c.status, c.count, in_words(c)) for c in same)
                 status = combine([p.status for p in parts])
                 who = _subject(training, against), _about(training, against)
                 text = claim_text(same[0], [c.overall.seeds for c in same], margin)
@@ -117,7 +125,7 @@ def in_words(claim: Claim) -> str:
 
 
 def _count_methods(claim: Claim, mean: str) -> str:
-    total, shown = len(claim.findings), sum(f.status == "shown" for f in claim.findings)
+    shown, total = claim.count
     words = f"{shown} of {total} methods, mean {mean}"
     for status, verb in (("not shown", "not shown for"), ("opposite", "the opposite for")):
         found = [method_title(f.name) for f in claim.findings if f.status == status]
