@@ -58,5 +58,5 @@ def _of_labels(rates: Mapping[str, Interval]) -> Iterator[str]:
 
 def masked_words(results: Results) -> str:
     """Say how many images have a mask, "" where all have one."""
-    total, masked = (results.info[name] for name in ("images", MASKED))
-    return "" if masked == total else f" ({masked} of {total} with a mask)"
+    total, masked = (results.info.get(name) for name in ("images", MASKED))
+    return "" if masked in (None, total) else f" ({masked} of {total} with a mask)"
