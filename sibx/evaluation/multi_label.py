@@ -1,4 +1,4 @@
-"""How a classifier does label by label, of several per image or of one: average precision, ROC-AUC and F1."""
+"""How a classifier does label by label, of several per image or of one: average precision, ROC-AUC, F1 and others."""
 
 from collections.abc import Callable
 
@@ -16,7 +16,7 @@ from sibx.datasets.batches import load_batches
 from sibx.models import eval_mode
 from sibx.runs.place import pick_device, placed
 
-COLUMNS = ("label", "known", "positive", "average_precision", "roc_auc", "f1")
+COLUMNS = ("label", "known", "positive", "average_precision", "roc_auc", "f1", "precision", "recall")
 
 
 def label_scores(
@@ -47,7 +47,8 @@ def label_scores(
     Returns:
         One line per class: ``label``, its name; how many images are ``known`` and how many of those are ``positive``;
         ``average_precision`` in [0, 1], chance is the share of positive images; ``roc_auc`` in [0, 1], chance 0.5;
-        ``f1`` in [0, 1]. A score is NaN for a label that is there in none or in all of the known images.
+        ``f1``, ``precision`` and ``recall`` in [0, 1]. A score is NaN for a label that is there in none or in all of
+        the known images, precision also for one that is never predicted.
 
     Raises:
         ValueError: another ``output`` for several labels, or a model whose output is not one score per label.
@@ -65,10 +66,12 @@ def label_scores(
     for k, name in enumerate(dataset.classes):
         known = ~np.isnan(truth[:, k])
         p, predicted, wanted = (table[known, k] for table in (chances, said, truth))
-        scores = [np.nan] * 3
+        scores = [np.nan] * 5
         if 0 < wanted.sum() < len(wanted):
             scores = [f(wanted, p) for f in (average_precision_score, roc_auc_score)]
             scores.append(f1_score(wanted, predicted, zero_division=0.0))
+            found = (predicted * wanted).sum()
+            scores += [found / predicted.sum() if predicted.any() else np.nan, found / wanted.sum()]
         lines.append((name, len(wanted), int(wanted.sum()), *map(float, scores)))
     return pd.DataFrame(lines, columns=list(COLUMNS))
 

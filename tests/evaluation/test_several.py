@@ -97,6 +97,9 @@ class TestLabelScores:
             assert line["average_precision"] == pytest.approx(np.mean(precisions))
             assert line["roc_auc"] == pytest.approx(np.mean(pairs))
             assert line["f1"] == pytest.approx(f1)
+            assert line["recall"] == pytest.approx((found * y).sum() / y.sum())
+            precision = (found * y).sum() / found.sum() if found.any() else np.nan
+            assert line["precision"] == pytest.approx(precision, nan_ok=True)
 
     def test_one_label_per_image(self, shapes):
         """Every class against the rest, for K logits; for a single one both classes, one of which is positive."""
@@ -132,7 +135,7 @@ class TestLabelScores:
                 return sample._replace(label=sample.label.masked_fill(torch.arange(4) == 3, 0))
 
         line = label_scores(labeler, Without()).iloc[3]
-        assert line[["average_precision", "roc_auc", "f1"]].isna().all()
+        assert line[["average_precision", "roc_auc", "f1", "precision", "recall"]].isna().all()
         assert line["positive"] == 0
 
     def test_errors(self, labeler, shapes):
