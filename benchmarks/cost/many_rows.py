@@ -1,18 +1,22 @@
 """Results of millions of rows: written, interrupted, resumed, read, summarized, compared and reported.
 
 Two models that cost nothing are scored with 16 maps of noise by every metric that needs no model, on images made one by
-one. Every step runs in a process of its own, because the peak of a process only grows; prints seconds and peak memory
-per step and number of rows, and writes the same as CSV.
+one. Every step runs in a process of its own, because the peak of a process only grows; prints seconds of the processor
+and peak memory per step and number of rows, and writes the same as CSV, with a figure.
 
-    python benchmarks/cost/many_rows.py --rows '[200_000, 1_000_000, 5_000_000]' --out results/many_rows
+    python benchmarks/cost/many_rows.py --rows '[500_000, 1_000_000, 2_000_000, 5_000_000]' --out results/many_rows
+
+What was found is in ``docs/experiments/memory.md``.
 """
 
 import re
+import resource
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pandas as pd
 import torch
 from jsonargparse import auto_cli
@@ -34,7 +38,7 @@ def main(rows: list[int], out: Path = Path("results/many_rows"), step: str = "",
 
     Args:
         rows: about how many rows, of both models together.
-        out: folder for results, reports and ``many_rows.csv``.
+        out: folder for results, reports, ``many_rows.csv`` and ``many_rows.png``.
         step: the step to do in this process; empty = all, each in a process of its own.
         images: number of images of each model, for a step.
     """
@@ -54,13 +58,14 @@ def main(rows: list[int], out: Path = Path("results/many_rows"), step: str = "",
         lines.append(line)
         table = pd.DataFrame(lines)
         table.to_csv(out / "many_rows.csv", index=False)
+        draw(table, out / "many_rows.png")
         print(to_markdown(table.set_index("rows"), "rows"), flush=True)
 
 
 def measure(step: str, folder: Path, images: int) -> tuple[float, int]:
-    """Run a step; return seconds and peak in MiB. Writing is stopped when half of the batches are there."""
+    """Run a step; return seconds of the processor and peak in MiB, 0 of writing, which is stopped half way."""
     command = [sys.executable, __file__, "--rows", "[]", "--out", str(folder), "--step", step, "--images", str(images)]
-    start = time.perf_counter()
+    start = spent()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     half = images // BATCH // 2
     while step == "write" and process.poll() is None:
@@ -68,8 +73,27 @@ def measure(step: str, folder: Path, images: int) -> tuple[float, int]:
             process.kill()
         time.sleep(0.05)
     said, _ = process.communicate()
-    seconds = time.perf_counter() - start
-    return seconds, int(said.split()[-1]) if said else 0
+    return spent() - start, int(said.split()[-1]) if said else 0
+
+
+def spent() -> float:
+    """Return the seconds of the processor that ended steps have taken: other programs hardly change them."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def draw(table: pd.DataFrame, path: Path) -> None:
+    """Draw memory and time of every step against the number of rows."""
+    figure, axes = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
+    for axis, unit, title in zip(axes, ("MiB", "s"), ("peak memory (MiB)", "processor time (s)"), strict=True):
+        for step in STEPS:
+            column = f"{step} {unit}"
+            if column in table and (table[column] > 0).any():
+                axis.plot(table["rows"] / 1e6, table[column], marker="o", markersize=3, label=step)
+        axis.set(xlabel="million rows", title=title, ylim=(0, None))
+    axes[1].legend(frameon=False)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
 
 
 def do(step: str, folder: Path, images: int) -> None:
@@ -78,7 +102,8 @@ def do(step: str, folder: Path, images: int) -> None:
         for training in TRAININGS:
             score(folder / training, training, images)
     else:
-        results = Results.concat([Results.load(folder / training) for training in TRAININGS])
+        read = Results.load if step == "load" else Results.open
+        results = Results.concat([read(folder / training) for training in TRAININGS])
         if step == "summary":
             results.summary()
         elif step == "difference":

@@ -86,9 +86,16 @@ def score(root: str, side: int, workers: int) -> None:
 def rely(root: str, side: int, workers: int) -> None:
     """Put all objects on other backgrounds."""
     data, model = build_dataset("folder", root, "all", side), build_model("tiny_cnn", 2)
-    evaluate_reliance(
-        model, data, backgrounds=["only_fg", "mixed_rand"], batch_size=64, workers=workers, progress=False
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        evaluate_reliance(
+            model,
+            data,
+            backgrounds=["only_fg", "mixed_rand"],
+            out_dir=Path(folder, "scores"),
+            batch_size=64,
+            workers=workers,
+            progress=False,
+        )
 
 
 def study(root: str, side: int, workers: int) -> None:
