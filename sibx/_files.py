@@ -34,15 +34,19 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
     """Open a file to write; it appears when the block ends, and not at all if the block or the machine fails.
 
-    Its folder is made if needed.
+    Its folder is made if needed. A block that fails, or that Ctrl-C ends, leaves nothing behind.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with draft.open("wb") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    try:
+        with draft.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
 
 
 def plain(value: Any) -> Any:

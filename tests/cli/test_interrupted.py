@@ -6,6 +6,10 @@ import subprocess
 import sys
 import time
 
+import pytest
+
+from sibx._files import atomic_file
+
 WORDS = (
     *("finetune", "--dataset", "synthetic", "--image-size", "16", "--limit", "8", "--model", "tiny_cnn"),
     *("--batch-size", "8", "--epochs", "9999", "--device", "cpu", "--out"),
@@ -28,3 +32,18 @@ def test_it_ends_with_one_line(tmp_path):
     assert running.returncode == 130, err
     assert err == "sibx: interrupted; the same command with --resume goes on\n"  # nor a progress bar
     assert not (tmp_path / "model.pt").exists()
+
+
+def half_written(path, error):
+    with atomic_file(path) as file:
+        file.write(b"half")
+        raise error
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_no_draft_is_left_behind(error, tmp_path):
+    (tmp_path / "old.txt").write_text("old")
+    with pytest.raises(error):
+        half_written(tmp_path / "old.txt", error)
+    assert [path.name for path in tmp_path.iterdir()] == ["old.txt"]
+    assert (tmp_path / "old.txt").read_text() == "old"
