@@ -295,9 +295,9 @@ def test_finetune_chooses_the_share(tmp_path, capsys):
     words = ("--training", "sib", "--objective-options", "balance=share", "--epochs", "1", "--choose-weight")
     assert run(*TRAIN, *words, "--out", tmp_path) == 0
     choice = json.loads((tmp_path / "finetune.json").read_text())["choice"]
-    assert [*choice["accuracies"]] == ["0.0", "0.05", "0.1", "0.2", "0.4"]
+    assert [*choice["values"]] == ["0.0", "0.05", "0.1", "0.2", "0.4"]
     out = capsys.readouterr().out
-    assert "share of S-IB's pull  accuracy on val" in out
+    assert f"share of S-IB's pull  {choice['monitor']}" in out
     assert f"chosen: {choice['share']:g}" in out
     assert (tmp_path / "model.pt").is_file()
 
