@@ -20,7 +20,7 @@ def to_report(content: Content) -> str:
     counts = ", ".join(f"{count} {name}" for count, name in content.counts)
     chunks = [f"# {escape(content.title or 'Results')}", counts]
     chunks += _summary(content)
-    chunks += [f"## {'Accuracy' if content.accuracies else 'The classifier'}", f"{means_note(content.seeds)}."]
+    chunks += [f"## {'Accuracy' if content.accuracies else 'Rates'}", f"{means_note(content.seeds)}."]
     chunks += [_table(accuracy_table(content))] if content.accuracies else []
     for table in rate_tables(content):
         chunks += [f"### {escape(table.title)}", _table(table)]

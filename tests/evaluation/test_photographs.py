@@ -70,7 +70,7 @@ class TestDuplicates:
         single, double = (worst_group(results) for results in both)
         pd.testing.assert_frame_equal(single[ONCE], double[ONCE])
         pages = [write_report(r, tmp_path / str(i)).with_name("report.md").read_text() for i, r in enumerate(both)]
-        claims = [page.partition("## Accuracy")[0].partition("## Summary")[2] for page in pages]
+        claims = [page.partition("## Rates")[0].partition("## Summary")[2] for page in pages]
         assert claims[0] == claims[1] != ""
 
     def test_plain_functions(self):
