@@ -73,6 +73,9 @@ COMMANDS = {
     "metrics": Command("listing", "List the metrics", options.add_nothing),
     "datasets": Command("listing", "List the data sets", options.add_nothing),
     "models": Command("listing", "List the models", options.add_nothing),
+    "completion": Command(
+        "completion", "Print what lets a shell complete commands and options", options.add_completion
+    ),
 }
 
 
@@ -111,15 +114,21 @@ def _how_to_go_on(words: Sequence[str]) -> str:
 
 
 def _parse(words: Sequence[str]) -> Namespace:
+    parser, commands = build_parser()
+    asked = COMMANDS.get(words[0]) if words else None
+    if asked:  # the options of the others need not be known, and some of them import torch
+        asked.add_options(commands[words[0]])
+        words = with_config(commands[words[0]], words) if asked.takes_config else words
+    return parser.parse_args(words)
+
+
+def build_parser() -> tuple[Parser, dict[str, Parser]]:
+    """Return the parser of the command line, and those of the commands, which have no options yet."""
     parser = Parser(prog="sibx", description=INTRODUCTION, epilog=HELP, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("--version", action="version", version=f"sibx {__version__}")
     commands = parser.add_subparsers(title="commands", dest="command", metavar="command", required=True)
-    for name, command in COMMANDS.items():
-        added = commands.add_parser(name, help=command.help, description=f"{command.help}.")
-        if words[:1] == [name]:
-            command.add_options(added)
-            words = with_config(added, words) if command.takes_config else words
-    return parser.parse_args(words)
+    lines = COMMANDS.items()
+    return parser, {name: commands.add_parser(name, help=c.help, description=f"{c.help}.") for name, c in lines}
 
 
 def _dashed(word: str) -> str:

@@ -27,6 +27,11 @@ def add_nothing(parser: Parser) -> None:
     """Add no option."""
 
 
+def add_completion(parser: Parser) -> None:
+    """Add the options of ``sibx completion``."""
+    parser.add_argument("shell", choices=("bash", "zsh", "tcsh"), help="the shell")
+
+
 def add_explain(parser: Parser) -> None:
     """Add the options of ``sibx explain``."""
     parser.add_argument(

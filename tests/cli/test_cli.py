@@ -138,6 +138,20 @@ def test_commands_of_the_guide_are_understood():
     assert list(dict.fromkeys(_parse(line.split()[1:]).command for line in lines)) == list(COMMANDS)[:10]
 
 
+@pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
+def test_completion_knows_every_command_and_its_options(shell, capsys):
+    assert run("completion", shell) == 0
+    text = capsys.readouterr().out
+    assert {name for name in COMMANDS if name in text} == set(COMMANDS)
+    assert all(option in text for option in ("epochs", "gallery", "processes", "fit"))  # tcsh has no dashes there
+
+
+def test_completion_says_what_it_needs(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "shtab", None)
+    assert run("completion", "bash") == 2
+    assert "pip install 'sibx[completion]'" in capsys.readouterr().err
+
+
 # Tables
 
 
