@@ -5,7 +5,7 @@ trained from random weights, and explains the first image of each of the first c
 the background tells nothing: they are not chosen. The class that is explained is the label.
 
     sibx study --config benchmarks/studies/scratch.yaml --trainings ce sib sib-shuffled --seed 0
-    python benchmarks/experiments/before_after.py --study results/study-scratch --out docs/images/before_after.png
+    python benchmarks/experiments/before_after.py --study results/study-scratch --out docs/images/before_after.jpg
 """
 
 from pathlib import Path
@@ -19,7 +19,7 @@ TRAININGS = {"ce": "cross-entropy", "sib": "S-IB", "sib-shuffled": "S-IB, masks 
 METHODS = {"gradcam": "Grad-CAM", "vjp": "VJP"}
 
 
-def main(study: Path, out: Path, rows: int = 5, seed: int = 0) -> None:
+def main(study: Path, out: Path, rows: int = 4, seed: int = 0) -> None:
     """Draw the picture.
 
     Args:
@@ -40,7 +40,7 @@ def main(study: Path, out: Path, rows: int = 5, seed: int = 0) -> None:
             heatmaps[f"{title}\n{name}"] = explain(network, batch.images, method, batch.labels)
     names = [data.classes[label] for label in range(rows)]
     figure = montage(data.normalization.inverse(batch.images), batch.masks, heatmaps, names)
-    figure.savefig(out, dpi=90)
+    figure.savefig(out, dpi=100, pil_kwargs={"quality": 88})
 
 
 if __name__ == "__main__":
