@@ -86,8 +86,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the words after ``sibx``; None = those of this process.
 
     Returns:
-        Exit code: 0; 1 if some of the images could not be read; 2 for bad input and 130 after Ctrl-C, each after one
-        line on stderr.
+        Exit code: 0; 1 if some of the images could not be read; 2 for bad input, or a training that diverged, and 130
+        after Ctrl-C, each after one line on stderr.
     """
     words = [_dashed(w) for w in (sys.argv[1:] if argv is None else argv)]
     try:
@@ -96,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         _complain(f"interrupted; {_how_to_go_on(words)}")
         return INTERRUPTED
-    except (ValueError, ImportError, OSError) as error:
+    except (ValueError, ImportError, OSError, FloatingPointError) as error:
         _complain(f"error: {_one_line(str(error))}")
         return BAD_INPUT
     return code

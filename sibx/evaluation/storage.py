@@ -115,10 +115,13 @@ class InFolder:
         rule = "hold no results of an earlier evaluation (resume=True continues it)"
         require(self.resume or not there, "out_dir", rule, str(self.folder))
         if finished.is_file():
-            theirs = json.loads(finished.read_text(encoding="utf-8")).get("identity", {})
-            check_identity(self.identity, theirs, f"the results in {str(self.folder)!r}")
+            self._check_finished()
             return []
         return [number for number in range(self.batches) if not self._is_good(self._path(number))]
+
+    def _check_finished(self) -> None:
+        theirs = json.loads((self.folder / INFO_FILE).read_text(encoding="utf-8")).get("identity", {})
+        check_identity(self.identity, theirs, f"the results in {str(self.folder)!r}")
 
     def _is_good(self, path: Path) -> bool:
         if not path.is_file():
@@ -133,7 +136,9 @@ class InFolder:
         return True
 
     def _join(self, info: dict[str, Any]) -> None:
-        if not (self.folder / INFO_FILE).is_file():
+        if (self.folder / INFO_FILE).is_file():
+            self._check_finished()
+        else:
             masked: list[int] = []  # of every part
             write_table(self.folder / ROWS_FILE, COLUMNS, self._counted(masked))
             write_table(self.folder / CURVES_FILE, CURVE_COLUMNS, self._blocks("curves"))
@@ -149,7 +154,12 @@ class InFolder:
             yield block
 
     def _blocks(self, table: str) -> Iterator[str]:
-        return (_read(self._path(number))[table] for number in range(self.batches))
+        for path in map(self._path, range(self.batches)):
+            # Another evaluation that was started here meanwhile writes parts of its own, and removes them in the end.
+            require(path.is_file(), "out_dir", "be the folder of one evaluation at a time", str(self.folder))
+            content = _read(path)
+            check_identity(self.identity, content["identity"], f"the results in {str(path)!r}")
+            yield content[table]
 
     def _path(self, number: int) -> Path:
         return self.folder / f"part-{number:06d}.json.gz"

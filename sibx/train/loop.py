@@ -116,7 +116,8 @@ def fine_tune(
         ValueError: fewer images than one batch, settings that need ``val_data`` or ``out_dir`` without it, checkpoints
             of an earlier run without ``resume``, a checkpoint of another model, configuration or data with ``resume``,
             data without groups for GroupDROConfig, a model of which nothing learns, patterns of ``train_layers`` that
-            name nothing, or an argument that the loss refuses.
+            name nothing, an argument that the loss refuses, or images that are not finite.
+        FloatingPointError: the loss is not a number any more; the newest checkpoint is from before.
         ImportError: TensorBoard is asked for and not installed.
 
     Example:

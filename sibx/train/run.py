@@ -16,6 +16,7 @@ from sibx.runs.ranks import gather_objects, mean_over_ranks, rank, share_buffers
 from sibx.runs.rng import restore_rng, rng_state
 from sibx.train.callbacks import Callback, Callbacks
 from sibx.train.checkpoints import Checkpoints
+from sibx.train.divergence import check_images, check_loss
 from sibx.train.epochs import best_epoch, epochs_since_better
 from sibx.train.labels import classes_of
 from sibx.train.logs import Board, Meter, write_csv
@@ -143,8 +144,10 @@ class Run:
             for batches in load(self.data, plan.after(position.step), self.config):
                 if position.step == 0 and self.config.log_gradient_norms:
                     position.norms = self.learner.gradient_norms(batches[0])
+                check_images(batches)
                 terms = self.learner.step(batches, self._steps_taken())
                 bar.set_postfix({k: f"{v:.3g}" for k, v in self.meter.add(terms).items()})
+                check_loss(self.meter.sums["total"], plan.epoch + 1, position.step + 1)
                 bar.update()
                 position.step += 1
                 position.elapsed = time.perf_counter() - start

@@ -197,6 +197,32 @@ class TestForeign:
                 score(out_dir=folder, resume=True, **changes)
         assert parts(stopped) == 4
 
+    def test_two_that_started_together_are_not_mixed(self, stopped, monkeypatch):
+        """Both found the folder empty, and the other one has written four parts meanwhile."""
+        monkeypatch.setattr(storage.InFolder, "_pending", lambda self: [4, 5, 6, 7, 8])
+        with pytest.raises(ValueError, match=r"`seed` .*/part-000000.json.gz', with seed = 3, but got seed = 4"):
+            score(out_dir=stopped, seed=4)
+        assert not (stopped / "run.json").exists()
+
+    @pytest.mark.parametrize("left", [["run.json", *TABLES], []])
+    def test_one_that_finished_first_leaves_nothing_to_take(self, left, whole, tmp_path, monkeypatch):
+        """Its own results are those of another seed; where its sweep took the parts, they are missed."""
+
+        def sweep(self, *_):
+            for part in tmp_path.glob("part-*"):
+                part.unlink()
+            for name in left:
+                (tmp_path / name).write_bytes((whole / name).read_bytes())
+            join(self, {})
+
+        join = storage.InFolder._join
+        monkeypatch.setattr(storage.InFolder, "_join", sweep)
+        message = (
+            "`seed` .* with seed = 3, but got seed = 4" if left else "`out_dir` must be .* one evaluation at a time"
+        )
+        with pytest.raises(ValueError, match=message):
+            score(out_dir=tmp_path, seed=4)
+
     def test_other_masks_are_other_data(self, stopped):
         changed = data()
         changed.samples = [s._replace(mask=~s.mask) for s in changed.samples]
