@@ -86,12 +86,13 @@ def draw(table: pd.DataFrame, path: Path) -> None:
     """Draw memory and time of every step against the number of rows."""
     figure, axes = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
     for axis, unit, title in zip(axes, ("MiB", "s"), ("peak memory (MiB)", "processor time (s)"), strict=True):
-        for step in STEPS:
+        for number, step in enumerate(STEPS):
             column = f"{step} {unit}"
-            if column in table and (table[column] > 0).any():
-                axis.plot(table["rows"] / 1e6, table[column], marker="o", markersize=3, label=step)
-        axis.set(xlabel="million rows", title=title, ylim=(0, None))
-    axes[1].legend(frameon=False)
+            measured = table[table[column] > 0] if column in table else table.iloc[:0]
+            if len(measured):
+                axis.plot(measured["rows"] / 1e6, measured[column], f"C{number}.-", label=step)
+        axis.set(xlabel="million rows", title=title, ylim=(0, 1.05 * axis.get_ylim()[1]))
+    axes[0].legend(frameon=False, loc="lower right")
     figure.savefig(path, dpi=150)
     plt.close(figure)
 
