@@ -2,9 +2,10 @@
 
     python benchmarks/experiments/cells.py results/carries-over benchmarks/experiments/carries_over.csv
 
-A cell is a data set, model, seed, training and split. Its lines: the accuracy and the balanced accuracy (mean of the
-classes' accuracies), the means over labels of average precision, ROC-AUC and F1 where the study has them, then the mean
-of every metric of every method. A study that is not finished gives what is done.
+A cell is a data set, model, seed, training and split. Its lines: the accuracy, the balanced accuracy (mean of the
+classes' accuracies) and that of the worst group where there are groups, the means over labels of average precision,
+ROC-AUC and F1 where the study has them, then the mean of every metric of every method. A study that is not finished
+gives what is done.
 """
 
 import argparse
@@ -34,11 +35,13 @@ def means(results: Results) -> pd.DataFrame:
     hits = results.hits().rows
     accuracy = hits.groupby(CELL)["value"].agg(["mean", "count"])
     of_classes = hits.groupby([*CELL, "label"])["value"].mean().groupby(CELL).agg(["mean", "count"])
+    in_groups = hits[hits["group"] >= 0].groupby([*CELL, "group"])["value"].mean()
+    worst = in_groups.groupby(CELL).agg(["min", "count"]).rename(columns={"min": "mean"})
     of_maps = results.rows[results.rows["method"] != CLASSIFIER]
     maps = of_maps.groupby([*CELL, "method", "metric"])["value"].agg(["mean", "count"])
     classified = [
         frame.assign(method=CLASSIFIER, metric=name)
-        for name, frame in (("accuracy", accuracy), ("balanced_accuracy", of_classes))
+        for name, frame in (("accuracy", accuracy), ("balanced_accuracy", of_classes), ("worst_group", worst))
     ]
     table = pd.concat([*(frame.reset_index() for frame in classified), maps.reset_index()])
     return table[[*ORDER, "mean", "count"]]

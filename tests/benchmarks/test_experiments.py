@@ -178,3 +178,16 @@ def test_shares_stand_in_one_place(script):
     claims = ["own at 0.4 - cross-entropy"] * 3 + ["own at 0.4 - shuffled", "own at 0.2 - shuffled"]
     names = ["focus, four methods", "Grad-CAM", "accuracy", "focus, four methods", "focus, four methods"]
     assert found == [over_sets.loc[claim, name].removesuffix(" *") for claim, name in zip(claims, names, strict=True)]
+
+
+def test_baselines_stand_in_one_place(script):
+    shown = script("baselines_shown")
+    cells = pd.read_csv(shown.HERE / "baselines_embedded.csv")
+    for name, table in shown.tables(cells).items():
+        assert (shown.TABLES / f"{name}.csv").read_text(encoding="utf-8") == table.to_csv(lineterminator="\n")
+    mixed = cells[(cells["split"] == "test-decorrelated") & (cells["metric"] == "worst_group")]
+    by_seed = mixed.pivot(index="seed", columns="training", values="mean")
+    gain = (by_seed["sib-self-cut"] - by_seed["ce"]).mean()
+    assert (
+        shown.tables(cells)["baselines_embedded_gains"].loc["sib-self-cut - ce", shown.WORST].startswith(f"{gain:+.3f}")
+    )
