@@ -79,7 +79,7 @@ def levels(scores: pd.DataFrame) -> pd.DataFrame:
     text = mean.map("{:.3f}".format) + spread.map(" ± {:.3f}".format).where(spread.notna(), "")
     text.insert(0, "needs", [needs(training) for training in text.index])
     text["seeds"] = seeds.astype(str)
-    return text.loc[sorted(text.index, key=lambda name: (ORDER.index(text.loc[name, "needs"]), name))]
+    return text.loc[sorted(text.index, key=lambda name: (ORDER.index(needs(name)), name))]
 
 
 def needs(training: str) -> str:
@@ -96,7 +96,7 @@ def gains(scores: pd.DataFrame) -> pd.DataFrame:
     lines = {}
     for ours, theirs in CLAIMS:
         difference = scores.loc[ours] - scores.loc[theirs]
-        found = {name: mean_over_seeds(difference[name].to_numpy()) for name in difference}
+        found = {str(name): mean_over_seeds(column.to_numpy()) for name, column in difference.items()}
         lines[f"{ours} - {theirs}"] = {n: f"{i:+.3f}{' *' if i.excludes_zero else ''}" for n, i in found.items()}
     return pd.DataFrame(lines).T.rename_axis("claim")
 
