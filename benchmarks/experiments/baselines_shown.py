@@ -95,7 +95,7 @@ def gains(scores: pd.DataFrame) -> pd.DataFrame:
     """Return what a training gains over another, paired over seeds."""
     lines = {}
     for ours, theirs in CLAIMS:
-        difference = scores.xs(ours) - scores.xs(theirs)
+        difference = pd.DataFrame(scores.xs(ours) - scores.xs(theirs))
         found = {str(name): mean_over_seeds(column.to_numpy()) for name, column in difference.items()}
         lines[f"{ours} - {theirs}"] = {n: f"{i:+.3f}{' *' if i.excludes_zero else ''}" for n, i in found.items()}
     return pd.DataFrame(lines).T.rename_axis("claim")
