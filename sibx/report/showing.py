@@ -1,6 +1,6 @@
 """Images and their maps, looked at in a notebook."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -18,7 +18,7 @@ def show(
     heatmaps: Tensor | Mapping[str, Tensor],
     *,
     masks: Tensor | None = None,
-    titles: Sequence[str] | None = None,
+    titles: Iterable[object] | None = None,
     normalization: Normalization | None = None,
 ) -> Figure:
     """Show images and what heatmaps or attributions say about them: a row per image, each map over the image.
@@ -31,7 +31,7 @@ def show(
         heatmaps: title -> maps (B, 1, h, w), or attributions (B, C, h, w), whose channels are added up, of any size;
             or such a tensor alone.
         masks: masks (B, 1, H, W) bool, whose outlines are drawn; None = no outlines.
-        titles: what stands over the images, B texts; None = nothing.
+        titles: what stands over the images, B texts or numbers; None = nothing.
         normalization: the normalization of the images, ``about(model).normalization``; None = they are in [0, 1].
 
     Returns:
@@ -47,14 +47,17 @@ def show(
         >>> len(figure.axes)
         6
     """
-    images = images[None] if images.ndim == 3 else images
+    images = images[None] if isinstance(images, Tensor) and images.ndim == 3 else images
     check_images(images)
+    require(len(images) > 0, "images", "be at least one", len(images))
     require(len(images) <= MOST, "images", f"be at most {MOST}", len(images))
     named = heatmaps if isinstance(heatmaps, Mapping) else {"": heatmaps}
-    columns = {title: _map(f"heatmaps[{title!r}]", maps, images) for title, maps in named.items()}
+    columns = {str(title): _map(f"heatmaps[{title!r}]", maps, images) for title, maps in named.items()}
     if masks is not None:
         check_masks(masks, images)
-    require(titles is None or len(titles) == len(images), "titles", f"be {len(images)}, one per image", titles)
+    given = [""] * len(images) if titles is None else titles.tolist() if isinstance(titles, Tensor) else titles
+    texts = [str(title) for title in given]
+    require(len(texts) == len(images), "titles", f"be {len(images)}, one per image", texts)
     pixels = images.detach() if normalization is None else normalization.inverse(images.detach()).clamp(0, 1)
     low, high = float(pixels.min()), float(pixels.max())
     require(0 <= low <= high <= 1, "images", "lie in [0, 1], or come with their normalization", (low, high))
@@ -63,7 +66,7 @@ def show(
             SheetRow(
                 name="",
                 pixels=pixels[i : i + 1],
-                title=titles[i] if titles else "",
+                title=texts[i],
                 heatmaps={title: maps[i : i + 1] for title, maps in columns.items()},
                 mask=None if masks is None else masks[i : i + 1],
             )

@@ -107,3 +107,12 @@ def test_terms_in_a_notebook(model, images):
         assert list(shown) == ["term", *terms._fields]
         assert float(shown["total"]) == pytest.approx(terms.total.item(), rel=1e-3)
         assert shown["logits"] == "(4, 5)"
+
+
+def test_whatever_names_maps_and_images(model, images):
+    maps, images = sibx.explain(model, images, "saliency"), images.sigmoid()
+    titles = [axes.get_title() for axes in sibx.show(images, {3: maps}, titles=torch.arange(4)).axes]
+    assert titles[:4] == ["0", "3", "1", "3"]
+    for wrong in (list(images), images[:0], images.numpy()):
+        with pytest.raises(ValueError, match="`images` must be"):
+            sibx.show(wrong, maps)
