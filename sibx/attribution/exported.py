@@ -15,6 +15,7 @@ from sibx.attribution.method import MethodSpec
 from sibx.attribution.own_methods import AnyMethod, to_method
 from sibx.attribution.safe import SafeAttribution, undefined_where_broken
 from sibx.models.classes import scored_by_class
+from sibx.models.failures import say_why
 from sibx.models.finding import resolve_layer
 from sibx.models.layers import eval_mode
 from sibx.models.scored import Scored
@@ -69,14 +70,15 @@ def export_explained(
     check_images(example, "example")
     check_output(output)
     spec = to_method(method, model=model)
-    with eval_mode(model):
+    with torch.inference_mode(False), eval_mode(model):
         # First the real thing: what is measured once per model (its layer, where units look) is then known.
         noise = torch.randn(CHECKED, *example.shape[1:], generator=torch.Generator().manual_seed(0)).to(example)
-        found = resolve_layer(model, layer, noise) if spec.needs_layer else None
-        explained = _Explained(model, spec, found, output)
-        heatmaps = explain(model, noise, spec, layer=found, output=output)
-        with torch.no_grad():
-            logits = model(noise)
+        with say_why(model, noise, "example"):
+            found = resolve_layer(model, layer, noise) if spec.needs_layer else None
+            explained = _Explained(model, spec, found, output)
+            heatmaps = explain(model, noise, spec, layer=found, output=output)
+            with torch.no_grad():
+                logits = model(noise)
         try:
             traced = _trace(explained, example)
             program = torch.export.export(traced, (_batch(example),), dynamic_shapes=({0: Dim("batch", min=1)},))
@@ -95,7 +97,8 @@ def _compare(program: ExportedProgram, images: Tensor, own: dict[str, Tensor], m
     with torch.no_grad():
         exported = program.module()(images)
     for values, (name, expected) in zip(exported, own.items(), strict=True):
-        difference = float((values - expected).abs().max() / expected.abs().max())
+        largest = float(expected.abs().max())  # 0 of maps that are zero everywhere: so are those of the program
+        difference = float((values - expected).abs().max()) / (largest or 1.0)
         rule = f"run the network once, on the images themselves, so that a program gives the same {name}"
         got = f"{method!r}: a difference of {difference:.0e} of the largest value"
         require(difference < TOLERANCE, "method", rule, got)
@@ -130,8 +133,8 @@ class _Explained(nn.Module):
 
 
 def _batch(example: Tensor) -> Tensor:
-    """Return TRACED images: of a batch of one tracing would take the one for granted."""
-    return example[:1].expand(TRACED, -1, -1, -1).contiguous()
+    """Return TRACED images: of a batch of one tracing would take the one for granted. Their values do not matter."""
+    return example.new_zeros(TRACED, *example.shape[1:])
 
 
 def _trace(explained: nn.Module, example: Tensor) -> nn.Module:
@@ -139,4 +142,8 @@ def _trace(explained: nn.Module, example: Tensor) -> nn.Module:
     mode = FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True)  # the weights stay what they are
     is_open = [DimDynamic.DYNAMIC, *[DimDynamic.STATIC] * (example.ndim - 1)]
     images = mode.from_tensor(_batch(example), symbolic_context=StatelessSymbolicContext(is_open))
-    return make_fx(explained, tracing_mode="symbolic")(images)
+    traced = make_fx(explained, tracing_mode="symbolic")(images)
+    for name, weight in list(traced.named_parameters()):  # top-level ones: the program is one graph
+        delattr(traced, name)
+        traced.register_buffer(name, weight.detach())  # the same memory, and nothing for autograd to note
+    return traced

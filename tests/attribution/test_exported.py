@@ -95,3 +95,26 @@ class Moody(nn.Module):
 def test_what_cannot_be_exported(make, method, message):
     with pytest.raises(ValueError, match=message):
         export_explained(make(), torch.zeros(1, 3, SIDE, SIDE), method)
+
+
+def test_only_the_shape_of_the_example_counts():
+    model, shape = small(), (3, SIDE, SIDE)
+    with torch.inference_mode():
+        made_in_it = torch.zeros(1, *shape)
+        programs = [export_explained(model, made_in_it, "gradcam")]
+    others = torch.zeros(0, *shape), torch.full((1, *shape), torch.nan, requires_grad=True)
+    programs += [export_explained(model, example, "gradcam") for example in (made_in_it, *others)]
+    for program in programs:
+        run = check(model, program, "gradcam")
+        assert not any(values.requires_grad for values in run(torch.zeros(2, *shape)))
+    assert all(weight.requires_grad for weight in model.parameters())
+    with pytest.raises(ValueError, match="`example` must have the dtype of the model's weights, float32"):
+        export_explained(model, made_in_it.double(), "gradcam")
+
+
+def test_maps_that_are_zero_everywhere_are_right_too():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+    nn.init.constant_(model[0].bias, -100.0)  # no unit is ever active
+    example = torch.zeros(1, 3, SIDE, SIDE)
+    assert not explain(model, torch.randn(3, 3, SIDE, SIDE), "gradcam").any()
+    assert not export_explained(model, example, "gradcam").module()(example)[1].any()
