@@ -8,7 +8,7 @@ import pandas as pd
 
 from sibx._checks import require
 from sibx.evaluation.by_cell import ByCell
-from sibx.evaluation.columns import MAPS
+from sibx.evaluation.columns import MAPS, side_by_side
 
 Array = npt.NDArray[np.float64]
 
@@ -45,7 +45,7 @@ def correlate_metrics(rows: ByCell) -> pd.DataFrame:
     """
     lines = []
     for key, of_maps in rows.cells(MAPS, {}):
-        wide = of_maps.pivot(index="image_id", columns="metric", values="value")
+        wide = side_by_side(of_maps, ["image_id"], "metric")
         wide = wide[list(dict.fromkeys(of_maps["metric"]))]
         correlations, counts = rank_correlations(wide.to_numpy())
         for i, j in combinations(range(wide.shape[1]), 2):

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 from pandas.api.types import union_categoricals
 
+from sibx._checks import require
 from sibx._files import atomic_file, write_atomically
 
 COLUMNS = (
@@ -44,6 +45,7 @@ BALANCED = "balanced_accuracy"  # its metric where every class counts equally
 RECALL = "recall"  # its metric where rows are those of labels that are there, of several
 NO_CLASS = -1  # as ``predicted``, where scores have no classes (output="raw") and nothing is right or wrong
 BLOCK = 2**17  # rows of a table that are in memory together
+LINE_END = "\n"  # alone: names of files may hold a carriage return
 COMPRESSION = 6  # half the time of level 9, seven percent more bytes
 CATEGORY = pd.CategoricalDtype
 TEXTS = ("dataset", "split", "image_id", "photo", "model", "training", "method", "metric", "curve")
@@ -52,6 +54,27 @@ TEXTS = ("dataset", "split", "image_id", "photo", "model", "training", "method",
 def per_image(rows: pd.DataFrame) -> pd.Series:
     """Return the mean of every image's defined values, in order of first appearance; NaN for one that has none."""
     return rows.groupby(list(IMAGE), sort=False)["value"].mean()
+
+
+def side_by_side(rows: pd.DataFrame, image: Sequence[str], column: str) -> pd.DataFrame:
+    """Return values (images, different entries of ``column``), NaN where there is no row.
+
+    Images are in the order of their names as texts, so that it does not matter where rows come from: draws of a
+    bootstrap depend on the order.
+
+    Args:
+        rows: rows of Results.
+        image: columns that together name a line.
+        column: column whose entries stand beside each other.
+
+    Raises:
+        ValueError: two rows of the same image and entry, as of results that were put together with themselves.
+    """
+    named = rows.astype(dict.fromkeys(("image_id", "photo"), str))
+    keys = [*image, column]
+    twice = named.loc[named.duplicated(keys), [*dict.fromkeys([*SCORED, *keys])]].head(1).to_dict("records")
+    require(not twice, "rows", "hold every score of an image once", twice)
+    return named.pivot(index=list(image), columns=column, values="value")
 
 
 def in_order(lines: Mapping[int, Mapping[str, Any]]) -> pd.DataFrame:
@@ -71,7 +94,7 @@ def with_photos(rows: pd.DataFrame) -> pd.DataFrame:
 
 def to_csv(table: pd.DataFrame) -> str:
     """Return the lines of a table, without its header."""
-    return table.to_csv(index=False, header=False, lineterminator="\n")
+    return table.to_csv(index=False, header=False, lineterminator=LINE_END)
 
 
 def write_table(path: Path, columns: Iterable[str], blocks: Iterable[str]) -> None:
@@ -80,23 +103,24 @@ def write_table(path: Path, columns: Iterable[str], blocks: Iterable[str]) -> No
     Nothing of the time, the process or the file's name gets into its bytes.
     """
     with atomic_file(path) as file, gzip.GzipFile("", "wb", COMPRESSION, file, mtime=0) as packed:
-        packed.write((",".join(columns) + "\n").encode())
+        packed.write((",".join(columns) + LINE_END).encode())
         for block in blocks:
             packed.write(block.encode())
 
 
-def read_blocks(path: Path) -> Iterator[pd.DataFrame]:
-    """Yield what ``write_table`` wrote in blocks of ``BLOCK`` rows; an empty number is NaN, an empty text is a text.
+def read_blocks(path: Path, size: int | None = None) -> Iterator[pd.DataFrame]:
+    """Yield what ``write_table`` wrote in blocks of ``size`` rows, None = ``BLOCK``; an empty number is NaN.
 
-    Texts are categories: of millions of rows, a few bytes each. A table with columns of one's own is one block, because
-    their types are not known before all is read.
+    An empty text is a text. Texts are categories: of millions of rows, a few bytes each. A table with columns of one's
+    own is one block, because their types are not known before all is read.
     """
     own = set(pd.read_csv(path, nrows=0)) - {*COLUMNS, *CURVE_COLUMNS}
-    empty = {name: [""] for name in ("confidence", "area", "value", "y")}
-    texts: dict[Any, Any] = dict.fromkeys(TEXTS, "category")
-    size = sys.maxsize if own else BLOCK
-    with pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=empty, chunksize=size) as blocks:
-        yield from blocks
+    empty = {name: [""] for name in {*COLUMNS, *CURVE_COLUMNS} - {*TEXTS}}
+    types: dict[Any, Any] = dict.fromkeys(TEXTS, str)  # read as categories, "01" would be the number 1
+    size = size or (sys.maxsize if own else BLOCK)
+    options: dict[str, Any] = {"keep_default_na": False, "na_values": empty, "lineterminator": LINE_END}
+    with pd.read_csv(path, dtype=types, chunksize=size, **options) as blocks:
+        yield from (block.astype({name: "category" for name in TEXTS if name in block}) for block in blocks)
 
 
 def join_tables(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:

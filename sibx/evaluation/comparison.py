@@ -7,7 +7,7 @@ import pandas as pd
 
 from sibx._checks import check_choice
 from sibx.evaluation.by_cell import ByCell
-from sibx.evaluation.columns import CELL
+from sibx.evaluation.columns import CELL, side_by_side
 from sibx.evaluation.gain import paired_gain
 from sibx.evaluation.significance import holm
 from sibx.evaluation.statistics import mean_over_seeds
@@ -21,7 +21,7 @@ def compare_trainings(rows: ByCell, training: str, reference: str) -> pd.DataFra
     for name, of_cell in _differences(rows, training, reference):
         gain = paired_gain(of_cell)
         lines.append(name | gain.interval._asdict() | {"rows": gain.rows, "seeds": gain.seeds, "p_value": gain.p_value})
-    table = _in_order(rows, lines)
+    table = _in_order(lines)
     family = [c for c in COMPARED if c not in ("method", "metric")]
     return table.assign(p_holm=table.groupby(family)["p_value"].transform(lambda p: holm(p.to_numpy())))
 
@@ -33,7 +33,7 @@ def compare_over_seeds(rows: ByCell, training: str, reference: str) -> pd.DataFr
         # The mean of a seed's images; NaN for a seed without any pair.
         of_seeds = of_cell.groupby(level="seed", sort=False).mean()
         lines.append(name | mean_over_seeds(of_seeds.to_numpy())._asdict())
-    return _in_order(rows, lines)
+    return _in_order(lines)
 
 
 def _differences(rows: ByCell, training: str, reference: str) -> Iterator[tuple[dict[str, Any], pd.Series]]:
@@ -43,13 +43,11 @@ def _differences(rows: ByCell, training: str, reference: str) -> Iterator[tuple[
     check_choice("reference", reference, known)
     both = list(dict.fromkeys([training, reference]))
     for key, cell in rows.cells(COMPARED, {"training": both}):
-        wide = cell.pivot(index=[*COMPARED, "seed", "image_id", "photo"], columns="training", values="value")
+        wide = side_by_side(cell, ["seed", "image_id", "photo"], "training")
         wide = wide.reindex(columns=both)
         yield dict(zip(COMPARED, key, strict=True)), wide[training] - wide[reference]
 
 
-def _in_order(rows: ByCell, lines: list[dict[str, Any]]) -> pd.DataFrame:
-    """Sort the lines by their names; texts that are categories have the order of these."""
-    places = rows.distinct(COMPARED).sort_values(COMPARED).itertuples(index=False, name=None)
-    by_name = {tuple(line[name] for name in COMPARED): line for line in lines}
-    return pd.DataFrame([by_name[place] for place in places if place in by_name])
+def _in_order(lines: list[dict[str, Any]]) -> pd.DataFrame:
+    """Sort the lines by their names as texts, in whatever order rows come."""
+    return pd.DataFrame(lines).sort_values(COMPARED, key=lambda names: names.astype(str), ignore_index=True)

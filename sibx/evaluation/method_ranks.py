@@ -12,6 +12,7 @@ from scipy.stats import chi2, rankdata, studentized_range
 
 from sibx._checks import check_choice, check_range, require
 from sibx.evaluation.by_cell import ByCell
+from sibx.evaluation.columns import side_by_side
 from sibx.evaluation.photographs import means_of, photographs_of
 from sibx.metrics import METRICS
 
@@ -123,7 +124,7 @@ def rank_rows(rows: ByCell, metric: str, higher_is_better: bool | None, level: f
     require(higher_is_better is not None, "higher_is_better", f"be given for {metric}, which states none", None)
     assert higher_is_better is not None
     of_metric = rows.table({"metric": [metric]})
-    wide = of_metric.pivot(index=["image_id", "photo"], columns="method", values="value")
+    wide = side_by_side(of_metric, ["image_id", "photo"], "method")
     methods = [str(m) for m in of_metric["method"].unique()]
     scores, photos = wide[methods].to_numpy(copy=True), photographs_of(wide.index)
     if photos is not None:

@@ -1,6 +1,7 @@
 """Tidy per-image results: one row per image, method and metric; everything else is a view of it."""
 
 import json
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -37,7 +38,7 @@ from sibx.evaluation.comparison import compare_over_seeds, compare_trainings
 from sibx.evaluation.label_rates import NOTED
 from sibx.evaluation.method_ranks import Ranking, rank_rows
 from sibx.evaluation.notebook import to_html
-from sibx.evaluation.shelf import Key, Shelf
+from sibx.evaluation.shelf import Key, MixedTypesError, Shelf
 from sibx.evaluation.strata import Sizes, add_sizes
 from sibx.evaluation.summaries import class_means, summarize
 
@@ -401,11 +402,18 @@ def _join(tables: Sequence[ByCell]) -> Table:
 
 
 def _shelve_rows(path: Path) -> OnShelves:
-    return OnShelves([Shelf(map(_completed, read_blocks(path)), SCORED)])
+    return _shelve(path, SCORED, _completed)
 
 
 def _shelve_curves(path: Path) -> OnShelves:
-    return OnShelves([Shelf(read_blocks(path), (*MAPS, "curve"))])
+    return _shelve(path, (*MAPS, "curve"), lambda points: points)
+
+
+def _shelve(path: Path, keys: Sequence[str], complete: Callable[[pd.DataFrame], pd.DataFrame]) -> OnShelves:
+    try:
+        return OnShelves([Shelf(map(complete, read_blocks(path)), keys)])
+    except MixedTypesError:  # their common type is known when all is read
+        return OnShelves([Shelf(map(complete, read_blocks(path, sys.maxsize)), keys)])
 
 
 def _completed(rows: pd.DataFrame) -> pd.DataFrame:

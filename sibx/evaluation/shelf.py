@@ -18,6 +18,10 @@ ROW = "row number"  # in the table
 MEMORY = 2**22  # bytes of a table that stay in memory: a small one opens no file
 
 
+class MixedTypesError(ValueError):
+    """Blocks of a table of which a column has several types, such as whole numbers and then an empty one."""
+
+
 class Span(NamedTuple):
     """Records that lie together: the first, and how many."""
 
@@ -34,6 +38,9 @@ class Shelf:
     Args:
         blocks: the table, in blocks of rows with the same columns.
         keys: columns whose values together make a cell.
+
+    Raises:
+        MixedTypesError: a column of a block has another type than before.
 
     Attributes:
         dtypes: column -> its type in the table.
@@ -82,6 +89,9 @@ class Shelf:
             self.dtypes = {str(name): dtype for name, dtype in block.dtypes.items()}
             self._record = np.dtype([(ROW, np.int64), *((name, _stored(t)) for name, t in self.dtypes.items())])
             self.texts = {name: {} for name, dtype in self.dtypes.items() if not _is_number(dtype)}
+        types = [(str(name), str(dtype)) for name, dtype in block.dtypes.items()]
+        if types != [(name, str(dtype)) for name, dtype in self.dtypes.items()]:
+            raise MixedTypesError(f"blocks must have the types {self.dtypes}, but got {types}")
         records = np.empty(len(block), self._record)
         records[ROW] = np.arange(self.count, self.count + len(block))
         for name in self.dtypes:

@@ -18,6 +18,7 @@ from sibx.evaluation.columns import (
     CURVES_FILE,
     IMAGE,
     INFO_FILE,
+    LINE_END,
     ROWS_FILE,
     to_csv,
     write_info,
@@ -150,7 +151,10 @@ class InFolder:
     def _counted(self, masked: list[int]) -> Iterator[str]:
         """Yield the rows of every part, and note how many of its images have a mask."""
         for block in self._blocks("rows"):
-            masked.append(count_masked(pd.read_csv(StringIO(block), names=list(COLUMNS), usecols=[*IMAGE, "area"])))
+            options: dict[str, Any] = {"usecols": [*IMAGE, "area"], "dtype": dict.fromkeys(IMAGE, str)}
+            options |= {"keep_default_na": False, "na_values": {"area": [""]}, "lineterminator": LINE_END}
+            images = pd.read_csv(StringIO(block), names=list(COLUMNS), **options)
+            masked.append(count_masked(images))
             yield block
 
     def _blocks(self, table: str) -> Iterator[str]:

@@ -156,3 +156,45 @@ def test_a_bootstrap_is_drawn_in_parts(monkeypatch):
     assert parts[0] == whole[0]
     np.testing.assert_allclose(parts[1].low, whole[1].low, rtol=1e-12)
     np.testing.assert_allclose(parts[1].high, whole[1].high, rtol=1e-12)
+
+
+ODD = ("01", "1", "1.0", "True", "NA", "", "inf", "a,b", 'q"q', "two\nlines", "Icon\r", "日本")
+
+
+def test_names_are_texts_whatever_they_look_like(tmp_path):
+    rows = scored(0, images=len(ODD)).rows
+    original = Results(rows.assign(image_id=[ODD[int(name.split()[1])] for name in rows["image_id"]]), scored(0).curves)
+    opened = Results.open(original.save(tmp_path))
+    assert opened.rows["image_id"].tolist() == original.rows["image_id"].tolist()
+    assert list(opened.distinct("image_id")["image_id"]) == list(dict.fromkeys(original.rows["image_id"]))
+    # Of categories and of texts the order of images is the same, on which draws of the bootstrap depend.
+    said = [results.difference("sib", "ce") for results in (opened, in_memory(tmp_path), original)]
+    for other in said[:2]:
+        pd.testing.assert_frame_equal(other, said[2], check_exact=True)
+    assert said[2]["method"].is_monotonic_increasing
+
+
+def test_the_order_of_a_comparison_is_not_that_of_the_parts(tmp_path):
+    parts = [scored(0, methods=("m", "z")), scored(1, methods=("a",))]
+    opened = [Results.open(part.save(tmp_path / str(n))) for n, part in enumerate(parts)]
+    found, expected = (Results.concat(of).over_seeds("sib", "ce") for of in (opened, parts))
+    pd.testing.assert_frame_equal(found, expected, check_exact=True)
+
+
+@pytest.mark.parametrize("read", [Results.open, in_memory])
+def test_the_same_scores_twice_are_named(folders, read):
+    twice = Results.concat([read(folders[0])] * 2)
+    one = twice.where(seed=0, training="ce")
+    for ask in (lambda: twice.difference("sib", "ce"), twice.metric_correlation, lambda: one.ranking("iou")):
+        with pytest.raises(ValueError, match=r"`rows` must hold every score of an image once, but got .*image_id"):
+            ask()
+
+
+def test_an_empty_number_far_down_is_no_text(tmp_path):
+    rows = scored(0).rows.astype({"group": float, "label": object})
+    rows.loc[len(rows) - 3 :, "group"] = np.nan
+    rows.loc[len(rows) - 3 :, "label"] = "other"
+    original = Results(rows, scored(0).curves)
+    opened = Results.open(original.save(tmp_path))
+    pd.testing.assert_frame_equal(worst_group(opened), worst_group(original), check_exact=True)
+    assert opened.rows["label"].astype(str).tolist() == rows["label"].astype(str).tolist()
