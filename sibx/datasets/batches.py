@@ -20,5 +20,5 @@ def load_batches(data: MaskedDataset, batches: int | list[list[int]], workers: i
         ValueError: ``workers`` that is not a whole number of at least 0.
     """
     check_integer("workers", workers, 0)
-    size: dict[str, Any] = {"batch_size" if isinstance(batches, int) else "batch_sampler": batches}
-    return DataLoader(data, **size, num_workers=workers, collate_fn=collate)
+    size: dict[str, Any] = {"batch_sampler": batches} if isinstance(batches, list) else {"batch_size": int(batches)}
+    return DataLoader(data, **size, num_workers=int(workers), collate_fn=collate)

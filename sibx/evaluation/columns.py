@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from pandas.api.types import union_categoricals
 
@@ -134,5 +135,23 @@ def join_tables(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 def write_info(folder: Path, info: Mapping[str, Any]) -> None:
     """Write ``run.json``."""
-    text = json.dumps(info, indent=2, sort_keys=True, default=str) + "\n"
+    text = json.dumps(info, indent=2, sort_keys=True, default=for_json) + "\n"
     write_atomically(folder / INFO_FILE, text.encode())
+
+
+def read_info(folder: Path) -> dict[str, Any]:
+    """Read ``run.json``.
+
+    Raises:
+        ValueError: it is no JSON.
+    """
+    try:
+        info: dict[str, Any] = json.loads((folder / INFO_FILE).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{str(folder / INFO_FILE)!r} cannot be read: {error}") from error
+    return info
+
+
+def for_json(value: Any) -> Any:
+    """Return what JSON holds of a value that it does not know: numbers of NumPy are numbers, all else is its text."""
+    return value.item() if isinstance(value, np.generic) else str(value)

@@ -20,7 +20,7 @@ from sibx.datasets.batches import load_batches
 from sibx.evaluation.class_match import Matched
 from sibx.evaluation.classified import is_right
 from sibx.evaluation.columns import CLASSIFIER, CURVE_COLUMNS
-from sibx.evaluation.identified import identify_model
+from sibx.evaluation.identified import given_labels, identify_model
 from sibx.evaluation.label_rates import NOTED, label_rates
 from sibx.evaluation.results import Results
 from sibx.evaluation.scoring import describe_images, to_rows
@@ -138,7 +138,7 @@ class Setting:
         return {
             **{name: described[name] for name in ("output", "batch_size", "seed", "class_map", "versions")},
             "dataset": identify_data(self.dataset, device),
-            "labels": {name: self._columns[name] for name in ("model", "training")},
+            "labels": given_labels(self._columns, self.dataset),
             "model": identify_model(self.model),
             "device": device.type,
             "unchanged": unchanged,

@@ -1,7 +1,10 @@
-"""What identifies a model whose scores were interrupted."""
+"""What identifies a model whose scores were interrupted, and what its rows are called."""
+
+from collections.abc import Mapping
 
 from torch import nn
 
+from sibx.datasets.base import MaskedDataset
 from sibx.models.scored import readings
 from sibx.runs.identity import digest
 
@@ -11,6 +14,12 @@ def identify_model(model: object) -> dict[str, str]:
     if not isinstance(model, nn.Module):
         return {"name": name_of(model)}
     return {"name": type(model).__qualname__, "weights": digest(model.state_dict())} | readings(model)
+
+
+def given_labels(columns: Mapping[str, str], data: MaskedDataset) -> dict[str, str]:
+    """Return the columns that hold one value in all rows, but for those that are the data set's own."""
+    own = {"dataset": data.name, "split": data.split}
+    return {name: value for name, value in columns.items() if own.get(name) != value}
 
 
 def name_of(thing: object) -> str:

@@ -12,7 +12,7 @@ from sibx._checks import check_choice, check_integer, check_range, require
 from sibx._outputs import Output, check_output
 from sibx.attribution import MethodSpec
 from sibx.datasets.base import MaskedDataset, require_masks
-from sibx.evaluation.identified import identify_model, name_of
+from sibx.evaluation.identified import given_labels, identify_model, name_of
 from sibx.metrics import MetricSpec
 from sibx.models import Align
 from sibx.runs.identity import identify_data
@@ -145,7 +145,7 @@ class Request:
         return {
             **{name: described[name] for name in same},
             "dataset": identify_data(self.dataset, self.device),
-            "labels": {name: self.columns[name] for name in ("model", "training")},
+            "labels": given_labels(self.columns, self.dataset),
             "model": identify_model(self.model),
             "layer": name_of(self.layer) if isinstance(self.layer, nn.Module) else self.layer,
             **({"class_map": self.class_map} if self.class_map else {}),

@@ -1,6 +1,5 @@
 """Tidy per-image results: one row per image, method and metric; everything else is a view of it."""
 
-import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +28,7 @@ from sibx.evaluation.columns import (
     TRAINED,
     join_tables,
     read_blocks,
+    read_info,
     to_csv,
     with_photos,
     write_info,
@@ -329,7 +329,7 @@ class Results:
         folder = Path(folder)
         missing = [n for n in (ROWS_FILE, CURVES_FILE, INFO_FILE) if not (folder / n).is_file()]
         require(not missing, "folder", f"hold {', '.join(missing)}", str(folder))
-        info = json.loads((folder / INFO_FILE).read_text(encoding="utf-8"))
+        info = read_info(folder)
         rows, curves = partial(_shelve_rows, folder / ROWS_FILE), partial(_shelve_curves, folder / CURVES_FILE)
         return _OnDisk(rows, curves, info)
 

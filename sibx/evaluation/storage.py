@@ -20,6 +20,8 @@ from sibx.evaluation.columns import (
     INFO_FILE,
     LINE_END,
     ROWS_FILE,
+    for_json,
+    read_info,
     to_csv,
     write_info,
     write_table,
@@ -89,7 +91,7 @@ class InFolder:
 
     def __init__(self, folder: Path, identity: dict[str, Any], batches: int, resume: bool):
         self.folder, self.batches, self.resume = folder, batches, resume
-        self.identity: dict[str, Any] = json.loads(json.dumps(identity))  # as it will be read back
+        self.identity: dict[str, Any] = json.loads(json.dumps(identity, default=for_json))  # as it will be read back
 
     def pending(self) -> list[int]:
         """Return the batches that are not there; warn of those that cannot be read.
@@ -121,7 +123,7 @@ class InFolder:
         return [number for number in range(self.batches) if not self._is_good(self._path(number))]
 
     def _check_finished(self) -> None:
-        theirs = json.loads((self.folder / INFO_FILE).read_text(encoding="utf-8")).get("identity", {})
+        theirs = read_info(self.folder).get("identity", {})
         check_identity(self.identity, theirs, f"the results in {str(self.folder)!r}")
 
     def _is_good(self, path: Path) -> bool:

@@ -112,6 +112,12 @@ def test_what_is_done_to_the_table_counts(folders):
     assert (opened.summary()["mean"] == 1).all()
 
 
+def test_notes_that_cannot_be_read_are_named(folders):
+    (folders[0] / "run.json").write_text("")
+    with pytest.raises(ValueError, match=r"run\.json' cannot be read"):
+        Results.open(folders[0])
+
+
 def test_columns_of_ones_own(tmp_path):
     original = scored(0)
     rows = original.rows.assign(age=lambda t: np.where(t.index > 60, 1.5, 2), breed="pug", old=lambda t: t["label"] > 0)

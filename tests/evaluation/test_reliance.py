@@ -182,7 +182,13 @@ def test_an_interrupted_evaluation_goes_on(run, options, other, name, tmp_path):
     assert 0 < len(list((tmp_path / "parts").glob("part-*"))) < 5
     with pytest.raises(ValueError, match=f"`{name}` must be that of the results in"):
         run(Tired(0), data, out_dir=tmp_path / "parts", resume=True, **other, **request)
-    run(Tired(0), data, out_dir=tmp_path / "parts", resume=True, **options, **request)
+    for column in ("dataset", "split", "training"):  # its rows would have two names
+        with pytest.raises(ValueError, match=f"`labels` must be that of .* got {column} = 'other'"):
+            run(Tired(0), data, out_dir=tmp_path / "parts", resume=True, labels={column: "other"}, **options, **request)
+    # Numbers of NumPy are numbers.
+    same = {**options, **request, "batch_size": np.int64(2), "seed": np.int64(0)}
+    run(Tired(0), data, out_dir=tmp_path / "parts", resume=True, **same)
+    assert Results.open(tmp_path / "parts").info["seed"] == 0
     first, second = ((tmp_path / folder / "results.csv.gz").read_bytes() for folder in ("whole", "parts"))
     assert first == second
 
