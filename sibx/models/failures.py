@@ -58,15 +58,21 @@ def _rule_of_size(model: Any, images: Tensor) -> str | None:
     size = next(own_sizes(inner), None)
     if size is None or size == tuple(images.shape[2:]):
         return None
-    try:
-        with eval_mode(inner), torch.no_grad():
-            inner(images.new_zeros(1, images.shape[1], *size))
-    except Exception:  # it is not the size, or not the size alone
-        return None
+    if _takes(inner, images[:1]) or not _takes(inner, images.new_zeros(1, images.shape[1], *size)):
+        return None  # it is not the size, or not the size alone
     height, width = size
     return (
         f"be {height} x {width} pixels, as the model takes them (fit_picture brings pictures to a size, and maps back)"
     )
+
+
+def _takes(model: nn.Module, images: Tensor) -> bool:
+    try:
+        with eval_mode(model), torch.no_grad():
+            model(images)
+    except Exception:  # of any kind, it does not
+        return False
+    return True
 
 
 def _broken_rule(model: Any, images: Tensor) -> str | None:

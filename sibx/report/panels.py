@@ -120,7 +120,8 @@ def to_panel(figure: Figure, title: str, alt: str) -> Panel:
     svg = stream.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"(\d\.\d\d)\d+", r"\1", svg)  # hundredths of a point are finer than any screen
+    # Hundredths of a point are finer than any screen; numbers that are read stay as they are.
+    svg = re.sub(r"(<text\b.*?</text>)|(\d\.\d\d)\d+", lambda found: found[1] or found[2], svg, flags=re.DOTALL)
     svg = svg.replace("'DejaVu Sans'", "system-ui").replace(INK, "var(--ink)").replace(FAINT, "var(--faint)")
     head, _, body = svg.partition(">")
     source = base64.b64encode(f"{head}>{THEME}{body}".encode()).decode()

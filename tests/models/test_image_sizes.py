@@ -1,5 +1,7 @@
 """Networks that take images of one size: what is said of others, and how a picture of any size is explained."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
@@ -85,3 +87,11 @@ def test_other_failures_stay_what_they_are():
         _Broken()(torch.randn(1, 3, 48, 48))
     with pytest.raises(KeyError), say_why(TinyCNN(4), torch.randn(1, 3, 48, 48)):
         raise KeyError("names no size")
+
+
+def test_a_failure_on_images_that_the_model_takes_is_not_one_of_their_size():
+    """A network that names a size and takes others: what fails is something else, and is said."""
+    model = TinyCNN(8)
+    model.config = SimpleNamespace(image_size=64)
+    with pytest.raises(RuntimeError, match="contributions"), say_why(model, torch.randn(1, 3, 32, 32)):
+        raise RuntimeError("the contributions do not add up")

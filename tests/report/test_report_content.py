@@ -6,6 +6,7 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from sibx import Results
 from sibx.evaluation import Interval, bootstrap_band, bootstrap_mean
@@ -14,7 +15,7 @@ from sibx.report.claims import Scope
 from sibx.report.content import gather
 from sibx.report.curve_bands import MOST_POINTS
 from sibx.report.names import curve_title, interval, mean_and_bounds, method_title, metric_title, number, scope_names
-from sibx.report.panels import bar_panels, curve_panels, training_panels
+from sibx.report.panels import bar_panels, curve_panels, to_panel, training_panels
 from sibx.report.paper import accuracy_table, classifier_tables, score_tables
 from tests.helpers.reports import HOSTILE, make_results
 
@@ -26,6 +27,13 @@ def svg(panel):
     head, _, body = panel.source.partition(",")
     assert head == "data:image/svg+xml;base64"
     return ET.fromstring(base64.b64decode(body))
+
+
+def test_numbers_that_are_read_keep_their_digits():
+    figure = Figure()
+    figure.text(0.123456789, 0.5, "p = 0.0032")
+    text = ET.tostring(svg(to_panel(figure, "", "")), encoding="unicode")
+    assert "p = 0.0032" in text
 
 
 class TestNames:
