@@ -55,7 +55,13 @@ def _understand(args: Namespace) -> dict[str, Question]:
     resolve_methods(args.methods)
     check_range("frames", args.frames, 1)
     device = named_device(args.device)
-    return {label: ask(args, classifier, device) for label, classifier in _classifiers(args).items()}
+    questions = {}
+    for label, classifier in _classifiers(args).items():
+        try:
+            questions[label] = ask(args, classifier, device)
+        except ValueError as error:  # of several models, which one
+            raise ValueError(f"{label}: {error}" if label else str(error)) from error
+    return questions
 
 
 def _classifiers(args: Namespace) -> dict[str, Classifier]:
@@ -74,8 +80,8 @@ def short_names(paths: Sequence[str]) -> list[str]:
     Raises:
         ValueError: a file that is named twice.
     """
-    require(len(set(paths)) == len(paths), "checkpoint", "name no file twice", list(paths))
     files = [Path(path).resolve() for path in paths]
+    require(len(set(files)) == len(files), "checkpoint", "name no file twice", list(paths))
     choices = [f.stem for f in files], [f.parent.name for f in files], list(paths)
     return next(names for names in choices if len(set(names)) == len(names))
 

@@ -93,6 +93,15 @@ def with_photos(rows: pd.DataFrame) -> pd.DataFrame:
     return rows
 
 
+def without_gaps(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table where a data set, split, model or training without a name is called "", as it is on disk.
+
+    A cell of which one is missing would belong to no group.
+    """
+    gaps = {name: table[name].isna() for name in TRAINED if name in table}
+    return table.assign(**{name: table[name].astype(object).mask(gap, "") for name, gap in gaps.items() if gap.any()})
+
+
 def to_csv(table: pd.DataFrame) -> str:
     """Return the lines of a table, without its header."""
     return table.to_csv(index=False, header=False, lineterminator=LINE_END)

@@ -48,7 +48,8 @@ def label_scores(
         One line per class: ``label``, its name; how many images are ``known`` and how many of those are ``positive``;
         ``average_precision`` in [0, 1], chance is the share of positive images; ``roc_auc`` in [0, 1], chance 0.5;
         ``f1``, ``precision`` and ``recall`` in [0, 1]. A score is NaN for a label that is there in none or in all of
-        the known images, precision also for one that is never predicted.
+        the known images, precision also for one that is never predicted, the
+        first two also where a score of the model is.
 
     Raises:
         ValueError: another ``output`` for several labels, or a model whose output is not one score per label.
@@ -68,7 +69,8 @@ def label_scores(
         p, predicted, wanted = (table[known, k] for table in (chances, said, truth))
         scores = [np.nan] * 5
         if 0 < wanted.sum() < len(wanted):
-            scores = [f(wanted, p) for f in (average_precision_score, roc_auc_score)]
+            ranked = not np.isnan(p).any()
+            scores = [f(wanted, p) if ranked else np.nan for f in (average_precision_score, roc_auc_score)]
             scores.append(f1_score(wanted, predicted, zero_division=0.0))
             found = (predicted * wanted).sum()
             scores += [found / predicted.sum() if predicted.any() else np.nan, found / wanted.sum()]

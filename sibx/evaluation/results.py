@@ -31,6 +31,7 @@ from sibx.evaluation.columns import (
     read_info,
     to_csv,
     with_photos,
+    without_gaps,
     write_info,
     write_table,
 )
@@ -64,7 +65,8 @@ class Results:
 
     def __post_init__(self) -> None:
         _check_columns(self.rows)
-        vars(self)["rows"] = with_photos(self.rows)  # past the frozen dataclass
+        vars(self)["rows"] = without_gaps(with_photos(self.rows))  # past the frozen dataclass
+        vars(self)["curves"] = without_gaps(self.curves)
 
     def _repr_html_(self) -> str:
         """Return how many images there are and a table of the means, which notebooks show."""

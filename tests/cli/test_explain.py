@@ -206,6 +206,8 @@ def test_several_pictures_by_several_models(options, tmp_path, capsys, monkeypat
 def test_short_names():
     assert short_names(["a/x.pt", "b/y.pt"]) == ["x", "y"]
     assert short_names(["a/model.pt", "b/model.pt"]) == ["a", "b"]
+    with pytest.raises(ValueError, match="`checkpoint` must name no file twice"):
+        short_names(["a/model.pt", "./b/../a/model.pt"])
     assert short_names(["a/x.pt", "a/y.pt", "b/x.pt"]) == ["a/x.pt", "a/y.pt", "b/x.pt"]
 
 
@@ -250,3 +252,14 @@ def test_nobody_reads_what_is_printed(options, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "stdout", Closed())
     assert run("explain", *files, *options, "--out", tmp_path / "out") == 0
     assert (tmp_path / "out" / "b.overlay.png").exists()
+
+
+def test_models_of_other_classes(tmp_path, capsys):
+    for name, classes in (("few", NAMES[:2]), ("other", NAMES[1:5])):
+        save_checkpoint(tmp_path / name / "model.pt", TinyCNN(len(classes)), classes=classes)
+    models = ("--checkpoint", tmp_path / "few" / "model.pt", tmp_path / "other" / "model.pt", "--model", "tiny_cnn")
+    options = (paint(tmp_path / "a.png"), *models, "--image-size", 32, "--methods", "saliency", "--out", tmp_path)
+    assert run("explain", *options, "--target", "name 1") == 0
+    assert capsys.readouterr().out.count("explained: 1 name 1") == 1  # and 0 of the other
+    assert run("explain", *options, "--target", "name 0") == 2
+    assert "other: `target` must be 'predicted'" in capsys.readouterr().err

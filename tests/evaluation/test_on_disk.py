@@ -204,3 +204,15 @@ def test_an_empty_number_far_down_is_no_text(tmp_path):
     opened = Results.open(original.save(tmp_path))
     pd.testing.assert_frame_equal(worst_group(opened), worst_group(original), check_exact=True)
     assert opened.rows["label"].astype(str).tolist() == rows["label"].astype(str).tolist()
+
+
+@pytest.mark.parametrize("nothing", [None, np.nan])
+def test_a_training_without_a_name_counts(nothing, tmp_path):
+    rows = scored(0).rows.assign(training=lambda t: t["training"].where(t["training"] == "sib", nothing))
+    original = Results(rows, scored(0).curves.assign(model=nothing))
+    opened = Results.open(original.save(tmp_path))
+    for results in (original, opened):
+        assert list(results.distinct("training")["training"]) == ["", "sib"]
+        assert list(results.curves["model"].unique()) == [""]
+    pd.testing.assert_frame_equal(opened.difference("sib", ""), original.difference("sib", ""), check_exact=True)
+    assert len(opened.summary()) == len(original.summary()) == len(scored(0).summary())

@@ -138,6 +138,10 @@ class TestLabelScores:
         assert line[["average_precision", "roc_auc", "f1", "precision", "recall"]].isna().all()
         assert line["positive"] == 0
 
+    def test_scores_that_are_no_numbers(self, labeler):
+        found = label_scores(lambda images: torch.full_like(labeler(images), torch.nan), LabelSet())
+        assert found[["average_precision", "roc_auc"]].isna().all(axis=None)
+
     def test_errors(self, labeler, shapes):
         with pytest.raises(
             ValueError, match="`output` must be 'sigmoid' for several labels per image, but got 'softmax'"
