@@ -139,7 +139,7 @@ class TestLabelScores:
         assert line["positive"] == 0
 
     def test_scores_that_are_no_numbers(self, labeler):
-        found = label_scores(lambda images: torch.full_like(labeler(images), torch.nan), LabelSet())
+        found = label_scores(lambda images: torch.full_like(labeler(images), torch.nan), Several())
         assert found[["average_precision", "roc_auc"]].isna().all(axis=None)
 
     def test_errors(self, labeler, shapes):
