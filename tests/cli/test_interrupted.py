@@ -16,19 +16,28 @@ WORDS = (
 )
 
 
+def hear_interrupts():
+    """Ctrl-C is ignored by what a shell runs in the background, and by all that it starts."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def test_it_ends_with_one_line(tmp_path):
     environment = {k: v for k, v in os.environ.items() if not k.startswith("COV_")}
-    running = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "sibx", *WORDS, str(tmp_path)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env=environment,
-    )
-    while running.poll() is None and not list(tmp_path.glob("checkpoint-*.pt")):
-        time.sleep(0.01)
-    running.send_signal(signal.SIGINT)
-    _, err = running.communicate(timeout=60)
+        preexec_fn=hear_interrupts,
+    ) as running:
+        while running.poll() is None and not list(tmp_path.glob("checkpoint-*.pt")):
+            time.sleep(0.01)
+        running.send_signal(signal.SIGINT)
+        try:
+            _, err = running.communicate(timeout=120)
+        finally:
+            running.kill()
     assert running.returncode == 130, err
     assert err == "sibx: interrupted; the same command with --resume goes on\n"  # nor a progress bar
     assert not (tmp_path / "model.pt").exists()

@@ -112,7 +112,8 @@ class TestFiles:
         config = dataclasses.replace(CONFIG, checkpoint_every=None)
         assert len(train(stopped, config=config, resume=True, progress=False).history) == 5
 
-    def test_progress_goes_on_where_it_stopped(self, stopped, capsys):
+    def test_progress_goes_on_where_it_stopped(self, stopped, capsys, monkeypatch):
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
         train(stopped, resume=True)
         assert "| 6/8" in capsys.readouterr().err
 
