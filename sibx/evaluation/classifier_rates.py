@@ -10,7 +10,7 @@ from sibx._outputs.rates import auroc, average_precision
 from sibx.evaluation.classified import is_right
 from sibx.evaluation.columns import BALANCED, CLASSIFIER, NO_CLASS, RECALL, TRAINED
 from sibx.evaluation.label_rates import LABEL_RATES
-from sibx.evaluation.statistics import LEVEL, RESAMPLES, Interval
+from sibx.evaluation.statistics import RESAMPLES, Interval, intervals_of
 
 MAJORITY = "majority_rate"
 RATES = (
@@ -108,12 +108,7 @@ def _intervals(of_seeds: list[_Answers]) -> Iterator[tuple[str, Interval]]:
     count = max(len(answers.labels) for answers in of_seeds)
     found = _mean(np.array([_rates(answers, np.ones(len(answers.labels))) for answers in of_seeds]), axis=0)
     draws = np.array([_resample(of_seeds, number) for number in range(RESAMPLES)])
-    known = ~np.isnan(found)
-    low, high = np.full((2, len(found)), np.nan)
-    low[known], high[known] = np.nanquantile(draws[:, known], [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
-    for place, name in enumerate(RATES):
-        n = count if known[place] else 0
-        yield name, Interval(float(found[place]), float(low[place]), float(high[place]), n, count - n)
+    yield from zip(RATES, intervals_of(found, draws, count), strict=True)
 
 
 def _resample(of_seeds: list[_Answers], number: int) -> np.ndarray:

@@ -12,7 +12,7 @@ from sibx._outputs import check_truth, probabilities
 from sibx.datasets.batches import load_batches
 from sibx.evaluation.class_match import Matched
 from sibx.evaluation.columns import CLASSIFIER
-from sibx.evaluation.statistics import LEVEL, RESAMPLES, Interval
+from sibx.evaluation.statistics import RESAMPLES, Interval, intervals_of
 
 Array = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -104,12 +104,7 @@ def _intervals(answers: _Answers) -> Iterator[tuple[str, Interval]]:
     weakest = _weakest(answers)
     (found,) = _rates(answers, np.ones((1, len(answers.photos))), weakest)
     draws = np.concatenate([_rates(answers, w, weakest) for w in _draws(answers.photos, count)])
-    known = ~np.isnan(found)
-    low, high = np.full((2, len(found)), np.nan)
-    low[known], high[known] = np.nanquantile(draws[:, known], [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
-    for place, name in enumerate(LABEL_RATES):
-        n = count if known[place] else 0
-        yield name, Interval(float(found[place]), float(low[place]), float(high[place]), n, count - n)
+    yield from zip(LABEL_RATES, intervals_of(found, draws, count), strict=True)
 
 
 def _draws(photos: npt.NDArray[np.int64], count: int) -> Iterator[Array]:

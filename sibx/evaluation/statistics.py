@@ -149,6 +149,7 @@ def bootstrap_class_mean(
     if not defined.any():
         return Interval(np.nan, np.nan, np.nan, 0, undefined)
     own = np.arange(len(values)) if photos is None else np.asarray(photos)
+    require(own.shape == values.shape, "photos", f"have the shape {values.shape}", own.shape)
     of_class = np.eye(len(np.unique(labels[defined])))[np.unique(labels[defined], return_inverse=True)[1]]
     per_class = np.concatenate([of_class * values[defined, None], of_class], 1)
     (sums, _), classes = totals_of(per_class, own[defined]), of_class.shape[1]
@@ -163,6 +164,22 @@ def bootstrap_class_mean(
     means = [mean(often @ sums) for often in drawn]
     low, high = np.quantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(mean(sums.sum(0))), float(low), float(high), count, undefined)
+
+
+def intervals_of(found: Array, draws: Array, count: int) -> list[Interval]:
+    """Return a percentile interval of each of several scores of the same images, all NaN of one that is undefined.
+
+    Args:
+        found: (S,) the scores.
+        draws: (R, S) the scores of draws with replacement; NaN where a draw has none.
+        count: number of images, or of photographs, that were drawn.
+    """
+    known = ~np.isnan(found)
+    low, high = np.full((2, len(found)), np.nan)
+    low[known], high[known] = np.nanquantile(draws[:, known], [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    numbers = np.where(known, count, 0).tolist()
+    bounds = zip(found.tolist(), low.tolist(), high.tolist(), numbers, strict=True)
+    return [Interval(mean, lowest, highest, n, count - n) for mean, lowest, highest, n in bounds]
 
 
 class Band(NamedTuple):

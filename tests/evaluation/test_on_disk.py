@@ -85,9 +85,10 @@ def test_a_cell_holds_the_rows_of_the_table(folders):
     opened, original = Results.open(folders[0]), scored(0)
     cells = dict(opened.cells(["training", "metric"], method="abs"))
     assert list(cells) == [(t, m) for t in ("ce", "sib") for m in METRICS]
-    for (training, metric), cell in cells.items():  # noqa: B007, PERF102  # the query asks for them
-        asked = original.rows.query("training == @training and metric == @metric and method == 'abs'")
-        assert_read_back(cell, asked)
+    of_method = original.rows[original.rows["method"] == "abs"]
+    for (training, metric), cell in cells.items():
+        asked = (of_method["training"] == training) & (of_method["metric"] == metric)
+        assert_read_back(cell, of_method[asked])
     with pytest.raises(ValueError, match="`by` must be one of"):
         opened.cells(["what"])
     with pytest.raises(ValueError, match="`values` must be one of"):

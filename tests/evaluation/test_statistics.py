@@ -410,6 +410,8 @@ def test_a_mean_over_classes_counts_every_class_equally():
     twice = bootstrap_class_mean(np.tile(values, 2), np.tile(labels, 2), photos=np.tile(range(29), 2), resamples=300)
     assert twice[:4] == pytest.approx(found[:4])
     assert bootstrap_class_mean(values * np.nan, labels).n == 0
+    with pytest.raises(ValueError, match="`photos` must have the shape"):
+        bootstrap_class_mean(values, labels, photos=range(3))
     with pytest.raises(ValueError, match=r"`labels` must have the shape \(29,\)"):
         bootstrap_class_mean(values, labels[:3])
 
