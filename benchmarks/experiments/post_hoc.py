@@ -136,7 +136,7 @@ def _train_tiny() -> nn.Module:
     return fine_tune(build_model("tiny_cnn", len(train.classes)), train, config=config).model
 
 
-def _load(name: str, root: str | None, size: int, split: str, images: int, **options: str) -> InMemoryDataset:
+def _load(name: str, root: str | None, size: int, split: str, images: int, **options: Any) -> InMemoryDataset:
     source = build_dataset(name, root, split, size, **options)
     return InMemoryDataset.load(source, spread(len(source), images))
 

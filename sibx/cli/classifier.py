@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from sibx._checks import require
-from sibx.cli.loading import check_classes, load_classifier, load_data, read_map
+from sibx.cli.loading import check_classes, load_classifier, load_data, read_map, say_how_normalized
 from sibx.cli.rate_lines import masked_words, rate_lines
 from sibx.evaluation import ACCURACY, Interval, Results, evaluate_reliance, evaluate_robustness, worst_group
 from sibx.evaluation.classifier_rates import MAJORITY
@@ -30,9 +30,10 @@ def run(args: Namespace) -> int:
         args.resume or not there, "out", "hold no results of an earlier evaluation (--resume continues it)", args.out
     )
     device, classifier = named_device(args.device), load_classifier(args)
-    data = load_data(args, args.split, args.image_size or classifier.notes.get("image_size"))
+    data = load_data(args, args.split, *classifier.images(args.image_size))
     if args.class_map is None:
         check_classes(classifier, data, args.num_classes)
+    say_how_normalized(data)
     evaluate: Any = {"reliance": evaluate_reliance, "robustness": evaluate_robustness}[args.command]
     results: Results = evaluate(
         classifier.model,

@@ -9,7 +9,15 @@ import torch
 
 from sibx._checks import check_range
 from sibx.attribution import resolve_methods
-from sibx.cli.loading import Classifier, check_classes, load_classifier, load_data, process_group, read_map
+from sibx.cli.loading import (
+    Classifier,
+    check_classes,
+    load_classifier,
+    load_data,
+    process_group,
+    read_map,
+    say_how_normalized,
+)
 from sibx.cli.rate_lines import masked_words, rate_lines
 from sibx.datasets import MaskedDataset
 from sibx.evaluation import Results, evaluate
@@ -29,10 +37,11 @@ def run(args: Namespace) -> int:
     check_range("gallery", args.gallery, 0)
     with process_group(args.device) as device:
         classifier = load_classifier(args)
-        data = load_data(args, args.split, args.image_size or classifier.notes.get("image_size"))
+        data = load_data(args, args.split, *classifier.images(args.image_size))
         target = target_for(data, args.target)
         if args.class_map is None:
             check_classes(classifier, data, args.num_classes if target == "label" else None)
+        say_how_normalized(data)
         training = args.training or classifier.notes.get("training", "")
         results = evaluate(
             classifier.model,

@@ -13,12 +13,13 @@ from torch import nn
 from sibx._checks import require
 from sibx._files import plain
 from sibx.cli.listing import aligned
-from sibx.cli.loading import load_data, process_group, write_notes
+from sibx.cli.loading import load_data, process_group, say_how_normalized, write_notes
 from sibx.cli.objective import build_training
 from sibx.datasets import MaskedDataset
 from sibx.datasets.base import require_masks
-from sibx.models import build_model, scores_for
-from sibx.models.checkpoint import load_checkpoint
+from sibx.images.normalization import Normalization
+from sibx.models import about, build_model, scores_for
+from sibx.models.checkpoint import load_checkpoint, read_about
 from sibx.report import DrawMaps
 from sibx.runs.ranks import rank
 from sibx.train import Callback, FineTuneResult, TrainConfig, TrainingSpec, fine_tune_as
@@ -33,11 +34,12 @@ def run(args: Namespace) -> int:
     spec = build_training(args.training, args.objective_options)
     config = TrainConfig(objective=spec.objective, **given)
     with process_group(args.device) as device:
-        data, val_data = (load_data(args, split, args.image_size) for split in ("train", "val"))
+        data, val_data = (load_data(args, split, args.image_size, _trained_on(args)) for split in ("train", "val"))
         of_the_data = spec.from_outside and spec.reading is None  # masks that are neither own ones nor left out
         require_masks(data, "training", [args.training] if of_the_data else [])
         start = _Start(data, config, masks=of_the_data)
         model = _starting_model(args, data, config)
+        say_how_normalized(data)
         result = fine_tune_as(
             spec,
             model,
@@ -80,6 +82,13 @@ def _drawing(args: Namespace, data: MaskedDataset) -> list[Callback]:
     if args.draw_maps == 0:
         return []
     return [DrawMaps(data, Path(args.out, "maps"), images=args.draw_maps, output=args.output)]
+
+
+def _trained_on(args: Namespace) -> Normalization | None:
+    """Return the normalization of the images that the start was trained on; None where there is no start."""
+    if args.checkpoint is not None:
+        return read_about(args.checkpoint).normalization
+    return about(build_model(args.model, 2, args.weights)).normalization if args.weights else None
 
 
 def _starting_model(args: Namespace, data: MaskedDataset, config: TrainConfig) -> nn.Module:

@@ -16,12 +16,15 @@ from sibx._checks import look_up, require
 from sibx._files import write_atomically
 from sibx._outputs import Output
 from sibx.cli.settings_file import import_yaml
-from sibx.datasets import DATASETS, MaskedDataset, Part, build_dataset, spread
+from sibx.datasets import DATASETS, MaskedDataset, Part, Renormalized, build_dataset, spread
+from sibx.images.normalization import Normalization
 from sibx.models import about, build_model, head_parameters, load_model
 from sibx.models.checkpoint import NOTES, read_notes
 from sibx.models.class_map import BY_NAME
 from sibx.models.zoo import IMAGENET_CLASSES, PUBLISHED
+from sibx.runs.normalized import as_trained
 from sibx.runs.place import named_device
+from sibx.runs.ranks import rank
 
 
 class Classifier(NamedTuple):
@@ -38,6 +41,10 @@ class Classifier(NamedTuple):
     name: str
     classes: tuple[str, ...] | None
     notes: dict[str, Any]
+
+    def images(self, image_size: int | None) -> tuple[int | None, Normalization | None]:
+        """Return side and normalization of its images, None where they are not known; a side may be asked for."""
+        return image_size or self.notes.get("image_size"), about(self.model).normalization
 
     def output(self, asked: Output | None) -> Output:
         """Return what the logits are: what was asked for, else what the model was fine-tuned with."""
@@ -102,18 +109,29 @@ def from_checkpoint(path: str, name: str | None) -> Classifier:
     return Classifier(model, str(name or known.model), known.classes, given)
 
 
-def load_data(args: Namespace, split: str, image_size: int | None = None) -> MaskedDataset:
+def load_data(
+    args: Namespace, split: str, image_size: int | None = None, normalization: Normalization | None = None
+) -> MaskedDataset:
     """Build a split of ``--dataset``, with at most ``--limit`` images; default size of images is the data set's.
+
+    Images are normalized as the model was trained, where that is known (``normalization``), else in the data set's way.
 
     Raises:
         ValueError: an unknown data set or split, missing data, or a limit below 1.
     """
     spec = look_up("dataset", args.dataset, DATASETS)
-    data = build_dataset(spec, args.root, split, image_size or spec.image_size)
+    data = as_trained(normalization, build_dataset(spec, args.root, split, image_size or spec.image_size))
     if args.limit is None:
         return data
     require(args.limit >= 1, "limit", "be at least 1", args.limit)
     return Part(data, spread(len(data), args.limit))
+
+
+def say_how_normalized(data: MaskedDataset) -> None:
+    """Print how the images of ``load_data`` are normalized where that is not the data set's own way; on one rank."""
+    if isinstance(getattr(data, "source", data), Renormalized) and rank() == 0:
+        mean, std = data.normalization.mean, data.normalization.std
+        print(f"images are normalized as the model was trained: by mean {mean} and std {std}")
 
 
 def check_classes(classifier: Classifier, data: MaskedDataset, num_classes: int | None) -> None:

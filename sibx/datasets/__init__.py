@@ -5,6 +5,7 @@ To add a data set: one file here with a MaskedDataset, and one line in DATASETS.
 
 from collections.abc import Callable
 from functools import partial
+from inspect import signature
 from typing import Any
 
 from sibx._checks import look_up
@@ -38,10 +39,12 @@ from sibx.datasets.packed import PackedMasks
 from sibx.datasets.part import Part
 from sibx.datasets.pets import PetsDataset
 from sibx.datasets.pictures import PictureDataset
+from sibx.datasets.renormalized import Renormalized
 from sibx.datasets.several import OnePerClass, SeveralLabels, one_per_class
 from sibx.datasets.synthetic import SPLITS, SyntheticDataset
 from sibx.datasets.voc import VOCDataset
 from sibx.datasets.waterbirds import WaterbirdsDataset
+from sibx.images.normalization import Normalization
 
 __all__ = [
     "DATASETS",
@@ -66,6 +69,7 @@ __all__ = [
     "PackedMasks",
     "Part",
     "PetsDataset",
+    "Renormalized",
     "SeveralLabels",
     "StanfordDogsDataset",
     "SyntheticDataset",
@@ -260,6 +264,8 @@ def build_dataset(
     root: str | None = None,
     split: str = "test",
     image_size: int = 224,
+    *,
+    normalization: Normalization | None = None,
     **options: object,
 ) -> MaskedDataset:
     """Build a data set from the DATASETS table.
@@ -269,12 +275,14 @@ def build_dataset(
         root: folder of the data; ignored by ``synthetic``.
         split: one of the splits of the data set; for ``synthetic`` ``test`` means ``test-id``.
         image_size: side of the square images in pixels.
+        normalization: from pixels in [0, 1] to what the model sees, ``about(model).normalization``; None = the data
+            set's own, which is ImageNet's for photographs.
         options: further arguments of the data set's class: ``rho`` of ``synthetic``, ``boundary`` of ``oxford-pets``,
             ``void`` of ``msrc-v2``, ``agreement`` of ``cub200`` and ``waterbirds``, ``min_area`` of ``voc2012`` and
             ``coco``, ``count`` of ``imagenet-s``, ``binary`` of ``magnetic-tile``, ``agreement``, ``scale``, ``kinds``
             and ``copies`` of ``pets-on-scenes`` and ``eth80-on-scenes``, ``several_labels`` of ``voc2012``, ``coco``
             and ``coco-panoptic`` (one sample per photograph, with all its classes), ``least`` of ``coco-panoptic``,
-            ``classes`` (names, in the order of a model's outputs) and ``normalization`` of ``folder``; ``download``
+            ``classes`` (names, in the order of a model's outputs) of ``folder``; ``download``
             where torchvision has the data (``oxford-pets``, ``voc2012``).
 
     Raises:
@@ -286,4 +294,8 @@ def build_dataset(
         (torch.Size([3, 64, 64]), torch.Size([1, 64, 64]), 0)
     """
     spec = name if isinstance(name, DatasetSpec) else look_up("name", name, DATASETS)
-    return spec.build(root, split, image_size, **options)
+    if normalization is None:
+        return spec.build(root, split, image_size, **options)
+    if "normalization" in signature(spec.build).parameters:  # which says how many channels it reads
+        return spec.build(root, split, image_size, normalization=normalization, **options)
+    return Renormalized(spec.build(root, split, image_size, **options), normalization)

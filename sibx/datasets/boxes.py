@@ -7,8 +7,9 @@ from torch import Tensor
 
 from sibx._checks import require
 
+Boxes = Tensor | Sequence[Sequence[float]] | Sequence[float]  # of one image
 
-def draw_boxes(boxes: Sequence[Tensor | Sequence[Sequence[float]]], size: tuple[int, int]) -> Tensor:
+def draw_boxes(boxes: Sequence[Boxes], size: tuple[int, int]) -> Tensor:
     """Return for every image the union of its boxes as a mask.
 
     A pixel is inside if its center is: column x and row y lie in a box if ``x0 <= x + 1/2 < x1`` and
@@ -16,8 +17,8 @@ def draw_boxes(boxes: Sequence[Tensor | Sequence[Sequence[float]]], size: tuple[
     where the last pixel belongs to a box (VOC), add 1 to x1 and y1.
 
     Args:
-        boxes: one tensor (N, 4), or N rows of numbers, per image, each row (x0, y0, x1, y1) in pixels; a tensor with
-            N = 0 leaves the mask empty.
+        boxes: for each image one tensor (N, 4), or N rows of numbers, each row (x0, y0, x1, y1) in pixels; or a single
+            row. A tensor with N = 0 leaves the mask empty.
         size: (H, W) of the masks.
 
     Returns:
@@ -32,11 +33,12 @@ def draw_boxes(boxes: Sequence[Tensor | Sequence[Sequence[float]]], size: tuple[
     return torch.stack([_draw(_checked(part, size), height, width) for part in boxes])
 
 
-def _checked(given: Tensor | Sequence[Sequence[float]], size: tuple[int, int]) -> Tensor:
+def _checked(given: Boxes, size: tuple[int, int]) -> Tensor:
     try:
         boxes = torch.as_tensor(given)
     except (TypeError, ValueError, RuntimeError):
         boxes = torch.empty(0)
+    boxes = boxes[None] if boxes.shape == (4,) else boxes  # one box
     good = boxes.ndim == 2 and boxes.shape[1] == 4
     require(good, "boxes", "be tensors of shape (N, 4), or rows of four numbers", given)
     x0, y0, x1, y1 = boxes.unbind(1)

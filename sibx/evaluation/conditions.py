@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -128,6 +128,7 @@ class Setting:
             "device": str(device),
             "images": len(self.dataset),
             "class_map": self.matched.class_map,
+            "normalization": asdict(self.dataset.normalization),
             **self._columns,
             "versions": {name: version(name) for name in ("sibx", "torch", "captum", "opencv-python", "pillow")},
         }

@@ -31,6 +31,7 @@ from sibx.images.backgrounds import (
     takes_part,
 )
 from sibx.models.class_map import ClassMap
+from sibx.runs.normalized import warn_of_normalization
 
 
 def evaluate_reliance(
@@ -94,6 +95,7 @@ def evaluate_reliance(
     Source: Xiao, Engstrom, Ilyas, Madry, arXiv 2006.09994.
     """
     check_dataset(dataset, "dataset")
+    warn_of_normalization(model, dataset)
     chosen = [b if isinstance(b, BackgroundSpec) else look_up("backgrounds", b, BACKGROUNDS) for b in backgrounds]
     names = [spec.name for spec in chosen]
     require(len(set(names)) == len(names), "backgrounds", "name none twice", names)

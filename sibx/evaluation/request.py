@@ -1,7 +1,7 @@
 """What ``evaluate`` was asked for."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -129,6 +129,7 @@ class Request:
             "device": str(self.device),
             "images": len(self.dataset),
             "class_map": self.class_map,
+            "normalization": asdict(self.dataset.normalization),
             "skipped": [s._asdict() for s in self.skipped],
             **self.columns,
             **self.found,

@@ -17,6 +17,7 @@ from sibx.evaluation.results import Results
 from sibx.images.attacks import STEPS, fgsm, pgd
 from sibx.images.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from sibx.models.class_map import ClassMap
+from sibx.runs.normalized import warn_of_normalization
 
 Attack = Literal["fgsm", "pgd"]
 EPSILONS = (0.5 / 255, 1 / 255, 2 / 255)  # where networks that were not trained against attacks begin to fail
@@ -90,6 +91,7 @@ def evaluate_robustness(
     Source: Goodfellow, arXiv 1412.6572; Madry, arXiv 1706.06083; Hendrycks & Dietterich, arXiv 1903.12261.
     """
     check_dataset(dataset, "dataset")
+    warn_of_normalization(model, dataset)
     _check(attacks, epsilons, corruptions, severities)
     attacked = {_name(a, 255 * epsilon): (a, epsilon) for a in attacks for epsilon in epsilons}
     corrupted = {_name(c, severity): (c, severity) for c in corruptions for severity in severities}

@@ -24,6 +24,7 @@ from sibx.evaluation.storage import Storage, open_storage
 from sibx.metrics import AnyMetric, to_metric
 from sibx.models import Align, eval_mode
 from sibx.models.class_map import ClassMap
+from sibx.runs.normalized import warn_of_normalization
 from sibx.runs.place import pick_device, placed
 from sibx.runs.ranks import rank, world_size
 
@@ -109,6 +110,7 @@ def evaluate(
             those of other arguments with it (the error says which), or arguments that differ between ranks.
     """
     check_dataset(dataset, "dataset")
+    warn_of_normalization(model, dataset)
     target = target_for(dataset, target)
     matched = match_classes(model, dataset, class_map, output)
     model, dataset = matched.model, matched.dataset

@@ -43,7 +43,15 @@ from sibx.models.layout import to_grid
 from sibx.models.prompts import PromptScores, zero_shot
 from sibx.models.scored import Scored, contrast, unwrap
 from sibx.models.tiny import TinyCNN
-from sibx.models.zoo import IMAGENET_CLASSES, PUBLISHED, build_timm, imagenet_names, lite_builder, torchvision_builder
+from sibx.models.zoo import (
+    IMAGENET_CLASSES,
+    PUBLISHED,
+    build_timm,
+    imagenet_names,
+    lite_builder,
+    timm_normalization,
+    torchvision_builder,
+)
 
 __all__ = [
     "MODELS",
@@ -182,8 +190,8 @@ def build_model(name: str | ModelSpec, num_classes: int, weights: str | None = N
             that is made of its weights.
 
     Returns:
-        The model. ``about(model)`` has the ``normalization`` of its images, their ``image_size`` where the model says
-        it, and with published weights the names of ImageNet's ``classes``.
+        The model. ``about(model)`` has the ``normalization`` of the images its weights were trained on, their
+        ``image_size`` where the model says it, and with published weights the names of ImageNet's ``classes``.
 
     Raises:
         ValueError: an unknown name, ``num_classes`` or ``channels`` below 1, or weights that do not fit.
@@ -198,7 +206,9 @@ def build_model(name: str | ModelSpec, num_classes: int, weights: str | None = N
     for prefix, build in SOURCES.items():
         if isinstance(name, str) and name.startswith(prefix):
             model = take_channels(build(name.removeprefix(prefix), num_classes, weights), channels)
-            return carry(model, About(model=name, scores=num_classes, image_size=own_side(unwrap(model))))
+            trained = timm_normalization(unwrap(model)) if weights is not None and channels == COLORS else None
+            side = own_side(unwrap(model))
+            return carry(model, About(model=name, scores=num_classes, normalization=trained, image_size=side))
     spec = name if isinstance(name, ModelSpec) else look_up("name", name, MODELS)
     names = imagenet_names() if weights in PUBLISHED and num_classes == IMAGENET_CLASSES else None
     model = take_channels(spec.build(num_classes, weights), channels)
@@ -206,7 +216,7 @@ def build_model(name: str | ModelSpec, num_classes: int, weights: str | None = N
         model=spec.name,
         scores=num_classes,
         classes=names,
-        normalization=spec.normalization if channels == COLORS else None,
+        normalization=None if weights is None or channels != COLORS else spec.normalization,
         image_size=own_side(model),
     )
     return carry(model, known)
@@ -247,7 +257,7 @@ def load_model(path: str | Path, model: str | nn.Module | None = None) -> nn.Mod
         require(bool(name), "model", rule, None)
         assert name is not None
         assert known.classes is not None
-        channels = COLORS if known.normalization is None else len(known.normalization.mean)
+        channels = (len(known.normalization.mean) if known.normalization else 0) or COLORS
         model = build_model(name, known.scores or max(1, len(known.classes)), channels=channels)
         known = replace(known, model=name)
     load_checkpoint(path, model)

@@ -1,14 +1,14 @@
 """What is known of a model beside its weights: what a model file tells, and what a model that was built carries."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from torch import nn
+from torch import Tensor, nn
 
 from sibx._checks import require
 from sibx._outputs import Output
-from sibx.images.normalization import Normalization
+from sibx.images.normalization import Normalization, Unchanged
 from sibx.models.scored import unwrap
 
 CARRIED = "about"  # attribute of a model, an ordinary one, which copies keep and weights do not have
@@ -23,7 +23,7 @@ class About:
         model: key of MODELS, ``timm/<name>`` or ``hf/<name>``, by which ``build_model`` builds it.
         scores: number of its outputs K.
         classes: names of its classes.
-        normalization: the normalization of its images.
+        normalization: the normalization of the images that it was trained on.
         image_size: side of its images in pixels.
         output: what its logits are.
     """
@@ -65,21 +65,24 @@ class About:
         }
         wrong = [name for name, fine in good.items() if not fine]
         require(not wrong, argument, f"hold a {' and a '.join(wrong)} of the right kind", {n: plain[n] for n in wrong})
-        normalization = channels and Normalization(tuple(channels["mean"]), tuple(channels["std"]))
+        known = channels and Normalization(tuple(channels["mean"]), tuple(channels["std"]))
+        normalization = known if known is None or known.mean else Unchanged()  # no list of channels: as they are
         return cls(
             model=model, scores=scores, classes=classes, normalization=normalization, image_size=size, output=output
         )
 
 
-def about(model: nn.Module) -> About:
+def about(model: Callable[[Tensor], Tensor]) -> About:
     """Return what is known of a model that ``build_model`` or ``load_model`` returned, or of a wrapper of it.
+
+    Of another model, or a function, nothing is known.
 
     Example:
         >>> about(build_model("tiny_cnn", num_classes=5)).model
         'tiny_cnn'
     """
-    found: About = vars(unwrap(model)).get(CARRIED, About())
-    return found
+    found = vars(unwrap(model)).get(CARRIED) if isinstance(model, nn.Module) else None
+    return found or About()
 
 
 def carry(model: nn.Module, known: About) -> nn.Module:
@@ -95,4 +98,4 @@ def _is_count(value: object, most: int) -> bool:
 def _are_channels(value: object) -> bool:
     lists = [value.get("mean"), value.get("std")] if isinstance(value, Mapping) else [None]
     numbers = all(isinstance(part, list) and all(isinstance(v, int | float) for v in part) for part in lists)
-    return numbers and len(lists[0]) == len(lists[-1]) > 0  # type: ignore[arg-type]
+    return numbers and len(lists[0]) == len(lists[-1])  # type: ignore[arg-type]

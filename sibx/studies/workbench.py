@@ -13,8 +13,11 @@ from torch import nn
 from sibx._files import save_atomically, write_atomically
 from sibx._outputs import scores_for
 from sibx.datasets import DATASETS, InMemoryDataset, MaskedDataset, PackedMasks, Part, build_dataset, hold
+from sibx.images.normalization import Normalization
+from sibx.models import about
 from sibx.models.checkpoint import save_checkpoint
 from sibx.objectives import self_masks
+from sibx.runs.normalized import as_trained
 from sibx.studies.job import PARTS, START, Job, left_of
 from sibx.studies.lessons import lesson, precision
 from sibx.studies.scores import Scorer, some
@@ -41,7 +44,8 @@ class Workbench:
     def __init__(self, study: Study, place: Place, folder: Path, device: torch.device, progress: bool):
         self.study, self.place, self.folder = study, place, folder
         self.device, self.progress = device, progress
-        self._dataset, self._splits = "", Splits()
+        self._held: tuple[str, Normalization | None] = ("", None)
+        self._splits = Splits()
 
     def do(self, job: Job) -> None:
         """Do a job, or what is left of it."""
@@ -55,16 +59,18 @@ class Workbench:
             self.splits(job)
 
     def splits(self, job: Job) -> Splits:
-        """Return the images of a job's data set."""
+        """Return the images of a job's data set, normalized as its network was pre-trained."""
         dataset = job.group.dataset
-        if dataset != self._dataset:
-            self._dataset, self._splits = "", {}  # let go of the last one first
+        wanted = about(self.study.build(job.group.model, 2)).normalization if self.study.weights else None
+        if (dataset, wanted) != self._held:
+            self._held, self._splits = ("", None), {}  # let go of the last one first
             root, size = self.place.root_of(self.study, dataset), self.study.size_of(dataset)
             options = self.study.options.get(dataset, {})
             splits = {split: build_dataset(dataset, root, split, size, **options) for split in DATASETS[dataset].splits}
             if self.study.train_images is not None:
                 splits["train"] = some(splits["train"], self.study.train_images)
-            self._dataset, self._splits = dataset, hold(splits, self.place.memory)
+            splits = {split: as_trained(wanted, data) for split, data in splits.items()}
+            self._held, self._splits = (dataset, wanted), hold(splits, self.place.memory)
         return self._splits
 
     def _start(self, job: Job) -> None:

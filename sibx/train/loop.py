@@ -16,8 +16,11 @@ from sibx._checks import require
 from sibx.datasets.base import MaskedDataset, check_dataset, require_masks
 from sibx.datasets.other_masks import OtherMasks
 from sibx.datasets.packed import PackedMasks
+from sibx.models import about
+from sibx.models._about import carry
 from sibx.models.checkpoint import save_checkpoint
 from sibx.objectives import SIBConfig, each_self_masks
+from sibx.runs.normalized import warn_of_normalization
 from sibx.runs.ranks import rank, world_size
 from sibx.train.callbacks import Callback
 from sibx.train.checkpoints import Checkpoints, identify
@@ -131,6 +134,7 @@ def fine_tune(
     folder = None if out_dir is None else Path(out_dir)
     _check(config, train_data, val_data, folder)
     require(folder is not None or not resume, "out_dir", "be given for resume=True", None)
+    warn_of_normalization(model, train_data)
     device = torch.device(device) if device is not None else next(model.parameters()).device
     rule = "be False on a CPU, where torch cannot synchronize"
     require(not config.sync_batch_norm or device.type != "cpu", "sync_batch_norm", rule, config.sync_batch_norm)
@@ -195,6 +199,7 @@ class _Task:
         trained = copy.deepcopy(self.start).eval()
         weights, kept = run.chosen()
         trained.load_state_dict(weights)
+        carry(trained, replace(about(trained), output=config.output, **told_by(self.data)))
         if folder is not None and rank() == 0:
             save_checkpoint(folder / "model.pt", trained, config=config, **told_by(self.data))
         result = FineTuneResult(

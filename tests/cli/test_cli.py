@@ -633,10 +633,10 @@ def test_bad_files_are_one_line(trained, pictures, tmp_path, monkeypatch, capsys
     assert "`config` must be a YAML file that can" in fail(capsys, *TRAIN, "--config", "torn.yaml")
     Path("finetune.json").write_text("{")
     assert "`checkpoint` must lie beside a finetune.json" in fail(capsys, *checkpoint)
+    Path("finetune.json").unlink()
     start = (*TRAIN, "--out", "x", "--checkpoint", "model.pt")
     assert "`checkpoint` must have the classes of synthetic" in fail(capsys, *start)
     evaluate = ("evaluate", *DATA, "--out", "x")
-    Path("finetune.json").unlink()
     refused = fail(capsys, *evaluate, "--checkpoint", "model.pt", "--model", "tiny_cnn")
     assert "`dataset` must have the checkpoint's classes" in refused
     weights = ("--model", "mobilenet_v2", "--weights", "weights.pt", "--num-classes", 5, "--target", "label")

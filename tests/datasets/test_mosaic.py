@@ -17,6 +17,7 @@ class TestBoxes:
     def test_whole_numbers_are_edges_of_pixels(self):
         (mask,) = draw_boxes([torch.tensor([[1, 0, 3, 2]])], (3, 4))
         assert torch.equal(draw_boxes([[(1, 0, 3, 2)]], (3, 4))[0], mask)
+        assert torch.equal(draw_boxes([(1, 0, 3, 2)], (3, 4))[0], mask)
         assert mask.int().tolist() == [[[0, 1, 1, 0], [0, 1, 1, 0], [0, 0, 0, 0]]]
         assert draw_boxes([torch.tensor([[0, 0, 4, 3]])], (3, 4)).all()
 
@@ -35,12 +36,12 @@ class TestBoxes:
         ("boxes", "message"),
         [
             (
-                [torch.zeros(4)],
+                [torch.zeros(5)],
                 r"`boxes` must be tensors of shape \(N, 4\), or rows of four numbers, but got a float32 tensor",
             ),
             (
-                [[0, 0, 1, 1]],
-                r"`boxes` must be tensors of shape \(N, 4\), or rows of four numbers, but got \[0, 0, 1, 1\]",
+                [[0, 0, 1]],
+                r"`boxes` must be tensors of shape \(N, 4\), or rows of four numbers, but got \[0, 0, 1\]",
             ),
             (
                 [torch.tensor([[0, 0, 2, 2], [1, 1, 5, 2]])],

@@ -123,6 +123,9 @@ def test_weights_that_do_not_fit(tmp_path):
     with pytest.raises(ValueError, match="`weights` must be 'default' or the path of a state dict"):
         build_model("resnet18", 3, str(tmp_path / "none.pt"))
     torch.save({"x": torch.zeros(1)}, tmp_path / "w.pt")
+    save_checkpoint(tmp_path / "model.pt", build_model("tiny_cnn", 2), classes=("a", "b"))
+    with pytest.raises(ValueError, match=r"`weights` must be a plain state dict \(load_model and --checkpoint read"):
+        build_model("resnet18", 2, str(tmp_path / "model.pt"))
     with pytest.raises(ValueError, match="`weights` must hold a state dict of resnet18"):
         build_model("resnet18", 3, str(tmp_path / "w.pt"))
 
