@@ -12,7 +12,7 @@ from sibx.datasets.folder_masks import warn_of_doubt
 from sibx.datasets.item_images import ImageReader, choose_reader
 from sibx.datasets.item_labels import find_classes, read_label
 from sibx.datasets.item_masks import Size, read_one, read_several
-from sibx.datasets.items import AbsentError, Key, take
+from sibx.datasets.items import AbsentError, Key, by_files, take
 from sibx.datasets.several import present
 from sibx.images.geometry import resize_and_center_crop
 from sibx.images.normalization import Normalization
@@ -164,6 +164,16 @@ class _Wrapped(MaskedDataset):
         with _of_item(index, self.name):
             return self._group(item)
 
+    def origin_of(self, index: int) -> Mapping[str, Any]:
+        """Return the files of an item that names its picture by a path; any other item is read."""
+        self._check_index(index)
+        item = self.source[index]
+        with _of_item(index, self.name):
+            files = by_files({part: self._value(item, part) for part in ("image", "mask", "undefined")})
+            if files is None:
+                return self._sample(item, index)._asdict()
+            return {**files, "label": self._label(item), "id": self._id(item, index), "group": self._group(item)}
+
     def _sample(self, item: Any, index: int) -> MaskedSample:
         image, label = self.reader(take(item, self.keys["image"], "image"), self._warn), self._label(item)
         size = (image.shape[1], image.shape[2])
@@ -175,10 +185,24 @@ class _Wrapped(MaskedDataset):
             mask, undefined = (resize_and_center_crop(m, self.image_size, masks=True) for m in (mask, undefined))
         rule = f"have the shape {self._shape} of the first item's (`image_size` brings all to one size)"
         require(self._shape in (None, tuple(image.shape)), "image", rule, image)
-        name = take(item, self.keys["id"], "id") if "id" in self.keys else index
         return MaskedSample(
-            image=image, mask=mask, label=label, id=str(name), group=self._group(item), undefined=undefined
+            image=image,
+            mask=mask,
+            label=label,
+            id=self._id(item, index),
+            group=self._group(item),
+            undefined=undefined,
         )
+
+    def _id(self, item: Any, index: int) -> str:
+        return str(take(item, self.keys["id"], "id") if "id" in self.keys else index)
+
+    def _value(self, item: Any, part: str) -> Any:
+        """Return a part that an item may lack."""
+        try:
+            return take(item, self.keys[part], part) if part in self.keys else None
+        except AbsentError:
+            return None
 
     def _label(self, item: Any) -> int | Tensor:
         label = read_label(take(item, self.keys["label"], "label"), self.classes)
@@ -195,10 +219,7 @@ class _Wrapped(MaskedDataset):
 
     def _masks(self, item: Any, part: str, size: Size, label: int | Tensor) -> Tensor:
         """Return the masks (P, H, W) of one kind, for all classes that are there."""
-        try:
-            value = take(item, self.keys[part], part) if part in self.keys else None
-        except AbsentError:
-            value = None
+        value = self._value(item, part)
         if not isinstance(label, Tensor):
             return read_one(value, size, part, self._warn)
         names = [self.classes[k] for k in present(label)]

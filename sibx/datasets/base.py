@@ -1,9 +1,9 @@
 """What every data set gives: images with the mask of the labeled object."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -124,6 +124,14 @@ class MaskedDataset(Dataset[MaskedSample]):
     def group_of(self, index: int) -> int:
         """Return the group of a sample, -1 without one; a data set that knows it without reading says so here."""
         return self[index].group
+
+    def origin_of(self, index: int) -> Mapping[str, Any]:
+        """Return what a sample is made of, by its fields, ``label`` and ``id`` among them; a run goes on only with it.
+
+        Files are paths, whose content counts; anything else is a tensor, an array or a plain value, also in lists and
+        mappings. By default it is the sample itself; a data set that knows its files without reading them says so here.
+        """
+        return self[index]._asdict()
 
     def _describe_as(self, source: "MaskedDataset") -> None:
         """Take over what another data set says of itself."""

@@ -5,7 +5,7 @@ Source of the idea: Sagawa, Koh, Hashimoto and Liang, arXiv 1911.08731 (ICLR 202
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -106,7 +106,7 @@ class CompositeDataset(MaskedDataset):
         self._check_index(index)
         copy, row = divmod(index, len(self._indices))
         sample = self.objects[self._indices[row]]
-        place = self._draw(sample, copy)
+        place = self._draw(sample.id, int(sample.label), copy)
         size = (sample.image.shape[1], sample.image.shape[2])
         pixels, alpha = _fit(self.normalization.inverse(sample.image), _solid(sample), place.share)
         room = (length - covered for length, covered in zip(size, alpha.shape[1:], strict=True))
@@ -126,17 +126,33 @@ class CompositeDataset(MaskedDataset):
             photo=sample.photo or sample.id,
         )
 
-    def _draw(self, sample: MaskedSample, copy: int) -> _Place:
+    def label_of(self, index: int) -> int:
+        """Return the class of a sample, which is not put together."""
+        return int(self.objects.label_of(self._indices[index % len(self._indices)]))
+
+    def origin_of(self, index: int) -> Mapping[str, Any]:
+        """Return what the object and its background are made of, and where the object goes."""
+        copy, row = divmod(index, len(self._indices))
+        origin = self.objects.origin_of(self._indices[row])
+        place = self._draw(str(origin["id"]), self.label_of(index), copy)
+        picture = self._picture(place)
+        background = picture if isinstance(picture, Tensor) else Path(picture)
+        return {**origin, "image": [origin["image"], background, *place], "id": [origin["id"], copy]}
+
+    def _draw(self, name: str, label: int, copy: int) -> _Place:
         purpose = f"composite-{copy}" if copy else "composite"
-        rng = np.random.default_rng(image_seeds([sample.id], self.seed, purpose)[0])
-        own, count = int(sample.label) % len(self.kinds), len(self.kinds)
+        rng = np.random.default_rng(image_seeds([name], self.seed, purpose)[0])
+        own, count = label % len(self.kinds), len(self.kinds)
         agrees, shift = rng.random() < self.agreement, int(rng.integers(1, count))
         kind = own if agrees else (own + shift) % count
         return _Place(kind, rng.random(), rng.uniform(*self.scale), rng.random(), rng.random())
 
-    def _background(self, place: _Place, size: tuple[int, int], channels: int) -> Tensor:
+    def _picture(self, place: _Place) -> Path | str | Tensor:
         pictures = self._pictures[place.kind]
-        chosen = pictures[int(place.picture * len(pictures))]
+        return pictures[int(place.picture * len(pictures))]
+
+    def _background(self, place: _Place, size: tuple[int, int], channels: int) -> Tensor:
+        chosen = self._picture(place)
         if isinstance(chosen, Tensor):
             return resize_and_center_crop(chosen, size)
         return resize_and_center_crop(read_pixels(chosen, channels=channels), size)

@@ -1,8 +1,9 @@
 """The user's own images and masks, from a folder tree or from an index file."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -97,6 +98,12 @@ class FolderDataset(MaskedDataset):
     def group_of(self, index: int) -> int:
         """Return the group of an image, which is not read."""
         return self.entries[index].group
+
+    def origin_of(self, index: int) -> Mapping[str, Any]:
+        """Return the files of a sample, and what else is known of it."""
+        entry = self.entries[index]
+        files = {"image": entry.image, "mask": entry.mask, "undefined": entry.undefined}
+        return {**files, "label": self.label_of(index), "id": self._ids[entry], "group": entry.group}
 
     def _read_mask(self, path: Path | None, pixels: Tensor) -> Tensor:
         """Return the mask of a whole picture, (1, H, W)."""

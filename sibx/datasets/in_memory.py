@@ -1,6 +1,7 @@
 """Samples of a data set in memory."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,9 +25,12 @@ class InMemoryDataset(MaskedDataset):
 
     def __init__(self, source: MaskedDataset, samples: Iterable[MaskedSample]):
         self._describe_as(source)
+        self.source = source
         self.samples = list(samples)
         self.no_masks = "" if any(bool(s.mask.any()) for s in self.samples) else source.no_masks
         self._check_samples()
+        self._read: list[MaskedSample] = []  # as they came from the source
+        self._indices: Sequence[int] = ()  # which of the source's these are
 
     @classmethod
     def load(cls, source: MaskedDataset, indices: Iterable[int] | None = None) -> "InMemoryDataset":
@@ -37,7 +41,10 @@ class InMemoryDataset(MaskedDataset):
             indices: which samples, in which order; None = all.
         """
         check_dataset(source, "source")
-        return cls(source, (source[i] for i in (range(len(source)) if indices is None else indices)))
+        chosen = range(len(source)) if indices is None else list(indices)
+        loaded = cls(source, (source[i] for i in chosen))
+        loaded._indices, loaded._read = chosen, list(loaded.samples)
+        return loaded
 
     def with_masks(self, masks: Tensor) -> "InMemoryDataset":
         """Return the same images with other masks; in the result no pixel is undefined.
@@ -53,7 +60,9 @@ class InMemoryDataset(MaskedDataset):
         check_masks(masks, self.samples[0].image.expand(sum(sizes), -1, -1, -1))  # nothing is copied
         parts = zip(self.samples, masks.squeeze(1).split(sizes), strict=True)
         nothing = torch.zeros_like(masks[0])  # one for all: a copy for every image would be as large as the masks
-        return InMemoryDataset(self, (s._replace(mask=m, undefined=nothing.expand_as(m)) for s, m in parts))
+        changed = InMemoryDataset(self, (s._replace(mask=m, undefined=nothing.expand_as(m)) for s, m in parts))
+        changed.source, changed._indices, changed._read = self.source, self._indices, self._read
+        return changed
 
     @property
     def labels(self) -> Tensor:
@@ -78,6 +87,15 @@ class InMemoryDataset(MaskedDataset):
     def group_of(self, index: int) -> int:
         """Return the group of a sample."""
         return self.samples[index].group
+
+    def origin_of(self, index: int) -> Mapping[str, Any]:
+        """Return what a sample is made of, as the source knows it; fields that were replaced since, as they are."""
+        own = super().origin_of(index)
+        if index >= len(self._read):
+            return own
+        read = self._read[index]
+        replaced = {field: part for field, part in own.items() if part is not getattr(read, field)}
+        return {**self.source.origin_of(self._indices[index]), **replaced}
 
     def _check_samples(self) -> None:
         shapes = {tuple(s.image.shape) for s in self.samples}

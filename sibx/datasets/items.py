@@ -1,6 +1,7 @@
 """The parts of an item of a user's own data set: of a tuple, a dict, a NamedTuple or an object."""
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,27 @@ def parts_of(item: Any) -> str:
     return f"the attributes {sorted(name for name in vars(item) if not name.startswith('_'))}"
 
 
+def by_files(parts: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the image and the masks of an item as paths and numbers; None if the image or another part is neither."""
+    found = {name: _by_file(part) for name, part in parts.items()}
+    known = all(part is None or isinstance(part, Path | np.ndarray) for part in found.values())
+    return found if known and isinstance(found["image"], Path) else None
+
+
+def _by_file(part: Any) -> Any:
+    if isinstance(part, str):
+        return Path(part)
+    if type(part) is Tensor:  # torchvision's own kinds say more than their numbers
+        return part.detach().cpu().numpy()
+    if isinstance(part, list | tuple) and part:
+        try:
+            numbers = np.asarray(part)
+        except ValueError:
+            return part
+        return numbers if numbers.dtype.kind in "buif" else part
+    return part
+
+
 def _step(item: Any, step: Step, argument: str) -> Any:
     if isinstance(item, Mapping):
         if step not in item:
@@ -58,8 +80,9 @@ def _step(item: Any, step: Step, argument: str) -> Any:
         return item[step]
     whole = isinstance(item, Tensor | np.ndarray | Image.Image | str)
     found = not whole and (hasattr(item, step) if isinstance(step, str) else _has_place(item, step))
-    rule = f"name a part of the items, of which one is {describe(item)} with {parts_of(item)}"
-    require(found, argument, rule, step)
+    if not found:  # to describe an item takes longer than to read it
+        rule = f"name a part of the items, of which one is {describe(item)} with {parts_of(item)}"
+        require(False, argument, rule, step)
     return getattr(item, step) if isinstance(step, str) else item[step]
 
 

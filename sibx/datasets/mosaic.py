@@ -1,6 +1,7 @@
 """Mosaics of two images of one class and two of other classes: masks of a class that nobody had to draw."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -67,6 +68,16 @@ class MosaicDataset(MaskedDataset):
             group=-1,
             undefined=torch.zeros_like(mask),
         )
+
+    def label_of(self, index: int) -> int:
+        """Return the target class of a mosaic, which is not put together."""
+        return self._mosaics[index].label
+
+    def origin_of(self, index: int) -> Mapping[str, Any]:
+        """Return what the four images are made of, and the target class."""
+        parts = [self.source.origin_of(i) for i in self._mosaics[index].places]
+        name = f"{index:05d}:" + "+".join(str(part["id"]) for part in parts)
+        return {"image": parts, "label": self.label_of(index), "id": name}
 
 
 def _draw(labels: Tensor, label: int, generator: torch.Generator) -> _Mosaic:

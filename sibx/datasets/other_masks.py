@@ -1,6 +1,8 @@
 """The images of a data set with other masks; the images stay where they are."""
 
+from collections.abc import Mapping
 from itertools import accumulate
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -46,7 +48,7 @@ class OtherMasks(MaskedDataset):
         sample = self.source[index]
         size = tuple(sample.image.shape[1:])
         require(self.masks.size == size, "masks", f"be of the images' size {size}", self.masks.size)
-        mask = self.masks[self._ends[index] : self._ends[index + 1]].squeeze(1)
+        mask = self._masks_of(index)
         return sample._replace(mask=mask, undefined=torch.zeros_like(mask))
 
     def label_of(self, index: int) -> int | Tensor:
@@ -56,3 +58,12 @@ class OtherMasks(MaskedDataset):
     def group_of(self, index: int) -> int:
         """Return the group of a sample, as the source knows it."""
         return self.source.group_of(index)
+
+    def origin_of(self, index: int) -> Mapping[str, Any]:
+        """Return what a sample is made of, with its other masks."""
+        origin = {**self.source.origin_of(index), "mask": self._masks_of(index)}
+        return {field: part for field, part in origin.items() if field != "undefined"}
+
+    def _masks_of(self, index: int) -> Tensor:
+        """Return the masks (P, H, W) of a sample."""
+        return self.masks[self._ends[index] : self._ends[index + 1]].squeeze(1)

@@ -1,6 +1,7 @@
 """Some of the samples of a data set, which stay where they are."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from torch import Tensor
 
@@ -38,3 +39,7 @@ class Part(MaskedDataset):
     def group_of(self, index: int) -> int:
         """Return the group of a sample, as the source knows it."""
         return self.source.group_of(self.indices[index])
+
+    def origin_of(self, index: int) -> Mapping[str, Any]:
+        """Return what a sample is made of, as the source knows it."""
+        return self.source.origin_of(self.indices[index])

@@ -1,6 +1,8 @@
 """Oxford-IIIT Pet: 37 breeds of cats and dogs with a trimap for every image (Parkhi et al., CVPR 2012)."""
 
-from typing import Literal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from torchvision.datasets import OxfordIIITPet
@@ -79,3 +81,12 @@ class PetsDataset(MaskedDataset):
             group=-1,
             undefined=edge if self.boundary == "undefined" else torch.zeros_like(edge),
         )
+
+    def label_of(self, index: int) -> int:
+        """Return the breed of a pet, whose picture is not read."""
+        return int(self.source._labels[self.indices[index]])
+
+    def origin_of(self, index: int) -> Mapping[str, Any]:
+        """Return the picture and the trimap, and the breed."""
+        picture, trimap = (files[self.indices[index]] for files in (self.source._images, self.source._segs))
+        return {"image": Path(picture), "mask": Path(trimap), "label": self.label_of(index), "id": Path(picture).stem}

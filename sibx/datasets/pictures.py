@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from torch import Tensor
 from torchvision.transforms.v2 import functional as tv
@@ -77,6 +78,12 @@ class PictureDataset(MaskedDataset):
     def group_of(self, index: int) -> int:
         """Return the group of a row; no picture is read."""
         return self.rows[index].group
+
+    def origin_of(self, index: int) -> Mapping[str, Any]:
+        """Return the files of a sample, and what else its row says."""
+        row = self.rows[index]
+        files = {"image": self.root / row.image, "mask": self.root / row.mask}
+        return {**files, "label": row.label, "id": row.id, "group": row.group}
 
     def read(self, image: str) -> Tensor:
         """Read a whole picture by its path relative to the root: pixels (C, H, W) in [0, 1]."""

@@ -1,5 +1,8 @@
 """Several labels per image: as one sample per photograph, and as one sample per photograph and class."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -59,6 +62,12 @@ class SeveralLabels(MaskedDataset):
         label[[row.label for row in self.photographs[image]]] = 1
         return label
 
+    def origin_of(self, index: int) -> Mapping[str, Any]:
+        """Return the files of a photograph and of its masks, and its labels."""
+        image, root = self._images[index], self.source.root
+        masks = [root / row.mask for row in self.photographs[image]]
+        return {"image": root / image, "mask": masks, "label": self.label_of(index), "id": image}
+
 
 class OnePerClass(MaskedDataset):
     """A data set with several labels per image, as one sample per image and class present, with that class's mask.
@@ -101,6 +110,12 @@ class OnePerClass(MaskedDataset):
     def label_of(self, index: int) -> int:
         """Return the class of a sample, which is not read."""
         return self.cases[index][2]
+
+    def origin_of(self, index: int) -> Mapping[str, Any]:
+        """Return what a sample is made of: all that its image is made of, and the class."""
+        image, _, label = self.cases[index]
+        origin = self.source.origin_of(image)
+        return {**origin, "label": label, "id": f"{origin['id']}/{self.classes[label]}"}
 
 
 def one_per_class(data: MaskedDataset) -> MaskedDataset:

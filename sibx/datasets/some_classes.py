@@ -1,6 +1,7 @@
 """The samples of some of a data set's classes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sibx._checks import require
 from sibx.datasets.base import MaskedDataset, MaskedSample
@@ -36,3 +37,7 @@ class SomeClasses(MaskedDataset):
     def label_of(self, index: int) -> int:
         """Return the class of a sample, which is not read."""
         return self._labels[self._indices[index]]
+
+    def origin_of(self, index: int) -> Mapping[str, Any]:
+        """Return what a sample is made of, as the source knows it."""
+        return {**self.source.origin_of(self._indices[index]), "label": self.label_of(index)}

@@ -8,9 +8,11 @@ brightness alone does not point at the object. How much can still be found witho
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -198,17 +200,29 @@ class SyntheticDataset(MaskedDataset):
         self._check_index(index)
         # A counter-based generator: (seed, split) is the key and the index the counter.
         rng = np.random.Generator(np.random.Philox(key=[self.seed, SPLITS.index(self.split)], counter=[0, 0, 0, index]))
-        label = index % len(self.classes)
+        label = self.label_of(index)
         background = self._background(label, rng)
         mask = self._mask(label, rng)
         return MaskedSample(
             image=torch.from_numpy(self._image(background, mask, rng)),
             mask=torch.from_numpy(mask)[None],
             label=label,
-            id=f"{self.split}-{self.seed}-{index:06d}",
+            id=self._id(index),
             group=2 * label + (background == label),
             undefined=torch.zeros(1, self.image_size, self.image_size, dtype=torch.bool),
         )
+
+    def label_of(self, index: int) -> int:
+        """Return the class of a sample, which is not drawn."""
+        return index % len(self.classes)
+
+    def origin_of(self, index: int) -> Mapping[str, Any]:
+        """Return all that a sample depends on."""
+        drawn_by = [self.split, self.seed, index, self.image_size, self.rho, self.design]
+        return {"image": drawn_by, "label": self.label_of(index), "id": self._id(index)}
+
+    def _id(self, index: int) -> str:
+        return f"{self.split}-{self.seed}-{index:06d}"
 
     def _background(self, label: int, rng: np.random.Generator) -> int:
         """Return a texture index: the class's own with probability rho, else one of the others."""

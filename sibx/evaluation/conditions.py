@@ -138,7 +138,7 @@ class Setting:
         described = self._describe(device)
         return {
             **{name: described[name] for name in ("output", "batch_size", "seed", "class_map", "versions")},
-            "dataset": identify_data(self.dataset, device),
+            "dataset": identify_data(self.dataset, device, self.workers),
             "labels": given_labels(self._columns, self.dataset),
             "model": identify_model(self.model),
             "device": device.type,

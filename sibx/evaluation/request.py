@@ -145,7 +145,7 @@ class Request:
         same = ("methods", "metrics", "target", "output", "batch_size", "seed", "versions")
         return {
             **{name: described[name] for name in same},
-            "dataset": identify_data(self.dataset, self.device),
+            "dataset": identify_data(self.dataset, self.device, self.workers),
             "labels": given_labels(self.columns, self.dataset),
             "model": identify_model(self.model),
             "layer": name_of(self.layer) if isinstance(self.layer, nn.Module) else self.layer,

@@ -91,8 +91,8 @@ def identify(
     return {
         "config": settings,
         "model": shapes | readings(model) | ({"starting weights": digest(model.state_dict())} if own_masks else {}),
-        "train_data": identify_data(train_data, device),
-        "val_data": None if val_data is None else identify_data(val_data, device),
+        "train_data": identify_data(train_data, device, config.workers),
+        "val_data": None if val_data is None else identify_data(val_data, device, config.workers),
         "processes": world_size(),
     }
 

@@ -226,7 +226,7 @@ class TestForeign:
     def test_other_masks_are_other_data(self, stopped):
         changed = data()
         changed.samples = [s._replace(mask=~s.mask) for s in changed.samples]
-        with pytest.raises(ValueError, match=r"`dataset` .* with samples = "):
+        with pytest.raises(ValueError, match=r"`dataset` .* with sums\.mask = "):
             score(out_dir=stopped, resume=True, dataset=changed)
 
     def test_results_saved_by_hand(self, tmp_path):
