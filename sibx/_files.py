@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
@@ -15,6 +16,8 @@ from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor, nn
+
+LONGEST_NAME = 255  # bytes of a name on most file systems
 
 
 def save_atomically(path: Path, content: Any) -> None:
@@ -34,12 +37,16 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
     """Open a file to write; it appears when the block ends, and not at all if the block or the machine fails.
 
-    Its folder is made if needed. A block that fails, or that Ctrl-C ends, leaves nothing behind.
+    Its folder is made if needed. A block that fails, or that Ctrl-C ends, leaves nothing behind. It is written beside
+    its place, as ``<name>.<random>.tmp``: a file that is made anew and that no link can lead elsewhere, so that nobody
+    who writes into the folder can have another file overwritten.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    ending = f".{secrets.token_hex(8)}.tmp"
+    draft = path.with_name(shortened(path.name, LONGEST_NAME - len(ending)) + ending)
+    file = draft.open("xb")  # "x": an error if there is anything of that name, be it a link
     try:
-        with draft.open("wb") as file:
+        with file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -47,6 +54,15 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
+
+
+def shortened(name: str, longest: int) -> str:
+    """Return a name of a file in at most so many bytes: one that is longer ends with a hash of all of it."""
+    code = name.encode(errors="surrogateescape")
+    if len(code) <= longest:
+        return name
+    mark = f"~{hashlib.sha256(code).hexdigest()[:8]}"
+    return code[: longest - len(mark)].decode(errors="ignore") + mark
 
 
 def plain(value: Any) -> Any:

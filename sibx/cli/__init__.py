@@ -8,13 +8,15 @@ import os
 import sys
 from argparse import Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from importlib import import_module
-from typing import NamedTuple
+from typing import NamedTuple, TextIO, cast
 
 from sibx import __version__
 from sibx.cli import options
 from sibx.cli.options import Parser
 from sibx.cli.settings_file import with_config
+from sibx.cli.unheard import Unheard
 
 BAD_INPUT, INTERRUPTED = 2, 130  # exit codes; the second as a shell reports Ctrl-C
 LONGEST_MESSAGE = 1000  # characters of an error; torch lists every key of a state dict that does not fit
@@ -90,6 +92,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         after Ctrl-C, each after one line on stderr.
     """
     words = [_dashed(w) for w in (sys.argv[1:] if argv is None else argv)]
+    out, err = (cast(TextIO, Unheard(stream)) for stream in (sys.stdout, sys.stderr))
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            return _run(words)
+        finally:
+            out.flush()
+
+
+def _run(words: list[str]) -> int:
     try:
         args = _parse(words)
         code: int = import_module(f"sibx.cli.{COMMANDS[args.command].module}").run(args)

@@ -14,7 +14,7 @@ from sibx.attribution import resolve_methods
 from sibx.cli.answer import Answer, answer
 from sibx.cli.contact_sheet import ContactSheet, png
 from sibx.cli.loading import Classifier, from_checkpoint, from_weights
-from sibx.cli.picture_files import MAPS, OVERLAY, Source, find_pictures, is_contact_sheet
+from sibx.cli.picture_files import MAPS, OVERLAY, Source, find_pictures, is_contact_sheet, written_about
 from sibx.cli.question import Question, ask
 from sibx.images.reading import Once
 from sibx.report import SheetRow, draw_rows, draw_sheet
@@ -36,7 +36,7 @@ def run(args: Namespace) -> int:
                 answers = {label: answer(question, pixels) for label, question in questions.items()}
                 overlay = _write(out, name, answers)
                 for label, found in answers.items():
-                    _say(f"{source.path}: {f'{label}: ' if label else ''}{found.words}; {overlay}")
+                    print(f"{source.path}: {f'{label}: ' if label else ''}{found.words}; {overlay}", flush=True)
                 sheet.add(_rows(name, answers))
                 explained += 1
         except (OSError, ValueError, RuntimeError, AssertionError) as error:  # the others are explained all the same
@@ -44,7 +44,7 @@ def run(args: Namespace) -> int:
             failed += 1
     pages = sheet.close()
     if pages:
-        _say(f"contact sheet{'s' * (len(pages) > 1)}: {', '.join(map(str, pages))}")
+        print(f"contact sheet{'s' * (len(pages) > 1)}: {', '.join(map(str, pages))}")
     if not failed:
         return OK
     return SOME_FAILED if explained else ALL_FAILED
@@ -89,19 +89,17 @@ def short_names(paths: Sequence[str]) -> list[str]:
 def _keep_apart(sources: Sequence[Source], out: Path) -> None:
     """Require that nothing is written over a picture that is read."""
     read = {source.path.resolve() for source in sources}
-    written = {(out / f"{source.name}{ending}").resolve() for source in sources for ending in (OVERLAY, MAPS)}
-    over = [str(p) for p in read if p in written or (p.parent == out.resolve() and is_contact_sheet(p))]
-    require(not over, "out", "be a folder where no picture is overwritten", over)
+    written = {(out / source.name).resolve() for source in sources}  # without endings
+    over = [p for p in sorted(read) if any(p.with_name(name) in written for name in written_about(p))]
+    over += [p for p in sorted(read) if p.parent == out.resolve() and is_contact_sheet(p)]
+    require(not over, "out", "be a folder where no picture is overwritten", [str(p) for p in over])
 
 
 def _write(out: Path, name: str, answers: Mapping[str, Answer]) -> Path:
     """Write the files of one picture; return the overlay's path."""
-    overlay = out / f"{name}{OVERLAY}"
-    if len(answers) == 1:
-        (found,) = answers.values()
-        write_atomically(overlay, png(draw_sheet(found.pixels, found.heatmaps, found.title)))
-    else:
-        write_atomically(overlay, png(draw_rows(_rows("", answers), cell=LONGER)))
+    overlay, maps = out / f"{name}{OVERLAY}", out / f"{name}{MAPS}"
+    rule = f"hold no picture of another origin, which has no {maps.name} beside it"
+    require(maps.exists() or not overlay.exists(), "out", rule, str(overlay))
     arrays = {
         f"{label}/{method}".lstrip("/"): values
         for label, found in answers.items()
@@ -109,7 +107,12 @@ def _write(out: Path, name: str, answers: Mapping[str, Answer]) -> Path:
     }
     stream = io.BytesIO()
     np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
-    write_atomically(out / f"{name}{MAPS}", stream.getbuffer())
+    write_atomically(maps, stream.getbuffer())  # first, so that no overlay lies there without
+    if len(answers) == 1:
+        (found,) = answers.values()
+        write_atomically(overlay, png(draw_sheet(found.pixels, found.heatmaps, found.title)))
+    else:
+        write_atomically(overlay, png(draw_rows(_rows("", answers), cell=LONGER)))
     return overlay
 
 
@@ -117,11 +120,3 @@ def _rows(name: str, answers: Mapping[str, Answer]) -> list[SheetRow]:
     """One row per model, named by the picture and the model."""
     names = ["\n".join(filter(None, (name, label))) for label in answers]
     return [SheetRow(n, a.pixels, a.title, a.heatmaps) for n, a in zip(names, answers.values(), strict=True)]
-
-
-def _say(line: str) -> None:
-    """Print a line; if nobody reads on (``| head``), the pictures are explained all the same."""
-    try:
-        print(line, flush=True)
-    except BrokenPipeError:
-        sys.stdout = io.StringIO()

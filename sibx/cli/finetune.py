@@ -31,6 +31,7 @@ from sibx.train.loop import describe_kept
 def run(args: Namespace) -> int:
     """Fine-tune a model; the first process writes and prints."""
     given = {f.name: getattr(args, f.name) for f in fields(TrainConfig) if f.name not in PROGRAMS}
+    _keep_start(args)
     spec = build_training(args.training, args.objective_options)
     config = TrainConfig(objective=spec.objective, **given)
     with process_group(args.device) as device:
@@ -62,6 +63,15 @@ def run(args: Namespace) -> int:
                 print(text)
             print(f"{Path(args.out) / 'model.pt'} after {result.seconds:.0f} s of training")
     return 0
+
+
+def _keep_start(args: Namespace) -> None:
+    """Require that the trained model is not written over the one that the training starts from."""
+    model = Path(args.out, "model.pt")
+    for argument in ("checkpoint", "weights"):
+        start = getattr(args, argument)
+        same = start is not None and model.is_file() and Path(start).is_file() and model.samefile(start)
+        require(not same, "out", f"be another folder than that of {argument}", args.out)
 
 
 class _Start(Callback):

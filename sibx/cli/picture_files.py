@@ -13,10 +13,12 @@ from PIL import Image
 from torch import Tensor
 
 from sibx._checks import require
+from sibx._files import LONGEST_NAME, shortened
 from sibx.images.reading import Once, naming, read_pixels
 
 VIDEOS = frozenset((".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv"))
 OVERLAY, MAPS = ".overlay.png", ".maps.npz"  # what `sibx explain` writes beside each other
+FRAME = ".frame-{:06d}"  # of a video, before these
 SHEET = "contact-sheet-{}.png"  # and, of several pictures, its pages with all of them
 
 
@@ -42,7 +44,7 @@ class Source:
             yield self.name, read_pixels(self.path, warn)
             return
         for number, pixels in read_frames(self.path, frames):
-            yield f"{self.name}.frame-{number:06d}", pixels
+            yield self.name + FRAME.format(number), pixels
 
 
 def find_pictures(words: Sequence[str]) -> list[Source]:
@@ -51,7 +53,8 @@ def find_pictures(words: Sequence[str]) -> list[Source]:
     A word is a file, a folder (all pictures and videos in it and in the folders in it, by name) or a pattern with
     ``*``, ``?`` or ``[...]`` (``**`` = any folders). What is written about a file is called as the file without its
     ending, or with it where two differ in nothing else, and after its folders too where files of several folders have
-    one name. A file that several words name counts once. Hidden files are left out, and what ``sibx explain`` wrote.
+    one name. A name that is too long for what is written ends with a hash of it. A file that several words name counts
+    once. Hidden files are left out, and what ``sibx explain`` wrote.
 
     Raises:
         ValueError: a folder or a pattern without pictures, or two files whose results would have one name.
@@ -60,7 +63,7 @@ def find_pictures(words: Sequence[str]) -> list[Source]:
     found = _apart(list({source.path.absolute(): source for source in sources}.values()))
     plain = Counter(str(Path(source.name).with_suffix("")) for source in found)
     named = [
-        source if plain[short] > 1 else replace(source, name=short)
+        replace(source, name=_fitting(source.name if plain[short] > 1 else short))
         for source in found
         for short in [str(Path(source.name).with_suffix(""))]
     ]
@@ -68,6 +71,13 @@ def find_pictures(words: Sequence[str]) -> list[Source]:
     rule = "have different names, which name the files in `out`"
     require(not twice, "images", rule, [str(source.path) for source in named if source.name in twice])
     return named
+
+
+def written_about(file: Path) -> list[str]:
+    """Return the names of the pictures and videos about which a file of this name may be written."""
+    name = next((file.name.removesuffix(e) for e in (OVERLAY, MAPS) if file.name.endswith(e)), "")
+    before, _, number = name.rpartition(FRAME.partition("{")[0])
+    return [n for n in (name, before if number.isdigit() else "") if n]
 
 
 def is_contact_sheet(file: Path) -> bool:
@@ -136,6 +146,12 @@ def _apart(sources: Sequence[Source]) -> list[Source]:
             name = str(source.path.absolute().relative_to(os.path.commonpath(same)))
         named.append(replace(source, name=name))
     return named
+
+
+def _fitting(name: str) -> str:
+    """Return the name of a source such that the names of all files that are written about it are short enough."""
+    longest = LONGEST_NAME - len(FRAME.format(0)) - max(len(OVERLAY), len(MAPS))
+    return str(Path(name).with_name(shortened(Path(name).name, longest)))
 
 
 def _is_picture(file: Path) -> bool:

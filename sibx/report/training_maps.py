@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from sibx._checks import check_integer, look_up
+from sibx._files import atomic_file
 from sibx._outputs import Output
 from sibx.attribution import METHODS, explain
 from sibx.datasets.base import MaskedDataset, spread
@@ -71,5 +72,5 @@ class DrawMaps(Callback):
             for name in self.methods
         }
         figure = montage(self.normalization.inverse(images).clamp(0, 1), masks, maps, titles or None)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        figure.savefig(self.folder / f"epoch-{epoch:03d}.png", dpi=120)
+        with atomic_file(self.folder / f"epoch-{epoch:03d}.png") as file:
+            figure.savefig(file, dpi=120, format="png")

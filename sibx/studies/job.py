@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from sibx._files import write_atomically
+
 START = "start"  # the job whose checkpoint the others of its group start from
 PARTS = 8  # that the images are cut into for reading own masks, so that processes can share them
 
@@ -80,8 +82,7 @@ class Job:
     def fail(self, folder: Path, text: str) -> None:
         """Note that the job failed, and why."""
         path = self._error(folder)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        write_atomically(path, text.encode(errors="replace"))
 
     def forgive(self, folder: Path) -> None:
         """Forget that it failed: it is tried again."""

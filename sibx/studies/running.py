@@ -80,11 +80,28 @@ def open_folder(study: Study, folder: Path, jobs: Sequence[Job], resume: bool) -
     path, ours = folder / "study.json", study.identify()
     if path.is_file():
         require(resume, "out", "hold no earlier run (resume continues it)", str(folder))
-        theirs = json.loads(path.read_text(encoding="utf-8"))
+        theirs = _read_settings(path)
         check_identity(_fixed(ours), _fixed(theirs), f"the study in {str(folder)!r}")
     write_atomically(path, (json.dumps(ours, indent=2) + "\n").encode())
     for job in jobs:
         job.forgive(folder)
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    """Return the settings of the study that began a folder.
+
+    Raises:
+        ValueError: they cannot be read, with what to do.
+    """
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+        require(isinstance(settings, dict), "out", "hold a study.json of settings", settings)
+    except ValueError as error:  # no JSON, or no UTF-8
+        way = "if these are the study's settings, delete the file: resume writes it anew, and goes on"
+        raise ValueError(
+            f"`out` must hold a study.json that can be read, but got {str(path)!r}: {error}; {way}."
+        ) from error
+    return dict(settings)
 
 
 def _fixed(settings: Mapping[str, Any]) -> dict[str, Any]:

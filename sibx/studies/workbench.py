@@ -17,6 +17,7 @@ from sibx.images.normalization import Normalization
 from sibx.models import about
 from sibx.models.checkpoint import save_checkpoint
 from sibx.objectives import self_masks
+from sibx.runs.identity import check_identity, identify_data
 from sibx.runs.normalized import as_trained
 from sibx.studies.job import PARTS, START, Job, left_of
 from sibx.studies.lessons import lesson, precision
@@ -69,9 +70,20 @@ class Workbench:
             splits = {split: build_dataset(dataset, root, split, size, **options) for split in DATASETS[dataset].splits}
             if self.study.train_images is not None:
                 splits["train"] = some(splits["train"], self.study.train_images)
+            self._recognize(dataset, splits)
             splits = {split: as_trained(wanted, data) for split, data in splits.items()}
             self._held, self._splits = (dataset, wanted), hold(splits, self.place.memory)
         return self._splits
+
+    def _recognize(self, dataset: str, splits: Splits) -> None:
+        """Require the data that the study's first job of this data set saw: what is compared has the same images."""
+        path = self.folder / "cells" / f"data-{dataset}.json"
+        ours = {s: identify_data(data, torch.device("cpu"), self.place.workers) for s, data in splits.items()}
+        if path.is_file():
+            theirs = json.loads(path.read_text(encoding="utf-8"))
+            check_identity({"root": ours}, {"root": theirs}, f"the study in {str(self.folder)!r}")
+        else:
+            write_atomically(path, (json.dumps(ours, indent=2) + "\n").encode())
 
     def _start(self, job: Job) -> None:
         """Train the checkpoint with cross-entropy, ``start.pt``; ``start.json`` says how that went."""

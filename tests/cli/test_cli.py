@@ -331,6 +331,8 @@ def test_finetune_refuses_an_old_folder_and_resumes_there(trained, tmp_path, cap
     assert run(*first, "--resume") == 0
     again = torch.load(tmp_path / "model.pt", weights_only=True)["state"]
     assert all(torch.equal(again[k], weights[k]) for k in weights)
+    start = "--checkpoint", tmp_path / "model.pt"
+    assert "`out` must be another folder than that of checkpoint" in fail(capsys, *first, *start, "--resume")
     assert "with epochs = 2" in fail(capsys, *TRAIN, "--training", "ce", "--epochs", 3, "--out", tmp_path, "--resume")
 
 

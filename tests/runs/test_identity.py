@@ -222,7 +222,8 @@ def test_what_is_held_in_memory_is_the_same_data(root):
     before = identify_data(held, CPU)
     assert before == identify_data(folder(root), CPU)
     held.samples[1] = held.samples[1]._replace(label=0)
-    assert {name for name, value in identify_data(held, CPU)["sums"].items() if value != before["sums"][name]} == {"label"}
+    relabeled = identify_data(held, CPU)["sums"]
+    assert {field for field, value in relabeled.items() if value != before["sums"][field]} == {"label"}
     flipped = InMemoryDataset.load(folder(root)).with_masks(torch.zeros(COUNT, 1, 8, 8).bool())
     changed = identify_data(flipped, CPU)["sums"]
     assert changed["image"] == before["sums"]["image"]

@@ -279,6 +279,24 @@ def test_a_failure_is_recorded_and_the_rest_goes_on(tmp_path, brief, monkeypatch
     assert study(*words, "--resume", "--epochs=2") == 2
     assert "`epochs` must be that of the study in" in capsys.readouterr().err
 
+    # Nor is it mixed with other data, nor lost when the note of its settings is.
+    settings, seen = folder / "study.json", folder / "cells" / "data-synthetic.json"
+    before = [path.read_text() for path in (settings, seen)]
+    for broken in ("", "[]", "{"):
+        settings.write_text(broken)
+        assert study(*words, "--resume") == 2
+        printed = capsys.readouterr().err
+        assert str(settings) in printed
+        assert "delete the file: resume writes it anew" in printed
+    settings.unlink()
+    data = json.loads(before[1])
+    data["val"]["sums"]["label"] = "another"
+    seen.write_text(json.dumps(data))
+    assert study(*words, "--resume") == 1
+    assert "`root` must be that of the study in" in capsys.readouterr().err
+    assert settings.read_text() == before[0]
+    seen.write_text(before[1])
+
     # The failed training is tried again, the other one not; further ones may be added.
     kept = (cells / "sib" / "model.pt").stat().st_mtime_ns
     assert study(*words, "--resume", "--trainings=[ce, sib, sib-shuffled]") == 0
