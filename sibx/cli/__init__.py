@@ -18,7 +18,10 @@ from sibx.cli.options import Parser
 from sibx.cli.settings_file import with_config
 from sibx.cli.unheard import Unheard
 
-BAD_INPUT, INTERRUPTED = 2, 130  # exit codes; the second as a shell reports Ctrl-C
+BAD_INPUT, UNEXPECTED, INTERRUPTED = 2, 70, 130  # exit codes; the last as a shell gives it
+EXPECTED = (ValueError, ImportError, OSError, FloatingPointError, MemoryError)  # whose message says what to change
+NO_MEMORY = ("out of memory", "can't allocate memory", "size calculation overflowed")  # what torch says of it
+DEBUG = "--debug"
 LONGEST_MESSAGE = 1000  # characters of an error; torch lists every key of a state dict that does not fit
 
 FIRST_STEPS = {
@@ -88,34 +91,56 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the words after ``sibx``; None = those of this process.
 
     Returns:
-        Exit code: 0; 1 if some of the images could not be read; 2 for bad input, or a training that diverged, and 130
-        after Ctrl-C, each after one line on stderr.
+        Exit code: 0; 1 if some of the images could not be read; 2 for bad input, or a training that diverged; 70 for
+        an error that should not happen, and 130 after Ctrl-C, each after one line on stderr. Nothing is lost where
+        nobody reads on, as after ``| head``.
+
+    Raises:
+        Exception: with ``--debug``, whatever went wrong.
     """
-    words = [_dashed(w) for w in (sys.argv[1:] if argv is None else argv)]
+    given = [_dashed(w) for w in (sys.argv[1:] if argv is None else argv)]
+    debug = [DEBUG] if DEBUG in given else []
+    words = [word for word in given if word != DEBUG] + debug  # the command stands first, whatever was typed
     out, err = (cast(TextIO, Unheard(stream)) for stream in (sys.stdout, sys.stderr))
     with redirect_stdout(out), redirect_stderr(err):
         try:
-            return _run(words)
+            return _run(words, debug=bool(debug))
         finally:
             out.flush()
 
 
-def _run(words: list[str]) -> int:
+def _run(words: list[str], *, debug: bool) -> int:
     try:
         args = _parse(words)
         code: int = import_module(f"sibx.cli.{COMMANDS[args.command].module}").run(args)
+        sys.stdout.flush()
     except KeyboardInterrupt:
         _complain(f"interrupted; {_how_to_go_on(words)}")
         return INTERRUPTED
-    except (ValueError, ImportError, OSError, FloatingPointError) as error:
-        _complain(f"error: {_one_line(str(error))}")
-        return BAD_INPUT
+    except Exception as error:
+        if debug:
+            raise
+        return _explain(error)
     return code
 
 
-def _complain(line: str) -> None:
+def _explain(error: Exception) -> int:
+    """Say in one line what went wrong; return the exit code."""
+    message = _one_line(str(error)) or type(error).__name__
+    if isinstance(error, MemoryError) or any(words in message.lower() for words in NO_MEMORY):
+        _complain(f"error: not enough memory (smaller images or batches need less): {message}")
+        return BAD_INPUT
+    if isinstance(error, EXPECTED):
+        _complain(f"error: {message}")
+        return BAD_INPUT
+    found = f"unexpected {type(error).__name__}: {message}"
+    _complain(f"error: {found} (run again with {DEBUG} to see where, and report it)", everywhere=True)
+    return UNEXPECTED
+
+
+def _complain(line: str, everywhere: bool = False) -> None:
     """Print a line on stderr, once: under torchrun all processes of a machine find the same error."""
-    if os.environ.get("LOCAL_RANK", "0") == "0":
+    if everywhere or os.environ.get("LOCAL_RANK", "0") == "0":
         print(f"sibx: {line}", file=sys.stderr)
 
 
@@ -139,7 +164,10 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
     parser.add_argument("--version", action="version", version=f"sibx {__version__}")
     commands = parser.add_subparsers(title="commands", dest="command", metavar="command", required=True)
     lines = COMMANDS.items()
-    return parser, {name: commands.add_parser(name, help=c.help, description=f"{c.help}.") for name, c in lines}
+    found = {name: commands.add_parser(name, help=c.help, description=f"{c.help}.") for name, c in lines}
+    for command in found.values():
+        command.add_argument(DEBUG, action="store_true", help="show the whole traceback of an error")
+    return parser, found
 
 
 def _dashed(word: str) -> str:

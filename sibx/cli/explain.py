@@ -2,6 +2,7 @@
 
 import io
 import sys
+import traceback
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -39,7 +40,9 @@ def run(args: Namespace) -> int:
                     print(f"{source.path}: {f'{label}: ' if label else ''}{found.words}; {overlay}", flush=True)
                 sheet.add(_rows(name, answers))
                 explained += 1
-        except (OSError, ValueError, RuntimeError, AssertionError) as error:  # the others are explained all the same
+        except Exception as error:  # whatever a model makes of it; the others are explained all the same
+            if args.debug:
+                traceback.print_exc()
             print(f"sibx: error: `images`: {source.path}: {error}", file=sys.stderr)
             failed += 1
     pages = sheet.close()

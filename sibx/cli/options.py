@@ -11,6 +11,8 @@ from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 # One method of every kind that asks about a class, for pictures: what a map, a gradient or a path says first.
 EXPLAINERS = ("sib", "gradcam", "integrated_gradients", "smoothgrad", "input_x_gradient", "saliency")
 
+LONGEST_SIDE = 2**15  # pixels; a float32 image of this size takes 13 GB
+
 
 class Parser(ArgumentParser):
     """An ArgumentParser that takes no abbreviations, and raises ValueError instead of ending the process."""
@@ -253,7 +255,8 @@ def _add_data(parser: Parser, image_size: bool = True) -> None:
 
 
 def _add_image_size(parser: Parser, default: str) -> None:
-    parser.add_argument("--image-size", type=int, metavar="PIXELS", help=f"side of the images; default {default}")
+    note = f"side of the images; default {default}"
+    parser.add_argument("--image-size", type=_side, metavar="PIXELS", help=note)
 
 
 def _add_names(parser: Parser, table: str, *default: str) -> None:
@@ -280,6 +283,12 @@ class _WordOrNumbers(Action):
             setattr(namespace, self.dest, [float(value) for value in values])
         except ValueError:
             setattr(namespace, self.dest, values[0] if len(values) == 1 else values)
+
+
+def _side(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= LONGEST_SIDE):
+        raise ArgumentTypeError(f"must be a whole number of pixels from 1 to {LONGEST_SIDE}, but got {text!r}")
+    return int(text)
 
 
 def _folder(text: str) -> str:

@@ -1,6 +1,7 @@
 """What ``sibx explain`` is asked: a model, how it sees a picture, and what to explain about each."""
 
 import json
+import re
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -55,7 +56,7 @@ class Question:
 
     def label(self, index: int) -> str:
         """Return the number and the name of a class."""
-        return f"{index} {self.names[index]}" if self.names else str(index)
+        return f"{index} {self.names[index]}" if self.names and index < len(self.names) else str(index)
 
 
 def ask(args: Namespace, classifier: Classifier, device: torch.device) -> Question:
@@ -130,7 +131,7 @@ def _read_names(path: str, count: int) -> list[str]:
 def _read_target(text: str, names: Sequence[str] | None, count: int) -> int | None:
     if text == "predicted":
         return None
-    if text.lstrip("-").isdigit():
+    if re.fullmatch(r"-?[0-9]+", text):
         check_range("target", int(text), 0, count - 1)
         return int(text)
     known = list(names or ())

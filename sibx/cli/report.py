@@ -2,7 +2,7 @@
 
 import csv
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from sibx._checks import require
@@ -19,12 +19,13 @@ def run(args: Namespace) -> int:
     require(len(set(names)) == len(names), "runs", "name no folder twice", names)
     parts = [Results.open(folder) for folder in names]
     several = {folder: part.info for folder, part in zip(names, parts, strict=True)}
+    trainings = {name for part in parts for name in part.distinct("training")["training"]}
     page = write_report(
         Results.concat(parts, several if len(parts) > 1 else parts[0].info),
         args.out,
         gallery=merge_galleries(load_gallery(f) for f in names if (Path(f) / GALLERY_FILE).is_file()),
         histories=_read_logs(args.logs) if args.logs else None,
-        comparisons=[_pair(text) for text in args.compare] if args.compare else None,
+        comparisons=[_pair(text, trainings) for text in args.compare] if args.compare else None,
         margin=args.margin,
         title=args.title,
     )
@@ -32,10 +33,11 @@ def run(args: Namespace) -> int:
     return 0
 
 
-def _pair(text: str) -> Comparison:
-    training, colon, reference = text.partition(":")
-    require(bool(training and colon and reference), "compare", "be pairs TRAINING:REFERENCE", text)
-    return training, reference
+def _pair(text: str, trainings: Collection[str]) -> Comparison:
+    """Read TRAINING:REFERENCE; names of trainings may hold a : themselves."""
+    cuts = [(text[:place], text[place + 1 :]) for place, sign in enumerate(text) if sign == ":"]
+    require(bool(cuts) and all(cuts[0]), "compare", "be pairs TRAINING:REFERENCE", text)
+    return next((cut for cut in cuts if {*cut} <= set(trainings)), cuts[0])
 
 
 def _read_logs(words: Sequence[str]) -> Histories:
@@ -44,9 +46,10 @@ def _read_logs(words: Sequence[str]) -> Histories:
 
 
 def _named(text: str) -> tuple[str, str]:
-    name, _, path = text.partition("=")
-    require(bool(path), "logs", "be given as TRAINING=FILE", text)
-    return name, path
+    """Read NAME=FILE; either may hold a =, so the file is the longest one that is there."""
+    cuts = [(text[:place], text[place + 1 :]) for place, sign in enumerate(text) if sign == "="]
+    require(bool(cuts and cuts[0][1]), "logs", "be given as TRAINING=FILE", text)
+    return next((cut for cut in cuts if Path(cut[1]).is_file()), cuts[0])
 
 
 def _read_log(path: str) -> list[dict[str, float]]:

@@ -4,12 +4,13 @@ import gzip
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import union_categoricals
+from pandas.api.types import is_numeric_dtype, union_categoricals
 
 from sibx._checks import require
 from sibx._files import atomic_file, write_atomically
@@ -50,6 +51,8 @@ LINE_END = "\n"  # alone: names of files may hold a carriage return
 COMPRESSION = 6  # half the time of level 9, seven percent more bytes
 CATEGORY = pd.CategoricalDtype
 TEXTS = ("dataset", "split", "image_id", "photo", "model", "training", "method", "metric", "curve")
+
+MEASURED = ("confidence", "area", "value", "x", "y")  # numbers, whatever a table of one's own has as labels
 
 
 def per_image(rows: pd.DataFrame) -> pd.Series:
@@ -123,6 +126,9 @@ def read_blocks(path: Path, size: int | None = None) -> Iterator[pd.DataFrame]:
 
     An empty text is a text. Texts are categories: of millions of rows, a few bytes each. A table with columns of one's
     own is one block, because their types are not known before all is read.
+
+    Raises:
+        ValueError: texts where numbers were measured; and a damaged file may raise any error, see ``naming``.
     """
     own = set(pd.read_csv(path, nrows=0)) - {*COLUMNS, *CURVE_COLUMNS}
     empty = {name: [""] for name in {*COLUMNS, *CURVE_COLUMNS} - {*TEXTS}}
@@ -130,7 +136,10 @@ def read_blocks(path: Path, size: int | None = None) -> Iterator[pd.DataFrame]:
     size = size or (sys.maxsize if own else BLOCK)
     options: dict[str, Any] = {"keep_default_na": False, "na_values": empty, "lineterminator": LINE_END}
     with pd.read_csv(path, dtype=types, chunksize=size, **options) as blocks:
-        yield from (block.astype({name: "category" for name in TEXTS if name in block}) for block in blocks)
+        for block in blocks:
+            texts = [name for name in MEASURED if name in block and not is_numeric_dtype(block[name])]
+            require(block.empty or not texts, path.name, f"hold numbers in {', '.join(texts)}", "texts")
+            yield block.astype({name: "category" for name in TEXTS if name in block})
 
 
 def join_tables(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
@@ -152,13 +161,21 @@ def read_info(folder: Path) -> dict[str, Any]:
     """Read ``run.json``.
 
     Raises:
-        ValueError: it is no JSON.
+        ValueError: it is no JSON, or not what ``write_info`` wrote.
     """
-    try:
+    with naming(folder / INFO_FILE):
         info: dict[str, Any] = json.loads((folder / INFO_FILE).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{str(folder / INFO_FILE)!r} cannot be read: {error}") from error
+        require(isinstance(info, dict), INFO_FILE, "hold names and values", info)
     return info
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Say in an error which file cannot be read: a damaged one may make gzip, pandas or json raise any."""
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(f"{str(path)!r} cannot be read: {error or type(error).__name__}") from error
 
 
 def for_json(value: Any) -> Any:

@@ -1,7 +1,7 @@
 """Tidy per-image results: one row per image, method and metric; everything else is a view of it."""
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -27,6 +27,7 @@ from sibx.evaluation.columns import (
     SCORED,
     TRAINED,
     join_tables,
+    naming,
     read_blocks,
     read_info,
     to_csv,
@@ -76,7 +77,7 @@ class Results:
     def skipped(self) -> pd.DataFrame:
         """What was left out: a line for each with ``method``, ``metric`` ("" = all of them) and ``reason``."""
         columns = ["method", "metric", "reason"]
-        lines = dict.fromkeys(tuple(line[name] for name in columns) for line in _noted(self.info, "skipped"))
+        lines = dict.fromkeys(tuple(line.get(name, "") for name in columns) for line in _noted(self.info, "skipped"))
         return pd.DataFrame(list(lines), columns=columns)
 
     @staticmethod
@@ -346,8 +347,8 @@ class Results:
 def _noted(info: Mapping[str, Any], key: str) -> Iterator[Mapping[str, Any]]:
     """Yield the lines under a key in the notes of an evaluation, and in those of several that were put together."""
     for name, value in info.items():
-        if name == key:
-            yield from value
+        if name == key and isinstance(value, list):
+            yield from (line for line in value if isinstance(line, Mapping))
         elif isinstance(value, Mapping):
             yield from _noted(value, key)
 
@@ -413,19 +414,28 @@ def _shelve_curves(path: Path) -> OnShelves:
 
 def _shelve(path: Path, keys: Sequence[str], complete: Callable[[pd.DataFrame], pd.DataFrame]) -> OnShelves:
     try:
-        return OnShelves([Shelf(map(complete, read_blocks(path)), keys)])
+        return OnShelves([Shelf(_blocks(path, complete), keys)])
     except MixedTypesError:  # their common type is known when all is read
-        return OnShelves([Shelf(map(complete, read_blocks(path, sys.maxsize)), keys)])
+        return OnShelves([Shelf(_blocks(path, complete, sys.maxsize), keys)])
+
+
+def _blocks(
+    path: Path, complete: Callable[[pd.DataFrame], pd.DataFrame], size: int | None = None
+) -> Iterator[pd.DataFrame]:
+    with naming(path):
+        yield from map(complete, read_blocks(path, size))
 
 
 def _completed(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows of files of before there were areas and photographs."""
+    _check_columns(rows, {"area"})
     if "area" not in rows:
         rows.insert(COLUMNS.index("area"), "area", np.nan)
-    _check_columns(rows)
+    require(bool(rows["label"].notna().all()), "rows", "have a label each, as whole lines have", "one without")
     return with_photos(rows)
 
 
-def _check_columns(rows: pd.DataFrame) -> None:
-    missing = set(COLUMNS) - {"photo"} - set(rows.columns)
+def _check_columns(rows: pd.DataFrame, made: Set[str] = frozenset()) -> None:
+    """Require the columns of rows, but for those that are made where they are missing."""
+    missing = set(COLUMNS) - {"photo"} - made - set(rows.columns)
     require(not missing, "rows", f"have the columns {sorted(missing)}", list(rows.columns))

@@ -1,5 +1,6 @@
 """From pixels to the normalized values that a model sees, and back."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +17,10 @@ class Normalization:
 
     Attributes:
         mean: mean of every channel, in units of pixels in [0, 1].
-        std: standard deviation of every channel, in the same units.
+        std: standard deviation of every channel, in the same units, above 0.
+
+    Raises:
+        ValueError: numbers that are not finite, a standard deviation of 0 or less, or not one for every mean.
 
     Example:
         >>> normalization = Normalization(mean=(0.5,), std=(0.25,))
@@ -26,6 +30,12 @@ class Normalization:
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        require(all(map(math.isfinite, self.mean)), "mean", "hold finite numbers", self.mean)
+        require(all(0 < s < math.inf for s in self.std), "std", "hold finite numbers above 0", self.std)
+        one_each = len(self.mean) == len(self.std)
+        require(one_each, "std", f"hold a number for each of the {len(self.mean)} channels", self.std)
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """Map pixels in [0, 1], shape (..., C, H, W), to the values a model sees."""

@@ -98,4 +98,10 @@ def _is_count(value: object, most: int) -> bool:
 def _are_channels(value: object) -> bool:
     lists = [value.get("mean"), value.get("std")] if isinstance(value, Mapping) else [None]
     numbers = all(isinstance(part, list) and all(isinstance(v, int | float) for v in part) for part in lists)
-    return numbers and len(lists[0]) == len(lists[-1])  # type: ignore[arg-type]
+    if not numbers:
+        return False
+    try:
+        Normalization(*map(tuple, lists))  # type: ignore[arg-type]
+    except ValueError:
+        return False
+    return True

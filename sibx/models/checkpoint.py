@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sibx._checks import require
 from sibx._files import plain, save_atomically
@@ -65,7 +65,12 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise ValueError(f"`path` must be a checkpoint that can be read, but got {str(path)!r}: {error}") from error
     good = isinstance(content, dict) and content.get("format") == FORMAT and {"state", "classes"} <= content.keys()
     require(good, "path", f"be a checkpoint of the format {FORMAT}", str(path))
-    return dict(content)
+    state, classes = content["state"], content["classes"]
+    weights = isinstance(state, dict) and all(isinstance(value, Tensor) for value in state.values())
+    require(weights, "path", "hold weights by name under `state`", str(path))
+    names = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
+    require(names, "path", "hold names of classes", str(path))
+    return {"config": {}, **content}
 
 
 def read_notes(folder: Path) -> dict[str, Any]:
@@ -92,10 +97,7 @@ def read_about(path: str | Path) -> About:
     said, notes = content.get("about") or {}, read_notes(Path(path).parent)
     names = ("model", "scores", "normalization", "image_size", "output")
     merged = {name: said.get(name) or notes.get(name) for name in names} if isinstance(said, dict) else {}
-    classes = content["classes"]
-    good = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
-    require(good, "path", "hold names of classes", str(path))
-    return About.read(merged, tuple(classes))
+    return About.read(merged, tuple(content["classes"]))
 
 
 def load_checkpoint(path: str | Path, model: nn.Module) -> dict[str, Any]:

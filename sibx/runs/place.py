@@ -1,5 +1,6 @@
 """The device on which a model computes."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -10,11 +11,15 @@ from sibx._checks import require
 
 
 def pick_device(model: Callable[[Tensor], Tensor], device: torch.device | str | None) -> torch.device:
-    """Return the given device; None = the device of the model, or the CPU for a plain function."""
-    if device is not None:
-        return torch.device(device)
+    """Return the given device; None = the device of the model, or the CPU for a plain function.
+
+    Raises:
+        ValueError: a device that torch does not know or cannot compute on here, or a model without values.
+    """
     weights = next(model.parameters(), None) if isinstance(model, nn.Module) else None
-    return torch.device("cpu") if weights is None else weights.device
+    home = torch.device("cpu") if weights is None else weights.device
+    require(home.type != "meta", "model", "have weights with values, on no meta device", type(model).__name__)
+    return home if device is None else usable(device)
 
 
 def named_device(name: str | None, number: int | None = None) -> torch.device:
@@ -25,16 +30,31 @@ def named_device(name: str | None, number: int | None = None) -> torch.device:
         number: place of this process among several, counted from 0; each gets a GPU of its own if there are enough.
 
     Raises:
-        ValueError: a name that torch does not know, or a GPU that does not exist.
+        ValueError: a name that torch does not know, or a device that does not exist here.
     """
     available = torch.cuda.is_available()
     gpu = "cuda" if number is None or not available else f"cuda:{number % torch.cuda.device_count()}"
+    return usable(name or (gpu if available else "cpu"))
+
+
+def usable(device: torch.device | str) -> torch.device:
+    """Return the device, if there is one of that name on which something can be computed.
+
+    Raises:
+        ValueError: there is none; ``meta`` is none either: a model that goes there loses its weights.
+    """
     try:
-        device = torch.device(name or (gpu if available else "cpu"))
-    except RuntimeError as error:
-        raise ValueError(f"`device` must be a device of torch, but got {name!r}: {error}") from error
-    require(available or device.type != "cuda", "device", "be cpu where torch finds no GPU", name)
-    return device
+        found = torch.device(device)
+        if found.type not in ("cpu", "cuda"):
+            torch.zeros(1, device=found).cpu()
+    except Exception as error:  # every kind of device that is missing has an error of its own
+        problem = re.split(r"\.\s|\n", str(error).strip())[0]  # torch goes on for pages
+        raise ValueError(f"`device` must be a device of torch, but got {str(device)!r}: {problem}") from error
+    if found.type == "cuda":  # what is asked here starts nothing on the GPU, so that processes can still be forked
+        count = torch.cuda.device_count()
+        require(torch.cuda.is_available(), "device", "be cpu where torch finds no GPU", str(device))
+        require((found.index or 0) < count, "device", f"be one of the {count} GPUs, from cuda:0", str(device))
+    return found
 
 
 @contextmanager

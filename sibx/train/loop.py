@@ -21,6 +21,7 @@ from sibx.models._about import carry
 from sibx.models.checkpoint import save_checkpoint
 from sibx.objectives import SIBConfig, each_self_masks
 from sibx.runs.normalized import warn_of_normalization
+from sibx.runs.place import pick_device
 from sibx.runs.ranks import rank, world_size
 from sibx.train.callbacks import Callback
 from sibx.train.checkpoints import Checkpoints, identify
@@ -135,7 +136,7 @@ def fine_tune(
     _check(config, train_data, val_data, folder)
     require(folder is not None or not resume, "out_dir", "be given for resume=True", None)
     warn_of_normalization(model, train_data)
-    device = torch.device(device) if device is not None else next(model.parameters()).device
+    device = pick_device(model, device)
     rule = "be False on a CPU, where torch cannot synchronize"
     require(not config.sync_batch_norm or device.type != "cpu", "sync_batch_norm", rule, config.sync_batch_norm)
     start = copy.deepcopy(model).to(device)

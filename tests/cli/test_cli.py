@@ -498,6 +498,17 @@ def test_report_refuses(words, message, scored, tmp_path, capsys, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
+def test_report_takes_names_with_the_signs_that_part_words(scored, trained, tmp_path, monkeypatch):
+    """A training may be called ``a=b`` or ``a:b``."""
+    rows = Results.load(scored / "sib").rows
+    for name in ("w=1:a", "w=1:b"):
+        Results(rows.assign(training=name), Results.load(scored / "sib").curves).save(tmp_path / name[-1])
+    monkeypatch.chdir(trained)
+    words = ["--compare", "w=1:a:w=1:b", "--logs", "w=1:a=log.csv", "--out", tmp_path / "out"]
+    assert run("report", tmp_path / "a", tmp_path / "b", *words) == 0
+    assert "<h3>w=1:a against w=1:b</h3>" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("content", ["a,b\n1,2\n", "epoch,total\n1,x\n", "epoch\n1,2\n", "\xff"])
 def test_report_refuses_other_logs(content, scored, tmp_path, capsys):
     (tmp_path / "log.csv").write_text(content, encoding="latin-1")
