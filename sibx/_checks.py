@@ -31,13 +31,14 @@ def require(condition: bool, argument: str, rule: str, value: object) -> None:
 
 
 def check_images(images: Tensor, argument: str = "images") -> None:
-    """Require a floating-point tensor of shape (B, C, H, W)."""
+    """Require a floating-point tensor of shape (B, C, H, W) with at least one pixel."""
     good = isinstance(images, Tensor) and images.ndim == 4 and images.is_floating_point()
     require(good, argument, "be a floating-point tensor of shape (B, C, H, W)", images)
+    _check_pixels(images, argument)
 
 
 def check_heatmaps(heatmaps: Tensor, argument: str = "heatmaps") -> None:
-    """Require a floating-point tensor of shape (B, 1, H, W)."""
+    """Require a floating-point tensor of shape (B, 1, H, W) with at least one pixel."""
     good = isinstance(heatmaps, Tensor) and heatmaps.ndim == 4 and heatmaps.shape[1] == 1
     require(
         good and heatmaps.is_floating_point(),
@@ -45,6 +46,22 @@ def check_heatmaps(heatmaps: Tensor, argument: str = "heatmaps") -> None:
         "be a floating-point tensor of shape (B, 1, H, W)",
         heatmaps,
     )
+    _check_pixels(heatmaps, argument)
+
+
+def _check_pixels(images: Tensor, argument: str) -> None:
+    require(images.shape[1:].numel() > 0, argument, "have at least one channel and one pixel", images)
+    check_values(images, argument)
+
+
+def check_values(tensor: Tensor, argument: str) -> None:
+    """Require a tensor on a device that holds values."""
+    require(tensor.device.type != "meta", argument, "hold values, as tensors on meta do not", tensor)
+
+
+def check_device(tensor: Tensor, like: Tensor, argument: str) -> None:
+    """Require a tensor on the device of another one."""
+    require(tensor.device == like.device, argument, f"lie on {like.device} as the others do", str(tensor.device))
 
 
 def check_masks(masks: Tensor, like: Tensor, argument: str = "masks") -> None:
@@ -52,23 +69,21 @@ def check_masks(masks: Tensor, like: Tensor, argument: str = "masks") -> None:
     expected = (like.shape[0], 1, *like.shape[2:])
     good = isinstance(masks, Tensor) and masks.dtype == torch.bool and tuple(masks.shape) == expected
     require(good, argument, f"be a bool tensor of shape {expected}", masks)
+    check_values(masks, argument)
+    check_device(masks, like, argument)
 
 
 def check_same_batch(like: Tensor, **tensors: Tensor) -> None:
     """Require every keyword tensor to have as many rows as ``like``."""
     for argument, tensor in tensors.items():
-        require(
-            tensor.shape[:1] == like.shape[:1],
-            argument,
-            f"have {like.shape[0]} rows, one per image",
-            tensor,
-        )
+        good = isinstance(tensor, Tensor) and tensor.shape[:1] == like.shape[:1]
+        require(good, argument, f"have {like.shape[0]} rows, one per image", tensor)
+        check_values(tensor, argument)
 
 
 def check_labels(labels: Tensor, logits: Tensor, argument: str = "labels") -> None:
     """Require integer class indices of shape (B,) inside the K columns of the logits (B, K)."""
-    good = isinstance(labels, Tensor) and labels.ndim == 1 and not labels.is_floating_point()
-    require(good and labels.dtype != torch.bool, argument, "be an integer tensor of shape (B,)", labels)
+    check_indices(labels, argument)
     check_same_batch(logits, **{argument: labels})
     low, high = torch.stack(labels.aminmax()).tolist() if labels.numel() else (0, 0)  # one wait for the device
     require(
@@ -77,6 +92,13 @@ def check_labels(labels: Tensor, logits: Tensor, argument: str = "labels") -> No
         f"lie in 0..{logits.shape[1] - 1}, the model's classes",
         (low, high),
     )
+
+
+def check_indices(indices: Tensor, argument: str) -> None:
+    """Require integers of shape (B,)."""
+    integers = isinstance(indices, Tensor) and not (indices.is_floating_point() or indices.dtype == torch.bool)
+    require(integers and indices.ndim == 1, argument, "be an integer tensor of shape (B,)", indices)
+    check_values(indices, argument)
 
 
 def check_logits(logits: object, batch: int, argument: str = "model") -> None:
@@ -108,8 +130,10 @@ def check_case(images: Tensor, heatmaps: Tensor, targets: Tensor, argument: str 
     check_images(images)
     check_heatmaps(heatmaps, argument)
     check_same_batch(images, **{argument: heatmaps}, targets=targets)
+    check_indices(targets, "targets")
     size = tuple(images.shape[2:])
     require(tuple(heatmaps.shape[2:]) == size, argument, f"be of size {size}", heatmaps)
+    check_device(heatmaps, images, argument)
 
 
 def check_range(argument: str, value: float, low: float, high: float = float("inf")) -> None:

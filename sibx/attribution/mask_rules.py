@@ -154,7 +154,7 @@ class TopShare:
         values = evidence if evidence.shape[1] == 1 else strength(evidence, "l2")
         flat = values.flatten(1)
         top = flat.topk(max(1, round(self.share * flat.shape[1])), dim=1).indices
-        return torch.zeros_like(flat).scatter_(1, top, 1.0).view_as(values)
+        return _defined(torch.zeros_like(flat).scatter_(1, top, 1.0).view_as(values), values)
 
 
 class HardDensityMask(DensityMask):
@@ -173,12 +173,18 @@ class HardDensityMask(DensityMask):
 
     differentiable = False
 
+    def __call__(self, vjp_map: Tensor) -> Tensor:
+        """Return the hard mask (B, 1, H, W) for R (B, C, H, W)."""
+        mask: Tensor = super().__call__(vjp_map)
+        return _defined(mask, vjp_map)
+
     def _step(self, values: Tensor) -> Tensor:
         return (values >= self._quantile(values, self.quantile)).to(values.dtype)
 
     def _quantile(self, values: Tensor, q: float) -> Tensor:
         flat = values.flatten(1).to(torch.promote_types(values.dtype, torch.float32))
-        return flat.quantile(q, dim=1).view(-1, 1, 1, 1)
+        found = flat.quantile(q, dim=1) if len(flat) else flat.sum(1)  # of nothing torch knows no quantile
+        return found.view(-1, 1, 1, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +259,12 @@ class TopP:
         ranked, order = precise(values.flatten(1)).sort(dim=1, descending=True)
         before = ranked.cumsum(1) - ranked
         chosen = before < self.p * ranked.sum(1, keepdim=True)
-        return torch.zeros_like(chosen).scatter_(1, order, chosen).view_as(values).to(values.dtype)
+        return _defined(torch.zeros_like(chosen).scatter_(1, order, chosen).view_as(values).to(values.dtype), values)
+
+
+def _defined(mask: Tensor, values: Tensor) -> Tensor:
+    """Return a hard mask with NaN in the rows whose values are not finite, as soft masks have it by themselves."""
+    return mask.masked_fill(~values.isfinite().flatten(1).all(1).view(-1, 1, 1, 1), torch.nan)
 
 
 MASKS: dict[str, Callable[[Tensor], Tensor]] = {

@@ -12,7 +12,7 @@ from captum.log import log_usage
 from torch import Tensor
 
 from sibx._captum import run_forward, select_targets
-from sibx._checks import check_logits, output_kind, require
+from sibx._checks import check_logits, check_values, output_kind, require
 from sibx.attribution._modes import warn_of_train_mode
 from sibx.models.differentiable import twice_differentiable, uncompiled
 from sibx.models.failures import say_why
@@ -197,13 +197,11 @@ def format_target(target: Any) -> Any:
         target = target.item()
     if isinstance(target, list | tuple):
         return type(target)(format_target(t) for t in target)
-    is_bad_tensor = isinstance(target, Tensor) and (target.is_floating_point() or target.dtype == torch.bool)
-    require(
-        not is_bad_tensor and not isinstance(target, bool | float),
-        "target",
-        "be an integer class index (or one per image)",
-        target,
-    )
+    no_integers = isinstance(target, Tensor) and (target.is_floating_point() or target.dtype == torch.bool)
+    good = not no_integers and not isinstance(target, bool | float)
+    require(good, "target", "be an integer class index (or one per image)", target)
+    if isinstance(target, Tensor):
+        check_values(target, "target")
     return target
 
 

@@ -45,8 +45,9 @@ class Normalization:
         """Map normalized images, shape (..., C, H, W), back to pixels in [0, 1]."""
         return images * self._column(self.std, images) + self._column(self.mean, images)
 
-    @staticmethod
-    def _column(values: tuple[float, ...], like: Tensor) -> Tensor:
+    def _column(self, values: tuple[float, ...], like: Tensor) -> Tensor:
+        fits = like.ndim >= 3 and like.shape[-3] == len(values)
+        require(fits, "images", f"have the {len(values)} channels of the normalization, (..., C, H, W)", like)
         return torch.tensor(values, dtype=like.dtype, device=like.device).view(-1, 1, 1)
 
 

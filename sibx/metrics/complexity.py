@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sibx._checks import check_heatmaps, check_range, require
-from sibx._precise import precise
+from sibx._precise import precise, within_range
 from sibx.metrics.spec import MetricSpec
 
 TOLERANCE = 0.1  # of the map's largest magnitude; at 1e-5 every pixel of almost every map of a photograph counts
@@ -152,7 +152,7 @@ def histogram_entropy(heatmaps: Tensor, bins: int = BINS) -> Tensor:
     """
     check_heatmaps(heatmaps)
     check_range("bins", bins, 2)
-    a = precise(heatmaps.detach()).flatten(1)
+    a = within_range(precise(heatmaps.detach()).flatten(1))
     low, high = a.amin(1, keepdim=True), a.amax(1, keepdim=True)
     place = ((a - low) / (high - low) * bins).nan_to_num(0).long().clamp(0, bins - 1)
     counts = a.new_zeros(len(a), bins).scatter_add_(1, place, torch.ones_like(a))
@@ -165,7 +165,7 @@ def _magnitudes(heatmaps: Tensor) -> Tensor:
     check_heatmaps(heatmaps)
     a = precise(heatmaps.detach()).flatten(1).abs()
     good = a.isfinite().all(1) & (a > 0).any(1)
-    return a.masked_fill(~good.unsqueeze(1), torch.nan)
+    return within_range(a).masked_fill(~good.unsqueeze(1), torch.nan)
 
 
 COMPLEXITY: dict[str, MetricSpec] = {s.name: s for s in (SPARSENESS, ENTROPY, EFFECTIVE_COMPLEXITY)}

@@ -8,6 +8,7 @@ from torch import Tensor
 from sibx._checks import check_labels, check_logits, check_range, check_same_batch
 from sibx._outputs import Output, by_class, probabilities
 from sibx._precise import precise
+from sibx.models.failures import say_why
 
 Model = Callable[[Tensor], Tensor]  # images (B, C, H, W) -> logits (B, K)
 
@@ -65,7 +66,8 @@ def _in_passes(
 
 
 def _scores_of(model: Model, images: Tensor, targets: Tensor, scores: Callable[[Tensor], Tensor]) -> Tensor:
-    logits = model(images)
+    with say_why(model, images):
+        logits = model(images)
     check_logits(logits, len(images))
     of_classes = scores(precise(logits))
     check_labels(targets, of_classes, "targets")

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from sibx._checks import check_images, check_logits, check_range, check_same_batch, require
 from sibx._for_notebooks import html_of_terms
 from sibx._outputs import Criterion, Output, check_output, check_truth, usual_criterion
+from sibx.models.failures import say_why
 from sibx.objectives.precision import full_precision
 from sibx.runs.ranks import gather_rows
 
@@ -125,9 +126,11 @@ class GroupDROLoss(nn.Module):
                 or a model whose output is not (B, K).
         """
         check_images(images)
+        require(len(images) > 0, "images", "have at least 1 row", images)
         check_same_batch(images, labels=labels, groups=groups)
         self._check_groups(groups)
-        logits = model(images)
+        with say_why(model, images):
+            logits = model(images)
         check_logits(logits, len(images))
         check_truth(labels, logits, self.output)
         everyone, truth, groups = (gather_rows(t) for t in (full_precision(logits), labels, groups))

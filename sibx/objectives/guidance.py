@@ -21,6 +21,7 @@ from sibx._checks import (
 from sibx._for_notebooks import html_of_terms
 from sibx._outputs import Criterion, Output, check_output, usual_criterion
 from sibx.models.alignment import Align
+from sibx.models.failures import say_why
 from sibx.models.finding import find_cam_layer
 from sibx.objectives.cases import lay_out
 from sibx.objectives.guidance_parts import Meaning, Place
@@ -142,8 +143,9 @@ class GuidanceLoss(nn.Module):
         self._check(images, labels, masks)
         check_range("ramp", ramp, 0, 1)
         batch = self._batch(images.detach(), labels, masks if self.config.needs_masks else None)
-        place = Place(self.config.layer_for(model, images), self.config.align)
-        logits, guidance = self.spec.term(model, batch, place, self.meaning)
+        with say_why(model, images):
+            place = Place(self.config.layer_for(model, images), self.config.align)
+            logits, guidance = self.spec.term(model, batch, place, self.meaning)
         learned, truth = batch.learned(logits)
         cross_entropy = self.meaning.criterion(learned, truth)
         total = cross_entropy + ramp * self.config.weight * guidance

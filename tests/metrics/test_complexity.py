@@ -37,6 +37,7 @@ def test_complexity_properties(seed, scale):
         assert values.dtype == torch.float64
         assert values.shape == (3,)
         assert torch.allclose(score(maps * -scale), values)
+        assert all(torch.equal(score(maps * far), values) for far in (2.0**1020, 2.0**-1000))  # whose squares overflow
         assert torch.allclose(score(maps.flip(0, 2)), values.flip(0))
         assert torch.equal(torch.cat([score(row) for row in maps.split(1)]), values)
     assert ((sparseness(maps) >= 0) & (sparseness(maps) <= 1 - 1 / 35)).all()

@@ -161,13 +161,19 @@ class Perturbations:
 
 
 def perturbations(e: Explained) -> Perturbations:
-    """Return the curves of what was explained, of which all metrics see the same."""
+    """Return the curves of what was explained, of which all metrics see the same.
+
+    Those of images with fewer pixels than steps are undefined, as of maps that are not finite: other metrics of an
+    evaluation see such images all the same.
+    """
+    pixels = e.images.shape[2:].numel()
     return Perturbations(
         e.model,
         e.images,
-        e.heatmaps,
+        e.heatmaps if pixels >= STEPS else torch.full_like(e.heatmaps, torch.nan),
         e.targets,
         output=e.output,
+        steps=min(STEPS, pixels),
         normalization=e.normalization,
         batch_size=e.batch_size,
         seed=e.seed,

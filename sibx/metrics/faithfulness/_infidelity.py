@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sibx._checks import check_case, check_range
 from sibx._outputs import Output
-from sibx._precise import precise
+from sibx._precise import precise, within_range
 from sibx._seeds import content_seed
 from sibx.images.baselines import Baseline, make_baseline
 from sibx.images.normalization import Normalization
@@ -68,9 +68,10 @@ def infidelity(
     check_range("samples", samples, 1)
     check_range("batch_size", batch_size, 1)
     gone = make_baseline(images, baseline, normalization, seed)
-    maps = precise(attributions.detach())
-    scores = []
-    for image, a, empty, target in zip(images.split(1), maps.split(1), gone.split(1), targets.split(1), strict=True):
+    maps = within_range(precise(attributions.detach()).flatten(1)).view_as(attributions)
+    scores = [maps.new_empty(0)]
+    for row in range(len(images)):
+        image, a, empty, target = (part[row : row + 1] for part in (images, maps, gone, targets))
         squares = _squares(image, samples, seed)
         scores.append(_of_image(model, image, a, empty, target, squares, samples, batch_size, output))
     score = torch.cat(scores).clamp(min=0)  # captum's difference of squares may round below 0

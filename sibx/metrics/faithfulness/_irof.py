@@ -50,8 +50,10 @@ def superpixels(images: Tensor, normalization: Normalization | None = None, coun
     check_range("count", count, 1)
     pixels = images.detach() if normalization is None else normalization.inverse(images.detach())
     pictures = pixels.nan_to_num(0).clamp(0, 1).movedim(1, 3).cpu().double().numpy()
-    segments = np.stack([_slic(picture, count) for picture in pictures])
-    return torch.from_numpy(segments).long().unsqueeze(1).to(images.device)
+    segments = np.zeros(pictures.shape[:3], np.int64)
+    for place, picture in enumerate(pictures):
+        segments[place] = _slic(picture, count)
+    return torch.from_numpy(segments).unsqueeze(1).to(images.device)
 
 
 def _slic(picture: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.int64]:
@@ -110,10 +112,11 @@ def irof(
     sizes = [len(removal.counts) for removal in removals]
     repeated = targets.repeat_interleave(torch.tensor(sizes, dtype=torch.int64, device=targets.device))
     left = run(model, _frames(images, gone, removals), repeated, images, batch_size, output=output)
-    areas = [1 - torch.trapezoid(p / p[0], dx=1 / (len(p) - 1)) for p in left.split(sizes)]
-    clean = torch.stack([p[0] for p in left.split(sizes)])
+    areas, clean = left.new_empty(len(sizes)), left.new_empty(len(sizes))
+    for row, p in enumerate(left.split(sizes) if sizes else ()):
+        clean[row], areas[row] = p[0], 1 - torch.trapezoid(p / p[0], dx=1 / (len(p) - 1))
     defined = orders_pixels(heatmaps).to(left.device) & (clean > 0)
-    return torch.stack(areas).masked_fill(~defined, torch.nan)
+    return areas.masked_fill(~defined, torch.nan)
 
 
 def _irof(e: Explained) -> Tensor:

@@ -54,9 +54,11 @@ def max_sensitivity(
     require(radius > 0, "radius", "be above 0", radius)
     check_range("samples", samples, 1)
     check_range("batch_size", batch_size, 1)
-    maps = precise(heatmaps.detach())
-    rows = zip(images.detach().split(1), maps.split(1), targets.split(1), strict=True)
-    score = torch.cat([_of_image(explain, x, a, t, radius, samples, batch_size, seed) for x, a, t in rows])
+    maps, pixels = precise(heatmaps.detach()), images.detach()
+    score = maps.new_empty(len(maps))
+    for row in range(len(maps)):
+        x, a, t = (part[row : row + 1] for part in (pixels, maps, targets))
+        score[row] = _of_image(explain, x, a, t, radius, samples, batch_size, seed)
     return score.masked_fill(~(orders_pixels(maps) & score.isfinite()), torch.nan)
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sibx._checks import check_case, check_range, require
 from sibx._outputs import Output
-from sibx._precise import precise
+from sibx._precise import precise, within_range
 from sibx._seeds import content_seed
 from sibx.images.baselines import Baseline, make_baseline
 from sibx.images.normalization import Normalization
@@ -92,7 +92,9 @@ def sensitivity_n(
     left = run(model, frames, repeated, images, batch_size, output=output, score=logit)
     worth = -left.view(len(images), subsets, len(counts)).cpu()  # less a constant, which no correlation sees
     sums = [_sums(a, image, counts, subsets, seed) for a, image in zip(attributions, images, strict=True)]
-    found = torch.stack([pearson(s.T, w.T) for s, w in zip(sums, worth, strict=True)])
+    found = worth.new_empty(len(images), len(counts))
+    for row, s, w in zip(found, sums, worth, strict=True):
+        row.copy_(pearson(s.T, w.T))
     return SensitivityN(torch.tensor(counts, dtype=torch.float64) / pixels, found, found.mean(1))
 
 
@@ -131,5 +133,6 @@ def _frames(images: Tensor, gone: Tensor, counts: list[int], subsets: int, seed:
 
 def _sums(attributions: Tensor, image: Tensor, counts: list[int], subsets: int, seed: int) -> Tensor:
     """What the attributions of every set of one image add up to, (subsets, S) float64."""
-    values, ends = precise(attributions.detach().flatten()), torch.tensor(counts, device=attributions.device) - 1
+    values = within_range(precise(attributions.detach()).flatten(1)).flatten()
+    ends = torch.tensor(counts, device=attributions.device) - 1
     return torch.stack([values[order].cumsum(0)[ends] for order in _orders(image, subsets, seed)]).cpu()

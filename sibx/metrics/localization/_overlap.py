@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sibx._checks import check_heatmaps, check_masks, check_range
-from sibx._precise import precise
+from sibx._precise import precise, within_range
 from sibx.metrics.explained import Explained
 
 CACHE = 2**16  # values that are worked on together on a CPU; in double precision they stay in its cache
@@ -53,7 +53,7 @@ class Overlap:
         check_heatmaps(heatmaps)
         check_masks(masks, heatmaps)
         self.size = heatmaps.shape[2:]
-        self.values, objects = heatmaps.detach().flatten(1), masks.flatten(1)
+        self.values, objects = within_range(heatmaps.detach().flatten(1)), masks.flatten(1)
         _check_sign(self.values)
         defined_pixels: Tensor | int = self.size.numel()
         if undefined is not None:

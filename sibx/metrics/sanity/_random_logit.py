@@ -5,12 +5,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from sibx._checks import check_explained, check_images, check_labels, check_logits, check_same_batch, require
+from sibx._checks import check_case, check_explained, check_labels, check_logits, require
 from sibx._outputs import Output, by_class
 from sibx._seeds import content_seed
 from sibx.metrics.explained import Explain, Explained
-from sibx.metrics.similarity import Similarity, compare
+from sibx.metrics.similarity import WINDOW, Similarity, compare
 from sibx.metrics.spec import MetricSpec
+from sibx.models.failures import say_why
 
 
 def random_logit(
@@ -48,9 +49,8 @@ def random_logit(
 
     Source: Sixt et al., arXiv 1912.09818.
     """
-    check_images(images)
-    check_same_batch(images, heatmaps=heatmaps, targets=targets)
-    with torch.inference_mode():
+    check_case(images, heatmaps, targets)
+    with torch.inference_mode(), say_why(model, images):
         logits = model(images[:1])
     check_logits(logits, len(images[:1]))
     classes = by_class(logits, output).shape[1]
@@ -64,6 +64,9 @@ def random_logit(
 
 
 def _random_logit(e: Explained) -> Tensor:
+    check_case(e.images, e.heatmaps, e.targets)
+    if min(e.heatmaps.shape[2:]) < WINDOW:  # other metrics of an evaluation see such images all the same
+        return torch.full((len(e.images),), torch.nan, dtype=torch.float64)
     return random_logit(e.model, e.explainer(), e.images, e.heatmaps, e.targets, output=e.output, seed=e.seed)
 
 

@@ -18,6 +18,7 @@ from sibx.metrics.sanity.copies import ExplainWith, check_inputs, rebuildable
 from sibx.metrics.similarity import Similarity, compare
 from sibx.metrics.spec import MetricSpec
 from sibx.models._redraw import layers_inside, parameter_layers, redraw
+from sibx.models.failures import say_why
 from sibx.models.layers import eval_mode
 
 Order = Literal["cascading", "independent"]
@@ -125,7 +126,8 @@ RANDOMIZATION = MetricSpec(
 def _blocks(model: nn.Module, images: Tensor, layers: Sequence[str] | None) -> list[list[str]]:
     """What is drawn together, first to last: each layer by itself, or all of each module that was asked for."""
     if layers is None:
-        return [[name] for name in parameter_layers(model, images)[::-1]]
+        with say_why(model, images):
+            return [[name] for name in parameter_layers(model, images)[::-1]]
     require(len(layers) > 0, "layers", "name at least one module", layers)
     blocks = [layers_inside(model, name) for name in layers]
     require(all(blocks), "layers", "name modules that hold parameters", layers)

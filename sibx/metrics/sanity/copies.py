@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from sibx._checks import check_images, check_same_batch
+from sibx._checks import check_case
 from sibx.metrics.explained import Explain, Explained
 
 ExplainWith = Callable[[nn.Module], Explain]  # model -> function (images, targets) -> heatmaps
@@ -34,5 +34,4 @@ def check_module(model: object) -> None:
 def check_inputs(model: nn.Module, images: Tensor, heatmaps: Tensor, targets: Tensor) -> None:
     """Require such a module, images, and for each of them a heatmap and a target."""
     check_module(model)
-    check_images(images)
-    check_same_batch(images, heatmaps=heatmaps, targets=targets)
+    check_case(images, heatmaps, targets)

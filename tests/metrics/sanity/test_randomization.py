@@ -247,7 +247,7 @@ class TestRandomization:
             ({"stages": 0}, "`stages` must be at least 1"),
             ({"targets": TARGETS[:2]}, "`targets` must have 4 rows"),
             ({"heatmaps": torch.ones(2, 1, 32, 32)}, "`heatmaps` must have 4 rows"),
-            ({"heatmaps": torch.ones(4, 1, 8, 8)}, "`others` must have the shape of the heatmaps"),
+            ({"heatmaps": torch.ones(4, 1, 8, 8)}, r"`heatmaps` must be of size \(32, 32\)"),
             ({"images": torch.ones(4, 3)}, "`images` must be a floating-point tensor"),
             ({"explain_with": lambda _: lambda x, __: x}, "`explain_with` must return .* heatmaps of shape"),
         ],
