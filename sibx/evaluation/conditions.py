@@ -86,10 +86,9 @@ class Setting:
             settings: the settings of the conditions, in plain values.
         """
         device, start = pick_device(self.model, self.device), time.perf_counter()
-        with placed(self.model, device), eval_mode(self.model):
-            batches = self._batches()
-            identify = partial(self._identify, device, unchanged, settings)
-            storage = open_storage(self.out_dir, self.resume, len(batches), identify)
+        batches, identify = self._batches(), partial(self._identify, device, unchanged, settings)
+        opened = open_storage(self.out_dir, self.resume, len(batches), identify)
+        with placed(self.model, device), eval_mode(self.model), opened as storage:
             own = storage.pending()[rank() :: world_size()]
             loader = load_batches(self.dataset, [batches[n] for n in own], self.workers)
             score = scorer([batches[n] for n in own])
@@ -100,9 +99,10 @@ class Setting:
             of_labels = label_rates(
                 self.matched, about, batch_size=self.batch_size, workers=self.workers, device=device
             )
-        seconds = round(time.perf_counter() - start, 1)
-        noted = {NOTED: of_labels} if of_labels else {}
-        return storage.finish(self._describe(device) | {"seconds": seconds} | noted | settings | dict(self.notes or {}))
+            seconds = round(time.perf_counter() - start, 1)
+            noted = {NOTED: of_labels} if of_labels else {}
+            info = self._describe(device) | {"seconds": seconds} | noted | settings | dict(self.notes or {})
+            return storage.finish(info)
 
     def _rows(self, batch: MaskedBatch, score: Score, unchanged: str) -> pd.DataFrame:
         images = describe_images(self.model, batch, "label", self.output, self.matched.counts)

@@ -107,7 +107,8 @@ def evaluate(
             data set, a metric that needs masks for a data set that is known to have none, a method or metric that needs
             a module for a model that is none, a model whose output is not (B, K), a method of your own that returns no
             maps, a metric that does not return B scores, results of an earlier call in ``out_dir`` without ``resume``,
-            those of other arguments with it (the error says which), or arguments that differ between ranks.
+            those of other arguments with it (the error says which), an ``out_dir`` in which another run writes, or
+            arguments that differ between ranks.
     """
     check_dataset(dataset, "dataset")
     warn_of_normalization(model, dataset)
@@ -134,12 +135,12 @@ def evaluate(
     start = time.perf_counter()
     with placed(model, request.device), eval_mode(model):
         request = fit(request, asks_all(methods))
-        storage = open_storage(out_dir, resume, len(request.batches()), request.identify)
-        _fill(storage, request, progress and rank() == 0)
-        about = {**request.columns, "seed": seed}
-        of_labels = label_rates(matched, about, batch_size=batch_size, workers=workers, device=request.device)
-    noted = {"seconds": round(time.perf_counter() - start, 1)} | ({NOTED: of_labels} if of_labels else {})
-    return storage.finish(request.describe() | noted | dict(notes or {}))
+        with open_storage(out_dir, resume, len(request.batches()), request.identify) as storage:
+            _fill(storage, request, progress and rank() == 0)
+            about = {**request.columns, "seed": seed}
+            of_labels = label_rates(matched, about, batch_size=batch_size, workers=workers, device=request.device)
+            noted = {"seconds": round(time.perf_counter() - start, 1)} | ({NOTED: of_labels} if of_labels else {})
+            return storage.finish(request.describe() | noted | dict(notes or {}))
 
 
 def _fill(storage: Storage, request: Request, progress: bool) -> None:

@@ -4,6 +4,7 @@ import gzip
 import json
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
 from typing import Any, Protocol
@@ -27,6 +28,7 @@ from sibx.evaluation.columns import (
     write_table,
 )
 from sibx.evaluation.results import Results
+from sibx.runs.alone import alone_in
 from sibx.runs.identity import check_identity
 from sibx.runs.ranks import gather_objects, on_first_rank, world_size
 
@@ -171,10 +173,11 @@ class InFolder:
         return self.folder / f"part-{number:06d}.json.gz"
 
 
+@contextmanager
 def open_storage(
     out_dir: str | Path | None, resume: bool, batches: int, identify: Callable[[], dict[str, Any]]
-) -> Storage:
-    """Return where the scores go; all ranks call it together.
+) -> Iterator[Storage]:
+    """Yield where the scores go; all ranks call it together. No other run may write there within the block.
 
     Args:
         out_dir: folder that all ranks share; None = they stay in memory.
@@ -183,15 +186,21 @@ def open_storage(
         identify: says which evaluation it is, see ``check_identity``.
 
     Raises:
-        ValueError: ``resume`` without a folder, or evaluations that differ between ranks.
+        ValueError: ``resume`` without a folder, evaluations that differ between ranks, or a folder in which another run
+            writes.
     """
     require(out_dir is not None or not resume, "out_dir", "be given for resume=True", None)
     if out_dir is None and world_size() == 1:
-        return InMemory(batches)
+        yield InMemory(batches)
+        return
     identity = identify()
     for number, theirs in enumerate(gather_objects(identity)):
         check_identity(identity, theirs, f"rank {number}")
-    return InMemory(batches) if out_dir is None else InFolder(Path(out_dir), identity, batches, resume)
+    if out_dir is None:
+        yield InMemory(batches)
+        return
+    with alone_in(Path(out_dir)):
+        yield InFolder(Path(out_dir), identity, batches, resume)
 
 
 def count_masked(rows: pd.DataFrame) -> int:

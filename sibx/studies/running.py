@@ -15,6 +15,7 @@ from tqdm import tqdm
 from sibx._checks import require
 from sibx._files import write_atomically
 from sibx._progress import bar_over
+from sibx.runs.alone import alone_in
 from sibx.runs.identity import check_identity
 from sibx.runs.place import named_device
 from sibx.studies.board import PATIENCE, Board, join_torchrun, open_store
@@ -45,8 +46,8 @@ def run_study(study: Study, place: Place) -> Outcome | None:
         What came out; None on all but the first of torchrun's processes.
 
     Raises:
-        ValueError: settings that mean nothing, an earlier run in ``out`` that ``resume`` does not ask to continue, or
-            the run of another study there.
+        ValueError: settings that mean nothing, an earlier run in ``out`` that ``resume`` does not ask to continue, the
+            run of another study there, or another run that writes there at the moment.
     """
     study.check()
     place.check()
@@ -54,21 +55,22 @@ def run_study(study: Study, place: Place) -> Outcome | None:
     store, number, ranks = join_torchrun()
     require(ranks == 1 or place.processes is None, "processes", "be left to torchrun", place.processes)
     folder, jobs = Path(place.out) / study.title, study.jobs()
-    if number == 0:
-        open_folder(study, folder, jobs, place.resume)
-        store.set("folder", "open")
-    store.wait(["folder"], PATIENCE)
-    left = left_of(jobs, folder)
-    processes = ranks if ranks > 1 else place.processes or count_places(place.device)
-    helpers = min(processes, len(left)) - 1 if ranks == 1 else 0
-    if helpers > 0:
-        store = open_store()
-    with limited_threads(place.threads or (1 if processes > 1 else None)):
-        board = Board(store, number, folder, left)
-        task = partial(assist, study, place, folder, left, torch.get_num_threads(), getattr(store, "port", 0))
-        with assisted(board, helpers, task):
-            work(study, place, board)
-    return None if number else put_together(study, folder, jobs, begun)
+    with alone_in(folder if number == 0 else None, "out"):
+        if number == 0:
+            open_folder(study, folder, jobs, place.resume)
+            store.set("folder", "open")
+        store.wait(["folder"], PATIENCE)
+        left = left_of(jobs, folder)
+        processes = ranks if ranks > 1 else place.processes or count_places(place.device)
+        helpers = min(processes, len(left)) - 1 if ranks == 1 else 0
+        if helpers > 0:
+            store = open_store()
+        with limited_threads(place.threads or (1 if processes > 1 else None)):
+            board = Board(store, number, folder, left)
+            task = partial(assist, study, place, folder, left, torch.get_num_threads(), getattr(store, "port", 0))
+            with assisted(board, helpers, task):
+                work(study, place, board)
+        return None if number else put_together(study, folder, jobs, begun)
 
 
 def open_folder(study: Study, folder: Path, jobs: Sequence[Job], resume: bool) -> None:

@@ -20,6 +20,7 @@ from sibx.models import about
 from sibx.models._about import carry
 from sibx.models.checkpoint import save_checkpoint
 from sibx.objectives import SIBConfig, each_self_masks
+from sibx.runs.alone import alone_in
 from sibx.runs.normalized import warn_of_normalization
 from sibx.runs.place import pick_device
 from sibx.runs.ranks import rank, world_size
@@ -119,8 +120,9 @@ def fine_tune(
     Raises:
         ValueError: fewer images than one batch, settings that need ``val_data`` or ``out_dir`` without it, checkpoints
             of an earlier run without ``resume``, a checkpoint of another model, configuration or data with ``resume``,
-            data without groups for GroupDROConfig, a model of which nothing learns, patterns of ``train_layers`` that
-            name nothing, an argument that the loss refuses, or images that are not finite.
+            an ``out_dir`` in which another run writes, data without groups for GroupDROConfig, a model of which nothing
+            learns, patterns of ``train_layers`` that name nothing, an argument that the loss refuses, or images that
+            are not finite.
         FloatingPointError: the loss is not a number any more; the newest checkpoint is from before.
         ImportError: TensorBoard is asked for and not installed.
 
@@ -141,13 +143,15 @@ def fine_tune(
     require(not config.sync_batch_norm or device.type != "cpu", "sync_batch_norm", rule, config.sync_batch_norm)
     start = copy.deepcopy(model).to(device)
     task = _Task(start, train_data, val_data, resume=resume, progress=progress, callbacks=callbacks)
-    if not choose_weight:
-        return task.train(config, folder)
-    require(val_data is not None, "val_data", "be given for choose_weight=True", None)
-    check_choosable(config)
-    result = task.train_at_shares(config, folder)
-    if folder is not None and rank() == 0:
-        save_checkpoint(folder / "model.pt", result.model, config=config, **told_by(train_data))
+    if choose_weight:
+        require(val_data is not None, "val_data", "be given for choose_weight=True", None)
+        check_choosable(config)
+    with alone_in(folder):
+        if not choose_weight:
+            return task.train(config, folder)
+        result = task.train_at_shares(config, folder)
+        if folder is not None and rank() == 0:
+            save_checkpoint(folder / "model.pt", result.model, config=config, **told_by(train_data))
     return result
 
 
