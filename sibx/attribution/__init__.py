@@ -3,6 +3,9 @@
 from sibx.attribution._soft_quantile import soft_quantile
 from sibx.attribution._vjp import VJP, vjp
 from sibx.attribution.ablationcam import AblationCAM
+from sibx.attribution.attention import Attention, record_attention
+from sibx.attribution.attention_gradcam import AttentionGradCAM
+from sibx.attribution.chefer import Chefer
 from sibx.attribution.chosen import Methods, resolve_methods
 from sibx.attribution.controls import ControlMap
 from sibx.attribution.eigencam import EigenCAM
@@ -15,6 +18,7 @@ from sibx.attribution.heatmaps import to_heatmap
 from sibx.attribution.hirescam import HiResCAM
 from sibx.attribution.integrated import GradientSHAP, IntegratedGradients
 from sibx.attribution.layercam import LayerCAM
+from sibx.attribution.legrad import LeGrad
 from sibx.attribution.many import Explainers
 from sibx.attribution.mask_rules import MASKS, DensityMask, HardDensityMask, MaskRule, PeakMask, TopP, TopShare
 from sibx.attribution.method import Method, MethodSpec
@@ -22,7 +26,9 @@ from sibx.attribution.methods import METHODS, is_control
 from sibx.attribution.modules import DeepLift, GuidedBackprop, GuidedGradCAM
 from sibx.attribution.occlusion import Occlusion
 from sibx.attribution.own_methods import build_method, to_method
+from sibx.attribution.raw_attention import RawAttention
 from sibx.attribution.rise import RISE
+from sibx.attribution.rollout import Rollout
 from sibx.attribution.safe import SafeAttribution
 from sibx.attribution.scorecam import ScoreCAM
 from sibx.attribution.sib import SIBAttribution
@@ -34,6 +40,9 @@ __all__ = [
     "RISE",
     "VJP",
     "AblationCAM",
+    "Attention",
+    "AttentionGradCAM",
+    "Chefer",
     "ControlMap",
     "DeepLift",
     "DensityMask",
@@ -49,12 +58,15 @@ __all__ = [
     "InputXGradient",
     "IntegratedGradients",
     "LayerCAM",
+    "LeGrad",
     "MaskRule",
     "Method",
     "MethodSpec",
     "Methods",
     "Occlusion",
     "PeakMask",
+    "RawAttention",
+    "Rollout",
     "SIBAttribution",
     "SafeAttribution",
     "Saliency",
@@ -69,6 +81,7 @@ __all__ = [
     "explain_many",
     "export_explained",
     "is_control",
+    "record_attention",
     "resolve_methods",
     "soft_quantile",
     "to_heatmap",

@@ -97,7 +97,9 @@ def explain_many(
     output: Output = "auto",
     align: Align | None = None,
 ) -> dict[str, Tensor]:
-    """Explain the same images by several methods; the gradient CAMs among them share one forward and one backward.
+    """Explain the same images by several methods; gradient CAMs share one forward and one backward pass.
+
+    So do the attention methods among them.
 
     Args:
         model: the model, images -> logits (B, K).

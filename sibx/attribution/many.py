@@ -1,12 +1,13 @@
-"""Several methods over the same images; the gradient CAMs among them share their passes."""
+"""Several methods over the same images; gradient CAMs share their passes, and so do attention methods."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeVar, get_args
+from typing import Any, NamedTuple, TypeVar, get_args
 
 from torch import Tensor, nn
 
 from sibx._checks import check_choice, check_images
 from sibx._outputs import Output
+from sibx.attribution.attention_maps import AttentionMaps, AttentionMethod
 from sibx.attribution.cam import GradientCAM, SharedCAMs
 from sibx.attribution.method import Method, MethodSpec
 from sibx.attribution.own_methods import check_maps
@@ -48,9 +49,18 @@ class Explainers:
         self._layer = layer if layer is None or not self._needs_layer else resolve_layer(model, layer)
         self._name = name_of(model, self._layer) if isinstance(self._layer, nn.Module) and self._needs_layer else None
         self.methods: dict[str, Method] = {s.name: self._build(s, model, self._layer) for s in specs}
-        self._kinds = {s.name: s.build for s in specs if isinstance(s.build, type) and issubclass(s.build, GradientCAM)}
-        kinds = list(self._kinds.values())
-        self._cams = self._aligned(SharedCAMs(scored_by_class(model, output), self._layer, kinds)) if kinds else None
+        self._shared = {name: group for group in self._groups() for name in group.names}
+
+    def _groups(self) -> Iterator["_Group"]:
+        """Yield the methods that share their passes."""
+        model = scored_by_class(self._model, self.output)
+        cams = {s.name: s.build for s in self.specs if isinstance(s.build, type) and issubclass(s.build, GradientCAM)}
+        if cams:
+            yield _Group(tuple(cams), self._aligned(SharedCAMs(model, self._layer, list(cams.values()))))
+        methods = {name: m for name, m in self.methods.items() if isinstance(m, AttentionMethod)}
+        plain = {name: type(m) for name, m in methods.items() if m.upsample and not m.create_graph}
+        if plain:
+            yield _Group(tuple(plain), AttentionMaps(model, list(plain.values())))
 
     def _build(self, spec: MethodSpec, model: Any, layer: nn.Module | str | None) -> Method:
         return self._aligned(spec.build(scored_by_class(model, self.output), layer))
@@ -65,18 +75,31 @@ class Explainers:
         return self._build(spec, model, self._name)
 
     def explain(self, images: Tensor, target: Any) -> Iterator[tuple[MethodSpec, Tensor]]:
-        """Yield every method with its attributions, in order; the first gradient CAM computes all of them."""
+        """Yield every method with its attributions, in order; the first of a group computes those of all."""
         if self._needs_layer and self._layer is None and len(images):
             check_images(images)
             with say_why(self._model, images):
                 self._name = find_cam_layer(self._model, images)
-        cams: dict[str, Tensor] = {}
+        computed: dict[str, Tensor] = {}
         for spec in self.specs:
-            if self._cams is None or spec.name not in self._kinds:
+            group = self._shared.get(spec.name)
+            if group is None:
                 yield spec, attribute(spec, self.methods[spec.name], images, target)
-            else:
-                cams = cams or dict(zip(self._kinds, self._cams.attribute((images,), target), strict=True))
-                yield spec, cams[spec.name]
+                continue
+            if spec.name not in computed:
+                computed |= group.explain(images, target)
+            yield spec, computed[spec.name]
+
+
+class _Group(NamedTuple):
+    """Methods that share their passes."""
+
+    names: tuple[str, ...]
+    method: SharedCAMs | AttentionMaps
+
+    def explain(self, images: Tensor, target: Any) -> dict[str, Tensor]:
+        """Return the attributions of every method."""
+        return dict(zip(self.names, self.method.attribute((images,), target), strict=True))
 
 
 def attribute(spec: MethodSpec, method: Method, images: Tensor, target: Any) -> Tensor:

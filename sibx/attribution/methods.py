@@ -7,6 +7,8 @@ from sibx._checks import require
 from sibx._plugins import Table
 from sibx.attribution import controls
 from sibx.attribution.ablationcam import AblationCAM
+from sibx.attribution.attention_gradcam import AttentionGradCAM
+from sibx.attribution.chefer import Chefer
 from sibx.attribution.controls import ControlMap
 from sibx.attribution.eigencam import EigenCAM
 from sibx.attribution.gradcam import GradCAM
@@ -15,10 +17,13 @@ from sibx.attribution.gradients import InputXGradient, Saliency, SmoothGrad, Var
 from sibx.attribution.hirescam import HiResCAM
 from sibx.attribution.integrated import GradientSHAP, IntegratedGradients
 from sibx.attribution.layercam import LayerCAM
+from sibx.attribution.legrad import LeGrad
 from sibx.attribution.method import MethodSpec
 from sibx.attribution.modules import DeepLift, GuidedBackprop, GuidedGradCAM
 from sibx.attribution.occlusion import Occlusion
+from sibx.attribution.raw_attention import RawAttention
 from sibx.attribution.rise import RISE
+from sibx.attribution.rollout import Rollout
 from sibx.attribution.scorecam import ScoreCAM
 from sibx.attribution.sib import SIBAttribution
 from sibx.attribution.xgradcam import XGradCAM
@@ -206,6 +211,53 @@ METHODS: Table[MethodSpec] = Table(
             reference="Desai 2020, WACV",
             kind="cam",
             needs_layer=True,
+            signed=True,
+        ),
+        MethodSpec(
+            name="raw_attention",
+            title="Raw attention",
+            build=lambda model, _: RawAttention(model),
+            reference="baseline of Chefer 2021, arXiv 2012.09838",
+            kind="attention",
+            needs_module=True,
+            uses_target=False,
+            signed=True,
+        ),
+        MethodSpec(
+            name="rollout",
+            title="Attention rollout",
+            build=lambda model, _: Rollout(model),
+            reference="Abnar 2020, arXiv 2005.00928",
+            kind="attention",
+            needs_module=True,
+            uses_target=False,
+            signed=True,
+        ),
+        MethodSpec(
+            name="attention_gradcam",
+            title="Attention Grad-CAM",
+            build=lambda model, _: AttentionGradCAM(model),
+            reference="baseline of Chefer 2021, arXiv 2012.09838",
+            kind="attention",
+            needs_module=True,
+            signed=True,
+        ),
+        MethodSpec(
+            name="chefer",
+            title="Chefer",
+            build=lambda model, _: Chefer(model),
+            reference="Chefer 2021, arXiv 2103.15679",
+            kind="attention",
+            needs_module=True,
+            signed=True,
+        ),
+        MethodSpec(
+            name="legrad",
+            title="LeGrad",
+            build=lambda model, _: LeGrad(model),
+            reference="Bousselham 2025, arXiv 2404.03214",
+            kind="attention",
+            needs_module=True,
             signed=True,
         ),
         MethodSpec(

@@ -153,8 +153,7 @@ def _at(values: Tensor, rows: Tensor) -> Tensor:
 
 def select_scores(outputs: object, target: Any, batch: int) -> Tensor:
     """Return the target's score of every row, picked by Captum's rules; errors say what is wrong."""
-    if not isinstance(outputs, Tensor):
-        raise ValueError(f"`forward_func` must return a tensor of scores, but got {output_kind(outputs)}")
+    outputs = check_outputs(outputs)
     require(
         target is not None or outputs.numel() == batch,
         "target",
@@ -165,6 +164,13 @@ def select_scores(outputs: object, target: Any, batch: int) -> Tensor:
     scores: Tensor = outputs if target is None else select_targets(outputs, target)
     require(scores.numel() == batch, "target", f"pick one score per row of the output {tuple(outputs.shape)}", target)
     return scores
+
+
+def check_outputs(outputs: object) -> Tensor:
+    """Require what a model returned to be a tensor, and return it."""
+    if not isinstance(outputs, Tensor):
+        raise ValueError(f"`forward_func` must return a tensor of scores, but got {output_kind(outputs)}")
+    return outputs
 
 
 def _check_target(target: Any, shape: tuple[int, ...]) -> None:

@@ -43,6 +43,7 @@ from sibx.models.layout import to_grid
 from sibx.models.prompts import PromptScores, zero_shot
 from sibx.models.scored import Scored, contrast, unwrap
 from sibx.models.tiny import TinyCNN
+from sibx.models.tiny_vit import TinyViT
 from sibx.models.zoo import (
     IMAGENET_CLASSES,
     PUBLISHED,
@@ -70,6 +71,7 @@ __all__ = [
     "ReceptiveField",
     "Scored",
     "TinyCNN",
+    "TinyViT",
     "about",
     "build_model",
     "by_class",
@@ -124,15 +126,19 @@ class ModelSpec:
 MINUS_ONE_TO_ONE = Normalization(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
 
-def _build_tiny(num_classes: int, weights: str | None = None) -> TinyCNN:
-    require(weights is None, "weights", "be None for tiny_cnn, which has no published weights", weights)
-    return TinyCNN(num_classes)
+def _tiny_builder(name: str, build: Callable[[int], nn.Module]) -> Callable[..., nn.Module]:
+    def build_tiny(num_classes: int, weights: str | None = None) -> nn.Module:
+        require(weights is None, "weights", f"be None for {name}, which has no published weights", weights)
+        return build(num_classes)
+
+    return build_tiny
 
 
 MODELS: Table[ModelSpec] = Table(
     "sibx.models",
     (
-        ModelSpec("tiny_cnn", "TinyCNN", _build_tiny, "sibx.models.tiny"),
+        ModelSpec("tiny_cnn", "TinyCNN", _tiny_builder("tiny_cnn", TinyCNN), "sibx.models.tiny"),
+        ModelSpec("tiny_vit", "TinyViT", _tiny_builder("tiny_vit", TinyViT), "Dosovitskiy 2021, arXiv 2010.11929"),
         ModelSpec("resnet18", "ResNet-18", torchvision_builder("resnet18", "fc"), "He 2016, arXiv 1512.03385"),
         ModelSpec("resnet50", "ResNet-50", torchvision_builder("resnet50", "fc"), "He 2016, arXiv 1512.03385"),
         ModelSpec("vgg16", "VGG-16", torchvision_builder("vgg16"), "Simonyan 2015, arXiv 1409.1556"),

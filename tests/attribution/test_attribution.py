@@ -45,7 +45,7 @@ from sibx.attribution.cotangents import potential
 from sibx.attribution.mask_rules import odd_window
 from sibx.images import IMAGENET
 from sibx.images.baselines import make_baseline
-from sibx.models import TinyCNN, receptive_field
+from sibx.models import TinyCNN, TinyViT, receptive_field
 from tests.helpers.waits import Waits
 from tests.references import sib as reference
 
@@ -64,22 +64,19 @@ def explain(name, model, images, target=1):
 
 @pytest.fixture
 def model(request):
-    """A small CNN; with ReLU modules for the methods that rewrite them."""
+    """A small CNN, with ReLU modules for the methods that rewrite them; a transformer for those that read attention."""
     name = getattr(request.node, "callspec", None) and request.node.callspec.params.get("name")
     torch.manual_seed(0)
+    if name in METHODS and METHODS[name].kind == "attention":
+        return TinyViT(num_classes=5, width=16, depth=2, heads=2).eval()
     activation = "relu" if name in ("guided_backprop", "guided_gradcam", "deeplift") else "silu"
     return TinyCNN(num_classes=5, width=8, activation=activation).eval()
 
 
-class Failing(nn.Module):
-    """Fails in the classifier, after all hooks have been set."""
-
-    def __init__(self, model):
-        super().__init__()
-        self.features, self.classifier = model.features, nn.Linear(1, 1)
-
-    def forward(self, images):
-        return self.classifier(self.features(images).mean((2, 3)))
+def failing(model):
+    """The model with a classifier that fails, after all hooks have been set."""
+    model.classifier = nn.Linear(1, 1)
+    return model
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -103,7 +100,7 @@ class TestContract:
     @pytest.mark.filterwarnings("ignore:DeepLIFT's contributions")  # it explains two batches in one
     def test_leaves_no_trace(self, name, model, images):
         model.train()
-        model.features[1].eval()
+        list(model.modules())[3].eval()
         images.requires_grad_()
         images.grad = torch.ones_like(images)
         modes = [m.training for m in model.modules()]
@@ -164,7 +161,7 @@ def test_empty_batch_keeps_its_shape(name, channels, model, images):
 @pytest.mark.parametrize("name", EXPLAINERS)
 class TestExplainers:
     def test_restored_after_an_exception(self, name, model, images):
-        broken = Failing(model)
+        broken = failing(model)
         with pytest.raises(RuntimeError):
             explain(name, broken, images)
         assert not images.requires_grad
@@ -261,7 +258,7 @@ class TestExplain:
     @pytest.mark.filterwarnings("ignore:DeepLIFT's contributions")  # SiLU has no rule
     def test_kinds_say_what_a_method_looks_at(self, model, images):
         """Controls never run the model; the others do, CAMs with a layer, and only perturbations without a gradient."""
-        assert {spec.kind for spec in METHODS.values()} == {"gradient", "cam", "perturbation", "control"}
+        assert {spec.kind for spec in METHODS.values()} == {"gradient", "cam", "attention", "perturbation", "control"}
         for name, spec in METHODS.items():
             seen = []
             handle = model.register_forward_hook(lambda _, __, output, seen=seen: seen.append(output))

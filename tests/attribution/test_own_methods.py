@@ -217,4 +217,5 @@ class TestAll:
         # TinyCNN's SiLU: nothing is guided, and no rule of DeepLIFT reaches it
         with pytest.warns(UserWarning, match=r"left out: guided_backprop \(.*nn.ReLU.*guided_gradcam.*deeplift \("):
             maps = explain_many(net, IMAGES[:1], 0, "all")
-        assert set(METHODS) - set(maps) == {"guided_backprop", "guided_gradcam", "deeplift"}
+        attentive = {name for name, spec in METHODS.items() if spec.kind == "attention"}
+        assert set(METHODS) - set(maps) == {"guided_backprop", "guided_gradcam", "deeplift"} | attentive

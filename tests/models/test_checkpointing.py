@@ -73,13 +73,15 @@ def kernels():
 
 
 NEED_RULES = ("guided_backprop", "guided_gradcam", "deeplift")  # TinyCNN's SiLU has no rule of theirs
-DIFFERENTIATE = [s.name for s in METHODS.values() if s.kind in ("cam", "gradient") and s.name not in NEED_RULES]
+DIFFERENTIATE = {s.name: s.kind for s in METHODS.values() if s.kind in ("attention", "cam", "gradient")}
+DIFFERENTIATE = {name: kind for name, kind in DIFFERENTIATE.items() if name not in NEED_RULES}
 
 
 @pytest.mark.parametrize("name", DIFFERENTIATE)
 def test_maps(name, images):
     target = {"target": 1} if METHODS[name].uses_target else {}
-    plain, saving = (build_method(name, Convolutions(saves).eval()).attribute(images, **target) for saves in (0, 1))
+    build = transformer if DIFFERENTIATE[name] == "attention" else Convolutions
+    plain, saving = (build_method(name, build(saves).eval()).attribute(images, **target) for saves in (0, 1))
     assert torch.allclose(plain, saving, atol=1e-6)
 
 

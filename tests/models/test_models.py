@@ -29,9 +29,9 @@ def test_every_model_builds_and_has_a_cam_layer(name):
         assert model(torch.randn(2, 3, 64, 64)).shape == (2, 5)
     assert [p.shape[0] for p in head_parameters(model)] == [5, 5]
     layer = resolve_layer(model, None)
-    with torch.no_grad(), record(model, {"cam": layer}) as outputs:
+    with torch.no_grad(), record(model, {"cam": layer}, tokens=True) as outputs:
         model(torch.randn(1, 3, 64, 64))
-    assert outputs["cam"].ndim == 4
+    assert to_grid(outputs["cam"], (64, 64)).ndim == 4
     assert MODELS[name].name == name
 
 
