@@ -16,7 +16,9 @@ from sibx.attribution.gradcam_pp import GradCAMPlusPlus
 from sibx.attribution.gradients import InputXGradient, Saliency, SmoothGrad, VarGrad
 from sibx.attribution.heatmaps import to_heatmap
 from sibx.attribution.hirescam import HiResCAM
+from sibx.attribution.iba import IBA
 from sibx.attribution.integrated import GradientSHAP, IntegratedGradients
+from sibx.attribution.layer_statistics import LayerStatistics
 from sibx.attribution.layercam import LayerCAM
 from sibx.attribution.legrad import LeGrad
 from sibx.attribution.many import Explainers
@@ -24,17 +26,22 @@ from sibx.attribution.mask_rules import MASKS, DensityMask, HardDensityMask, Mas
 from sibx.attribution.method import Method, MethodSpec
 from sibx.attribution.methods import METHODS, is_control
 from sibx.attribution.modules import DeepLift, GuidedBackprop, GuidedGradCAM
+from sibx.attribution.object_shapley import ObjectShapley, object_shapley
 from sibx.attribution.occlusion import Occlusion
 from sibx.attribution.own_methods import build_method, to_method
 from sibx.attribution.raw_attention import RawAttention
+from sibx.attribution.removals import FeatureAblation, ShapleySampling
 from sibx.attribution.rise import RISE
 from sibx.attribution.rollout import Rollout
 from sibx.attribution.safe import SafeAttribution
 from sibx.attribution.scorecam import ScoreCAM
 from sibx.attribution.sib import SIBAttribution
+from sibx.attribution.surrogates import LIME, KernelSHAP
 from sibx.attribution.xgradcam import XGradCAM
 
 __all__ = [
+    "IBA",
+    "LIME",
     "MASKS",
     "METHODS",
     "RISE",
@@ -48,6 +55,7 @@ __all__ = [
     "DensityMask",
     "EigenCAM",
     "Explainers",
+    "FeatureAblation",
     "GradCAM",
     "GradCAMPlusPlus",
     "GradientSHAP",
@@ -57,12 +65,15 @@ __all__ = [
     "HiResCAM",
     "InputXGradient",
     "IntegratedGradients",
+    "KernelSHAP",
     "LayerCAM",
+    "LayerStatistics",
     "LeGrad",
     "MaskRule",
     "Method",
     "MethodSpec",
     "Methods",
+    "ObjectShapley",
     "Occlusion",
     "PeakMask",
     "RawAttention",
@@ -71,6 +82,7 @@ __all__ = [
     "SafeAttribution",
     "Saliency",
     "ScoreCAM",
+    "ShapleySampling",
     "SmoothGrad",
     "TopP",
     "TopShare",
@@ -81,6 +93,7 @@ __all__ = [
     "explain_many",
     "export_explained",
     "is_control",
+    "object_shapley",
     "record_attention",
     "resolve_methods",
     "soft_quantile",

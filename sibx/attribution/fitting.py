@@ -16,6 +16,7 @@ from sibx.models.classes import scored_by_class
 from sibx.models.finding import resolve_layer
 
 NO_MODULE = "it needs a torch.nn.Module, and the model is a function"
+NO_FIT = "it has to see at least 2 images of the data first, as in build_method(name, model).fit(images)"
 FAILURES = (ValueError, TypeError, RuntimeError, NotImplementedError, AttributeError)
 
 
@@ -72,6 +73,8 @@ def _try(spec: MethodSpec, model: Any, image: Tensor, layer: Any, output: Output
         return
     if not isinstance(model, nn.Module):
         raise TypeError(NO_MODULE)
+    if spec.needs_fit:
+        raise ValueError(NO_FIT)
     if spec.needs_layer:
         resolve_layer(model, layer, image)
     method = spec.build(scored_by_class(model, output), layer)

@@ -1,7 +1,7 @@
 """What a method is: an object with Captum's ``attribute``, and its line in the METHODS table."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 from torch import nn
@@ -36,6 +36,8 @@ class MethodSpec:
             matrices, ``perturbation`` at changed images, ``control`` never at the model; None = not stated.
         needs_layer: whether the layer matters; such a method needs a module, too.
         needs_module: whether the model has to be a ``torch.nn.Module``; others take any function images -> logits.
+        needs_fit: whether what it builds has to see images of the data first: ``build(...).fit(images)``, which returns
+            the method. ``evaluate`` and galleries do so with images of their data set.
         uses_target: whether it explains a given class; if not, it is called without a target.
         signed: True: the heatmap is the positive part of the channel sum; False: the L2 norm over channels.
         rebuilds: whether ``build`` gives the method for any model; False: it explains one model only.
@@ -59,6 +61,7 @@ class MethodSpec:
     kind: Kind | None = field(default=None, kw_only=True)
     needs_layer: bool = field(default=False, kw_only=True)
     needs_module: bool = field(default=False, kw_only=True)
+    needs_fit: bool = field(default=False, kw_only=True)
     uses_target: bool = field(default=True, kw_only=True)
     signed: bool = field(default=False, kw_only=True)
     rebuilds: bool = field(default=True, kw_only=True)
@@ -68,3 +71,19 @@ class MethodSpec:
     def reduce(self) -> Reduce:
         """How ``to_heatmap`` should reduce channels."""
         return "positive_sum" if self.signed else "l2"
+
+    def fitted_to(self, read: Callable[[], Any]) -> "MethodSpec":
+        """Return a spec whose methods have seen images: itself where there is no need.
+
+        Args:
+            read: function that returns the images (N, C, H, W); called when the first method is built.
+        """
+        if not self.needs_fit:
+            return self
+
+        def build(model: Any, layer: nn.Module | str | None) -> Method:
+            method: Any = self.build(model, layer)
+            fitted: Method = method.fit(read())
+            return fitted
+
+        return replace(self, build=build, needs_fit=False)

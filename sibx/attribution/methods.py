@@ -15,6 +15,7 @@ from sibx.attribution.gradcam import GradCAM
 from sibx.attribution.gradcam_pp import GradCAMPlusPlus
 from sibx.attribution.gradients import InputXGradient, Saliency, SmoothGrad, VarGrad
 from sibx.attribution.hirescam import HiResCAM
+from sibx.attribution.iba import IBA
 from sibx.attribution.integrated import GradientSHAP, IntegratedGradients
 from sibx.attribution.layercam import LayerCAM
 from sibx.attribution.legrad import LeGrad
@@ -22,10 +23,12 @@ from sibx.attribution.method import MethodSpec
 from sibx.attribution.modules import DeepLift, GuidedBackprop, GuidedGradCAM
 from sibx.attribution.occlusion import Occlusion
 from sibx.attribution.raw_attention import RawAttention
+from sibx.attribution.removals import FeatureAblation, ShapleySampling
 from sibx.attribution.rise import RISE
 from sibx.attribution.rollout import Rollout
 from sibx.attribution.scorecam import ScoreCAM
 from sibx.attribution.sib import SIBAttribution
+from sibx.attribution.surrogates import LIME, KernelSHAP
 from sibx.attribution.xgradcam import XGradCAM
 
 
@@ -137,6 +140,38 @@ METHODS: Table[MethodSpec] = Table(
             title="RISE",
             build=lambda model, _: RISE(model),
             reference="Petsiuk 2018, arXiv 1806.07421",
+            kind="perturbation",
+            signed=True,
+        ),
+        MethodSpec(
+            name="lime",
+            title="LIME",
+            build=lambda model, _: LIME(model),
+            reference="Ribeiro 2016, arXiv 1602.04938",
+            kind="perturbation",
+            signed=True,
+        ),
+        MethodSpec(
+            name="kernel_shap",
+            title="Kernel SHAP",
+            build=lambda model, _: KernelSHAP(model),
+            reference="Lundberg 2017, arXiv 1705.07874",
+            kind="perturbation",
+            signed=True,
+        ),
+        MethodSpec(
+            name="feature_ablation",
+            title="Feature Ablation",
+            build=lambda model, _: FeatureAblation(model),
+            reference="Kokhlikyan 2020, arXiv 2009.07896",
+            kind="perturbation",
+            signed=True,
+        ),
+        MethodSpec(
+            name="shapley_sampling",
+            title="Shapley Sampling",
+            build=lambda model, _: ShapleySampling(model),
+            reference="Castro 2009",
             kind="perturbation",
             signed=True,
         ),
@@ -258,6 +293,16 @@ METHODS: Table[MethodSpec] = Table(
             reference="Bousselham 2025, arXiv 2404.03214",
             kind="attention",
             needs_module=True,
+            signed=True,
+        ),
+        MethodSpec(
+            name="iba",
+            title="IBA (per sample)",
+            build=IBA,
+            reference="Schulz 2020, arXiv 2001.00396",
+            kind="cam",
+            needs_layer=True,
+            needs_fit=True,
             signed=True,
         ),
         MethodSpec(

@@ -9,6 +9,7 @@ from sibx._checks import require
 
 Boxes = Tensor | Sequence[Sequence[float]] | Sequence[float]  # of one image
 
+
 def draw_boxes(boxes: Sequence[Boxes], size: tuple[int, int]) -> Tensor:
     """Return for every image the union of its boxes as a mask.
 

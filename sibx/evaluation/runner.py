@@ -16,6 +16,7 @@ from sibx.datasets.base import MaskedDataset, check_dataset
 from sibx.datasets.batches import load_batches
 from sibx.evaluation.class_match import match_classes
 from sibx.evaluation.fitted import fit
+from sibx.evaluation.fitting_images import fitted_methods
 from sibx.evaluation.label_rates import NOTED, label_rates
 from sibx.evaluation.request import Request, Target, target_for
 from sibx.evaluation.results import Results
@@ -66,7 +67,8 @@ def evaluate(
         methods: methods that explain: keys of METHODS, or your own in any form that ``sibx.attribution.to_method``
             takes (a MethodSpec, a function ``(model, images, targets (B,)) -> heatmaps (B, 1, H, W)``, a Captum
             attribution or its class, ``module:name``); or a mapping from names of your own to these; or ``"all"``: all
-            of METHODS that apply to the model, see ``Results.skipped`` for the others.
+            of METHODS that apply to the model, see ``Results.skipped`` for the others. Those that have to be fitted
+            (``iba``) see up to 64 images of the data set first.
         metrics: metrics that score: keys of METRICS, or your own in any form that ``sibx.metrics.to_metric`` takes (a
             MetricSpec, a function ``(heatmaps, masks) -> (B,)``, ``module:name``).
         target: the class explained: the ``predicted`` one or the ``label``; None = ``predicted``, and for several
@@ -120,7 +122,7 @@ def evaluate(
         dataset=dataset,
         class_counts=matched.counts,
         class_map=matched.class_map,
-        methods=resolve_methods(methods, model),
+        methods=fitted_methods(resolve_methods(methods, model), dataset),
         metrics=[to_metric(m, argument="metrics") for m in metrics],
         target=target,
         output=matched.output,

@@ -8,6 +8,7 @@ from sibx.images.fitted_picture import FittedPicture, fit_picture
 from sibx.images.geometry import augment, resize_and_center_crop
 from sibx.images.normalization import IMAGENET, Normalization, Unchanged
 from sibx.images.reading import to_pixels
+from sibx.images.superpixels import superpixels
 
 __all__ = [
     "BACKGROUNDS",
@@ -24,5 +25,6 @@ __all__ = [
     "make_baseline",
     "pgd",
     "resize_and_center_crop",
+    "superpixels",
     "to_pixels",
 ]

@@ -6,6 +6,7 @@ name below makes the function public.
 
 from sibx._checks import require
 from sibx._plugins import Table
+from sibx.images.superpixels import superpixels
 from sibx.metrics.complexity import COMPLEXITY, effective_complexity, entropy, histogram_entropy, sparseness
 from sibx.metrics.curves import CURVES
 from sibx.metrics.curves._perturbations import Curves, Perturbations
@@ -24,7 +25,7 @@ from sibx.metrics.faithfulness._confidence import (
     masked_probability,
 )
 from sibx.metrics.faithfulness._infidelity import infidelity
-from sibx.metrics.faithfulness._irof import irof, superpixels
+from sibx.metrics.faithfulness._irof import irof
 from sibx.metrics.faithfulness._max_sensitivity import max_sensitivity
 from sibx.metrics.faithfulness._road import Removal, removal, road, road_lerf, road_morf
 from sibx.metrics.faithfulness._sensitivity_n import SensitivityN, sensitivity_n

@@ -13,6 +13,7 @@ from sibx.attribution.fitting import why_not
 from sibx.datasets.base import MaskedBatch, MaskedDataset, check_dataset, collate
 from sibx.datasets.several import one_per_class
 from sibx.evaluation.class_match import output_for
+from sibx.evaluation.fitting_images import fitted_methods
 from sibx.evaluation.request import Target, target_for
 from sibx.models import Align, eval_mode
 from sibx.report.gallery import GalleryItem
@@ -104,7 +105,7 @@ def _methods(
 ) -> list[MethodSpec]:
     """Return the methods that are shown: those asked for, or of all those that apply to every model."""
     for network in models.values():
-        specs = resolve_methods(methods, network)
+        specs = fitted_methods(resolve_methods(methods, network), dataset)
     if asks_all(methods):
         image = collate([dataset[0]]).images
         for network in models.values():

@@ -17,18 +17,23 @@ from skimage.filters import sobel
 from torch import nn
 
 from sibx.attribution import (
+    IBA,
+    LIME,
     MASKS,
     METHODS,
     RISE,
     ControlMap,
     DensityMask,
+    FeatureAblation,
     GradCAM,
     HardDensityMask,
     HiResCAM,
     InputXGradient,
     IntegratedGradients,
+    KernelSHAP,
     PeakMask,
     Saliency,
+    ShapleySampling,
     SIBAttribution,
     SmoothGrad,
     TopP,
@@ -53,9 +58,23 @@ NAMES = list(METHODS)
 EXPLAINERS = [n for n in NAMES if not is_control(n)]
 
 
+SEEN = torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(1))  # images that methods are fitted to
+
+DRAWING = {
+    "rise": lambda model: RISE(model, masks=30),
+    "lime": lambda model: LIME(model, samples=12, count=4),
+    "kernel_shap": lambda model: KernelSHAP(model, samples=12, count=4),
+    "feature_ablation": lambda model: FeatureAblation(model, count=4),
+    "shapley_sampling": lambda model: ShapleySampling(model, orders=2, count=4),
+}
+
+
 def build(name, model):
-    """The method of the table; RISE with few masks, to be quick."""
-    return RISE(model, masks=30) if name == "rise" else build_method(name, model)
+    """The method of the table; those that draw a lot with few draws, to be quick."""
+    if name == "iba":
+        weight = next(model.parameters())
+        return IBA(model, steps=2, copies=2).fit(SEEN.to(weight))
+    return DRAWING[name](model) if name in DRAWING else build_method(name, model)
 
 
 def explain(name, model, images, target=1):

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from sibx.attribution import METHODS
 
-# Left out: methods that ignore the target, those that hide parts of an image, which the table's vectors are not, and
-# those that read attention, which its networks have not.
+# Left out: methods that ignore the target, those that hide parts of an image, which the table's vectors are not, those
+# that read attention, which its networks have not, and those that are fitted to data first.
 NOT_HERE = ("attention", "perturbation")
-EXPLAINERS = [s for s in METHODS.values() if s.uses_target and s.kind not in NOT_HERE]
+EXPLAINERS = [s for s in METHODS.values() if s.uses_target and s.kind not in NOT_HERE and not s.needs_fit]
 FOR_INPUTS = [s.name for s in EXPLAINERS if not s.needs_layer]
 CAMS = [s.name for s in EXPLAINERS if s.needs_layer and s.name != "guided_gradcam"]
 GUIDED = ["guided_gradcam"]  # drawn at the input's size, and in the table for its feature map only

@@ -218,4 +218,4 @@ class TestAll:
         with pytest.warns(UserWarning, match=r"left out: guided_backprop \(.*nn.ReLU.*guided_gradcam.*deeplift \("):
             maps = explain_many(net, IMAGES[:1], 0, "all")
         attentive = {name for name, spec in METHODS.items() if spec.kind == "attention"}
-        assert set(METHODS) - set(maps) == {"guided_backprop", "guided_gradcam", "deeplift"} | attentive
+        assert set(METHODS) - set(maps) == {"guided_backprop", "guided_gradcam", "deeplift", "iba"} | attentive

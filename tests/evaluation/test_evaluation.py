@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sibx import METHODS, METRICS, Results, evaluate
-from sibx.attribution import RISE, MethodSpec, Occlusion, build_method
+from sibx.attribution import LIME, RISE, KernelSHAP, MethodSpec, Occlusion, ShapleySampling, build_method
 from sibx.datasets import InMemoryDataset
 from sibx.evaluation import Interval, bootstrap_difference, bootstrap_mean, mean_over_seeds
 from sibx.evaluation.columns import COLUMNS, CURVE_COLUMNS
@@ -250,6 +250,11 @@ QUICK = {
     **{n: s for n, s in METHODS.items() if not s.needs_layer and not s.needs_module},
     "rise": dataclasses.replace(METHODS["rise"], build=lambda model, _: RISE(model, masks=8)),
     "occlusion": dataclasses.replace(METHODS["occlusion"], build=lambda model, _: Occlusion(model, window=0.5)),
+    "lime": dataclasses.replace(METHODS["lime"], build=lambda model, _: LIME(model, samples=40)),
+    "kernel_shap": dataclasses.replace(METHODS["kernel_shap"], build=lambda model, _: KernelSHAP(model, samples=40)),
+    "shapley_sampling": dataclasses.replace(
+        METHODS["shapley_sampling"], build=lambda model, _: ShapleySampling(model, orders=1)
+    ),
     "mine": blob,
 }
 

@@ -74,7 +74,9 @@ def kernels():
 
 NEED_RULES = ("guided_backprop", "guided_gradcam", "deeplift")  # TinyCNN's SiLU has no rule of theirs
 DIFFERENTIATE = {s.name: s.kind for s in METHODS.values() if s.kind in ("attention", "cam", "gradient")}
-DIFFERENTIATE = {name: kind for name, kind in DIFFERENTIATE.items() if name not in NEED_RULES}
+DIFFERENTIATE = {
+    name: kind for name, kind in DIFFERENTIATE.items() if name not in NEED_RULES and not METHODS[name].needs_fit
+}
 
 
 @pytest.mark.parametrize("name", DIFFERENTIATE)

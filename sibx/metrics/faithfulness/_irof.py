@@ -3,23 +3,18 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
 import torch
-from skimage.segmentation import slic
 from torch import Tensor
 
-from sibx._checks import check_case, check_images, check_range, require
+from sibx._checks import check_case, check_range, require
 from sibx._outputs import Output
 from sibx.images.baselines import Baseline, make_baseline
 from sibx.images.normalization import Normalization
+from sibx.images.superpixels import superpixels
 from sibx.metrics.explained import Explained
 from sibx.metrics.frames import orders_pixels, relevance_order, replace, run
 from sibx.metrics.probability import Model
 from sibx.metrics.spec import RANDOM_MAP, MetricSpec
-
-SUPERPIXELS = 100
-COMPACTNESS, LIGHTNESS = 10.0, 100.0  # weight of places beside colors in Lab, where black and white are 100 apart
 
 
 class _Removal(NamedTuple):
@@ -27,41 +22,6 @@ class _Removal(NamedTuple):
 
     order: Tensor
     counts: list[int]
-
-
-def superpixels(images: Tensor, normalization: Normalization | None = None, count: int = SUPERPIXELS) -> Tensor:
-    """Divide every image into connected segments of nearly one color, by SLIC.
-
-    Args:
-        images: (B, C, H, W). One channel is taken for gray and three for RGB, and compared as Lab; others as they are.
-        normalization: normalization of the images; None = they are pixels in [0, 1].
-        count: how many segments, about; at least 1.
-
-    Returns:
-        (B, 1, H, W) int64, numbers of segments from 0 in every image.
-
-    Raises:
-        ValueError: a wrong shape, dtype or range.
-
-    Source: Achanta et al., IEEE TPAMI 34 (11), 2012, through skimage.segmentation.slic with compactness 10, which
-    stretches the values of every image to the full range before.
-    """
-    check_images(images)
-    check_range("count", count, 1)
-    pixels = images.detach() if normalization is None else normalization.inverse(images.detach())
-    pictures = pixels.nan_to_num(0).clamp(0, 1).movedim(1, 3).cpu().double().numpy()
-    segments = np.zeros(pictures.shape[:3], np.int64)
-    for place, picture in enumerate(pictures):
-        segments[place] = _slic(picture, count)
-    return torch.from_numpy(segments).unsqueeze(1).to(images.device)
-
-
-def _slic(picture: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.int64]:
-    """Segments (H, W) of one picture (H, W, C) in [0, 1]."""
-    options = {"n_segments": count, "start_label": 0, "channel_axis": -1}
-    if picture.shape[2] in (1, 3):
-        return slic(picture.repeat(3 // picture.shape[2], axis=2), compactness=COMPACTNESS, convert2lab=True, **options)
-    return slic(picture, compactness=COMPACTNESS / LIGHTNESS, convert2lab=False, **options)
 
 
 def irof(
