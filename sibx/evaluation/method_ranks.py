@@ -14,11 +14,12 @@ from sibx._checks import check_choice, check_range, require
 from sibx.evaluation.by_cell import ByCell
 from sibx.evaluation.columns import side_by_side
 from sibx.evaluation.photographs import means_of, photographs_of
+from sibx.evaluation.ties import with_ties
 from sibx.metrics import METRICS
 
 Array = npt.NDArray[np.float64]
 
-DIGITS = 5  # maps are float32: sums over them know about six
+DIVIDED, ABOVE_CHANCE = 0.25, 1.5  # share of the images on which a method is first, or last; times 1 / k at least
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,9 @@ class Ranking:
     Attributes:
         mean_ranks: method -> mean rank, 1 = always the best; best first.
         critical_difference: two mean ranks that far apart, or farther, differ.
+        first: method -> share of the images on which it is the best; t equal ones have 1 / t of an image each,
+            and one on which all are equal counts for none.
+        last: method -> share of the images on which it is the worst, likewise.
         groups: the largest sets of methods of which no two differ, best first; a method that differs from all others is
             a group of its own.
         statistic: Friedman's chi squared, corrected for ties.
@@ -39,6 +43,8 @@ class Ranking:
     """
 
     mean_ranks: dict[str, float]
+    first: dict[str, float]
+    last: dict[str, float]
     critical_difference: float
     groups: tuple[tuple[str, ...], ...]
     statistic: float
@@ -48,6 +54,15 @@ class Ranking:
     undefined_by: dict[str, int]
     level: float
 
+    @property
+    def divided(self) -> list[str]:
+        """Methods whose mean rank hides two kinds of images: first on a quarter of them or more, and last on as many.
+
+        Of few methods these are many by chance alone: both shares have to be half as much again as 1 / k.
+        """
+        least = max(DIVIDED, ABOVE_CHANCE / len(self.mean_ranks))
+        return [m for m in self.mean_ranks if min(self.first[m], self.last[m]) >= least]
+
     def table(self) -> pd.DataFrame:
         """Return a line per method; methods that share a letter do not differ."""
         letters = {
@@ -55,7 +70,14 @@ class Ranking:
             for method in self.mean_ranks
         }
         lines = [
-            {"method": method, "mean_rank": rank, "groups": letters[method], "undefined": self.undefined_by[method]}
+            {
+                "method": method,
+                "mean_rank": rank,
+                "first": self.first[method],
+                "last": self.last[method],
+                "groups": letters[method],
+                "undefined": self.undefined_by[method],
+            }
             for method, rank in self.mean_ranks.items()
         ]
         return pd.DataFrame(lines)
@@ -99,8 +121,11 @@ def rank_methods(scores: Array, methods: Sequence[str], *, higher_is_better: boo
     reach = _critical_difference(n, k, level) if n else np.nan
     order = np.argsort(means, kind="stable")
     mean_ranks = {methods[i]: float(means[i]) for i in order}
+    first, last = _shares(ranks, ranks.min(1)), _shares(ranks, ranks.max(1))
     return Ranking(
         mean_ranks=mean_ranks,
+        first={methods[i]: float(first[i]) for i in order},
+        last={methods[i]: float(last[i]) for i in order},
         critical_difference=reach,
         groups=_groups(mean_ranks, reach),
         statistic=statistic,
@@ -118,11 +143,7 @@ def rank_rows(rows: ByCell, metric: str, higher_is_better: bool | None, level: f
     for name in ("dataset", "split", "model", "training", "seed"):
         found = rows.distinct([name])[name].tolist()
         require(len(found) == 1, "rows", f"be of one {name} (pick it with where)", found)
-    if higher_is_better is None:
-        require(metric in METRICS, "higher_is_better", f"be given for {metric}, which is not in METRICS", None)
-        higher_is_better = METRICS[metric].higher_is_better
-    require(higher_is_better is not None, "higher_is_better", f"be given for {metric}, which states none", None)
-    assert higher_is_better is not None
+    higher = direction_of(metric, higher_is_better)
     of_metric = rows.table({"metric": [metric]})
     wide = side_by_side(of_metric, ["image_id", "photo"], "method")
     methods = [str(m) for m in of_metric["method"].unique()]
@@ -130,15 +151,29 @@ def rank_rows(rows: ByCell, metric: str, higher_is_better: bool | None, level: f
     if photos is not None:
         scores[np.isnan(scores).any(1)] = np.nan  # a row of a photograph counts for all methods or for none
     of_photos = np.stack([means_of(column, photos) for column in scores.T], 1)
-    return rank_methods(_significant(of_photos), methods, higher_is_better=higher_is_better, level=level)
+    return rank_methods(with_ties(of_photos), methods, higher_is_better=higher, level=level)
 
 
-def _significant(scores: Array) -> Array:
-    """Round to DIGITS significant digits: methods that differ in the last bits of a map are equal, not ranked."""
-    with np.errstate(divide="ignore"):
-        places = np.floor(np.log10(np.abs(scores), where=scores != 0, out=np.zeros_like(scores)))
-    unit = 10.0 ** (places - DIGITS + 1)
-    return np.round(scores / unit) * unit
+def direction_of(metric: str, higher_is_better: bool | None) -> bool:
+    """Return whether a higher score is better: what was said, else what METRICS says.
+
+    Raises:
+        ValueError: nothing says it.
+    """
+    if higher_is_better is None:
+        require(metric in METRICS, "higher_is_better", f"be given for {metric}, which is not in METRICS", None)
+        higher_is_better = METRICS[metric].higher_is_better
+    require(higher_is_better is not None, "higher_is_better", f"be given for {metric}, which states none", None)
+    assert higher_is_better is not None
+    return higher_is_better
+
+
+def _shares(ranks: Array, extreme: Array) -> Array:
+    """Share of the images (N, k) on which every method has the extreme rank (k,); equal ones share an image."""
+    if not len(ranks):
+        return np.full(ranks.shape[1], np.nan)
+    there = (ranks == extreme[:, None]) & (np.ptp(ranks, 1) > 0)[:, None]
+    return np.asarray((there / np.maximum(1, there.sum(1, keepdims=True))).mean(0), dtype=np.float64)
 
 
 def _friedman(ranks: Array) -> float:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from sibx._checks import check_choice, require
 from sibx.evaluation.agreement import correlate_metrics
+from sibx.evaluation.between import compare_methods
 from sibx.evaluation.by_cell import ByCell, InTable, OnShelves, fit_together
 from sibx.evaluation.classified import to_hits
 from sibx.evaluation.classifier_rates import classifier_rates
@@ -279,6 +280,42 @@ class Results:
             ValueError: a training that is not in the results.
         """
         return compare_over_seeds(self._rows(), training, reference)
+
+    def between_methods(
+        self, metric: str, reference: str | None = None, *, higher_is_better: bool | None = None
+    ) -> pd.DataFrame:
+        """Return the paired differences between methods by a metric, a line per pair, for every trained model apart.
+
+        Methods are compared on the same images (and seeds); scores that differ in the rounding of float32 maps only are
+        equal. Intervals and p values are those of ``difference``; intervals are of one pair each, only ``p_holm`` is
+        corrected for the number of pairs.
+
+        Args:
+            metric: name of the metric.
+            reference: the method that all others are compared with; ``best``: the one with the best mean on the images
+                that all methods have a score of, which these scores choose, so that ``p_holm`` is corrected for all
+                pairs; None = every pair.
+            higher_is_better: direction of the metric, which ``best`` needs; None = the one that METRICS says.
+
+        Returns:
+            dataset, split, model, training, metric, method, reference; mean, low, high of the method's score minus the
+            reference's; ``n`` photographs with a pair, their ``rows``, and how many rows are ``undefined``; ``seeds``
+            with a pair; ``p_value``, two-sided; ``p_holm``, corrected by Holm over the pairs of a trained model.
+
+        Raises:
+            ValueError: a metric or a reference that is not in the results, fewer than two methods, or ``best`` of a
+                metric without a direction.
+
+        Example:
+            >>> from sibx import build_dataset, build_model, evaluate
+            >>> data = build_dataset("synthetic", split="test-id", image_size=32, size=4)
+            >>> options = {"methods": ["sib", "saliency", "control_center"], "metrics": ["iou"], "progress": False}
+            >>> results = evaluate(build_model("tiny_cnn", 8), data, **options)
+            >>> table = results.between_methods("iou", "control_center")
+            >>> table[["method", "reference", "n"]].values.tolist()
+            [['sib', 'control_center', 4], ['saliency', 'control_center', 4]]
+        """
+        return compare_methods(self._rows(), metric, reference, higher_is_better)
 
     def ranking(self, metric: str, *, higher_is_better: bool | None = None, level: float = 0.05) -> Ranking:
         """Rank the methods by a metric over images, see ``rank_methods``.
