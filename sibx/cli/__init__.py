@@ -64,6 +64,9 @@ COMMANDS = {
     "explain": Command("explain", "Draw what a classifier looks at over your images", options.add_explain),
     "finetune": Command("finetune", "Fine-tune a classifier with S-IB or a baseline", options.add_finetune, True, True),
     "evaluate": Command("evaluate", "Score explanations on images with object masks", options.add_evaluate, True, True),
+    "recommend": Command(
+        "advice", "Say which method and layer to trust for a model on your images", options.add_recommend, True, True
+    ),
     "reliance": Command(
         "classifier", "Score a classifier with the background changed", options.add_reliance, True, True
     ),

@@ -147,6 +147,20 @@ def add_robustness(parser: Parser) -> None:
     parser.add_argument("--severities", nargs="+", type=int, help="severities of the corruptions; default 1 2 3 4 5")
 
 
+def add_recommend(parser: Parser) -> None:
+    """Add the options of ``sibx recommend``."""
+    _add_scoring(parser, "val", "recommendation.json, candidates.csv, check.csv, ranks.svg and all scores")
+    _add_names(parser, "methods", "all")
+    note = "keys (see sibx metrics), or module:name of your own; default foreground_focus where there may be masks, "
+    note += "and insertion_minus_deletion"
+    parser.add_argument("--metrics", nargs="+", metavar="METRIC", help=note)
+    note = "layers for CAMs: how many, counted from the last feature map, or their names; default %(default)s"
+    parser.add_argument("--layers", nargs="+", metavar="LAYER", default=["2"], help=note)
+    note = "passes of an image through the model, there or back, that it may take: where these do not suffice, fewer "
+    note += "images are used, and then the methods that take the most are left out; default any number"
+    parser.add_argument("--budget", type=int, metavar="PASSES", help=note)
+
+
 def add_export(parser: Parser) -> None:
     """Add the options of ``sibx export``."""
     parser.add_argument("checkpoint", metavar="FILE", help="a model.pt of sibx")
@@ -231,18 +245,20 @@ def _add_class_map(parser: Parser, names: str) -> None:
     parser.add_argument("--class-map", metavar="FILE", help=note + names)
 
 
-def _add_scoring(parser: Parser) -> None:
+def _add_scoring(
+    parser: Parser, split: str = "test", written: str = "results.csv.gz, curves.csv.gz and run.json"
+) -> None:
     """Add the options of every command that scores a trained model on a data set."""
     _add_trained_model(parser)
     _add_data(parser, image_size=False)
     _add_class_map(parser, "; or 'names': those of the same names")
-    parser.add_argument("--split", default="test", help="split of the data set; default %(default)s")
+    parser.add_argument("--split", default=split, help="split of the data set; default %(default)s")
     parser.add_argument("--batch-size", type=int, default=32, help="images per forward pass; default %(default)s")
     note = "processes that read the images; default %(default)s: this process reads them"
     parser.add_argument("--workers", type=int, default=0, metavar="N", help=note)
     parser.add_argument("--seed", type=int, default=0, help="seed of all random draws; default %(default)s")
     parser.add_argument("--training", help="name of the training in the results; default that of the checkpoint")
-    _add_out(parser, "results.csv.gz, curves.csv.gz and run.json")
+    _add_out(parser, written)
     parser.add_argument("--resume", action=BooleanOptionalAction, default=False, help="continue an interrupted run")
 
 

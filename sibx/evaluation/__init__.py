@@ -1,6 +1,7 @@
 """Running methods and metrics over a data set, and what comes out."""
 
 from sibx.evaluation._focus import focus
+from sibx.evaluation._recommend import recommend
 from sibx.evaluation.agreement import rank_correlations
 from sibx.evaluation.columns import ACCURACY, CELL, CLASSIFIER
 from sibx.evaluation.crossed import mean_over_seeds_and_images, p_value_over_seeds_and_images
@@ -8,6 +9,7 @@ from sibx.evaluation.gain import Gain, paired_gain
 from sibx.evaluation.method_ranks import Ranking, rank_methods
 from sibx.evaluation.multi_label import label_scores
 from sibx.evaluation.over_sets import mean_over_sets
+from sibx.evaluation.recommendation import Recommendation
 from sibx.evaluation.reliance import evaluate_reliance, worst_group
 from sibx.evaluation.results import Results
 from sibx.evaluation.robustness import evaluate_robustness
@@ -33,6 +35,7 @@ __all__ = [
     "Gain",
     "Interval",
     "Ranking",
+    "Recommendation",
     "Results",
     "SignedRank",
     "bootstrap_band",
@@ -53,6 +56,7 @@ __all__ = [
     "paired_gain",
     "rank_correlations",
     "rank_methods",
+    "recommend",
     "size_of",
     "wilcoxon_signed_rank",
     "worst_group",

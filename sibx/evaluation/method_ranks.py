@@ -144,14 +144,21 @@ def rank_rows(rows: ByCell, metric: str, higher_is_better: bool | None, level: f
         found = rows.distinct([name])[name].tolist()
         require(len(found) == 1, "rows", f"be of one {name} (pick it with where)", found)
     higher = direction_of(metric, higher_is_better)
-    of_metric = rows.table({"metric": [metric]})
+    methods, scores = scores_by_photograph(rows.table({"metric": [metric]}))
+    return rank_methods(with_ties(scores), methods, higher_is_better=higher, level=level)
+
+
+def scores_by_photograph(of_metric: pd.DataFrame) -> tuple[list[str], Array]:
+    """Return the methods of the rows of one metric and network, and their scores (photographs, methods).
+
+    A row of a photograph with several counts for all methods or for none.
+    """
     wide = side_by_side(of_metric, ["image_id", "photo"], "method")
     methods = [str(m) for m in of_metric["method"].unique()]
     scores, photos = wide[methods].to_numpy(copy=True), photographs_of(wide.index)
     if photos is not None:
-        scores[np.isnan(scores).any(1)] = np.nan  # a row of a photograph counts for all methods or for none
-    of_photos = np.stack([means_of(column, photos) for column in scores.T], 1)
-    return rank_methods(with_ties(of_photos), methods, higher_is_better=higher, level=level)
+        scores[np.isnan(scores).any(1)] = np.nan
+    return methods, np.stack([means_of(column, photos) for column in scores.T], 1)
 
 
 def direction_of(metric: str, higher_is_better: bool | None) -> bool:

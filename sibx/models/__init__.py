@@ -35,7 +35,7 @@ from sibx.models.class_map import class_names, map_classes
 from sibx.models.classes import ByClass
 from sibx.models.efficientnet_lite import EfficientNetLite
 from sibx.models.exporting import export_model
-from sibx.models.finding import find_cam_layer, own_side, resolve_layer
+from sibx.models.finding import find_cam_layer, find_cam_layers, own_side, resolve_layer
 from sibx.models.heads import head_parameters
 from sibx.models.hugging_face import build_hugging_face
 from sibx.models.layers import eval_mode, frozen_batch_norm, record
@@ -83,6 +83,7 @@ __all__ = [
     "export_model",
     "find_alignment",
     "find_cam_layer",
+    "find_cam_layers",
     "frozen_batch_norm",
     "head_parameters",
     "hits",

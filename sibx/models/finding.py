@@ -1,13 +1,14 @@
 """Finding layers: by name, and the one that a CAM is made of by what happens when the model runs."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
-from sibx._checks import check_choice, require
+from sibx._checks import check_choice, check_integer, require
 from sibx.models.layers import Followed
 from sibx.models.layout import Size, is_in_proportion, token_grid
 from sibx.models.plain import ACTIVATIONS
@@ -92,6 +93,36 @@ def find_cam_layer(model: nn.Module, images: Tensor | int | None = None, *others
     return names[found.module] + (f":{found.function}" if found.function else "")
 
 
+def find_cam_layers(model: nn.Module, count: int, images: Tensor | int | None = None, *others: Any) -> list[str]:
+    """Return the names of up to ``count`` layers that a CAM could be made of, the last one first.
+
+    The first is that of ``find_cam_layer``. Before it come the last maps of other grids that the scores depend on: the
+    ends of the stages of a convolutional network, each finer than the next. Where all maps have one grid, as in most
+    transformers, they are the layers that are called as the first one, each in another block.
+
+    Args:
+        model: the model, which takes images (B, C, H, W).
+        count: number of layers, at least 1; a model with fewer has fewer.
+        images: images, the side of one, or None, see ``find_cam_layer``.
+        others: further arguments of the model.
+
+    Raises:
+        ValueError: a count below 1, or a model without such a layer.
+
+    Example:
+        >>> find_cam_layers(build_model("tiny_cnn", num_classes=5), 2)
+        ['features', 'features.1.0']
+    """
+    check_integer("count", count, 1)
+    inner = unwrap(model)
+    images = images if isinstance(images, Tensor) else image_for(inner, images)
+    names = {module: name for name, module in inner.named_modules()}
+    exact = torch.autocast(images.device.type, enabled=False)
+    with torch.inference_mode(False), torch.enable_grad(), exact:
+        found = list(islice(_look_back(inner, images, others, names), count))
+    return [names[f.module] + (f":{f.function}" if f.function else "") for f in found]
+
+
 class _Found(NamedTuple):
     module: nn.Module
     function: str | None
@@ -101,6 +132,13 @@ _KNOWN: WeakKeyDictionary[nn.Module, dict[tuple[Any, ...], _Found]] = WeakKeyDic
 
 
 def _look(model: nn.Module, images: Tensor, others: Sequence[Any]) -> _Found:
+    return next(_look_back(model, images, others, {}))
+
+
+def _look_back(
+    model: nn.Module, images: Tensor, others: Sequence[Any], names: Mapping[nn.Module, str]
+) -> Iterator[_Found]:
+    """Yield the layer of a CAM, then the candidates before it."""
     rows = [0, min(1, len(images) - 1)]  # two, so that what has one row for all images shows
     picked = [v[rows] if isinstance(v, Tensor) and v.shape[:1] == images.shape[:1] else v for v in others]
     size = (images.shape[2], images.shape[3])
@@ -113,7 +151,22 @@ def _look(model: nn.Module, images: Tensor, others: Sequence[Any]) -> _Found:
             f"proportions of its images {size}, (B, C, h, w) or tokens (B, N, D), so no layer can be chosen for it."
         )
     call = _input_of_attention(trace, last, maps, size)
-    return _Found(call.module, trace.activation_after(call))
+    yield _Found(call.module, trace.activation_after(call))
+    for before in _before(trace, call, maps, size, names):
+        yield _Found(before.module, trace.activation_after(before))
+
+
+def _before(trace: Trace, last: Call, maps: list[Call], size: Size, names: Mapping[nn.Module, str]) -> Iterator[Call]:
+    """Yield the last map of every other grid; where there is no other grid, the layers called like the last one."""
+    earlier = maps[: maps.index(last)]
+    grids = [g for g in dict.fromkeys(_count(c, size) for c in reversed(earlier)) if g != _count(last, size)]
+    for grid in grids:
+        of_grid = _last_reached(trace, [c for c in earlier if _count(c, size) == grid], size)
+        if of_grid is not None:
+            yield _input_of_attention(trace, of_grid, maps, size)
+    if not grids:
+        called = names[last.module].rpartition(".")[2]
+        yield from (c for c in reversed(earlier) if names[c.module].rpartition(".")[2] == called)
 
 
 def _is_named_once(trace: Trace, call: Call) -> bool:
