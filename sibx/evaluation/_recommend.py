@@ -76,8 +76,10 @@ def recommend(
         budget: number of passes of an image through the model, back as well as there, that all of it may take; None =
             any. Where it does not suffice, fewer images are used, and then the methods that take the most passes are
             left out. Passes are counted on one image beforehand, and that counts too.
-        class_map: see ``evaluate``.
-        output: what the logits are, see ``evaluate``.
+        class_map: for a model with other classes than the data: class of the data -> output or outputs of the model, or
+            ``"names"``.
+        output: what the logits are: ``softmax``, ``sigmoid`` or ``raw``; ``auto`` = ``sigmoid`` for a single logit and
+            for several labels per image, else ``softmax``.
         batch_size: images per forward pass.
         workers: number of processes that read the images ahead.
         device: where to compute; None = where the model is, for a function the CPU.
@@ -182,12 +184,13 @@ def _fit(
             left_out.append((candidate.name, f"more than {limit:.0f} passes per image"))
         else:
             costs[candidate] = cost
-    kept, count = plan(costs, lambda c: is_control(c.method), len(dataset), budget - counter.count)
+    controls = [c for c in candidates if is_control(c.method)]
+    least = min(FEWEST, len(dataset))
+    enough = all(c in costs for c in controls) and sum(costs[c] for c in controls) * least + counter.count <= budget
+    require(enough, "budget", f"suffice for all controls on {least} images", budget)
+    kept, count = plan(costs, lambda c: c in controls, len(dataset), budget - counter.count)
     left_out += [(c.name, f"{costs[c]} passes per image") for c in costs if c not in kept]
-    need = sum(costs[c] for c in kept) * count + counter.count
-    require(need <= budget, "budget", f"be at least {need} passes, for the controls on {count} images", budget)
-    rule = "suffice for a method beside the controls"
-    require(any(not is_control(c.method) for c in kept), "budget", rule, budget)
+    require(len(kept) > len(controls), "budget", f"suffice for a method beside the controls on {least} images", budget)
     return kept, count
 
 

@@ -111,7 +111,7 @@ def find_cam_layers(model: nn.Module, count: int, images: Tensor | int | None = 
 
     Example:
         >>> find_cam_layers(build_model("tiny_cnn", num_classes=5), 2)
-        ['features', 'features.1.0']
+        ['features', 'features.2']
     """
     check_integer("count", count, 1)
     inner = unwrap(model)

@@ -135,7 +135,7 @@ def test_what_can_be_resumed(name, command, monkeypatch, capsys):
 def test_commands_of_the_guide_are_understood():
     guide = (Path(__file__).parents[2] / "docs" / "guides" / "command_line.md").read_text(encoding="utf-8")
     lines = guide.partition("# Command line\n\n```\n")[2].partition("```")[0].splitlines()
-    assert list(dict.fromkeys(_parse(line.split()[1:]).command for line in lines)) == list(COMMANDS)[:10]
+    assert list(dict.fromkeys(_parse(line.split()[1:]).command for line in lines)) == list(COMMANDS)[:11]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
@@ -440,6 +440,20 @@ def test_evaluate(trained, tmp_path, capsys):
     assert "`out_dir` must hold no results of an earlier evaluation" in fail(capsys, *again)
     assert run(*again, "--resume") == 0
     assert capsys.readouterr().out == out
+
+
+def test_recommend(trained, tmp_path, capsys):
+    words = ["recommend", "--checkpoint", trained / "model.pt", *DATA, "--methods", "saliency", "gradcam"]
+    capsys.readouterr()
+    assert run(*words, "--metrics", "foreground_focus", "--layers", "1", "--budget", 5000, "--out", tmp_path) == 0
+    out = capsys.readouterr().out
+    said = json.loads((tmp_path / "recommendation.json").read_text(encoding="utf-8"))
+    assert said["choice"] in ("saliency", "gradcam@features")
+    assert said["choice"] in out
+    assert "16 of 16 images, half to choose, half to check" in out
+    assert "Grad-CAM @ features" in (tmp_path / "ranks.svg").read_text(encoding="utf-8")
+    assert set(pd.read_csv(tmp_path / "candidates.csv")["candidate"]) >= {"saliency", "control_center"}
+    assert len(Results.load(tmp_path / "scores" / "features").rows) == 16
 
 
 # report

@@ -7,7 +7,7 @@ from torch import nn
 from torchvision import models as tv
 
 from sibx.attribution import GradCAM
-from sibx.models import find_cam_layer, receptive_field, record, resolve_layer
+from sibx.models import find_cam_layer, find_cam_layers, receptive_field, record, resolve_layer
 from sibx.models.finding import own_side
 
 
@@ -249,3 +249,18 @@ class TestFollowed:
             resolve_layer(model, "too:relu")
         with pytest.raises(ValueError, match=r"`layer` must be one of .*did you mean 'relu'"):
             resolve_layer(model, "two:relo")
+
+
+def test_layers_before_the_last_one():
+    """The last map of every finer grid; of a transformer, whose grids are one, the norms of the blocks."""
+    torch.manual_seed(0)
+    stages = [nn.Sequential(nn.Conv2d(3 if i == 0 else 4, 4, 3, 2, 1), nn.ReLU()) for i in range(3)]
+    network = nn.Sequential(*stages, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+    assert find_cam_layers(network, 2) == ["2", "1"]
+    assert find_cam_layers(network, 9) == ["2", "1", "0"]
+    assert find_cam_layers(network, 1) == [find_cam_layer(network)]
+    tokens = tv.VisionTransformer(32, 8, 3, 2, 16, 32)
+    names = find_cam_layers(tokens, 2)
+    assert names == [f"encoder.layers.encoder_layer_{i}.ln_1" for i in (2, 1)]
+    with pytest.raises(ValueError, match="`count` must be"):
+        find_cam_layers(network, 0)
