@@ -1,5 +1,6 @@
 """Geometry applied to an image and its masks together: resizing, cropping, augmentation."""
 
+import math
 from typing import Literal
 
 import torch
@@ -10,6 +11,7 @@ from torchvision.transforms.v2 import functional as tv
 from sibx._checks import check_choice
 
 Augmentation = Literal["none", "flip", "flip_crop"]
+MARGIN = 4  # lengths of the result in a strip that is resized: what is cut off does not reach the result's pixels
 
 
 def resize_and_center_crop(pixels: Tensor, size: int | tuple[int, int], *, masks: bool = False) -> Tensor:
@@ -17,7 +19,8 @@ def resize_and_center_crop(pixels: Tensor, size: int | tuple[int, int], *, masks
 
     A size (h, w) is one rectangle for all: the picture is resized until it covers it, and its middle is cut out.
 
-    Images are resized bilinearly with antialiasing, masks by nearest neighbor, so that the geometry is the same.
+    Images are resized bilinearly with antialiasing, masks by nearest neighbor, so that the geometry is the same. Of a
+    strip only the middle is resized, so that the memory does not grow with its length.
 
     Args:
         pixels: an image or a mask (C, H, W).
@@ -26,9 +29,29 @@ def resize_and_center_crop(pixels: Tensor, size: int | tuple[int, int], *, masks
     """
     mode = InterpolationMode.NEAREST_EXACT if masks else InterpolationMode.BILINEAR
     height, width = (size, size) if isinstance(size, int) else size
+    pixels = _middle(pixels, height / width)
     resized = tv.resize(pixels, _covering(pixels, height, width), interpolation=mode, antialias=not masks)
     cropped: Tensor = tv.center_crop(resized, [height, width])
     return cropped
+
+
+def _middle(pixels: Tensor, proportion: float) -> Tensor:
+    """Cut what is far from the result off (C, H, W), in the same way on both sides.
+
+    Args:
+        pixels: an image or a mask.
+        proportion: height of the result divided by its width.
+    """
+    height, width = pixels.shape[1:]
+    kept = (_kept(height, proportion * width), _kept(width, height / proportion))
+    cut: Tensor = tv.center_crop(pixels, list(kept)) if kept != (height, width) else pixels
+    return cut
+
+
+def _kept(side: int, shown: float) -> int:
+    """Return how many pixels of a side stay: MARGIN times what is shown, and as even or odd as the side."""
+    most = max(1, math.ceil(MARGIN * shown))
+    return side if side <= most else most + (side - most) % 2
 
 
 def _covering(pixels: Tensor, height: int, width: int) -> list[int]:
