@@ -17,6 +17,7 @@ from sibx._files import write_atomically
 from sibx._outputs import Output
 from sibx.cli.settings_file import import_yaml
 from sibx.datasets import DATASETS, MaskedDataset, Part, Renormalized, build_dataset, spread
+from sibx.datasets.broken import check_samples
 from sibx.images.normalization import Normalization
 from sibx.models import about, build_model, head_parameters, load_model
 from sibx.models.checkpoint import NOTES, read_notes
@@ -117,14 +118,17 @@ def load_data(
     Images are normalized as the model was trained, where that is known (``normalization``), else in the data set's way.
 
     Raises:
-        ValueError: an unknown data set or split, missing data, or a limit below 1.
+        ValueError: an unknown data set or split, missing data, a limit below 1, or with ``--check`` samples that cannot
+            be read.
     """
     spec = look_up("dataset", args.dataset, DATASETS)
     data = as_trained(normalization, build_dataset(spec, args.root, split, image_size or spec.image_size))
-    if args.limit is None:
-        return data
-    require(args.limit >= 1, "limit", "be at least 1", args.limit)
-    return Part(data, spread(len(data), args.limit))
+    if args.limit is not None:
+        require(args.limit >= 1, "limit", "be at least 1", args.limit)
+        data = Part(data, spread(len(data), args.limit))
+    if args.check and int(os.environ.get("RANK", "0")) == 0:
+        check_samples(data, args.workers)
+    return data
 
 
 def say_how_normalized(data: MaskedDataset) -> None:

@@ -266,6 +266,8 @@ def _add_data(parser: Parser, image_size: bool = True) -> None:
     parser.add_argument("--dataset", required=True, help="key of the data set (see sibx datasets)")
     parser.add_argument("--root", metavar="FOLDER", help="folder of the data")
     parser.add_argument("--limit", type=int, metavar="N", help="use at most N images of a split, spread evenly over it")
+    note = "read all images and masks first, and name those that cannot be read"
+    parser.add_argument("--check", action=BooleanOptionalAction, default=False, help=note)
     if image_size:
         _add_image_size(parser, "the data set's")
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sibx._checks import check_choice, check_folder, require
 from sibx.datasets.base import MaskedDataset, MaskedSample
+from sibx.datasets.broken import check_headers
 from sibx.datasets.folder_files import LAYOUT, SPLITS, Entry, find_entries, order_classes, say_what_is_missing
 from sibx.datasets.folder_masks import read_mask, warn_of_doubt
 from sibx.images.geometry import resize_and_center_crop
@@ -42,9 +43,11 @@ class FolderDataset(MaskedDataset):
 
     Raises:
         ValueError: a folder that does not exist, an unknown split, missing columns or labels, a listed file that is
-            missing, an image that is listed twice with one label, two masks for an image or two images for a mask, a
-            label that ``classes`` leaves out, a mask whose size differs from the image's, or a split without images.
-        OSError: a picture or a mask that cannot be read, with its name.
+            missing or lies outside of root, an image that is listed twice with one label, two masks for an image or two
+            images for a mask, a label that ``classes`` leaves out, a mask whose size differs from the image's, or a
+            split without images.
+        OSError: pictures or masks that cannot be read, with their names. Headers are looked at in the beginning; what
+            is broken behind its header shows when it is read (``--check`` of the command line reads all).
     """
 
     name = "folder"
@@ -68,6 +71,7 @@ class FolderDataset(MaskedDataset):
         require(bool(self.entries), "root", f"hold images of the split {split!r}, laid out as {LAYOUT}", str(root))
         self.classes = order_classes({e.label for e in entries}, classes)
         self.split, self.image_size = split, image_size
+        check_headers(self.root, _masks_of(self.entries))
         self.no_masks = say_what_is_missing(self.root, self.entries)
         self._warn = Once()
 
@@ -113,6 +117,14 @@ class FolderDataset(MaskedDataset):
         rule = f"hold masks of their image's size {size}, both turned upright as EXIF says"
         require(mask.shape[1:] == size, "root", rule, f"{path.relative_to(self.root)} with {tuple(mask.shape[1:])}")
         return mask
+
+
+def _masks_of(entries: list[Entry]) -> dict[Path, list[Path]]:
+    """Return picture -> the files of all its masks."""
+    found: dict[Path, list[Path]] = {entry.image: [] for entry in entries}
+    for entry in entries:
+        found[entry.image] += [path for path in (entry.mask, entry.undefined) if path is not None]
+    return found
 
 
 def _unique_ids(root: Path, entries: list[Entry]) -> dict[Entry, str]:

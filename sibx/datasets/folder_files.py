@@ -1,6 +1,7 @@
 """Which pictures, masks, labels and splits a folder of the user's own holds."""
 
 import hashlib
+import os
 import re
 import warnings
 from collections import Counter, defaultdict
@@ -165,8 +166,12 @@ def _checked(cells: Mapping[str, str], column: str, rule: str, good: bool) -> st
 
 
 def _existing(root: Path, name: str) -> Path:
-    require((root / name).is_file(), "root", f"hold every file that {INDEX} names", name)
-    return root / name
+    """Return a file that the index names, which has to lie below root: an index of others reads nothing else."""
+    inside = Path(os.path.relpath(root / name, root))  # links in root are the user's own: they may lead anywhere
+    outside = inside.is_absolute() or inside.parts[:1] == (os.pardir,)
+    require(not outside, "root", f"hold an {INDEX} that names files in root only", name)
+    require((root / inside).is_file(), "root", f"hold every file that {INDEX} names", name)
+    return root / inside
 
 
 def _hashed_split(name: str) -> str:

@@ -21,7 +21,6 @@ NOTE = (
 def preview(study: Study, place: Place) -> str:
     """Say what would run, in how many passes, and how long that takes, as Markdown; nothing is written."""
     study.check()
-    place.check()
     folder = Path(place.out) / study.title
     costs = estimate(study, place, named_device(place.device))
     groups: dict[tuple[str, str], list[Job]] = {}

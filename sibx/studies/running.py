@@ -15,6 +15,7 @@ from tqdm import tqdm
 from sibx._checks import require
 from sibx._files import write_atomically
 from sibx._progress import bar_over
+from sibx.datasets.broken import check_samples
 from sibx.runs.alone import alone_in
 from sibx.runs.identity import check_identity
 from sibx.runs.place import named_device
@@ -24,7 +25,7 @@ from sibx.studies.crew import assisted, count_places, limited_threads
 from sibx.studies.job import Job, left_of
 from sibx.studies.study import Study
 from sibx.studies.study_place import Place
-from sibx.studies.workbench import Workbench
+from sibx.studies.workbench import Workbench, build_splits
 
 POLL = 0.1  # seconds between looks at what other processes have done
 GROWING = ("dataset", "model", "seed", "trainings", "compare")
@@ -50,13 +51,14 @@ def run_study(study: Study, place: Place) -> Outcome | None:
             run of another study there, or another run that writes there at the moment.
     """
     study.check()
-    place.check()
     begun = time.perf_counter()
     store, number, ranks = join_torchrun()
     require(ranks == 1 or place.processes is None, "processes", "be left to torchrun", place.processes)
     folder, jobs = Path(place.out) / study.title, study.jobs()
     with alone_in(folder if number == 0 else None, "out"):
         if number == 0:
+            if place.check:
+                _check_data(study, place)
             open_folder(study, folder, jobs, place.resume)
             store.set("folder", "open")
         store.wait(["folder"], PATIENCE)
@@ -71,6 +73,13 @@ def run_study(study: Study, place: Place) -> Outcome | None:
             with assisted(board, helpers, task):
                 work(study, place, board)
         return None if number else put_together(study, folder, jobs, begun)
+
+
+def _check_data(study: Study, place: Place) -> None:
+    """Require images and masks of all data sets that can be read."""
+    for dataset in study.datasets:
+        for data in build_splits(study, place, dataset).values():
+            check_samples(data, place.workers)
 
 
 def open_folder(study: Study, folder: Path, jobs: Sequence[Job], resume: bool) -> None:

@@ -17,6 +17,7 @@ class Place:
         root: folder of the data; not needed for ``synthetic``.
         out: folder for the study's folder.
         resume: whether to go on with what an interrupted run left there, from the start where there is nothing.
+        check: whether to read all images and masks first, and to stop if some cannot be read, naming them.
         dry_run: whether to say what would run and how long it would take, and stop.
         memory: GiB of decoded images that every process may keep; what does not fit is read again whenever it is used.
         workers: number of processes beside each that read ahead what is not kept; 0 = it reads its images itself.
@@ -25,11 +26,15 @@ class Place:
         processes: number of processes that share the jobs, never more than there are jobs; default one per GPU, without
             GPUs one per core. Each keeps the images of one data set. Under torchrun its processes share the jobs.
         device: where to compute, such as ``cpu``; default a GPU of its own for every process, the CPU without GPUs.
+
+    Raises:
+        ValueError: settings that mean nothing.
     """
 
     root: str | None = None
     out: str = "results"
     resume: bool = False
+    check: bool = False
     dry_run: bool = False
     memory: float = HELD
     workers: int = 0
@@ -37,8 +42,7 @@ class Place:
     processes: int | None = None
     device: str | None = None
 
-    def check(self) -> None:
-        """Raise ValueError for settings that mean nothing."""
+    def __post_init__(self) -> None:
         check_types(self)
         check_range("memory", self.memory, 0)
         check_integer("workers", self.workers, 0)

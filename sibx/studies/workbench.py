@@ -31,6 +31,15 @@ Splits = dict[str, MaskedDataset]
 READ_AT_ONCE = 64  # images per pass when own masks are read: the parts begin where batches do
 
 
+def build_splits(study: Study, place: Place, dataset: str) -> Splits:
+    """Return all splits of one of a study's data sets, read from its files whenever they are used."""
+    root, size, options = place.root_of(study, dataset), study.size_of(dataset), study.options.get(dataset, {})
+    splits = {split: build_dataset(dataset, root, split, size, **options) for split in DATASETS[dataset].splits}
+    if study.train_images is not None:
+        splits["train"] = some(splits["train"], study.train_images)
+    return splits
+
+
 class Workbench:
     """Does one job after the other; the images of the last data set are kept, as far as they fit into memory.
 
@@ -65,11 +74,7 @@ class Workbench:
         wanted = about(self.study.build(job.group.model, 2)).normalization if self.study.weights else None
         if (dataset, wanted) != self._held:
             self._held, self._splits = ("", None), {}  # let go of the last one first
-            root, size = self.place.root_of(self.study, dataset), self.study.size_of(dataset)
-            options = self.study.options.get(dataset, {})
-            splits = {split: build_dataset(dataset, root, split, size, **options) for split in DATASETS[dataset].splits}
-            if self.study.train_images is not None:
-                splits["train"] = some(splits["train"], self.study.train_images)
+            splits = build_splits(self.study, self.place, dataset)
             self._recognize(dataset, splits)
             splits = {split: as_trained(wanted, data) for split, data in splits.items()}
             self._held, self._splits = (dataset, wanted), hold(splits, self.place.memory)

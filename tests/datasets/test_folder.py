@@ -123,8 +123,8 @@ def test_a_photograph_of_a_phone(tmp_path, orientation, turns, shape):
 def test_a_damaged_file_is_named(tree, kind, size):
     path = tree / kind / "dog" / ("2.jpg" if kind == "images" else "2.png")
     path.write_bytes(path.read_bytes()[:size])
-    with pytest.raises(OSError, match=rf"the picture .*{kind}/dog/{path.name} cannot be read"):
-        FolderDataset(str(tree), "all", 20)[8]
+    with pytest.raises(OSError, match=rf"{kind}/dog/{path.name} (\(\w+|cannot be read)"):
+        FolderDataset(str(tree), "all", 20)[8]  # the header of a mask is 33 bytes
 
 
 def test_one_warning_of_transparent_pictures(tree):
@@ -140,7 +140,7 @@ def test_one_warning_of_transparent_pictures(tree):
 
 def test_errors(tree, tmp_path):
     save_mask(tree / "masks" / "cat" / "3.png", MASK[:, :40])
-    with pytest.raises(ValueError, match=r"hold masks of their image's size \(40, 50\).*3\.png with \(40, 40\)"):
+    with pytest.raises(ValueError, match=r"got 1 of 24 .*: masks/cat/3\.png with \(40, 40\) for \(40, 50\)"):
         FolderDataset(str(tree), "all")[3]
     pd.DataFrame({"image": ["a.jpg"], "label": ["x"]}).to_csv(tree / "index.csv", index=False)
     with pytest.raises(ValueError, match=r"index.csv with the columns \['mask'\]"):
@@ -473,3 +473,25 @@ class TestIndex:
         (tree / "index.csv").write_bytes(content)
         with pytest.raises(ValueError, match=r"`root` must hold an index.csv in UTF-8, but got .*index\.csv"):
             FolderDataset(str(tree), "all")
+
+
+@pytest.mark.parametrize("column", ["image", "mask", "undefined"])
+def test_an_index_leads_nowhere_else(tree, column, monkeypatch):
+    """Neither up nor by a whole path, even to a file that is there; whole paths below root are fine."""
+    outside = tree.parent / "secret.png"
+    save_mask(outside)
+    (tree / "link.png").symlink_to(outside)  # who may put links into root may put anything there
+    row = {"image": "images/cat/0.jpg", "mask": "masks/cat/0.png", "undefined": "", "label": "x", "split": "train"}
+
+    def write(value):
+        pd.DataFrame([{**row, column: value}]).to_csv(tree / "index.csv", index=False)
+
+    monkeypatch.chdir(tree)
+    for value in ("../secret.png", "images/../../secret.png", str(outside), "/etc/passwd", ".."):
+        write(value)
+        for root in (str(tree), "."):
+            with pytest.raises(ValueError, match=r"`root` must hold an index.csv that names files in root only, but"):
+                FolderDataset(root, "train")
+    for value in (str(tree / row["mask"]), "images/../masks/cat/0.png", "link.png"):
+        write(value)
+        assert FolderDataset(".", "train", 16)[0].photo

@@ -40,4 +40,4 @@ def test_only_what_fits_is_kept(tmp_path, memory, kept):
 @pytest.mark.parametrize(("place", "message"), [({"memory": -1}, "`memory`"), ({"workers": -1}, "`workers`")])
 def test_numbers_below_0_are_refused(place, message):
     with pytest.raises(ValueError, match=message):
-        Place(**place).check()
+        Place(**place)
