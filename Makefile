@@ -4,7 +4,7 @@ EXTRAS ?= bench,dev,docs
 STAMP := .venv/.sibx-$(EXTRAS)-$(shell cksum < pyproject.toml | cut -d ' ' -f 1)
 RUN := .venv/bin/python
 
-.PHONY: setup demo test notebooks benchmark docs lint clean
+.PHONY: setup demo test fuzz mutation notebooks benchmark docs lint clean
 
 setup: $(STAMP)
 
@@ -19,6 +19,14 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses 2 --cov --cov-report=term:skip-covered
+
+# Twenty times as many drawn cases as in make test, and new ones every time.
+fuzz: $(STAMP)
+	OMP_NUM_THREADS=1 HYPOTHESIS_PROFILE=fuzz $(RUN) -m pytest tests/fuzz
+
+# Mistakes put into the package one by one, which its tests have to notice; it goes on where it was stopped.
+mutation: $(STAMP)
+	$(RUN) benchmarks/mutation/mutation.py results/mutants.csv
 
 notebooks: $(STAMP)
 	OMP_NUM_THREADS=1 $(RUN) -m pytest --nbmake --numprocesses 2 --override-ini filterwarnings=default notebooks

@@ -1,6 +1,7 @@
 """Shared fixtures: small models and images, the real data where it is at hand, and the scripts of experiments."""
 
 import importlib
+import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -14,9 +15,12 @@ from sibx.evaluation import heatmaps_of
 from sibx.images.normalization import IMAGENET
 from sibx.metrics import Explained
 from sibx.models import TinyCNN
+from tests.helpers.fuzzing import load_profile
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared" / "data"
+
+load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -174,9 +174,9 @@ class HardDensityMask(DensityMask):
     differentiable = False
 
     def __call__(self, vjp_map: Tensor) -> Tensor:
-        """Return the hard mask (B, 1, H, W) for R (B, C, H, W)."""
+        """Return M (B, 1, H, W) for R (B, C, H, W), of its type: quantiles of half precision are single precision."""
         mask: Tensor = super().__call__(vjp_map)
-        return _defined(mask, vjp_map)
+        return _defined(mask.to(vjp_map.dtype), vjp_map)
 
     def _step(self, values: Tensor) -> Tensor:
         return (values >= self._quantile(values, self.quantile)).to(values.dtype)

@@ -17,23 +17,17 @@ from skimage.filters import sobel
 from torch import nn
 
 from sibx.attribution import (
-    IBA,
-    LIME,
     MASKS,
     METHODS,
-    RISE,
     ControlMap,
     DensityMask,
-    FeatureAblation,
     GradCAM,
     HardDensityMask,
     HiResCAM,
     InputXGradient,
     IntegratedGradients,
-    KernelSHAP,
     PeakMask,
     Saliency,
-    ShapleySampling,
     SIBAttribution,
     SmoothGrad,
     TopP,
@@ -50,31 +44,13 @@ from sibx.attribution.cotangents import potential
 from sibx.attribution.mask_rules import odd_window
 from sibx.images import IMAGENET
 from sibx.images.baselines import make_baseline
-from sibx.models import TinyCNN, TinyViT, receptive_field
+from sibx.models import receptive_field
+from tests.helpers.methods import build, network_for
 from tests.helpers.waits import Waits
 from tests.references import sib as reference
 
 NAMES = list(METHODS)
 EXPLAINERS = [n for n in NAMES if not is_control(n)]
-
-
-SEEN = torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(1))  # images that methods are fitted to
-
-DRAWING = {
-    "rise": lambda model: RISE(model, masks=30),
-    "lime": lambda model: LIME(model, samples=12, count=4),
-    "kernel_shap": lambda model: KernelSHAP(model, samples=12, count=4),
-    "feature_ablation": lambda model: FeatureAblation(model, count=4),
-    "shapley_sampling": lambda model: ShapleySampling(model, orders=2, count=4),
-}
-
-
-def build(name, model):
-    """The method of the table; those that draw a lot with few draws, to be quick."""
-    if name == "iba":
-        weight = next(model.parameters())
-        return IBA(model, steps=2, copies=2).fit(SEEN.to(weight))
-    return DRAWING[name](model) if name in DRAWING else build_method(name, model)
 
 
 def explain(name, model, images, target=1):
@@ -83,13 +59,8 @@ def explain(name, model, images, target=1):
 
 @pytest.fixture
 def model(request):
-    """A small CNN, with ReLU modules for the methods that rewrite them; a transformer for those that read attention."""
-    name = getattr(request.node, "callspec", None) and request.node.callspec.params.get("name")
-    torch.manual_seed(0)
-    if name in METHODS and METHODS[name].kind == "attention":
-        return TinyViT(num_classes=5, width=16, depth=2, heads=2).eval()
-    activation = "relu" if name in ("guided_backprop", "guided_gradcam", "deeplift") else "silu"
-    return TinyCNN(num_classes=5, width=8, activation=activation).eval()
+    """A small network that the method of the test can explain."""
+    return network_for(getattr(request.node, "callspec", None) and request.node.callspec.params.get("name"))
 
 
 def failing(model):

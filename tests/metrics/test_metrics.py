@@ -1,5 +1,6 @@
 """The METRICS table as a whole, and the record that its metrics score."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -7,6 +8,8 @@ import torch
 
 from sibx import metrics
 from sibx.metrics import METRICS
+from sibx.metrics.complexity import COMPLEXITY
+from sibx.metrics.localization import LOCALIZATION
 from tests.references import TWINS, twin_of
 
 
@@ -42,6 +45,49 @@ def test_every_metric_says_what_it_is(spec):
         assert text
         assert "\n" not in text
     assert spec.bounds[0] < spec.bounds[1]
+
+
+SHARES, POSITIVE, SIGNED, INF = (0, 1), (0, math.inf), (-1, 1), math.inf
+BEST_IS_HIGHEST = {
+    SHARES: "foreground_focus background_suppression pointing_game relevance_rank iou topk_intersection best_iou "
+    "average_precision roc_auc insertion lerf increase_in_confidence average_gain adcc road_lerf sparseness",
+    POSITIVE: "foreground_lift normalized_insertion",
+    SIGNED: "insertion_minus_deletion srg aopc road sensitivity_n",
+    (-INF, 1): "irof",
+    (-1, INF): "complexity_rise",
+}
+BEST_IS_LOWEST = {
+    SHARES: "deletion average_drop road_morf effective_complexity",
+    POSITIVE: "normalized_deletion infidelity max_sensitivity entropy",
+    SIGNED: "randomization random_logit",
+}
+
+
+def test_every_metric_has_the_range_and_the_direction_of_its_paper():
+    expected = {
+        name: (bounds, higher)
+        for higher, groups in ((True, BEST_IS_HIGHEST), (False, BEST_IS_LOWEST))
+        for bounds, names in groups.items()
+        for name in names.split()
+    }
+    assert {name: (spec.bounds, spec.higher_is_better) for name, spec in METRICS.items()} == expected
+
+
+def test_every_metric_says_what_it_needs(explained):
+    """One that needs no model never calls it; one that needs no masks never looks at them."""
+
+    def never(images):
+        raise AssertionError("the model was called")
+
+    for name, spec in METRICS.items():
+        if not spec.needs_model:
+            spec.score(replace(explained, model=never))
+        if spec.needs_masks:
+            assert spec.score(replace(explained, masks=~explained.masks | True)).isnan().all(), name
+    assert {name for name, spec in METRICS.items() if spec.needs_masks} == set(LOCALIZATION)
+    without = {name for name, spec in METRICS.items() if not spec.needs_model}
+    assert without == {*LOCALIZATION, *COMPLEXITY}
+    assert {name for name, spec in METRICS.items() if spec.needs_module} == {"randomization", "complexity_rise"}
 
 
 def test_every_metric_of_the_table_is_a_public_function():
