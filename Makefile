@@ -4,7 +4,7 @@ EXTRAS ?= bench,dev,docs
 STAMP := .venv/.sibx-$(EXTRAS)-$(shell cksum < pyproject.toml | cut -d ' ' -f 1)
 RUN := .venv/bin/python
 
-.PHONY: setup demo test fuzz mutation notebooks benchmark docs lint clean
+.PHONY: setup demo test fuzz faults mutation notebooks benchmark docs lint clean
 
 setup: $(STAMP)
 
@@ -27,6 +27,10 @@ fuzz: $(STAMP)
 # Mistakes put into the package one by one, which its tests have to notice; it goes on where it was stopped.
 mutation: $(STAMP)
 	$(RUN) benchmarks/mutation/mutation.py results/mutants.csv
+
+# About 20 minutes; the table is that of docs/results/trust.md.
+faults: $(STAMP)
+	OMP_NUM_THREADS=1 $(RUN) -m tests.faults --out docs/results/tables/faults.csv
 
 notebooks: $(STAMP)
 	OMP_NUM_THREADS=1 $(RUN) -m pytest --nbmake --numprocesses 2 --override-ini filterwarnings=default notebooks

@@ -148,9 +148,8 @@ class InFolder:
             write_table(self.folder / ROWS_FILE, COLUMNS, self._counted(masked))
             write_table(self.folder / CURVES_FILE, CURVE_COLUMNS, self._blocks("curves"))
             write_info(self.folder, info | {MASKED: sum(masked), "identity": self.identity})
-        for pattern in ("part-*", *(f"{name}.*.tmp" for name in (ROWS_FILE, CURVES_FILE, INFO_FILE))):
-            for leftover in self.folder.glob(pattern):
-                leftover.unlink()
+        for part in self.folder.glob("part-*"):
+            part.unlink()
 
     def _counted(self, masked: list[int]) -> Iterator[str]:
         """Yield the rows of every part, and note how many of its images have a mask."""

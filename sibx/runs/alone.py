@@ -1,6 +1,7 @@
 """One run per folder: two that write into the same one would mix their files."""
 
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ if sys.platform != "win32":
 
 PATIENCE = 3.0  # seconds: helpers of a run that was killed may take a moment to notice it
 POLL = 0.05  # seconds between two tries
+DRAFT = re.compile(r".+\.[0-9a-f]+\.tmp")  # what ``atomic_file`` writes into
 
 _held: dict[int, bool] = {}  # descriptors of the folders that this process has locked: whether it has made them
 
@@ -25,7 +27,7 @@ def alone_in(folder: Path | None, argument: str = "out_dir") -> Iterator[None]:
 
     The operating system keeps the lock, on the folder itself: it ends with the process however that ends, and leaves no
     file. File systems that lock no folders (some network drives) and Windows have none. The folder is made if needed,
-    and then removed if nothing came into it.
+    and then removed if nothing came into it. Unfinished files of runs that were killed there are removed.
 
     Args:
         folder: which; None = no lock.
@@ -34,12 +36,20 @@ def alone_in(folder: Path | None, argument: str = "out_dir") -> Iterator[None]:
     Raises:
         ValueError: another run is in the folder; on every rank.
     """
-    lock = None if folder is None else on_first_rank(lambda: _lock(folder, argument))
+    lock = None if folder is None else on_first_rank(lambda: _enter(folder, argument))
     try:
         yield
     finally:
         if folder is not None and lock is not None and rank() == 0:  # the number says nothing to other ranks
             _release(lock, folder)
+
+
+def _enter(folder: Path, argument: str) -> int | None:
+    lock = _lock(folder, argument)
+    for path in folder.glob("*.tmp"):
+        if DRAFT.fullmatch(path.name):
+            path.unlink(missing_ok=True)
+    return lock
 
 
 def _lock(folder: Path, argument: str) -> int | None:

@@ -41,16 +41,13 @@ class Checkpoints:
         return sorted(self.folder.glob("checkpoint-*.pt"))
 
     def save(self, steps: int, state: Mapping[str, Any]) -> None:
-        """Write a checkpoint; delete the oldest if there are more than two, and unfinished files of a killed run."""
+        """Write a checkpoint; delete the oldest if there are more than two."""
         path = self.folder / f"checkpoint-{steps:09d}.pt"
         content = {"format": FORMAT, "identity": self.identity, "state": dict(state)}
         save_atomically(path, content | {"sha256": digest(content)})
         self._kept = [p for p in self._kept if p != path] + [path]
         while len(self._kept) > KEPT:
             self._kept.pop(0).unlink(missing_ok=True)
-        for pattern in ("checkpoint-*.pt", "log.csv", "model.pt"):
-            for draft in self.folder.glob(f"{pattern}.*.tmp"):
-                draft.unlink(missing_ok=True)
 
     def load(self) -> dict[str, Any] | None:
         """Return the newest readable state, None if there is no file; warn about every file that cannot be read.
