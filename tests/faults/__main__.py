@@ -48,9 +48,12 @@ class Trials:
         return True
 
     def at_random(self, name="random"):
-        folders = [self.room / f"{name}-{n}" for n in range(self.count)]
-        struck = [killed_at_random(self.run, f, self.seconds, self.moments) for f in folders]
-        return "killed at a random moment", sum(struck), sum(map(self.same, folders))
+        struck = same = 0
+        while struck < self.count:
+            folder = self.room / f"{name}-{same}"
+            struck += killed_at_random(self.run, folder, self.seconds, self.moments)
+            same += self.same(folder)
+        return "killed at a random moment", struck, same
 
     def at_operations(self, fault, what):
         every = max(1, self.operations // self.count if self.name == "study" else 1)
@@ -98,7 +101,7 @@ class Trials:
             _, struck, same = self.at_random("clock")
         finally:
             time.time = now
-        return "clock that jumps, and killed", struck, same
+        return "clock that jumps, and killed at a random moment", struck, same
 
     def all(self):
         """Yield lines of the table: kind of fault, how often it struck before the end, and the files were right."""
