@@ -87,9 +87,9 @@ class Trials:
         run_on_two(self.run, self.room / "ranks", self.room / "meeting")
         seconds, expected = time.monotonic() - begun, left_in(self.room / "ranks")
         struck = same = 0
-        for n in range(self.count):
-            folder, meeting = self.room / f"ranks-{n}", self.room / f"meeting-{n}"
-            struck += kill_one(self.run, folder, meeting, n % 2, self.moments.uniform(0, seconds / 2))
+        while struck < self.count:
+            folder, meeting = self.room / f"ranks-{same}", self.room / f"meeting-{same}"
+            struck += kill_one(self.run, folder, meeting, same % 2, self.moments.uniform(0, seconds / 2))
             run_on_two(self.run, folder, meeting.with_name(f"{meeting.name}-again"))
             same += self.same(folder, expected)
         return "one of two ranks killed", struck, same

@@ -6,6 +6,7 @@ import random
 import signal
 import time
 
+from sibx.runs import alone
 from tests.faults.inject import die, died, faulty, in_a_child
 from tests.faults.runs import left_in
 
@@ -38,7 +39,12 @@ def killed_at_random(run, folder, seconds, moments: random.Random):
 
 def two_in_one_folder(run, folder, expected):
     """Start two runs with different seeds at once; return how many came to their end, with their own files left."""
-    ends = [died(child) for child in [in_a_child(lambda s=seed: run(folder, s)) for seed in range(2)]]
+
+    def impatient(seed):
+        alone.PATIENCE = 0.0  # otherwise the second waits until the first, which takes a moment, has ended
+        run(folder, seed)
+
+    ends = [died(child) for child in [in_a_child(lambda s=seed: impatient(s)) for seed in range(2)]]
     left = left_in(folder)
     winners = [seed for seed, end in enumerate(ends) if end == 0]
     assert [left == expected[seed] for seed in winners] == [True] * len(winners), ends
