@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +29,7 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from sibx import GradCAM, IntegratedGradients, Saliency, SIBAttribution, SIBConfig, build_model
-from sibx.attribution import AblationCAM, ScoreCAM
+from sibx.attribution import LIME, AblationCAM, KernelSHAP, ScoreCAM
 from sibx.datasets import spread
 from sibx.images import IMAGENET, resize_and_center_crop, to_pixels
 
@@ -54,6 +55,8 @@ def cases(device: str) -> list[Case]:
     channels = 512
     score, few = ScoreCAM(one.model, LAYER), ScoreCAM(one.model, LAYER, top_channels=channels // 8)
     integrated = w.explain(IntegratedGradients(w.model, steps=STEPS))
+    segments: dict[str, Any] = {"samples": 16 * len(w.images), "images_per_pass": len(w.images)}
+    lime, shap = (one.explain(method(one.model, **segments)) for method in (LIME, KernelSHAP))
     return [
         Case("SIBAttribution / forward + backward", w.explain(SIBAttribution(w.model)), w.forward_backward, 1, 1.10),
         Case("Saliency / captum's", w.explain(Saliency(w.model)), w.captum_saliency),
@@ -70,6 +73,8 @@ def cases(device: str) -> list[Case]:
             None,
             5,
         ),
+        Case("LIME / its forward passes of 8 images", lime, w.forward, 16, 1.1, 3),
+        Case("kernel SHAP / its forward passes of 8 images", shap, w.forward, 16, 1.1, 3),
         Case("Score-CAM / channels x forward", one.explain(score), one.forward, channels, 1.0, 3),
         Case("Score-CAM, an eighth of the channels / all", one.explain(few), one.explain(score), 1, 1 / 8 * 1.1, 3),
         Case(

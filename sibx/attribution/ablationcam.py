@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sibx._checks import check_range
-from sibx.attribution.cam import CAM, Layer, run_to_layers
+from sibx.attribution.cam import CAM, Layer, Merge, run_to_layers
 from sibx.attribution.heatmaps import image_size
 from sibx.attribution.safe import pick_rows, select_scores
 from sibx.models.alignment import Align
@@ -24,10 +24,11 @@ class AblationCAM(CAM):
 
     Args:
         forward_func: the model, a ``torch.nn.Module``; or any function, with a layer that is a module.
-        layer: a module or its dotted name, or several, whose maps are averaged; None = ``find_cam_layer``.
+        layer: a module or its dotted name, or several, whose maps are merged; None = ``find_cam_layer``.
         upsample: whether to draw the map at the input's height and width (default) or to keep the layer's grid.
         align: where a unit is drawn: ``"receptive_field"`` (default): where it looks; ``"half_pixel"``: in the middle
             of its share of the image.
+        merge: how the maps of several layers become one: ``"mean"`` (default) or ``"product"``.
         channels_per_pass: number of channels of one image in one forward pass.
 
     Attributions (B, 1, H, W), at least 0, in units of the score times those of the activations.
@@ -46,9 +47,10 @@ class AblationCAM(CAM):
         *,
         upsample: bool = True,
         align: Align = "receptive_field",
+        merge: Merge = "mean",
         channels_per_pass: int = 128,
     ):
-        super().__init__(forward_func, layer, upsample=upsample, align=align)
+        super().__init__(forward_func, layer, upsample=upsample, align=align, merge=merge)
         check_range("channels_per_pass", channels_per_pass, 1)
         self.channels_per_pass = channels_per_pass
 

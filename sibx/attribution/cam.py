@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from captum.attr import LayerAttribution
@@ -19,6 +19,7 @@ from sibx.models.layers import name_of, record
 from sibx.models.layout import to_grid
 
 Layer = nn.Module | str | None
+Merge = Literal["mean", "product"]
 
 
 def run_to_layers(
@@ -75,9 +76,10 @@ class CAM(SafeAttribution, LayerAttribution):
     Args:
         forward_func: the model, a ``torch.nn.Module``; or any function, with a layer that is a module.
         layer: a module, its dotted name, or None for ``find_cam_layer``, which looks it up for the inputs at hand; or
-            several of them. Their maps are then drawn at the input's size, each divided by its own maximum, and
-            averaged.
+            several of them, whose maps are then merged.
         upsample: whether to draw the map at the input's height and width (default) or to keep the layer's grid.
+        merge: how the maps of several layers become one, each drawn at the input's size and divided by its maximum:
+            ``"mean"`` (default), or ``"product"``: what all layers show (RefineCAM, arXiv 2605.14641).
         align: where each unit is drawn. ``"receptive_field"`` (default): where it looks, for which the model runs once
             more per layer (see ``sibx.models.receptive_field``). ``"half_pixel"``: in the middle of its share of the
             image, as other libraries do; in a network of stride 32 with symmetric padding that is 16 pixels too far
@@ -97,8 +99,10 @@ class CAM(SafeAttribution, LayerAttribution):
         *,
         upsample: bool = True,
         align: Align = "receptive_field",
+        merge: Merge = "mean",
     ):
         check_choice("align", align, get_args(Align))
+        check_choice("merge", merge, get_args(Merge))
         SafeAttribution.__init__(self, forward_func)  # type: ignore[call-arg]  # captum's bases are Any
         self.device_ids = None  # as captum's LayerAttribution has it
         names = [layer] if layer is None or isinstance(layer, nn.Module | str) else layer
@@ -106,7 +110,7 @@ class CAM(SafeAttribution, LayerAttribution):
         self._asked = tuple(n if n is None and found_later else resolve_layer(forward_func, n) for n in names)
         require(bool(self._asked), "layer", "name at least one layer", layer)
         require(upsample or len(self._asked) == 1, "upsample", "be True for several layers", upsample)
-        self.upsample, self.align = upsample, align
+        self.upsample, self.align, self.merge = upsample, align, merge
 
     @property
     def layer(self) -> nn.Module:
@@ -138,7 +142,7 @@ class CAM(SafeAttribution, LayerAttribution):
             return drawn[0]
         peaks = [d.amax((2, 3), keepdim=True) for d in drawn]
         scaled = [d / peak.where(peak != 0, 1) for d, peak in zip(drawn, peaks, strict=True)]
-        return torch.stack(scaled).mean(0)
+        return torch.stack(scaled).mean(0) if self.merge == "mean" else torch.stack(scaled).prod(0)
 
     def _empty(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return (inputs[0].new_zeros(0, 1, *inputs[0].shape[2:]),)
@@ -159,10 +163,11 @@ class GradientCAM(CAM):
 
     Args:
         forward_func: the model, a ``torch.nn.Module``; or any function, with a layer that is a module.
-        layer: a module or its dotted name, or several, whose maps are averaged; None = ``find_cam_layer``.
+        layer: a module or its dotted name, or several, whose maps are merged; None = ``find_cam_layer``.
         upsample: whether to draw the map at the input's height and width (default) or to keep the layer's grid.
         align: where a unit is drawn: ``"receptive_field"`` (default): where it looks; ``"half_pixel"``: in the middle
             of its share of the image.
+        merge: how the maps of several layers become one: ``"mean"`` (default) or ``"product"``.
         create_graph: whether the map stays differentiable, for losses on it.
 
     Subclasses implement ``weigh``.
@@ -179,9 +184,10 @@ class GradientCAM(CAM):
         *,
         upsample: bool = True,
         align: Align = "receptive_field",
+        merge: Merge = "mean",
         create_graph: bool = False,
     ):
-        super().__init__(forward_func, layer, upsample=upsample, align=align)
+        super().__init__(forward_func, layer, upsample=upsample, align=align, merge=merge)
         self.create_graph = create_graph
 
     @staticmethod

@@ -15,10 +15,11 @@ class GradCAMPlusPlus(GradientCAM):
 
     Args:
         forward_func: the model, a ``torch.nn.Module``; or any function, with a layer that is a module.
-        layer: a module or its dotted name, or several, whose maps are averaged; None = ``find_cam_layer``.
+        layer: a module or its dotted name, or several, whose maps are merged; None = ``find_cam_layer``.
         upsample: whether to draw the map at the input's height and width (default) or to keep the layer's grid.
         align: where a unit is drawn: ``"receptive_field"`` (default): where it looks; ``"half_pixel"``: in the middle
             of its share of the image.
+        merge: how the maps of several layers become one: ``"mean"`` (default) or ``"product"``.
         create_graph: whether the map stays differentiable, for losses on it.
 
     Attributions (B, 1, H, W), at least 0.

@@ -120,6 +120,26 @@ class SmoothGrad(NoisyGradient):
         return self._moments(inputs, target, extra)[0]
 
 
+class SmoothGradSquared(NoisyGradient):
+    """The mean of the squared gradient over noisy copies of the input: mean_i g(x + e_i)^2, at least 0.
+
+    Args:
+        forward_func: the model, or any function of the inputs.
+        samples: number of noisy copies, one forward and backward pass each.
+        noise: standard deviation of the noise as a share of each image's own range, max(x) - min(x).
+        seed: seed of the noise, which is the same for all images.
+
+    Raises:
+        ValueError: fewer than one sample, or a negative noise.
+
+    Source: Hooker et al., arXiv 1806.10758. It is the variance of VarGrad (over n) plus the square of SmoothGrad.
+    """
+
+    def _explain(self, inputs: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...]) -> tuple[Tensor, ...]:
+        means, deviations = self._moments(inputs, target, extra)
+        return tuple(m.square() + d / self.samples for m, d in zip(means, deviations, strict=True))
+
+
 class VarGrad(NoisyGradient):
     """The variance of the gradient over noisy copies of the input, at least 0; needs at least 2 samples.
 

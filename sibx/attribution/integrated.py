@@ -7,9 +7,9 @@ import torch
 from captum import attr as captum
 from torch import Tensor
 
-from sibx._checks import check_choice, check_range
+from sibx._checks import check_choice, check_range, require
 from sibx.attribution.gradients import score_gradients
-from sibx.attribution.safe import SafeAttribution
+from sibx.attribution.safe import SafeAttribution, Tensors
 from sibx.images.baselines import BASELINES, Baseline, make_baseline
 from sibx.images.normalization import Normalization
 
@@ -80,27 +80,39 @@ class IntegratedGradients(SafeAttribution):
 class GradientSHAP(SafeAttribution):
     """Expected gradients: the mean of (x - b) g(b + u (x - b)) over random baselines b and positions u, signed.
 
-    Baselines are Gaussian noise around zero (the data set's mean for normalized images); u is uniform in [0, 1]. This
-    estimates SHAP values; their sum approaches the mean difference between the scores of image and baselines.
+    Baselines are images of the data, or Gaussian noise around zero (the data set's mean for normalized images); u is
+    uniform in [0, 1]. This estimates SHAP values; their sum approaches the mean difference between the scores of image
+    and baselines.
 
     Args:
         forward_func: the model, or any function of the inputs.
         samples: number of random draws of b and u, one forward and backward pass each.
-        noise: standard deviation of the baselines, in units of the input.
+        noise: standard deviation of the baselines, in units of the input; with ``baselines`` it is not used.
+        baselines: inputs (N, ...) of which one is drawn for every sample, such as images of the training data (expected
+            gradients proper); a tuple for several inputs; None = noise.
         seed: seed of the random draws. All images get the same draws, so an image's map does not depend on its batch.
 
     Raises:
-        ValueError: fewer than one sample, or a negative noise.
+        ValueError: fewer than one sample, a negative noise, or baselines that do not fit the inputs.
 
     Source: Lundberg and Lee, arXiv 1705.07874; Erion et al., arXiv 1906.10670. Captum's GradientShap draws anew for
     every row, so that its maps depend on the batch; the formula is the same.
     """
 
-    def __init__(self, forward_func: Callable[..., Tensor], *, samples: int = 16, noise: float = 0.1, seed: int = 0):
+    def __init__(
+        self,
+        forward_func: Callable[..., Tensor],
+        *,
+        samples: int = 16,
+        noise: float = 0.1,
+        baselines: Tensors | None = None,
+        seed: int = 0,
+    ):
         super().__init__(forward_func)
         check_range("samples", samples, 1)
         check_range("noise", noise, 0)
         self.samples, self.noise, self.seed = samples, noise, seed
+        self.baselines = (baselines,) if isinstance(baselines, Tensor) else baselines
 
     @classmethod
     def get_name(cls) -> str:
@@ -112,10 +124,22 @@ class GradientSHAP(SafeAttribution):
         points = tuple(t.detach() for t in inputs)
         totals = tuple(torch.zeros_like(t) for t in points)
         for _ in range(self.samples):
-            baselines = [self.noise * torch.randn(t.shape[1:], generator=generator).to(t) for t in points]
+            baselines = self._start(points, generator)
             u = float(torch.rand((), generator=generator))
             between = tuple((b + u * (t - b)).requires_grad_() for t, b in zip(points, baselines, strict=True))
             gradients = score_gradients(self.forward_func, between, target, extra or None)
             for total, t, b, gradient in zip(totals, points, baselines, gradients, strict=True):
                 total += (t - b) * gradient / self.samples
         return totals
+
+    def _start(self, inputs: tuple[Tensor, ...], generator: torch.Generator) -> list[Tensor]:
+        """Draw one baseline, the same for all rows."""
+        if self.baselines is None:
+            return [self.noise * torch.randn(t.shape[1:], generator=generator).to(t) for t in inputs]
+        shapes = [tuple(t.shape[1:]) for t in inputs]
+        fits = [tuple(b.shape[1:]) for b in self.baselines] == shapes and len({len(b) for b in self.baselines}) == 1
+        require(
+            fits and len(self.baselines[0]) > 0, "baselines", f"hold rows of the shapes {shapes}", self.baselines[0]
+        )
+        chosen = int(torch.randint(len(self.baselines[0]), (), generator=generator))
+        return [b[chosen].to(t) for b, t in zip(self.baselines, inputs, strict=True)]

@@ -11,25 +11,32 @@ from sibx.attribution.attention_gradcam import AttentionGradCAM
 from sibx.attribution.chefer import Chefer
 from sibx.attribution.controls import ControlMap
 from sibx.attribution.eigencam import EigenCAM
+from sibx.attribution.eigengradcam import EigenGradCAM
+from sibx.attribution.fullgrad import FullGrad
 from sibx.attribution.gradcam import GradCAM
 from sibx.attribution.gradcam_pp import GradCAMPlusPlus
-from sibx.attribution.gradients import InputXGradient, Saliency, SmoothGrad, VarGrad
+from sibx.attribution.gradients import InputXGradient, Saliency, SmoothGrad, SmoothGradSquared, VarGrad
 from sibx.attribution.hirescam import HiResCAM
+from sibx.attribution.hsic_maps import HSICAttribution
 from sibx.attribution.iba import IBA
 from sibx.attribution.integrated import GradientSHAP, IntegratedGradients
 from sibx.attribution.layercam import LayerCAM
 from sibx.attribution.legrad import LeGrad
+from sibx.attribution.low_pass import LowPassGradient
 from sibx.attribution.method import MethodSpec
 from sibx.attribution.modules import DeepLift, GuidedBackprop, GuidedGradCAM
 from sibx.attribution.occlusion import Occlusion
+from sibx.attribution.path_gradients import IDGI, BlurIG
 from sibx.attribution.raw_attention import RawAttention
 from sibx.attribution.removals import FeatureAblation, ShapleySampling
 from sibx.attribution.rise import RISE
 from sibx.attribution.rollout import Rollout
 from sibx.attribution.scorecam import ScoreCAM
+from sibx.attribution.shapleycam import ShapleyCAM
 from sibx.attribution.sib import SIBAttribution
 from sibx.attribution.surrogates import LIME, KernelSHAP
 from sibx.attribution.xgradcam import XGradCAM
+from sibx.attribution.xrai import XRAI, random_regions
 
 
 def _read(found: object, name: str) -> MethodSpec:
@@ -80,6 +87,20 @@ METHODS: Table[MethodSpec] = Table(
             kind="gradient",
         ),
         MethodSpec(
+            name="smoothgrad_sq",
+            title="SmoothGrad squared",
+            build=lambda model, _: SmoothGradSquared(model),
+            reference="Hooker 2019, arXiv 1806.10758",
+            kind="gradient",
+        ),
+        MethodSpec(
+            name="low_pass_gradient",
+            title="Low-pass gradient (FORGrad)",
+            build=lambda model, _: LowPassGradient(model),
+            reference="Muzellec 2023, arXiv 2307.09591",
+            kind="gradient",
+        ),
+        MethodSpec(
             name="vargrad",
             title="VarGrad",
             build=lambda model, _: VarGrad(model),
@@ -95,11 +116,44 @@ METHODS: Table[MethodSpec] = Table(
             signed=True,
         ),
         MethodSpec(
+            name="idgi",
+            title="IDGI",
+            build=lambda model, _: IDGI(model),
+            reference="Yang 2023, arXiv 2303.14242",
+            kind="gradient",
+            signed=True,
+        ),
+        MethodSpec(
+            name="blur_ig",
+            title="BlurIG",
+            build=lambda model, _: BlurIG(model),
+            reference="Xu 2020, arXiv 2004.03383",
+            kind="gradient",
+            signed=True,
+        ),
+        MethodSpec(
             name="gradient_shap",
             title="GradientSHAP",
             build=lambda model, _: GradientSHAP(model),
             reference="Lundberg 2017, arXiv 1705.07874; Erion 2019, arXiv 1906.10670",
             kind="gradient",
+            signed=True,
+        ),
+        MethodSpec(
+            name="xrai",
+            title="XRAI",
+            build=lambda model, _: XRAI(model),
+            reference="Kapishnikov 2019, arXiv 1906.02825",
+            kind="gradient",
+            signed=True,
+        ),
+        MethodSpec(
+            name="fullgrad",
+            title="FullGrad",
+            build=lambda model, _: FullGrad(model),
+            reference="Srinivas 2019, arXiv 1905.00780",
+            kind="gradient",
+            needs_module=True,
             signed=True,
         ),
         MethodSpec(
@@ -140,6 +194,14 @@ METHODS: Table[MethodSpec] = Table(
             title="RISE",
             build=lambda model, _: RISE(model),
             reference="Petsiuk 2018, arXiv 1806.07421",
+            kind="perturbation",
+            signed=True,
+        ),
+        MethodSpec(
+            name="hsic",
+            title="HSIC",
+            build=lambda model, _: HSICAttribution(model),
+            reference="Novello 2022, arXiv 2206.06219",
             kind="perturbation",
             signed=True,
         ),
@@ -228,6 +290,24 @@ METHODS: Table[MethodSpec] = Table(
             kind="cam",
             needs_layer=True,
             uses_target=False,
+            signed=True,
+        ),
+        MethodSpec(
+            name="eigengradcam",
+            title="EigenGradCAM",
+            build=EigenGradCAM,
+            reference="Gildenblat 2021, pytorch-grad-cam; Muhammad 2020, arXiv 2008.00299",
+            kind="cam",
+            needs_layer=True,
+            signed=True,
+        ),
+        MethodSpec(
+            name="shapleycam",
+            title="ShapleyCAM",
+            build=lambda model, layer: ShapleyCAM(model, layer),
+            reference="Cai 2025, arXiv 2501.06261",
+            kind="cam",
+            needs_layer=True,
             signed=True,
         ),
         MethodSpec(
@@ -336,6 +416,15 @@ METHODS: Table[MethodSpec] = Table(
             reference="model-free control",
             kind="control",
             uses_target=False,
+        ),
+        MethodSpec(
+            name="control_regions",
+            title="control: regions",
+            build=lambda *_: ControlMap(random_regions),
+            reference="model-free control for XRAI",
+            kind="control",
+            uses_target=False,
+            signed=True,
         ),
         MethodSpec(
             name="control_random",

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from sibx._captum import run_forward
 from sibx._checks import check_range, require
-from sibx.attribution.cam import CAM, Layer
+from sibx.attribution.cam import CAM, Layer, Merge
 from sibx.attribution.heatmaps import image_size
 from sibx.attribution.safe import pick_rows, select_scores
 from sibx.models.alignment import Align
@@ -24,10 +24,11 @@ class ScoreCAM(CAM):
 
     Args:
         forward_func: the model, a ``torch.nn.Module``; or any function, with a layer that is a module.
-        layer: a module or its dotted name, or several, whose maps are averaged; None = ``find_cam_layer``.
+        layer: a module or its dotted name, or several, whose maps are merged; None = ``find_cam_layer``.
         upsample: whether to draw the map at the input's height and width (default) or to keep the layer's grid.
         align: where a unit is drawn: ``"receptive_field"`` (default): where it looks; ``"half_pixel"``: in the middle
             of its share of the image.
+        merge: how the maps of several layers become one: ``"mean"`` (default) or ``"product"``.
         top_channels: number of channels per image that are tried, those whose activation varies most (standard
             deviation over positions); the others get no weight. None = all channels.
         images_per_pass: number of masked images in one forward pass.
@@ -49,10 +50,11 @@ class ScoreCAM(CAM):
         *,
         upsample: bool = True,
         align: Align = "receptive_field",
+        merge: Merge = "mean",
         top_channels: int | None = None,
         images_per_pass: int = 32,
     ):
-        super().__init__(forward_func, layer, upsample=upsample, align=align)
+        super().__init__(forward_func, layer, upsample=upsample, align=align, merge=merge)
         require(top_channels is None or top_channels >= 1, "top_channels", "be at least 1", top_channels)
         check_range("images_per_pass", images_per_pass, 1)
         self.top_channels, self.images_per_pass = top_channels, images_per_pass

@@ -46,7 +46,14 @@ def make_baseline(
         require(normalization is not None, "normalization", "be given for baseline='black'", None)
         assert normalization is not None
         return normalization(torch.zeros_like(images))
-    rows, columns = (_blur_matrix(n, BLUR_SIGMA * max(images.shape[2:]) / BLUR_SIDE) for n in images.shape[2:])
+    return blur(images, BLUR_SIGMA * max(images.shape[2:]) / BLUR_SIDE)
+
+
+def blur(images: Tensor, sigma: float) -> Tensor:
+    """Return images (B, C, H, W) blurred by a Gaussian of ``sigma`` pixels with reflecting borders; 0 = as they are."""
+    if not sigma:
+        return images
+    rows, columns = (_blur_matrix(n, sigma) for n in images.shape[2:])
     return rows.to(images) @ images @ columns.T.to(images)
 
 

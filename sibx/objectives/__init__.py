@@ -1,6 +1,6 @@
 """S-IB for any training loop: the loss and its settings, own masks, and the losses to compare it with."""
 
-from sibx.objectives._hsic import cka, hsic
+from sibx._hsic import cka, hsic
 from sibx.objectives.background import Fraction, Variance
 from sibx.objectives.balance import GradNorm
 from sibx.objectives.config import SIBConfig

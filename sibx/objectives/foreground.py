@@ -6,7 +6,7 @@ from typing import get_args
 from torch import Tensor
 
 from sibx._checks import check_choice, check_integer, check_range
-from sibx.objectives._hsic import MINIMUM_ROWS, Estimator, Kernel, cka, hsic
+from sibx._hsic import MINIMUM_ROWS, Estimator, Kernel, cka, hsic
 
 
 @dataclass(frozen=True, slots=True)

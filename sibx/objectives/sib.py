@@ -30,6 +30,7 @@ import torch
 from torch import Tensor, nn
 
 from sibx._checks import check_images, check_logits, check_masks, check_range, check_same_batch, require
+from sibx._hsic import RandomProjection, unit_rows
 from sibx._outputs import Criterion, Output, check_output, check_truth, usual_criterion
 from sibx.attribution.cotangents import CLASS_SCORES, differentiate, potential_of_checked
 from sibx.models.alignment import Alignment, find_alignment
@@ -38,7 +39,6 @@ from sibx.models.failures import say_why
 from sibx.models.finding import resolve_layer
 from sibx.models.layers import frozen_batch_norm, record
 from sibx.models.layout import to_grid
-from sibx.objectives._hsic import RandomProjection, unit_rows
 from sibx.objectives.balance import gradient_norm
 from sibx.objectives.cases import lay_out
 from sibx.objectives.config import SIBConfig

@@ -21,6 +21,7 @@ from sibx.attribution import (
     Occlusion,
     Saliency,
     ScoreCAM,
+    ShapleyCAM,
     VarGrad,
     build_method,
     explain_many,
@@ -28,7 +29,7 @@ from sibx.attribution import (
 from sibx.models import TinyCNN, receptive_field, record
 from tests.references import cams as reference
 
-GRADIENT_CAMS = ("gradcam", "gradcam_pp", "layercam", "hirescam", "xgradcam")
+GRADIENT_CAMS = ("gradcam", "gradcam_pp", "layercam", "hirescam", "xgradcam", "eigengradcam")
 ALL_CAMS = (*GRADIENT_CAMS, "eigencam", "scorecam", "ablationcam")
 TARGETS = [3, 0]
 
@@ -187,7 +188,41 @@ def test_hirescam_is_gradcam_for_a_pooled_linear_head():
     assert torch.allclose(hires, grad)
 
 
+class TestShapleyCAM:
+    def test_is_grad_cam_with_half_of_the_hessian_taken_off(self, net, pictures):
+        """The whole Hessian of the score at the layer, built, times the activations."""
+        method = ShapleyCAM(net, "0", upsample=False)
+        maps = method.attribute(pictures[:, :, :8, :8], target=TARGETS)
+        for row, target in enumerate(TARGETS):
+            a = net[0](pictures[row : row + 1, :, :8, :8]).detach()
+            size = a.numel()
+            hessian = torch.autograd.functional.hessian(lambda t, k=target: net[1](t)[0, k], a).view(size, size)
+            gradient = torch.autograd.functional.jacobian(lambda t, k=target: net[1](t)[0, k], a)
+            weights = (gradient - (hessian @ a.flatten()).view_as(a) / 2).mean((2, 3), keepdim=True)
+            assert torch.allclose(maps[row], (weights * a).sum(1).relu(), atol=1e-12)
+            assert not torch.allclose(weights, gradient.mean((2, 3), keepdim=True), rtol=0.01)
+
+    def test_is_grad_cam_where_the_head_is_linear(self):
+        torch.manual_seed(0)
+        model, x = TinyCNN(4, width=8).eval(), torch.rand(2, 3, 32, 32)
+        assert torch.equal(ShapleyCAM(model).attribute(x, 1), build_method("gradcam", model).attribute(x, 1))
+
+    def test_is_differentiable(self, net, pictures):
+        images = pictures[:, :, :8, :8].clone().requires_grad_()
+        total = ShapleyCAM(net, "0", create_graph=True).attribute(images, TARGETS).sum()
+        assert torch.autograd.grad(total, images)[0].abs().max() > 0
+
+
 class TestSeveralLayers:
+    @pytest.mark.parametrize("name", ["gradcam", "eigencam", "scorecam", "ablationcam"])
+    def test_product(self, name, net, pictures):
+        cls = METHODS[name].build
+        maps = [cls(net, layer).attribute(pictures, target=TARGETS) for layer in ("0.1", "0.4")]
+        expected = torch.stack([m / m.amax((2, 3), keepdim=True) for m in maps]).prod(0)
+        assert torch.allclose(cls(net, ["0.1", "0.4"], merge="product").attribute(pictures, target=TARGETS), expected)
+        with pytest.raises(ValueError, match="`merge` must be one of mean, product"):
+            cls(net, ["0.1", "0.4"], merge="max")
+
     @pytest.mark.parametrize("name", ALL_CAMS)
     def test_mean_of_maps_scaled_to_their_maximum(self, name, net, pictures):
         cls = METHODS[name].build

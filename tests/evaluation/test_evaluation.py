@@ -272,9 +272,9 @@ class TestBatchSize:
 
     @pytest.mark.parametrize("batch_size", [1, 3])
     def test_methods(self, batch_size, net, shapes, together):
-        """To the last bit; but for Integrated Gradients, whose points share passes with other images' points."""
+        """To the last bit; but for Integrated Gradients (and XRAI): points share passes with other images' points."""
         rows = self.score(RowWise(net).forward, shapes, QUICK, ["foreground_focus"], batch_size).rows
-        rounded = rows["method"] == "integrated_gradients"
+        rounded = rows["method"].isin(["integrated_gradients", "xrai"])
         pd.testing.assert_frame_equal(rows[~rounded], together.rows[~rounded], check_exact=True)
         pd.testing.assert_frame_equal(rows[rounded], together.rows[rounded], rtol=1e-6)
         assert rows.groupby("method")["value"].count().min() > 0

@@ -7,7 +7,9 @@ from sibx.attribution import (
     LIME,
     METHODS,
     RISE,
+    XRAI,
     FeatureAblation,
+    HSICAttribution,
     KernelSHAP,
     ShapleySampling,
     build_method,
@@ -18,6 +20,8 @@ SEEN = torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(1))  # i
 
 DRAWING = {
     "rise": lambda model: RISE(model, masks=30),
+    "xrai": lambda model: XRAI(model, steps=2),
+    "hsic": lambda model: HSICAttribution(model, samples=12, cells=3),
     "lime": lambda model: LIME(model, samples=12, count=4),
     "kernel_shap": lambda model: KernelSHAP(model, samples=12, count=4),
     "feature_ablation": lambda model: FeatureAblation(model, count=4),

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sibx.objectives._hsic import RandomProjection, cka, hsic
+from sibx._hsic import RandomProjection, cka, hsic
 from tests.references import hsic as reference
 
 KERNELS = {"linear": reference.linear, "gaussian": reference.gaussian}

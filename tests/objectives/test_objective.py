@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 from torchvision.models import SwinTransformer, VisionTransformer
 
+from sibx._hsic import unit_rows
 from sibx.attribution import DensityMask, TopShare
 from sibx.models import Align, HalfPixel, TinyCNN, receptive_field, record
 from sibx.objectives import (
@@ -31,7 +32,6 @@ from sibx.objectives import (
     evidence_masks,
     self_masks,
 )
-from sibx.objectives._hsic import unit_rows
 from sibx.objectives.balance import GradientBalance, gradient_norm
 from sibx.objectives.own_masks.tail import Tail
 from sibx.objectives.sign_flip import SignFlipGuard

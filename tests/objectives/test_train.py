@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from sibx._hsic import RandomProjection, unit_rows
 from sibx.attribution import HardDensityMask, TopShare
 from sibx.datasets import InMemoryDataset, SyntheticDataset, collate
 from sibx.models import TinyCNN, record
@@ -31,7 +32,6 @@ from sibx.objectives import (
     hsic,
     self_masks,
 )
-from sibx.objectives._hsic import RandomProjection, unit_rows
 from sibx.train import TrainConfig, accuracy, fine_tune, predict
 from tests.helpers.objectives import every_term
 from tests.references import sib as reference

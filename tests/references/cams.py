@@ -42,6 +42,14 @@ def eigencam(a):
     return np.maximum(projection * np.sign(projection.sum()), 0)
 
 
+def eigengradcam(a, g):
+    """Eigen-CAM of a g, with the sign of what the places contribute."""
+    rows = (a * g).reshape(len(a), -1).T
+    vector = np.linalg.eigh(rows.T @ rows)[1][:, -1]
+    projection = (rows @ vector).reshape(a.shape[1:])
+    return np.maximum(projection * np.sign((projection * (a * g).sum(0)).sum()), 0)
+
+
 def scorecam(score, image, a, enlarge):
     """score(image) -> float; enlarge(h, w map) -> H, W map."""
     scores = []

@@ -110,10 +110,11 @@ def _grams(a: Tensor, b: Tensor, kernel: Kernel, estimator: Estimator) -> tuple[
     least = MINIMUM_ROWS[estimator]
     require(a.ndim == 2 and a.shape[0] >= least, "a", f"be a tensor (B, D) with B of at least {least}", a)
     require(b.ndim == 2 and b.shape[0] == a.shape[0], "b", f"be a tensor (B, E) with B = {a.shape[0]}", b)
-    return _centered_gram(a, kernel, estimator), _centered_gram(b, kernel, estimator)
+    return centered_gram(a, kernel, estimator), centered_gram(b, kernel, estimator)
 
 
-def _centered_gram(rows: Tensor, kernel: Kernel, estimator: Estimator) -> Tensor:
+def centered_gram(rows: Tensor, kernel: Kernel, estimator: Estimator) -> Tensor:
+    """Return the Gram matrix (B, B) of rows (B, D), centered as the estimator needs it."""
     rows = rows - rows.mean(0)  # distances stay the same, and the linear Gram matrix is centered
     gram = rows @ rows.T
     if kernel == "gaussian":
