@@ -29,7 +29,7 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from sibx import GradCAM, IntegratedGradients, Saliency, SIBAttribution, SIBConfig, build_model
-from sibx.attribution import LIME, AblationCAM, KernelSHAP, ScoreCAM
+from sibx.attribution import LIME, METHODS, AblationCAM, Chefer, KernelSHAP, LeGrad, ScoreCAM, explain_many
 from sibx.datasets import spread
 from sibx.images import IMAGENET, resize_and_center_crop, to_pixels
 
@@ -52,6 +52,8 @@ def cases(device: str) -> list[Case]:
     """Everything that is timed."""
     w, one = Workload(device, 8), Workload(device, 1)
     gradcam = w.explain(GradCAM(w.model, LAYER))
+    vit = Workload(device, 8, network="timm/vit_tiny_patch16_224", layer="norm")
+    attentive = [name for name, spec in METHODS.items() if spec.kind == "attention"]
     channels = 512
     score, few = ScoreCAM(one.model, LAYER), ScoreCAM(one.model, LAYER, top_channels=channels // 8)
     integrated = w.explain(IntegratedGradients(w.model, steps=STEPS))
@@ -84,6 +86,13 @@ def cases(device: str) -> list[Case]:
             channels,
             1.0,
             3,
+        ),
+        Case("Chefer / forward + backward, ViT-Tiny", vit.explain(Chefer(vit.model)), vit.forward_backward, 1, 1.3),
+        Case("LeGrad / forward + backward, ViT-Tiny", vit.explain(LeGrad(vit.model)), vit.forward_backward),
+        Case(
+            "all attention methods together / forward + backward, ViT-Tiny",
+            lambda: explain_many(vit.model, vit.images, vit.target, attentive),
+            vit.forward_backward,
         ),
     ]
 
@@ -173,7 +182,8 @@ def main(rounds: int = 9, device: str = "cpu", photographs: str | None = None, w
     """
     torch.set_num_threads(1)
     missed = 0
-    print(f"resnet18, 224 px, batch 8, one thread; captum {version('captum')}, grad-cam {version('grad-cam')}")
+    versions = ", ".join(f"{name} {version(name)}" for name in ("captum", "grad-cam"))
+    print(f"resnet18 where none is named, 224 px, batch 8, one thread; {versions}")
     print("| cost | ratio | limit | seconds |\n|---|---|---|---|")
     for case in cases(device) + training_cases(device):
         value, seconds = ratio(case, rounds, device)

@@ -26,10 +26,10 @@ STEPS, CLASSES, LAYER = 16, 1000, "layer4"
 class Workload:
     """One network and one batch, and every pass over it that is timed."""
 
-    def __init__(self, device: str, batch: int, side: int = 224):
+    def __init__(self, device: str, batch: int, side: int = 224, network: str = "resnet18", layer: str = LAYER):
         torch.manual_seed(0)
-        self.model: nn.Module = build_model("resnet18", CLASSES).eval().to(device)
-        self.layer = self.model.get_submodule(LAYER)
+        self.model: nn.Module = build_model(network, CLASSES).eval().to(device)
+        self.layer = self.model.get_submodule(layer)
         self.images = torch.randn(batch, 3, side, side, device=device)
         self.target = [i % CLASSES for i in range(batch)]
         self.layer_gradcam = captum.LayerGradCam(self.model, self.layer)

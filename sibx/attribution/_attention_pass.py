@@ -1,5 +1,7 @@
 """One forward and one backward pass of a transformer, and what they say of its attention."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -73,9 +75,9 @@ def read_attention(
     """
     batch, name = len(inputs[0]), type(unwrap(model)).__name__
     stack_at = _last_block(model, inputs, extra) if by_layer else None
-    with record_attention(model, stack_at) as found:
+    with record_attention(model, stack_at) as found, _of_all_layers(name, stack_at):
         outputs = check_outputs(run_forward(model, inputs, None, extra or None))
-    stage, pool = _split(found, name)
+    stage, pool = _split(_used(found, outputs), name)
     places = [Placed(attention, batch, name) for attention in stage]
     count = 1 if stack_at is None else len(stage)  # of layers whose tokens the head got
     scores = [_score(part, target, batch) for part in _parts(outputs, count, batch, name)]
@@ -98,15 +100,38 @@ def read_attention(
     return AttentionPass(layers, _read_tokens(layers[-1].gradients, grid), pooling, own, grid)
 
 
+@contextmanager
+def _of_all_layers(name: str, stack_at: nn.Module | None) -> Iterator[None]:
+    """Run the block; where a model that takes the images fails on the tokens of all layers at once, say so."""
+    try:
+        yield
+    except RuntimeError as error:
+        if stack_at is None or isinstance(error, torch.OutOfMemoryError):
+            raise
+        rule = "have a head that takes the tokens of all layers at once, as further rows"
+        raise ValueError(f"`model` must {rule}, but got {name}: {error}") from error
+
+
 def _split(found: list[Attention], name: str) -> tuple[list[Attention], Attention | None]:
     """Return the attention of the last blocks, and that of a head that pools their tokens."""
     kinds = "scaled_dot_product_attention, a softmax over keys, torch.nn.MultiheadAttention"
     require(bool(found), "model", f"have attention that torch's functions compute ({kinds})", name)
     *before, last = found
-    pools = last.weights.shape[-2] != last.weights.shape[-1] and bool(before)
-    if pools and last.weights.shape[-1] == before[-1].weights.shape[-1]:
+    queries, keys = last.weights.shape[-2:]
+    if before and queries == 1 and keys == before[-1].weights.shape[-1]:
         return last_stage(before), last
     return last_stage(found), None
+
+
+def _used(found: list[Attention], outputs: Tensor) -> list[Attention]:
+    """Return the matrices without those at the end that no score depends on, as of a pool that is not asked."""
+    total, used = outputs.sum(), list(found)
+    while len(used) > 1 and total.requires_grad and used[-1].weights.requires_grad:
+        (gradient,) = torch.autograd.grad(total, [used[-1].weights], retain_graph=True, allow_unused=True)
+        if gradient is not None:
+            return used
+        used.pop()
+    return found
 
 
 def _parts(outputs: Tensor, count: int, batch: int, name: str) -> tuple[Tensor, ...]:

@@ -29,10 +29,11 @@ class Placed:
         rows = shape[:-3].numel() if len(shape) > 3 else shape[0]
         self.batch, self.count = batch, shape[-1]
         self.places: Tensor | None = None
-        if shape[-2] == shape[-1] and rows % batch == 0:
+        if attention.is_square and rows % batch == 0:
             if _is_whole(shape, rows, tokens, batch):
                 return
-            self.places = None if tokens is None else _measure(attention.weights, tokens, batch)
+            has_rows = tokens is not None and len(tokens) == batch
+            self.places = _measure(attention.weights, tokens, batch) if has_rows else None
         if self.places is None:
             made = "no tokens" if tokens is None else f"tokens {tuple(tokens.shape)}"
             seen = f"attention {tuple(shape)} of {batch} images in a block that makes {made}"
@@ -60,7 +61,7 @@ def _is_whole(shape: torch.Size, rows: int, tokens: Tensor | None, batch: int) -
     """Whether every matrix is of all tokens of an image, in their order."""
     if tokens is None:
         return rows == batch
-    has_these = tokens.ndim == 3 and shape[-1] in tokens.shape[:2]  # (B, N, D), or (N, B, D)
+    has_these = tokens.ndim == 3 and sorted(tokens.shape[:2]) == sorted((batch, shape[-1]))  # (B, N, D), or (N, B, D)
     return has_these and (rows == batch or len(shape) == 3)  # of three axes the first is of images and heads
 
 

@@ -34,6 +34,11 @@ class Attention:
     tokens: Tensor | None = None
     stacked: Tensor | None = None
 
+    @property
+    def is_square(self) -> bool:
+        """Whether there are as many queries as keys."""
+        return self.weights.shape[-2] == self.weights.shape[-1]
+
 
 @contextmanager
 def record_attention(model: nn.Module, stack_at: nn.Module | None = None) -> Iterator[list[Attention]]:
@@ -73,11 +78,13 @@ def record_attention(model: nn.Module, stack_at: nn.Module | None = None) -> Ite
 def last_stage(found: list[Attention]) -> list[Attention]:
     """Return the attention matrices of the last blocks that make tokens of one shape, in order.
 
+    Where queries are fewer than keys, attention itself merges tokens, and the stage begins behind it.
+
     Args:
         found: matrices of one pass, the last of which is one of these.
     """
-    shapes = [a.weights.shape if a.tokens is None else a.tokens.shape for a in found]
-    others = [i for i, shape in enumerate(shapes) if shape != shapes[-1]]
+    kinds = [(a.weights.shape if a.tokens is None else a.tokens.shape, a.is_square) for a in found]
+    others = [i for i, kind in enumerate(kinds) if kind != kinds[-1]]
     return found[others[-1] + 1 if others else 0 :]
 
 
@@ -156,14 +163,13 @@ def _attend(
 
 
 def _softmax(func: Any, x: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor | None]:
-    """Return a softmax, and again if it is over keys: as many as queries, or those of a single query that pools."""
+    """Return a softmax, and again if it is over keys: the last of four axes or more, or as many as the queries."""
     weights: Tensor = func(x, *args, **kwargs)
     dim = kwargs.get("dim", args[0] if args else None)
-    has_keys = weights.ndim >= 3 and isinstance(dim, int) and dim % weights.ndim == weights.ndim - 1
-    if not has_keys or weights.shape[-1] == 1:
+    is_last = weights.ndim >= 3 and isinstance(dim, int) and dim % weights.ndim == weights.ndim - 1
+    if not is_last or weights.shape[-1] == 1:
         return weights, None
-    is_attention = weights.shape[-2] == weights.shape[-1] or (weights.ndim > 3 and weights.shape[-2] == 1)
-    return weights, weights if is_attention else None
+    return weights, weights if weights.ndim > 3 or weights.shape[-2] == weights.shape[-1] else None
 
 
 def _multi_head(func: Any, *args: Any, **kwargs: Any) -> tuple[Any, Tensor]:

@@ -228,3 +228,25 @@ def test_what_cannot_be_placed(name, build, message, images):
 def test_a_function_has_no_attention():
     with pytest.raises(ValueError, match=r"`forward_func` must be a torch.nn.Module"):
         Chefer(lambda images: images)
+
+
+class Bound(TinyViT):
+    """A head that knows how many images there are."""
+
+    def __init__(self, pick):
+        super().__init__(5, width=16, depth=2, heads=2)
+        self.pick = pick
+
+    def forward(self, images):
+        self.norm.register_forward_pre_hook(lambda _, args: (self.pick(args[0], len(images)),))
+        return super().forward(images)
+
+
+@pytest.mark.parametrize(
+    "pick",
+    [lambda tokens, batch: tokens[:batch], lambda tokens, batch: tokens.view(batch, 17, 16)],
+    ids=["leaves out", "fails"],
+)
+def test_a_head_that_takes_no_further_rows(pick, images):
+    with pytest.raises(ValueError, match=r"`model` must have a head that takes the tokens of .* layers at once"):
+        LeGrad(Bound(pick).eval()).attribute(images, target=1)
