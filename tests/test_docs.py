@@ -119,7 +119,7 @@ def test_blocks_that_are_wrong_are_seen():
 @pytest.fixture(scope="module")
 def generated():
     """Every page that a build writes: path below docs/ -> text."""
-    return reference_pages(DOCS / "references.bib") | {"gallery/index.md": gallery_page(DOCS / "gallery")}
+    return reference_pages() | {"gallery/index.md": gallery_page(DOCS / "gallery")}
 
 
 def headings(text):
@@ -146,7 +146,7 @@ def test_links_lead_somewhere(generated):
 
 
 def test_dead_links_are_seen():
-    index = "# A b\n[a](#a-b) [b](#b) [c](nowhere.md) [d](references.bib) [e](https://x.org) [f](#f) [g](g.md#a-b)"
+    index = "# A b\n[a](#a-b) [b](#b) [c](nowhere.md) [d](conf.py) [e](https://x.org) [f](#f) [g](g.md#a-b)"
     texts = {DOCS / "index.md": index, DOCS / "g.md": "(f)=\n# Else"}
     assert list(dead_links(texts)) == [("index.md", "#b"), ("index.md", "nowhere.md"), ("index.md", "g.md#a-b")]
 
@@ -195,7 +195,7 @@ def test_every_command_is_on_its_page(generated):
     assert "--image-size" in help_of("explain")
 
 
-SOURCES = Bibliography(read_sources(DOCS / "references.bib"))
+SOURCES = Bibliography(read_sources())
 
 
 @pytest.mark.parametrize("table", [METHODS, METRICS, DATASETS, MODELS, GUIDANCE], ids=lambda t: next(iter(t)))

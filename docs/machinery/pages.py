@@ -1,20 +1,14 @@
 """The reference: every page of it, made from the tables of sibx and from nothing else."""
 
-from pathlib import Path
-
 from docs.machinery.api import api_pages
 from docs.machinery.commands import command_page
 from docs.machinery.sources import Bibliography, read_sources
 from docs.machinery.tables import TABLE_PAGES
 
 
-def reference_pages(bibliography: Path) -> dict[str, str]:
-    """Return the pages of the reference: path below docs/ -> text in MyST Markdown.
-
-    Args:
-        bibliography: the .bib file that sources are looked up in.
-    """
-    sources = Bibliography(read_sources(bibliography))
+def reference_pages() -> dict[str, str]:
+    """Return the pages of the reference: path below docs/ -> text in MyST Markdown."""
+    sources = Bibliography(read_sources())
     pages = {f"reference/{name}.md": page(sources) for name, page in TABLE_PAGES.items()}
     pages["bibliography.md"] = sources.page()
     pages["reference/command_line.md"] = command_page()

@@ -26,7 +26,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
 
 def _write_pages(app: Sphinx) -> None:
     folder = Path(app.srcdir)
-    pages = reference_pages(folder / "references.bib") | {"gallery/index.md": gallery_page(folder / "gallery")}
+    pages = reference_pages() | {"gallery/index.md": gallery_page(folder / "gallery")}
     for name, text in pages.items():
         write_if_new(folder / name, text)
     gallery_pictures(folder / "gallery")

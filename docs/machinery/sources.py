@@ -2,12 +2,9 @@
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
-ENTRY = re.compile(r"^@\w+\{(\w+),$(.*?)^\}$", re.MULTILINE | re.DOTALL)
-FIELD = re.compile(r"^\s*(\w+)\s*=\s*\{(.*)\},?$", re.MULTILINE)
-# A name, perhaps those of others, perhaps a venue, and a year that is no part of a number: "Wah et al., CNS-TR 2011".
-NAMED = re.compile(r"\b([A-Z][\w-]+)(?: et al\.,| and [A-Z][\w-]+,)?[^;:()]*?(?<![-.\d])((?:19|20)\d\d)(?![-.\d])")
+from sibx.report.citations import BIBLIOGRAPHY, NAMED, read_entries
+
 ARXIV = re.compile(r"\barXiv (\d{4}\.\d{4,5})\b")
 
 
@@ -50,11 +47,10 @@ class Source:
         return f"({self.anchor})=\n{_and(names)}. **{self.title}.** {said}.\n"
 
 
-def read_sources(path: Path) -> list[Source]:
-    """Read a .bib file that has one field per line, sorted by first author and year."""
+def read_sources() -> list[Source]:
+    """Read the bibliography that sibx has, sorted by first author and year."""
     found = []
-    for key, text in ENTRY.findall(path.read_text(encoding="utf-8")):
-        said = dict(FIELD.findall(text))
+    for _, key, said in read_entries(BIBLIOGRAPHY.read_text(encoding="utf-8")):
         authors = said["author"].split(" and ")
         found.append(Source(key, authors, said["year"], said["title"], said["venue"], said.get("eprint", "")))
     return sorted(found, key=lambda source: (source.family, source.year))

@@ -189,7 +189,7 @@ def add_report(parser: Parser) -> None:
     logs = "log.csv of fine-tunings, whose curves are shown"
     parser.add_argument("--logs", nargs="+", metavar="TRAINING=FILE", help=logs)
     parser.add_argument("--title", default="", help="title of the page; default the data sets and models")
-    _add_out(parser, "report.html, report.md and tables.tex")
+    _add_out(parser, "report.html, report.md, tables.tex and references.bib")
 
 
 def add_doctor(parser: Parser) -> None:

@@ -29,7 +29,12 @@ def fit(request: Request, everything: bool) -> Request:
         request = _without(request, dict.fromkeys(bound, NO_MODULE))
     request.check()
     image = collate([request.dataset[0]]).images.to(request.device)
-    reasons = why_not(request.methods, request.model, image, request.layer, request.output, wholly=everything)
+    reasons = why_not(request.methods, request.model, image, request.layer, request.output, wholly=True)
+    if not everything:  # who reaches a part of the model is asked for by name, and stays
+        doubtful = [s for s in request.methods if s.name in reasons]
+        wrong = why_not(doubtful, request.model, image, request.layer, request.output)
+        request = replace(request, partly={name: why for name, why in reasons.items() if name not in wrong})
+        reasons = wrong
     if reasons and not everything:
         said = "; ".join(f"{name} ({reason})" for name, reason in reasons.items())
         raise ValueError(f"`methods` must apply to the model ('all' leaves out what does not), but got {said}")

@@ -12,6 +12,7 @@ from sibx._checks import check_choice, check_integer, check_range, require
 from sibx._outputs import Output, check_output
 from sibx.attribution import MethodSpec
 from sibx.datasets.base import MaskedDataset, require_masks
+from sibx.evaluation.alike import PARTLY
 from sibx.evaluation.identified import given_labels, identify_model, name_of
 from sibx.metrics import MetricSpec
 from sibx.models import Align
@@ -70,6 +71,7 @@ class Request:
         class_map: name of a class -> outputs of the model, where they were given.
         found: what only the images showed, for ``run.json``.
         skipped: what is left out of it.
+        partly: methods that reach a part of the model only, and what they miss.
     """
 
     model: Callable[[Tensor], Tensor]
@@ -89,6 +91,7 @@ class Request:
     class_map: dict[str, list[int]]
     found: dict[str, str] = field(default_factory=dict)
     skipped: list[Skipped] = field(default_factory=list)
+    partly: dict[str, str] = field(default_factory=dict)
 
     def check(self) -> None:
         """Raise ValueError for what cannot be evaluated."""
@@ -131,6 +134,7 @@ class Request:
             "class_map": self.class_map,
             "normalization": asdict(self.dataset.normalization),
             "skipped": [s._asdict() for s in self.skipped],
+            PARTLY: [{"method": name, "reason": reason} for name, reason in self.partly.items()],
             **self.columns,
             **self.found,
             "versions": {name: version(name) for name in ("sibx", "torch", "torchvision", "captum")},

@@ -12,6 +12,7 @@ import pandas as pd
 
 from sibx._checks import check_choice, require
 from sibx.evaluation.agreement import correlate_metrics
+from sibx.evaluation.alike import PARTLY, remarks
 from sibx.evaluation.between import compare_methods
 from sibx.evaluation.by_cell import ByCell, InTable, OnShelves, fit_together
 from sibx.evaluation.classified import to_hits
@@ -330,6 +331,20 @@ class Results:
                 methods, or results of several data sets, splits, models, trainings or seeds: pick one with ``where``.
         """
         return rank_rows(self._rows(), metric, higher_is_better, level)
+
+    def remarks(self) -> pd.DataFrame:
+        """Return what has to be known to read a table of the methods, a line each.
+
+        Two methods with the same scores on every image (up to the rounding of float32, by all metrics that they share,
+        one of which has at least three different values) are one map on this network: DeepLIFT is Input x Gradient
+        where its rules reach no activation, HiResCAM is Grad-CAM at a last layer that is averaged. A method that
+        reaches a part of the model only, as Guided Backprop beside activations other than ReLU, has said so when it
+        was evaluated.
+
+        Returns:
+            dataset, split, model, training ("" = any), method, ``same_as`` ("" = no other method), remark.
+        """
+        return remarks(self._rows(), _noted(self.info, PARTLY))
 
     def metric_correlation(self) -> pd.DataFrame:
         """Return Spearman's correlation of every pair of metrics over images, within every method.

@@ -36,6 +36,7 @@ Histories = Mapping[str, Sequence[Mapping[str, float]]]
 LOSSES = ("val_accuracy", "accuracy", "total", "cross_entropy", "foreground", "background")  # first, then others
 
 
+MARK = "\N{DAGGER}"  # of a method with a remark
 NO_QUANTITIES = ("epoch", "seconds", "learning_rate", "kept", "masked")  # of a line of a log: nothing that is learned
 
 
@@ -86,6 +87,7 @@ class Content:
         classifier: scores of the classifier: accuracy with other backgrounds, attacked, corrupted; by scope, where
             classes are unequal first as means over classes.
         ranks: the methods' mean ranks, by scope and training.
+        remarks: method and what has to be known of it to read the tables, see ``Results.remarks``.
         curves: mean curves, by scope and kind.
         histories: training -> one line per epoch.
         directions: metric -> whether higher is better.
@@ -105,6 +107,7 @@ class Content:
     scores: list[ScoreTable]
     classifier: list[ScoreTable]
     ranks: list[RankTable]
+    remarks: list[tuple[str, str]]
     curves: list[CurveGroup]
     histories: dict[str, list[dict[str, float]]]
     directions: dict[str, bool]
@@ -126,6 +129,10 @@ class Content:
     def trainings(self) -> list[str]:
         """In the order of the rows."""
         return [str(t) for t in self.results.distinct("training")["training"]]
+
+    def title_of(self, method: str) -> str:
+        """Return a method's name for people, with a mark if there is a remark on it."""
+        return method_title(method) + (f" {MARK}" if method in dict(self.remarks) else "")
 
     @property
     def seeds(self) -> list[int]:
@@ -202,6 +209,7 @@ def gather(
         scores=list(_score_tables(summary[~is_classifier], names)),
         classifier=list(_classifier_tables(results, summary[is_classifier], rates, names)),
         ranks=list(rank_tables(results, names, directions_known)),
+        remarks=list(_remarks(results, names)),
         curves=list(curve_groups(results, names)),
         histories=_in_order(histories, results.distinct("training")["training"]),
         directions=directions_known,
@@ -235,6 +243,18 @@ def _check_rows(results: Results) -> None:
     for _, cell in results.cells([*CELL, "seed"]):
         twice = cell[cell.duplicated(["image_id", "label"])]
         require(twice.empty, "results", rule, twice[keys].head(1).to_dict("records"))
+
+
+def _remarks(results: Results, names: Mapping[Scope, str]) -> Iterator[tuple[str, str]]:
+    """Yield every remark once, with the places that it holds for, unless these are all that there are."""
+    found = results.remarks()
+    everywhere = len(results.distinct(*SCOPE, "training"))
+    for (method, same, remark), lines in found.groupby(["method", "same_as", "remark"], sort=False):
+        keys = lines[[*SCOPE, "training"]].astype(str).to_numpy().tolist()
+        places = [", ".join(filter(None, (names.get(Scope(*key[:3]), ""), key[3]))) for key in keys]
+        where = f" ({'; '.join(places)})" if any(places) and len(places) < everywhere else ""
+        said = f"has the same scores as {method_title(str(same))} on every image" if same else str(remark)
+        yield str(method), f"{said}{where}"
 
 
 def _title(scopes: Sequence[Scope]) -> str:

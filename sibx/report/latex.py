@@ -21,6 +21,7 @@ SPECIAL = {
     "]": "{]}",
     MINUS: r"\ensuremath{-}",
     "\N{EN DASH}": "--",
+    "\N{DAGGER}": r"\textdagger{}",
     "\N{MIDDLE DOT}": r"\textperiodcentered{}",
     "\N{MULTIPLICATION SIGN}": r"\ensuremath{\times}",
 }

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from sibx.report.content import Content
-from sibx.report.names import METHOD_HEAD, badge, mean_and_bounds, means_note, method_title, metric_title
+from sibx.report.names import METHOD_HEAD, badge, mean_and_bounds, means_note, metric_title
 from sibx.report.paper import Cell, PaperTable, accuracy_table, classifier_tables, rate_tables, score_tables
 from sibx.report.rankings import RANKS_NOTE
 from sibx.report.tables import to_markdown
@@ -28,6 +28,9 @@ def to_report(content: Content) -> str:
         parts = [chunk for table in tables for chunk in (f"### {escape(table.title)}", _table(table))]
         chunks += [f"## {title}", *parts] if parts else []
     chunks += _ranks(content)
+    if content.remarks:
+        chunks += ["## To be read with care"]
+        chunks += ["\n".join(f"- {escape(content.title_of(m))} {escape(remark)}" for m, remark in content.remarks)]
     if content.left_out:
         chunks += ["## Left out", "\n".join(f"- {escape(line)}" for line in content.left_out)]
     chunks += ["## Data, models and sources", *_cards(content)]
@@ -63,7 +66,7 @@ def _ranks(content: Content) -> Iterator[str]:
         yield f"## Mean ranks\n\n{RANKS_NOTE}"
     for table in content.ranks:
         columns = [f"{metric_title(m)} (CD {r.critical_difference:.2f})" for m, r in table.rankings.items()]
-        lines = {escape(method_title(method)): table.cells(method) for method in table.methods}
+        lines = {escape(content.title_of(method)): table.cells(method) for method in table.methods}
         yield f"### {escape(', '.join(filter(None, (table.scope, table.training))) or 'all')}"
         yield to_markdown(pd.DataFrame.from_dict(lines, "index", columns=[escape(c) for c in columns]), METHOD_HEAD)
 

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from sibx.attribution import is_control
 from sibx.evaluation import Band, Interval
 from sibx.evaluation.classifier_rates import MAJORITY
 from sibx.report._critical_difference import critical_difference
@@ -30,6 +31,7 @@ THEME = (
     f"<style>svg{{--ink:{INK};--faint:{FAINT}}}"
     f"@media(prefers-color-scheme:dark){{svg{{--ink:{DARK_INK};--faint:{DARK_FAINT}}}}}</style>"
 )
+MOST_TOGETHER, TOGETHER = 7, (5.0, 3.6)  # curves over each other, as many as there are looks; inches
 POINTS_TO_PIXELS = 4 / 3
 
 
@@ -63,6 +65,8 @@ def curve_panels(content: Content, budget: int) -> dict[str, list[PanelGroup]]:
                 panels.append(panel)
             else:
                 left_out += 1
+        if len(content.trainings) == 1 and len(group.methods) > 1 and budget > 0:
+            panels.insert(0, _together(group, content.directions.get(group.curve)))
         groups.setdefault(group.scope, []).append(PanelGroup(curve_title(group.curve), panels, left_out))
     return groups
 
@@ -137,6 +141,22 @@ def _curve_panel(group: CurveGroup, method: str, bands: Mapping[str, Band]) -> P
     words = ", ".join(f"{t} {number(area)}".strip() for t, area in areas.items())
     title = method_title(method)
     return to_panel(figure, title, f"{curve_title(group.curve)} curves of {title}; areas under the means: {words}")
+
+
+def _together(group: CurveGroup, higher: bool | None) -> Panel:
+    """Draw the methods of a single training over each other, the best first; of many the best and the best control."""
+    (training,) = {training for bands in group.methods.values() for training in bands}
+    found = {method: bands[training] for method, bands in group.methods.items() if bands[training].n}
+    areas = {method: float(np.trapezoid(band.mean, group.x)) for method, band in found.items()}
+    order = sorted(areas, key=areas.__getitem__, reverse=higher is not False)
+    control = [m for m in order if is_control(m)][:1]  # in gray, which the others are compared with
+    shown = [*control, *[m for m in order if m not in control][: MOST_TOGETHER - len(control)]]
+    title = "All methods" if len(shown) == len(order) else f"The best {len(shown)} of {len(order)}"
+    words = ", ".join(f"{method_title(m)} {number(areas[m])}" for m in order)
+    x_label = X_LABELS.get(group.curve, "share of pixels")
+    figure = curve_panel(group.x, {method_title(m): found[m] for m in shown}, x_label=x_label, y_label="mean")
+    figure.set_size_inches(*TOGETHER)
+    return to_panel(figure, title, f"{curve_title(group.curve)} curves; areas under the means: {words}")
 
 
 def _within(band: Band) -> bool:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from sibx.evaluation import Interval
 from sibx.evaluation.classifier_rates import MAJORITY
 from sibx.report.content import Content, ScoreTable
-from sibx.report.names import METHOD_HEAD, TRAINING_HEAD, method_title, metric_title, rates_title
+from sibx.report.names import METHOD_HEAD, TRAINING_HEAD, metric_title, rates_title
 
 Cell = Interval | None  # None: not measured
 
@@ -43,7 +43,7 @@ def score_tables(content: Content) -> Iterator[PaperTable]:
         if len(table.trainings) > 1:
             yield from (_trainings(content, table, metric) for metric in table.metrics)
         else:
-            yield _metrics(content, table, "Explanations", METHOD_HEAD, lambda line: method_title(line[1]))
+            yield _metrics(content, table, "Explanations", METHOD_HEAD, lambda line: content.title_of(line[1]))
 
 
 def classifier_tables(content: Content) -> Iterator[PaperTable]:
@@ -55,7 +55,7 @@ def classifier_tables(content: Content) -> Iterator[PaperTable]:
 def _trainings(content: Content, table: ScoreTable, metric: str) -> PaperTable:
     """One metric: a line per method, a column per training; the best of every line."""
     scores = {line[:2]: line.scores.get(metric) for line in table.lines}
-    lines = [(method_title(m), [scores.get((t, m)) for t in table.trainings]) for m in table.methods]
+    lines = [(content.title_of(m), [scores.get((t, m)) for t in table.trainings]) for m in table.methods]
     higher = content.directions.get(metric)
     best = frozenset((row, column) for row, line in enumerate(lines) for column in _best(line[1], higher))
     title = f"{metric_title(metric)}, {table.scope}{_better(higher)}"

@@ -13,7 +13,8 @@ from sibx.report.claims import Scope, pick_headline
 RANKS_NOTE = (
     "On every image the best of the methods has rank 1; of several seeds, scores are means over them. Methods that "
     "share a bar, or a letter, do not differ: their mean ranks are closer than Nemenyi's critical difference, with "
-    "which the chance of any false difference among all pairs of one ranking is 5 %."
+    "which the chance of any false difference among all pairs of one ranking is 5 %. Where a method is the best on a "
+    "quarter of the images or more and the worst on as many, its mean rank says little: both shares stand beside it."
 )
 
 
@@ -44,8 +45,13 @@ class RankTable(NamedTuple):
 
     def cells(self, method: str) -> list[str]:
         """Return a method's mean rank by every metric with the letters of its groups, "" where it has none."""
-        lines = (r.table().set_index("method") for r in self.rankings.values())
-        return [f"{t['mean_rank'][method]:.2f} {t['groups'][method]}" if method in t.index else "" for t in lines]
+        return [_cell(ranking, method) if method in ranking.mean_ranks else "" for ranking in self.rankings.values()]
+
+
+def _cell(ranking: Ranking, method: str) -> str:
+    line = ranking.table().set_index("method").loc[method]
+    shares = f" (first {line['first']:.0%}, last {line['last']:.0%})" if method in ranking.divided else ""
+    return f"{line['mean_rank']:.2f} {line['groups']}{shares}"
 
 
 def rank_tables(results: Results, names: Mapping[Scope, str], directions: Mapping[str, bool]) -> Iterator[RankTable]:

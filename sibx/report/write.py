@@ -5,6 +5,7 @@ from pathlib import Path
 
 from sibx._files import write_atomically
 from sibx.evaluation import Results
+from sibx.report.citations import to_bibtex
 from sibx.report.claims import MARGIN, Comparison
 from sibx.report.content import Histories, gather
 from sibx.report.gallery import GalleryItem
@@ -12,7 +13,7 @@ from sibx.report.html import to_html
 from sibx.report.latex import to_latex
 from sibx.report.markdown import to_report
 
-PAGE_FILE, MARKDOWN_FILE, LATEX_FILE = "report.html", "report.md", "tables.tex"
+PAGE_FILE, MARKDOWN_FILE, LATEX_FILE, SOURCES_FILE = "report.html", "report.md", "tables.tex", "references.bib"
 
 
 def write_report(
@@ -26,11 +27,12 @@ def write_report(
     margin: float = MARGIN,
     title: str = "",
 ) -> Path:
-    """Write ``report.html``, ``report.md`` and ``tables.tex`` into a folder; each appears complete or not at all.
+    """Write ``report.html``, ``report.md``, ``tables.tex`` and ``references.bib`` into a folder, each complete or not.
 
     The page is one file of at most 15 MB that fetches nothing: what the scores show, claim by claim; tables to sort
     and to filter; curves with bands; the gallery; how the classifier does on other backgrounds; training curves; where
-    data and models come from; ``results.info``. What there is no data for is left out.
+    data and models come from; ``results.info``. What there is no data for is left out. ``references.bib`` holds the
+    sources of the methods, metrics, data sets and models that are in the rows.
 
     Args:
         results: results of any number of data sets, models and trainings; those of ``evaluate_reliance`` and
@@ -59,6 +61,7 @@ def write_report(
         PAGE_FILE: to_html(content, gallery),
         MARKDOWN_FILE: to_report(content),
         LATEX_FILE: to_latex(content),
+        SOURCES_FILE: to_bibtex(results),
     }
     for name, text in files.items():
         write_atomically(Path(folder) / name, text.encode(errors="replace"))
