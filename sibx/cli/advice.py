@@ -4,7 +4,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from sibx.attribution import resolve_methods
-from sibx.cli.loading import check_classes, load_classifier, load_data, read_map
+from sibx.cli.loading import check_classes, load_classifier, load_data, read_map, say_how_normalized
 from sibx.evaluation import recommend
 from sibx.metrics import to_metric
 from sibx.report import critical_difference
@@ -19,9 +19,10 @@ def run(args: Namespace) -> int:
     resolve_methods(args.methods)  # before the model and the data are loaded
     metrics = None if args.metrics is None else [to_metric(name, argument="metrics") for name in args.metrics]
     classifier = load_classifier(args)
-    data = load_data(args, args.split, args.image_size or classifier.notes.get("image_size"))
+    data = load_data(args, args.split, *classifier.images(args.image_size))
     if args.class_map is None:
         check_classes(classifier, data, None)
+    say_how_normalized(data)
     found = recommend(
         classifier.model,
         data,

@@ -15,6 +15,7 @@ from sibx.attribution.chosen import asks_all
 from sibx.attribution.fitting import why_not
 from sibx.datasets.base import MaskedDataset, check_dataset, collate, spread
 from sibx.datasets.part import Part
+from sibx.evaluation.fitting_images import fitted_methods
 from sibx.evaluation.passes import FEWEST, Counter, plan
 from sibx.evaluation.recommendation import Recommendation, judge
 from sibx.evaluation.results import Results
@@ -118,7 +119,7 @@ def recommend(
     options |= {"device": device, "labels": labels, "batch_size": batch_size, "workers": workers}
     here, image = pick_device(model, device), collate([dataset[0]]).images
     with placed(model, here), eval_mode(model):
-        specs, left_out = _methods(methods, model, image.to(here), output)
+        specs, left_out = _methods(methods, model, dataset, image.to(here), output)
         names = _layers(layers, model, image.to(here), specs)
     candidates = {Candidate(s.name, name): s for s in specs for name in (names if s.needs_layer else [NO_LAYER])}
     counter = Counter()
@@ -136,10 +137,10 @@ def recommend(
 
 
 def _methods(
-    methods: Methods, model: Any, image: Tensor, output: Output
+    methods: Methods, model: Any, dataset: MaskedDataset, image: Tensor, output: Output
 ) -> tuple[list[MethodSpec], list[tuple[str, str]]]:
     """Return the methods with the controls, and which do not apply to the model, with the reasons."""
-    asked = resolve_methods(methods, model)
+    asked = fitted_methods(resolve_methods(methods, model), dataset)
     names = {s.name for s in asked}
     asked += [METHODS[name] for name in METHODS if is_control(name) and name not in names]
     if not isinstance(model, nn.Module):
