@@ -38,6 +38,7 @@ from sibx.metrics.localization.mass import (
     foreground_focus,
     foreground_lift,
 )
+from sibx.metrics.localization.segmentation import iou_at_mean, pixel_accuracy
 from sibx.metrics.localization.thresholds import average_precision, best_iou, roc_auc
 from sibx.metrics.own_metrics import AnyMetric, read_metric
 from sibx.metrics.sanity import SANITY
@@ -84,12 +85,14 @@ __all__ = [
     "insertion",
     "insertion_minus_deletion",
     "iou",
+    "iou_at_mean",
     "irof",
     "lerf",
     "masked_probability",
     "max_sensitivity",
     "normalized_deletion",
     "normalized_insertion",
+    "pixel_accuracy",
     "pointing_game",
     "random_logit",
     "randomization",

@@ -6,6 +6,7 @@ from torch import nn
 
 from sibx import Results, build_dataset, evaluate, write_report
 from sibx.datasets import Part
+from sibx.report.citations import BIBLIOGRAPHY, VENUES, read_entries
 from sibx.report.content import gather
 from sibx.report.panels import curve_panels
 from tests.helpers.reports import make_results, score
@@ -45,6 +46,9 @@ def test_every_form_says_it_beside_the_tables(results, tmp_path):
     for key in ("shu2025", "selvaraju2017", "petsiuk2018"):
         assert f"{{{key},\n" in sources
     assert "adebayo" not in sources  # of no method here
+    everything = list(read_entries(BIBLIOGRAPHY.read_text("utf-8")))
+    assert len({key for _, key, _ in everything}) == len(everything)
+    assert all(kind in VENUES and said.keys() >= {"author", "year", "title", "venue"} for kind, _, said in everything)
     assert "  booktitle = {" in sources
     assert "  venue" not in sources
     assert "  journal = {arXiv preprint arXiv:2511.09239},\n" in sources

@@ -84,6 +84,23 @@ def best_iou(heatmap, mask):
     return max(((heatmap >= t) & mask).sum() / ((heatmap >= t) | mask).sum() for t in set(heatmap.flatten()))
 
 
+def two_classes(heatmap, mask):
+    """For object and background: which pixels are taken for it at the map's mean, and which are."""
+    above = heatmap > heatmap.mean() * (1 + 1e-9)
+    return [(above, mask), (~above, ~mask)]
+
+
+@twin_of(metrics.iou_at_mean)
+def iou_at_mean(heatmap, mask):
+    """Chefer 2020: the mean over both classes."""
+    return np.mean([(taken & true).sum() / (taken | true).sum() for taken, true in two_classes(heatmap, mask)])
+
+
+@twin_of(metrics.pixel_accuracy)
+def pixel_accuracy(heatmap, mask):
+    return sum((taken & true).sum() for taken, true in two_classes(heatmap, mask)) / mask.size
+
+
 @twin_of(metrics.average_precision)
 def average_precision(heatmap, mask):
     area, recall_before = 0.0, 0.0

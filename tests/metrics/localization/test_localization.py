@@ -14,6 +14,8 @@ from sibx.metrics import (
     foreground_focus,
     foreground_lift,
     iou,
+    iou_at_mean,
+    pixel_accuracy,
     pointing_game,
     relevance_rank,
     roc_auc,
@@ -23,7 +25,8 @@ from sibx.metrics.localization import _overlap, largest, thresholds
 from tests.references import TWINS
 
 RANKING = (relevance_rank, topk_intersection, iou, best_iou, average_precision, roc_auc)
-LOCALIZATION = (foreground_focus, foreground_lift, background_suppression, pointing_game, *RANKING)
+SEGMENTATION = (iou_at_mean, pixel_accuracy)
+LOCALIZATION = (foreground_focus, foreground_lift, background_suppression, pointing_game, *RANKING, *SEGMENTATION)
 
 
 def random_case(seed, batch=3, size=12, levels=None):
@@ -80,7 +83,7 @@ def test_perfect_inverse_and_flat_maps():
     area = masks.double().mean((1, 2, 3))
     assert (foreground_focus(perfect, masks) == 1).all()
     assert (background_suppression(perfect, masks) == 1).all()
-    for score in RANKING:
+    for score in (*RANKING, *SEGMENTATION):
         assert torch.allclose(score(perfect, masks), torch.ones(3, dtype=torch.float64)), score
     for score in (topk_intersection, best_iou, average_precision):
         assert torch.allclose(score(flat, masks), area), score
@@ -92,6 +95,8 @@ def test_perfect_inverse_and_flat_maps():
     for score in set(LOCALIZATION) - {best_iou, average_precision}:  # whose lowest threshold takes every pixel
         assert (score(inverse, masks, **({"tolerance": 0} if score is pointing_game else {})) == 0).all(), score
     assert torch.allclose(best_iou(inverse, masks), area)
+    assert torch.allclose(iou_at_mean(flat, masks), (1 - area) / 2)
+    assert torch.allclose(pixel_accuracy(flat * 0.1, masks), 1 - area)
     assert torch.allclose(foreground_focus(flat, masks), area)
     assert torch.allclose(background_suppression(flat, masks), torch.full((3,), 0.5, dtype=torch.float64))
     assert torch.allclose(pointing_game(flat, masks, tolerance=0), area)
