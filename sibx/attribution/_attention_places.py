@@ -32,8 +32,8 @@ class Placed:
         if attention.is_square and rows % batch == 0:
             if _is_whole(shape, rows, tokens, batch):
                 return
-            has_rows = tokens is not None and len(tokens) == batch
-            self.places = _measure(attention.weights, tokens, batch) if has_rows else None
+            if tokens is not None and len(tokens) == batch:
+                self.places = _measure(attention.weights, tokens, batch)
         if self.places is None:
             made = "no tokens" if tokens is None else f"tokens {tuple(tokens.shape)}"
             seen = f"attention {tuple(shape)} of {batch} images in a block that makes {made}"
