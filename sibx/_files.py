@@ -65,6 +65,11 @@ def shortened(name: str, longest: int) -> str:
     return code[: longest - len(mark)].decode(errors="ignore") + mark
 
 
+def real(path: str | Path) -> Path:
+    """Return where a path leads through all links; one that leads nowhere, or to itself, as far as it leads."""
+    return Path(os.path.realpath(path))  # Path.resolve raises a RuntimeError for a link to itself
+
+
 def plain(value: Any) -> Any:
     """Return settings as values that files can hold.
 

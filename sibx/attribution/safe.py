@@ -208,6 +208,7 @@ def format_target(target: Any) -> Any:
     require(good, "target", "be an integer class index (or one per image)", target)
     if isinstance(target, Tensor):
         check_values(target, "target")
+        require(target.ndim < 2, "target", "be one class, or a row of one per image", target)
     return target
 
 

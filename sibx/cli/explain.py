@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from sibx._checks import check_range, require
-from sibx._files import write_atomically
+from sibx._files import real, write_atomically
 from sibx.attribution import resolve_methods
 from sibx.cli.answer import Answer, answer
 from sibx.cli.contact_sheet import ContactSheet, png
@@ -83,7 +83,7 @@ def short_names(paths: Sequence[str]) -> list[str]:
     Raises:
         ValueError: a file that is named twice.
     """
-    files = [Path(path).resolve() for path in paths]
+    files = [real(path) for path in paths]
     require(len(set(files)) == len(files), "checkpoint", "name no file twice", list(paths))
     choices = [f.stem for f in files], [f.parent.name for f in files], list(paths)
     return next(names for names in choices if len(set(names)) == len(names))
@@ -91,10 +91,10 @@ def short_names(paths: Sequence[str]) -> list[str]:
 
 def _keep_apart(sources: Sequence[Source], out: Path) -> None:
     """Require that nothing is written over a picture that is read."""
-    read = {source.path.resolve() for source in sources}
-    written = {(out / source.name).resolve() for source in sources}  # without endings
+    read = {real(source.path) for source in sources}
+    written = {real(out / source.name) for source in sources}  # without endings
     over = [p for p in sorted(read) if any(p.with_name(name) in written for name in written_about(p))]
-    over += [p for p in sorted(read) if p.parent == out.resolve() and is_contact_sheet(p)]
+    over += [p for p in sorted(read) if p.parent == real(out) and is_contact_sheet(p)]
     require(not over, "out", "be a folder where no picture is overwritten", [str(p) for p in over])
 
 

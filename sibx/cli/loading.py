@@ -15,7 +15,7 @@ from torch import nn
 from sibx._checks import look_up, require
 from sibx._files import write_atomically
 from sibx._outputs import Output
-from sibx.cli.settings_file import import_yaml
+from sibx.cli.settings_file import load_yaml
 from sibx.datasets import DATASETS, MaskedDataset, Part, Renormalized, build_dataset, spread
 from sibx.datasets.broken import check_samples
 from sibx.images.normalization import Normalization
@@ -166,7 +166,7 @@ def read_map(source: str | None) -> Any:
         return source
     try:
         text = Path(source).read_text(encoding="utf-8")
-        return json.loads(text) if source.endswith(".json") else import_yaml("--class-map").safe_load(text)
+        return json.loads(text) if source.endswith(".json") else load_yaml(text, "--class-map")
     except ImportError:
         raise
     except Exception as error:  # whatever the file makes of JSON and YAML

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from sibx._checks import require
 from sibx.cli.options import Parser
 
 
@@ -38,14 +39,35 @@ def import_yaml(what: str) -> Any:
     return yaml
 
 
+def load_yaml(text: str, what: str) -> Any:
+    """Return what YAML says: plain values, no objects of Python.
+
+    Raises:
+        YAMLError: it is no YAML, or a mapping names a key twice, of which PyYAML would take the last.
+        ImportError: PyYAML is not installed.
+    """
+    yaml = import_yaml(what)
+
+    class Loader(yaml.SafeLoader):  # type: ignore[name-defined]
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            keys = [key.value for key, _ in node.value]
+            twice = sorted({str(key) for key in keys if keys.count(key) > 1})
+            if twice:
+                raise yaml.constructor.ConstructorError(None, None, f"{', '.join(twice)} twice", node.start_mark)
+            return super().construct_mapping(node, deep)
+
+    return yaml.load(text, Loader)
+
+
 def _config_words(path: str) -> list[str]:
     yaml = import_yaml("--config")
     try:
-        settings = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        settings = load_yaml(Path(path).read_text(encoding="utf-8"), "--config")
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ValueError(f"`config` must be a YAML file that can be read, but got {path!r}: {error}") from error
     if not isinstance(settings, dict):
         raise ValueError(f"`config` must be a YAML file of options and values, but got {settings!r} in {path!r}.")
+    require("config" not in settings, "config", "be one file, which names no other", path)
     return [word for key, value in settings.items() for word in _option_words(f"{key}".replace("_", "-"), value)]
 
 

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from sibx._checks import require
+from sibx._checks import check_values, require
 from sibx.images.normalization import IMAGENET, Normalization, Unchanged, are_pixels
 from sibx.images.reading import Once, read_pixels, to_pixels
 
@@ -44,6 +44,7 @@ class ImageReader:
         image = _to_tensor(value, self.channels, warn)
         rule = f"have {self.channels} channels, those of the normalization"
         require(self.channels in (None, len(image)), "image", rule, image)
+        check_values(image, "image")
         if is_floating(value):
             require(bool(image.isfinite().all()), "image", "hold finite values", "NaN or infinity")
             if self.floats_are_done:

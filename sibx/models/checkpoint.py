@@ -81,7 +81,9 @@ def read_notes(folder: Path) -> dict[str, Any]:
     """
     path = folder / NOTES
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+        notes = dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+        About.read(notes, None, NOTES)  # may have been changed by hand, or come from anywhere
+        return notes
     except (ValueError, TypeError) as error:
         rule = f"lie beside a {NOTES} that sibx finetune wrote"
         raise ValueError(f"`checkpoint` must {rule}, but got {str(path)!r}: {error}") from error

@@ -12,6 +12,8 @@ from sibx.models.finding import own_sizes
 from sibx.models.layers import eval_mode
 from sibx.models.scored import unwrap
 
+USUAL = 64  # pixels; networks that are made for photographs halve the side up to five times
+
 
 @contextmanager
 def say_why(model: Any, images: Tensor, argument: str = "images") -> Iterator[None]:
@@ -25,7 +27,7 @@ def say_why(model: Any, images: Tensor, argument: str = "images") -> Iterator[No
     Raises:
         ValueError: instead of an error that does not name an argument: the images are not 4-D for a model with
             convolutions, have another dtype, lie on another device, or have other channels than the model's weights, or
-            another size than the one that the model names and takes.
+            another size than the one that the model names and takes, or are too small for it.
     """
     try:
         yield
@@ -56,7 +58,9 @@ def _rule_of_size(model: Any, images: Tensor) -> str | None:
         return None
     inner = unwrap(model)
     size = next(own_sizes(inner), None)
-    if size is None or size == tuple(images.shape[2:]):
+    if size is None:
+        return _rule_of_smallness(inner, images)
+    if size == tuple(images.shape[2:]):
         return None
     if _takes(inner, images[:1]) or not _takes(inner, images.new_zeros(1, images.shape[1], *size)):
         return None  # it is not the size, or not the size alone
@@ -64,6 +68,14 @@ def _rule_of_size(model: Any, images: Tensor) -> str | None:
     return (
         f"be {height} x {width} pixels, as the model takes them (fit_picture brings pictures to a size, and maps back)"
     )
+
+
+def _rule_of_smallness(model: nn.Module, images: Tensor) -> str | None:
+    """Return that the images are too small, where the model fails on them and takes images of the usual size."""
+    if min(images.shape[2:]) >= USUAL or _takes(model, images[:1]):
+        return None
+    usual = _takes(model, images.new_zeros(1, images.shape[1], USUAL, USUAL))
+    return "have more pixels: the model shrinks them to nothing" if usual else None
 
 
 def _takes(model: nn.Module, images: Tensor) -> bool:

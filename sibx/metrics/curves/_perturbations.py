@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from sibx._checks import check_case, check_range
+from sibx._checks import check_case, check_images, check_range
 from sibx._outputs import Output, check_output
 from sibx.images.baselines import Baseline, make_baseline
 from sibx.images.normalization import Normalization
@@ -166,11 +166,12 @@ def perturbations(e: Explained) -> Perturbations:
     Those of images with fewer pixels than steps are undefined, as of maps that are not finite: other metrics of an
     evaluation see such images all the same.
     """
+    check_images(e.images)
     pixels = e.images.shape[2:].numel()
     return Perturbations(
         e.model,
         e.images,
-        e.heatmaps if pixels >= STEPS else torch.full_like(e.heatmaps, torch.nan),
+        e.heatmaps if pixels >= STEPS else e.heatmaps * torch.nan,
         e.targets,
         output=e.output,
         steps=min(STEPS, pixels),

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from sibx._checks import check_case, check_range, require
 from sibx._outputs import Output
+from sibx._precise import within_range
 from sibx.images.baselines import Baseline, make_baseline
 from sibx.images.normalization import Normalization
 from sibx.images.superpixels import superpixels
@@ -117,7 +118,7 @@ def _removal(heatmap: Tensor, segments: Tensor, seed: int) -> _Removal:
     """Put the segments of one image in the order of their mean relevance."""
     numbers = segments.flatten().unique(return_inverse=True)[1].cpu()
     sizes = numbers.bincount()
-    means = numbers.bincount(heatmap.detach().flatten().cpu().double()) / sizes
+    means = numbers.bincount(within_range(heatmap.detach().flatten(1).cpu().double()).flatten()) / sizes
     # In single precision, or what rounding leaves of means that tie would order the segments by their size.
     comparable = (means / means.max()).float()
     ranked = relevance_order(comparable.view(1, 1, 1, -1), seed).squeeze(0)
