@@ -3,8 +3,8 @@
 python benchmarks/mutation/mutation.py mutants.csv --each 14
 
 A mutant runs in a fork of a process that has imported everything but ``sibx``, so it costs its tests and not their
-imports; only memory holds its text. Results are appended to the file, and those that are there are not run again. A
-table of files goes to standard output.
+imports; only memory holds its text. Results go to the file one by one, and another call goes on where it was stopped;
+mutants that survived are tried again, since there may be a test now. A table of files goes to standard output.
 """
 
 import argparse
@@ -75,7 +75,7 @@ def _run_tests(file: str, source: str, limit: float) -> None:
     sys.meta_path.insert(0, Mistaken(file, source))
     code = 1
     try:
-        code = pytest.main(["-x", "-q", "-p", "no:cacheprovider", *TARGETS[file]])
+        code = pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-p", "_hypothesis_pytestplugin", *TARGETS[file]])
     finally:
         os._exit(code)
 
@@ -88,19 +88,29 @@ def chosen(file: str, each: int) -> list[Mutant]:
 
 
 def run(results: Path, each: int) -> None:
-    """Try the mutants that the results do not have yet: the first one of every file, then the second one, and so on."""
-    known = _read(results) if results.exists() else pd.DataFrame(columns=FIELDS)
-    done = set(zip(known["file"], known["line"], known["before"], known["after"], strict=True))
+    """Try the mutants that no test has noticed yet: the first one of every file, then the second one, and so on.
+
+    What the results say of mutants that survived, or that there are no more, is forgotten.
+    """
     rounds = zip_longest(*([(file, mutant) for mutant in chosen(file, each)] for file in TARGETS))
-    left = [(f, m) for f, m in filter(None, chain.from_iterable(rounds)) if (f, m.line, m.before, m.after) not in done]
-    with results.open("a", newline="") as stream:
+    wanted = {(file, m.line, m.before, m.after): m for file, m in filter(None, chain.from_iterable(rounds))}
+    done = {key: row for key, row in _noticed(results).items() if key in wanted}
+    with results.open("w", newline="") as stream:
         writer = csv.writer(stream)
-        if not done:
-            writer.writerow(FIELDS)
-        for file, mutant in tqdm(left):
-            what, seconds = outcome(file, mutant.source, _limit(file))
-            writer.writerow([file, mutant.line, mutant.before, mutant.after, what, round(seconds, 1)])
+        writer.writerows([FIELDS, *done.values()])
+        for key in tqdm([key for key in wanted if key not in done]):
+            what, seconds = outcome(key[0], wanted[key].source, _limit(key[0]))
+            writer.writerow([*key, what, round(seconds, 1)])
             stream.flush()
+
+
+def _noticed(results: Path) -> dict[tuple[str, int, str, str], list[str]]:
+    """Return the rows of mutants that did not survive."""
+    if not results.exists():
+        return {}
+    with results.open(newline="") as stream:
+        _, *rows = csv.reader(stream)
+    return {(row[0], int(row[1]), row[2], row[3]): row for row in rows if row[4] != "survived"}
 
 
 @cache
@@ -112,13 +122,9 @@ def _limit(file: str) -> float:
     return SLOW * seconds + 10
 
 
-def _read(results: Path) -> pd.DataFrame:
-    return pd.read_csv(results, dtype={"before": str, "after": str}, keep_default_na=False)
-
-
 def table(results: Path) -> pd.DataFrame:
-    """Return how many mutants of every file were tried, killed, endless and survived, and the share found."""
-    known = _read(results)
+    """Return how many mutants of every file were tried, killed, endless and survived, and the share that was found."""
+    known = pd.read_csv(results)
     counts = pd.crosstab(known["file"], known["outcome"], margins=True, margins_name="all")
     counts = counts.reindex(columns=["killed", "endless", "survived", "all"], fill_value=0)
     return counts.assign(found=(1 - counts["survived"] / counts["all"]).round(3))
@@ -127,7 +133,7 @@ def table(results: Path) -> pd.DataFrame:
 def main() -> None:
     """Try mutants, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("results", type=Path, help="CSV file that the results are appended to")
+    parser.add_argument("results", type=Path, help="CSV file of the results, which is continued")
     parser.add_argument("--each", type=int, default=14, help="mutants of each file")
     chosen_ = parser.parse_args()
     os.environ |= {"OMP_NUM_THREADS": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "HYPOTHESIS_PROFILE": "mutants"}

@@ -22,7 +22,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "metrics/frames.py": CURVES,
     "metrics/probability.py": (*CURVES, "tests/evaluation/test_outputs.py"),
     "metrics/similarity.py": (f"{METRICS}/test_similarity.py",),
-    "metrics/complexity.py": (f"{METRICS}/test_complexity.py", TABLE),
+    "metrics/complexity.py": (f"{METRICS}/test_complexity.py", f"{METRICS}/sanity/test_randomization.py", TABLE),
     "metrics/faithfulness/_confidence.py": (f"{METRICS}/faithfulness/test_confidence.py", TABLE),
     "metrics/faithfulness/_adcc.py": (f"{METRICS}/faithfulness/test_confidence.py", TABLE),
     "metrics/faithfulness/_infidelity.py": FAITHFULNESS,
