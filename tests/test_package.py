@@ -1,5 +1,6 @@
 """The package as a whole: importing it is light, its names exist, its errors name what is wrong."""
 
+import ast
 import importlib
 import operator
 import pkgutil
@@ -7,6 +8,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -79,6 +81,27 @@ def test_no_function_hides_its_module():
 def test_unknown_attribute():
     with pytest.raises(AttributeError, match="No sibx attribute SIBAtribution"):
         operator.attrgetter("SIBAtribution")(sibx)
+
+
+def test_what_is_imported_is_a_dependency_with_a_lowest_version():
+    """Or comes with an extra: ``make test-lowest`` relies on it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    needed = [re.fullmatch(r"([\w-]+)>=[\d.]+", line) for line in project["dependencies"]]
+    assert None not in needed
+    extras = "\n".join(line for lines in project["optional-dependencies"].values() for line in lines)
+    named = {*(found.group(1) for found in needed), *re.findall(r"^[\w-]+", extras, re.MULTILINE)}
+    homes = packages_distributions()
+    for path in Path(sibx.__file__).parent.rglob("*.py"):
+        for name in imported(path) - sys.stdlib_module_names - {"sibx"}:
+            assert named & {home.lower() for home in homes.get(name, [name])}, f"{path}: {name}"
+
+
+def imported(path):
+    """The packages that a file imports anywhere in it."""
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    plain = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    from_it = [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level]
+    return {name.split(".")[0] for name in plain + from_it}
 
 
 def test_main_import():

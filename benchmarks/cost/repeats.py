@@ -36,11 +36,12 @@ Noted = Callable[[], None]
 
 def explain(model: nn.Module, data: InMemoryDataset, calls: int, noted: Noted) -> None:
     """Explain: all methods in turn."""
-    methods = []
+    methods, batch, targets = [], torch.stack([data[0].image, data[1].image]), torch.tensor([0, 1])
     for spec in resolve_methods("all", model):
         with suppress(ValueError):  # one that needs a layer that the network lacks
-            methods.append(build_method(spec, model))
-    batch, targets = torch.stack([data[0].image, data[1].image]), torch.tensor([0, 1])
+            method = build_method(spec, model)
+            method.attribute(batch, target=targets)
+            methods.append(method)
     for method in islice(cycle(methods), calls):
         method.attribute(batch, target=targets)
         noted()

