@@ -124,9 +124,9 @@ of the networks in `families.py`.
 
 
 def _markdown(table: pd.DataFrame) -> str:
-    texts = zip(table["methods"], table["refused"], strict=True)
+    texts = zip(table["methods"], "refused by " + table["refused"], strict=True)
     rows = table.assign(
-        methods=["; refused: ".join(t for t in pair if isinstance(t, str) and t) for pair in texts],
+        methods=["; ".join(t for t in pair if isinstance(t, str) and t) for pair in texts],
         difference=table["difference"].map("{:.0e}".format),
     )
     cells = rows[list(SHOWN)].astype(object).fillna("").astype(str).to_numpy().tolist()

@@ -199,7 +199,7 @@ def _last_block(model: nn.Module, inputs: tuple[Tensor, ...], extra: tuple[Any, 
     The model runs on one row for it.
     """
     known, shape = _KNOWN.setdefault(unwrap(model), {}), tuple(inputs[0].shape[1:])
-    if shape not in known:
+    if shape not in known or known[shape] not in {None, *model.modules()}:
         row = pick_rows((*inputs, *extra), torch.tensor([0]), len(inputs[0]))
         with eval_mode(model), record_attention(model) as found:
             model(*row)

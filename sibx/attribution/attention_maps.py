@@ -69,8 +69,9 @@ class AttentionMethod(AttentionMaps):
 
     The matrices are recorded while the model runs (``record_attention``). A method looks at the last blocks that make
     tokens of one shape: in a plain transformer all blocks; where tokens are merged on the way (Swin, MaxViT) those
-    behind the last merging. Windows are placed back on the grid. Which tokens the head reads is seen in the gradient:
-    the class token, several, or all of them; of a head that pools by attention its matrix is the last layer.
+    behind the last merging. What else mixes tokens between them, such as convolutions, counts as leaving them in place.
+    Windows are placed back on the grid. Which tokens the head reads is seen in the gradient: the class token, several,
+    or all of them; of a head that pools by attention its matrix is the last layer.
 
     Args:
         forward_func: the model, a ``torch.nn.Module``.

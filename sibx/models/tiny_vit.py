@@ -49,7 +49,7 @@ class TinyViT(nn.Module):
         """Return logits (B, K)."""
         patches = self.embed(images)  # (B, D, h, w)
         tokens = (patches + _places(patches)).flatten(2).transpose(1, 2)
-        tokens = self.blocks(torch.cat([self.token.expand(len(tokens), -1, -1), tokens], 1))
+        tokens = self.blocks(torch.cat([self.token.expand(tokens.shape[0], -1, -1), tokens], 1))
         logits: Tensor = self.classifier(self.norm(tokens)[:, 0])
         return logits
 

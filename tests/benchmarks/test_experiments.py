@@ -12,7 +12,7 @@ from PIL import Image
 
 from sibx import TRAININGS, TrainConfig, build_dataset
 from sibx.datasets import InMemoryDataset
-from sibx.models import TinyCNN
+from sibx.models import TinyCNN, TinyViT
 from tests.helpers.studies import ROOT
 
 
@@ -191,3 +191,14 @@ def test_baselines_stand_in_one_place(script):
     assert (
         shown.tables(cells)["baselines_embedded_gains"].loc["sib-self-cut - ce", shown.WORST].startswith(f"{gain:+.3f}")
     )
+
+
+def test_attentive(script):
+    """A transformer is recorded as it is and explained; a network without attention says so, for every method."""
+    attentive, network = script("attentive"), script("families").Network
+    line = attentive.measure(network("here", "vit", lambda: TinyViT(attentive.CLASSES, depth=2), 32))
+    assert (line["matrices"], line["grid"], line["methods"], line["refused"]) == (2, "4 x 4", "all", None)
+    assert line["difference"] < attentive.ALIKE
+    line = attentive.measure(network("here", "cnn", lambda: TinyCNN(attentive.CLASSES, width=4), 32))
+    assert (line["matrices"], line["methods"]) == (0, "")
+    assert line["refused"].startswith("all: `model` must have attention")
