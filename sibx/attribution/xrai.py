@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
 from captum.attr import Attribution
-from skimage.morphology import dilation, disk
+from skimage.morphology import disk
 from skimage.segmentation import felzenszwalb
 from torch import Tensor
 
@@ -109,13 +110,14 @@ def _segments(image: Tensor) -> list[Array]:
     low, high = pixels.min(), pixels.max()
     picture = 2 * (pixels - low) / max(high - low, 1e-12) - 1
     size = max(picture.shape[:2]) / SIDE
+    around = disk(round(WIDENED * size)).astype(np.uint8)
     found: dict[bytes, Array] = {}
     for scale in SCALES:
         numbers = felzenszwalb(
             picture, scale=scale * size, sigma=SIGMA * size, min_size=max(1, round(LEAST * size**2)), channel_axis=-1
         )
         for number in range(numbers.max() + 1):
-            widened = dilation(numbers == number, disk(round(WIDENED * size)))
+            widened = cv2.dilate((numbers == number).astype(np.uint8), around).astype(bool)
             found[widened.tobytes()] = widened
     return list(found.values())
 
