@@ -1,7 +1,9 @@
 """Shared fixtures: small models and images, the real data where it is at hand, and the scripts of experiments."""
 
 import importlib
+import ipaddress
 import os
+import socket
 import sys
 from functools import partial
 from pathlib import Path
@@ -21,6 +23,35 @@ ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared" / "data"
 
 load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+def _guarded(function, address_of):
+    """A function of sockets that refuses every address but those of this machine."""
+
+    def guard(*arguments, **options):
+        address = address_of(*arguments)
+        host = address[0] if isinstance(address, tuple) else ""  # a path is a socket of this machine
+        host = host.decode() if isinstance(host, bytes) else host
+        if host not in (None, "", "localhost", socket.gethostname()):
+            try:
+                own = ipaddress.ip_address(host).is_loopback
+            except ValueError:
+                own = False
+            if not own:
+                raise RuntimeError(f"a test wants to reach {host}, and no test may leave this machine")
+        return function(*arguments, **options)
+
+    return guard
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_network():
+    """Tests need no network; downloads that the documentation names are replaced where they are tested."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("connect", "connect_ex"):
+            patch.setattr(socket.socket, name, _guarded(getattr(socket.socket, name), lambda _, address: address))
+        patch.setattr(socket, "getaddrinfo", _guarded(socket.getaddrinfo, lambda host, *_: (host,)))
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -1,11 +1,11 @@
 """Settings of a command that come from a YAML file."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sibx._checks import require
 from sibx.cli.options import Parser
 
 
@@ -26,48 +26,43 @@ def with_config(parser: Parser, words: Sequence[str]) -> list[str]:
     return rest if known.config is None else [*rest[:1], *_config_words(known.config), *rest[1:]]
 
 
-def import_yaml(what: str) -> Any:
-    """Return PyYAML.
+def load_yaml(text: str, what: str) -> Any:
+    """Return what YAML says, in plain values: no tag makes an object, and no key stands twice in a mapping.
 
     Raises:
-        ImportError: it is not installed; the error says what needs it, and how to install it.
+        ValueError: the text is no such YAML.
+        ImportError: PyYAML is not installed; the error says what needs it, and how to install it.
     """
     try:
         import yaml
     except ImportError as error:
         raise ImportError(f"{what} needs PyYAML: pip install 'sibx[yaml]'") from error
-    return yaml
 
+    class Loader(yaml.SafeLoader):
+        """Makes plain values only."""
 
-def load_yaml(text: str, what: str) -> Any:
-    """Return what YAML says: plain values, no objects of Python.
-
-    Raises:
-        YAMLError: it is no YAML, or a mapping names a key twice, of which PyYAML would take the last.
-        ImportError: PyYAML is not installed.
-    """
-    yaml = import_yaml(what)
-
-    class Loader(yaml.SafeLoader):  # type: ignore[name-defined]
         def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-            keys = [key.value for key, _ in node.value]
-            twice = sorted({str(key) for key in keys if keys.count(key) > 1})
-            if twice:
-                raise yaml.constructor.ConstructorError(None, None, f"{', '.join(twice)} twice", node.start_mark)
+            keys = Counter(str(key.value) for key, _ in node.value)
+            twice = [key for key, count in keys.items() if count > 1]
+            if twice:  # YAML itself would let the last one win
+                raise yaml.constructor.ConstructorError(None, None, f"{twice[0]!r} stands there twice", node.start_mark)
             return super().construct_mapping(node, deep)
 
-    return yaml.load(text, Loader)
+    try:
+        return yaml.load(text, Loader)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{what} must be YAML, but: {error}") from error
 
 
 def _config_words(path: str) -> list[str]:
-    yaml = import_yaml("--config")
     try:
         settings = load_yaml(Path(path).read_text(encoding="utf-8"), "--config")
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError) as error:
         raise ValueError(f"`config` must be a YAML file that can be read, but got {path!r}: {error}") from error
     if not isinstance(settings, dict):
         raise ValueError(f"`config` must be a YAML file of options and values, but got {settings!r} in {path!r}.")
-    require("config" not in settings, "config", "be one file, which names no other", path)
+    if "config" in settings:
+        raise ValueError(f"`config` must be one file, which names no other, but got {path!r}.")
     return [word for key, value in settings.items() for word in _option_words(f"{key}".replace("_", "-"), value)]
 
 

@@ -7,7 +7,7 @@ from argparse import Namespace
 from dataclasses import fields
 from typing import Any, get_type_hints
 
-from sibx.cli.settings_file import import_yaml
+from sibx.cli.settings_file import load_yaml
 from sibx.studies import Outcome, Place, Study, preview, run_study
 from sibx.studies.typed import fits
 
@@ -46,7 +46,7 @@ def _load(word: str) -> Any:
     try:
         return json.loads(word)
     except json.JSONDecodeError:
-        return import_yaml(word).safe_load(word) if word.startswith(("[", "{")) else word
+        return load_yaml(word, f"the value {word}") if word.startswith(("[", "{")) else word
 
 
 def _say(outcome: Outcome) -> int:

@@ -1,5 +1,9 @@
 """The samples of a data set, normalized in another way."""
 
+from collections.abc import Mapping
+from dataclasses import astuple
+from typing import Any
+
 from torch import Tensor
 
 from sibx._checks import require
@@ -49,3 +53,8 @@ class Renormalized(MaskedDataset):
     def group_of(self, index: int) -> int:
         """Return the group of a sample, as the source knows it."""
         return self.source.group_of(index)
+
+    def origin_of(self, index: int) -> Mapping[str, Any]:
+        """Return what a sample is made of, as the source knows it, and how it is normalized."""
+        origin = self.source.origin_of(index)
+        return {**origin, "image": [origin["image"], *astuple(self.normalization)]}

@@ -1,9 +1,11 @@
 """The two tables of an evaluation, and how they lie on disk: gzipped CSV, and beside them ``run.json``."""
 
+import csv
 import gzip
 import json
+import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -53,6 +55,9 @@ LINE_END = "\n"  # alone: names of files may hold a carriage return
 EXACT: dict[str, Any] = {} if Version(pd.__version__) >= Version("3.1") else {"float_precision": "round_trip"}
 COMPRESSION = 6  # half the time of level 9, seven percent more bytes
 CATEGORY = pd.CategoricalDtype
+# A text that a spreadsheet takes for a formula: on disk it has one more quote before it than in memory. So have such
+# texts after quotes of their own, and every text comes back as it was.
+FORMULA = re.compile(r"'*[=+\-@\t\r]")
 TEXTS = ("dataset", "split", "image_id", "photo", "model", "training", "method", "metric", "curve")
 
 MEASURED = ("confidence", "area", "value", "x", "y")  # numbers, whatever a table of one's own has as labels
@@ -109,8 +114,40 @@ def without_gaps(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def to_csv(table: pd.DataFrame) -> str:
-    """Return the lines of a table, without its header."""
-    return table.to_csv(index=False, header=False, lineterminator=LINE_END)
+    """Return the lines of a table, without its header; texts that a spreadsheet would run are marked, see FORMULA."""
+    marked = _in_texts(table, _mark)
+    # A spreadsheet ends a line at a carriage return, too, if it is not quoted; Python's csv does not quote it.
+    returns = any("\r" in text for text in _texts(marked))
+    quoting: Any = csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL
+    return marked.to_csv(index=False, header=False, lineterminator=LINE_END, quoting=quoting)
+
+
+def _texts(table: pd.DataFrame) -> Iterator[str]:
+    """Yield the different texts of every column."""
+    for name in table.columns:
+        if not is_numeric_dtype(table[name].dtype):
+            yield from (text for text in table[name].unique() if isinstance(text, str))
+
+
+def _mark(text: Any) -> Any:
+    return f"'{text}" if isinstance(text, str) and FORMULA.match(text) else text
+
+
+def _unmark(text: Any) -> Any:
+    return text[1:] if isinstance(text, str) and text.startswith("'") and FORMULA.match(text) else text
+
+
+def _in_texts(table: pd.DataFrame, change: Callable[[Any], Any]) -> pd.DataFrame:
+    """Change the texts of a table, each different one once."""
+    changed = {}
+    for name, column in table.items():
+        if is_numeric_dtype(column.dtype):
+            continue
+        different = {text: change(text) for text in column.unique()}
+        if any(new is not old for old, new in different.items()):
+            kept = object if isinstance(column.dtype, CATEGORY) else column.dtype
+            changed[str(name)] = column.astype(object).map(different).astype(kept)
+    return table.assign(**changed) if changed else table
 
 
 def write_table(path: Path, columns: Iterable[str], blocks: Iterable[str]) -> None:
@@ -142,7 +179,7 @@ def read_blocks(path: Path, size: int | None = None) -> Iterator[pd.DataFrame]:
         for block in blocks:
             texts = [name for name in MEASURED if name in block and not is_numeric_dtype(block[name])]
             require(block.empty or not texts, path.name, f"hold numbers in {', '.join(texts)}", "texts")
-            yield block.astype({name: "category" for name in TEXTS if name in block})
+            yield _in_texts(block, _unmark).astype({name: "category" for name in TEXTS if name in block})
 
 
 def join_tables(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:

@@ -16,6 +16,7 @@ from sibx.datasets import DATASETS, InMemoryDataset, MaskedDataset, PackedMasks,
 from sibx.images.normalization import Normalization
 from sibx.models import about
 from sibx.models.checkpoint import save_checkpoint
+from sibx.models.zoo import read_weights
 from sibx.objectives import self_masks
 from sibx.runs.identity import check_identity, identify_data
 from sibx.runs.normalized import as_trained
@@ -176,7 +177,7 @@ class Workbench:
         network = self.study.build(job.group.model, scores).to(self.device)
         if trained:
             path = self.folder / job.group.folder / f"{START}.pt"
-            network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+            network.load_state_dict(read_weights(str(path)))
         return network
 
 

@@ -477,7 +477,7 @@ def test_report(scored, trained, tmp_path, capsys):
     options = ["--title", "Both", "--compare", "sib:ce", "--logs", f"sib={trained / 'log.csv'}", "--out", tmp_path]
     assert run("report", *folders, *options) == 0
     assert capsys.readouterr().out == f"{tmp_path / 'report.html'}\n"
-    assert {p.name for p in tmp_path.iterdir()} == {"report.html", "report.md", "tables.tex"}
+    assert {p.name for p in tmp_path.iterdir()} == {"report.html", "report.md", "tables.tex", "references.bib"}
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "<h1>Both</h1>" in page
     assert "<h3>sib against ce</h3>" in page
@@ -638,12 +638,15 @@ def test_bad_files_are_one_line(trained, pictures, tmp_path, monkeypatch, capsys
     Path("few.json").write_text('{"0": "one"}')
     Path("list.yaml").write_text("[1, 2]")
     Path("torn.yaml").write_text("a: [1")
+    Path("twice.yaml").write_text("epochs: 1\nseed: 2\nepochs: 3\n")
+    Path("inner.yaml").write_text("study: {a: 1, b: 2, a: 3}")
+    Path("nested.yaml").write_text("config: torn.yaml")
     checkpoint = ("explain", pictures[0], "--checkpoint", "model.pt", "--out", "x")
     weights = ("explain", pictures[0], "--model", "mobilenet_v2", "--out", "x", "--weights")
     assert "`weights` must be a state dict that can be read" in fail(capsys, *weights, "garbage")
     assert "`num_classes` must be the number of classes of the weights" in fail(capsys, *weights, "weights.pt")
     refused = fail(capsys, *weights, "model.pt")
-    assert "`weights` must hold a state dict of mobilenet_v2" in refused
+    assert "`weights` must be a plain state dict" in refused
     assert len(refused) < 1100
     assert "`model` must be given for a file that does not say how build_model" in fail(capsys, *checkpoint)
     checkpoint = (*checkpoint, "--model", "tiny_cnn")
@@ -658,6 +661,10 @@ def test_bad_files_are_one_line(trained, pictures, tmp_path, monkeypatch, capsys
     )
     assert "`config` must be a YAML file of options" in fail(capsys, *TRAIN, "--config", "list.yaml")
     assert "`config` must be a YAML file that can" in fail(capsys, *TRAIN, "--config", "torn.yaml")
+    assert "'epochs' stands there twice" in fail(capsys, *TRAIN, "--config", "twice.yaml")  # the last one won
+    assert "'a' stands there twice" in fail(capsys, *TRAIN, "--config", "inner.yaml")
+    assert "`config` must be one file, which names no other" in fail(capsys, *TRAIN, "--config", "nested.yaml")
+    assert "the value [a must be YAML" in fail(capsys, "study", "--trainings", "[a")
     Path("finetune.json").write_text("{")
     assert "`checkpoint` must lie beside a finetune.json" in fail(capsys, *checkpoint)
     Path("finetune.json").unlink()
@@ -673,7 +680,9 @@ def test_bad_files_are_one_line(trained, pictures, tmp_path, monkeypatch, capsys
 
 def test_config_without_yaml(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "yaml", None)
-    assert "pip install 'sibx[yaml]'" in fail(capsys, *TRAIN, "--out", tmp_path / "x", "--config", "c.yaml")
+    config = tmp_path / "c.yaml"
+    config.write_text("epochs: 1")
+    assert "pip install 'sibx[yaml]'" in fail(capsys, *TRAIN, "--out", tmp_path / "x", "--config", config)
 
 
 def test_only_the_first_process_of_a_machine_complains(monkeypatch, capsys):

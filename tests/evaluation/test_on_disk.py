@@ -1,7 +1,10 @@
 """Results on disk say what their tables say, and need the memory of a cell."""
 
+import csv
 import dataclasses
+import gzip
 import pickle
+import re
 import tracemalloc
 
 import numpy as np
@@ -165,7 +168,8 @@ def test_a_bootstrap_is_drawn_in_parts(monkeypatch):
     np.testing.assert_allclose(parts[1].high, whole[1].high, rtol=1e-12)
 
 
-ODD = ("01", "1", "1.0", "True", "NA", "", "inf", "a,b", 'q"q', "two\nlines", "Icon\r", "日本")
+FORMULAS = ("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "x\r=1", "'=1", "''-x", '=HYPERLINK("x","y")')
+ODD = ("01", "1", "1.0", "True", "NA", "", "inf", "a,b", 'q"q', "two\nlines", "Icon\r", "日本", "'", "'q'", *FORMULAS)
 
 
 def test_names_are_texts_whatever_they_look_like(tmp_path):
@@ -179,6 +183,26 @@ def test_names_are_texts_whatever_they_look_like(tmp_path):
     for other in said[:2]:
         pd.testing.assert_frame_equal(other, said[2], check_exact=True)
     assert said[2]["method"].is_monotonic_increasing
+
+
+def test_a_spreadsheet_runs_nothing(tmp_path):
+    """Texts that look like formulas are marked by a quote on disk, and come back as they were, your columns too."""
+    hostile = dict(zip(range(len(FORMULAS)), FORMULAS, strict=True))
+    rows = scored(0, images=len(FORMULAS)).rows
+    names = rows["image_id"].map(lambda name: hostile[int(name.split()[1])])
+    changed = rows.assign(image_id=names, photo=names, model="=cmd|' /C calc'!A0", note=names)
+    curves = scored(0, images=len(FORMULAS)).curves.assign(training="@x")
+    original = Results(changed, curves)
+    for results in (original, Results.open(original.save(tmp_path / "a"))):  # written from texts, and from categories
+        folder = results.save(tmp_path / "b")
+        for name in TABLES:
+            with gzip.open(folder / name, "rt", encoding="utf-8", newline="") as file:
+                cells = [cell for line in csv.reader(file, lineterminator="\n") for cell in line]
+            numbers = re.compile(r"-?[\d.]+(e[-+]\d+)?")
+            assert not [c for c in cells if c.startswith(tuple("=+-@\t\r")) and not numbers.fullmatch(c)]
+            assert "'=cmd|' /C calc'!A0" in cells or name == TABLES[1]
+        assert_read_back(Results.open(folder).rows, original.rows)
+        assert_read_back(Results.open(folder).curves, original.curves)
 
 
 def test_the_order_of_a_comparison_is_not_that_of_the_parts(tmp_path):

@@ -17,9 +17,12 @@ from sibx.datasets import (
     OnePerClass,
     OtherMasks,
     Part,
+    Renormalized,
     SyntheticDataset,
 )
+from sibx.datasets.base import MaskedDataset
 from sibx.datasets.some_classes import SomeClasses
+from sibx.images import IMAGENET
 from sibx.metrics import to_metric
 from sibx.models import TinyCNN
 from sibx.runs import identity
@@ -133,6 +136,7 @@ KINDS = {  # what makes a data set of another one
     "part": lambda data: Part(data, range(1, 30)),
     "some classes": lambda data: SomeClasses(data, [0, 1]),
     "other masks": lambda data: OtherMasks(data, torch.ones(COUNT, 1, 16, 16).bool()),
+    "renormalized": lambda data: Renormalized(data, IMAGENET),
     "mosaic": lambda data: MosaicDataset(data, count=60),
     "composite": lambda data: CompositeDataset(data, {"d": [DARK], "b": [BRIGHT]}),
     "wrapped": lambda data: wrap(data, image="image", label="label", mask="mask", classes=8),
@@ -147,6 +151,18 @@ def test_every_kind_of_data_set_is_known_by_all_of_it(kind):
     other = identify_data(make(InMemoryDataset.load(synthetic())), CPU)
     differing = {field for field, value in other["sums"].items() if value != here["sums"][field]}
     assert differing - {"samples"} == {"image"}
+
+
+def kinds_of(kind):
+    """All classes of sibx that are a kind of data set."""
+    below = {found for child in kind.__subclasses__() for found in (child, *kinds_of(child))}
+    return {found for found in below if found.__module__.startswith("sibx.")}
+
+
+def test_every_kind_says_what_its_samples_are_made_of():
+    """Otherwise all of them would be decoded before anything is computed."""
+    silent = [kind.__name__ for kind in kinds_of(MaskedDataset) if kind.origin_of is MaskedDataset.origin_of]
+    assert silent == []
 
 
 def test_the_settings_of_a_data_set_count():
