@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sibx.attribution import MASKS, METHODS, build_method, explain
+from sibx.attribution.fitting import why_not
 from sibx.evaluation import heatmaps_of
 from sibx.images.normalization import IMAGENET
 from sibx.metrics import METRICS, Explained
@@ -202,7 +203,14 @@ def _method_cases() -> Iterator[Case]:
 
 
 def _method_case(argument: str, given: str, images: object, target: object, partly: bool = False) -> Case:
-    return Case("methods", argument, given, {n: partial(_map, n, images, target, partly) for n in METHODS})
+    return Case("methods", argument, given, {n: partial(_map, n, images, target, partly) for n in fitting()})
+
+
+@cache
+def fitting() -> list[str]:
+    """Return the methods that the network has what it takes for: attention, for one, it has not."""
+    reasons = why_not(list(METHODS.values()), MODEL, IMAGES[:1], None, "auto")
+    return [name for name in METHODS if name not in reasons]
 
 
 @cache
