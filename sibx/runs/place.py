@@ -14,8 +14,10 @@ def pick_device(model: Callable[[Tensor], Tensor], device: torch.device | str | 
     """Return the given device; None = the device of the model, or the CPU for a plain function.
 
     Raises:
-        ValueError: a device that torch does not know or cannot compute on here, or a model without values.
+        ValueError: a device that torch does not know or cannot compute on here, or a model that cannot be called or has
+            no values.
     """
+    require(callable(model), "model", "be a module, or a function of images", model)
     weights = next(model.parameters(), None) if isinstance(model, nn.Module) else None
     home = torch.device("cpu") if weights is None else weights.device
     require(home.type != "meta", "model", "have weights with values, on no meta device", type(model).__name__)

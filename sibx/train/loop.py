@@ -136,6 +136,7 @@ def fine_tune(
     config = config or TrainConfig()
     folder = None if out_dir is None else Path(out_dir)
     _check(config, train_data, val_data, folder)
+    require(isinstance(model, nn.Module), "model", "be a torch.nn.Module, whose weights learn", model)
     require(folder is not None or not resume, "out_dir", "be given for resume=True", None)
     warn_of_normalization(model, train_data)
     device = pick_device(model, device)

@@ -8,11 +8,12 @@ import csv
 import pytest
 
 from tests.helpers.bad_commands import command_cases
+from tests.helpers.bad_data import data_cases
 from tests.helpers.bad_files import file_cases
 from tests.helpers.bad_input import TABLES, Line, run_case, tables
 from tests.helpers.bad_tensors import tensor_cases
 
-CASES = {"tensors": tensor_cases, "files": file_cases, "commands": command_cases}
+CASES = {"tensors": tensor_cases, "data": data_cases, "files": file_cases, "commands": command_cases}
 PAGE = list(csv.reader((TABLES / "bad_input.csv").read_text(encoding="utf-8").splitlines()))[1:]
 
 

@@ -35,11 +35,12 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "evaluate": (*CHECKPOINT, *DATA, *SCORES),
     "reliance": (*CHECKPOINT, *DATA, "--backgrounds", "only_fg"),
     "robustness": (*CHECKPOINT, *DATA, "--attacks", "--corruptions", "gaussian_noise", "--severities", "1"),
+    "recommend": (*CHECKPOINT, *DATA, *SCORES),
     "export": ("model.pt", "--to", "state_dict"),
     "report": ("scores",),
 }
-WITH_MODEL = ("explain", "finetune", "evaluate", "reliance", "robustness", "export")
-WITH_DATA = ("finetune", "evaluate", "reliance", "robustness")
+WITH_DATA = ("finetune", "evaluate", "reliance", "robustness", "recommend")
+WITH_MODEL = ("explain", *WITH_DATA, "export")
 OUT = "out"
 
 
@@ -80,7 +81,7 @@ def _model_cases() -> Iterator[Case]:
 
 
 def _option_cases() -> Iterator[Case]:
-    for given, name in {"meta": "meta", "unknown": "gpu", "that does not exist": "cuda:99"}.items():
+    for given, name in {"meta": "meta", "unknown": "gpu"}.items():
         yield _case("device", given, ("explain", *WITH_DATA, "doctor"), "--device", name)
     for size in ("0", "-1", "x", "99999999"):
         yield _case("image-size", size, ("explain", *WITH_DATA, "export"), "--image-size", size)

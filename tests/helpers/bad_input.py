@@ -115,9 +115,11 @@ def tables(lines: list[Line]) -> dict[str, str]:
 
 if __name__ == "__main__":
     from tests.helpers.bad_commands import command_cases
+    from tests.helpers.bad_data import data_cases
     from tests.helpers.bad_files import file_cases
     from tests.helpers.bad_tensors import tensor_cases
 
-    made = [line for case in (*tensor_cases(), *file_cases(), *command_cases()) for line in run_case(case)]
+    cases = (*tensor_cases(), *data_cases(), *file_cases(), *command_cases())
+    made = [line for case in cases for line in run_case(case)]
     for name, text in tables(made).items():
         (TABLES / name).write_text(text, encoding="utf-8")
