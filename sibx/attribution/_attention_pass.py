@@ -78,6 +78,8 @@ def read_attention(
     with record_attention(model, stack_at) as found, _of_all_layers(name, stack_at):
         outputs = check_outputs(run_forward(model, inputs, None, extra or None))
     stage, pool = _split(_used(found, outputs), name)
+    rule = "attend in blocks that are modules, the same for all images, so that its head can be given their tokens"
+    require(not by_layer or len(stage) == 1 or stage[-1].stacked is not None, "model", rule, name)
     places = [Placed(attention, batch, name) for attention in stage]
     count = 1 if stack_at is None else len(stage)  # of layers whose tokens the head got
     scores = [_score(part, target, batch) for part in _parts(outputs, count, batch, name)]
@@ -192,7 +194,6 @@ def _read_tokens(gradients: Tensor, grid: TokenGrid) -> Tensor:
 _KNOWN: WeakKeyDictionary[nn.Module, dict[tuple[int, ...], nn.Module | None]] = WeakKeyDictionary()
 
 
-@torch.no_grad()
 def _last_block(model: nn.Module, inputs: tuple[Tensor, ...], extra: tuple[Any, ...]) -> nn.Module | None:
     """Return the last block that attends, None if no other makes tokens of its shape; looked up once for every shape.
 
@@ -202,7 +203,7 @@ def _last_block(model: nn.Module, inputs: tuple[Tensor, ...], extra: tuple[Any, 
     if shape not in known or known[shape] not in {None, *model.modules()}:
         row = pick_rows((*inputs, *extra), torch.tensor([0]), len(inputs[0]))
         with eval_mode(model), record_attention(model) as found:
-            model(*row)
-        stage, _ = _split(found, type(unwrap(model)).__name__)
+            outputs = check_outputs(model(*row))
+        stage, _ = _split(_used(found, outputs), type(unwrap(model)).__name__)
         known[shape] = stage[-1].block if len(stage) > 1 else None
     return known[shape]

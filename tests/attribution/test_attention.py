@@ -6,8 +6,18 @@ import torch.nn.functional as F
 from torch import nn
 from torchvision.models import SwinTransformer, VisionTransformer
 
-from sibx.attribution import METHODS, Chefer, LeGrad, RawAttention, build_method, explain_many, record_attention
+from sibx.attribution import (
+    METHODS,
+    Attention,
+    Chefer,
+    LeGrad,
+    RawAttention,
+    build_method,
+    explain_many,
+    record_attention,
+)
 from sibx.attribution._attention_places import Placed
+from sibx.attribution.attention import last_stage
 from sibx.models import Scored, TinyCNN, TinyViT
 from tests.references import attention as reference
 
@@ -228,6 +238,60 @@ def test_what_cannot_be_placed(name, build, message, images):
 def test_a_function_has_no_attention():
     with pytest.raises(ValueError, match=r"`forward_func` must be a torch.nn.Module"):
         Chefer(lambda images: images)
+
+
+class Unasked(TinyViT):
+    """Pools by attention behind the scores, which they do not depend on."""
+
+    def forward(self, images):
+        scores, tokens = super().forward(images), self.embed(images).flatten(2).mT[:, None]
+        for _ in range(2):
+            F.scaled_dot_product_attention(tokens[:, :, :1], tokens, tokens)
+        return scores
+
+
+class Inline(TinyViT):
+    """Its blocks run without being called as modules."""
+
+    def forward(self, images):
+        blocks, self.blocks = self.blocks, nn.Identity()
+        self.blocks.forward = lambda tokens: [tokens := self.step(block, tokens) for block in blocks][-1]
+        try:
+            return super().forward(images)
+        finally:
+            self.blocks = blocks
+
+    @staticmethod
+    def step(block, tokens):
+        tokens = tokens + block.attend.forward(block.norm_1(tokens))
+        return tokens + block.mix(block.norm_2(tokens))
+
+
+def test_blocks_that_are_no_modules(images):
+    """They do for all methods but LeGrad, whose head needs their tokens."""
+    torch.manual_seed(0)
+    model, plain = (drawn(build(5, width=16, depth=2, heads=2)) for build in (Inline, TinyViT))
+    ours, expected = (Chefer(m).attribute(images, target=1) for m in (model, plain))
+    assert torch.allclose(ours, expected)
+    with pytest.raises(ValueError, match=r"`model` must attend in blocks that are modules, .* 'Inline'"):
+        LeGrad(model).attribute(images, target=1)
+
+
+def test_a_pool_that_no_score_asks_is_left_out(images):
+    torch.manual_seed(0)
+    model, plain = (drawn(build(5, width=16, depth=2, heads=2)) for build in (Unasked, TinyViT))
+    for name in NAMES:
+        ours, expected = (build_method(name, m).attribute(images, **target_of(name, 1)) for m in (model, plain))
+        assert torch.equal(ours, expected)
+
+
+def test_the_last_stage():
+    """It begins behind the last merging, also where attention itself merges: fewer queries than keys."""
+    sizes = [(16, 16, 16), (16, 16, 16), (4, 16, 4), (4, 4, 4), (4, 4, 4)]
+    found = [Attention(torch.zeros(2, 3, q, k), tokens=torch.zeros(2, n, 8)) for q, k, n in sizes]
+    assert last_stage(found) == found[3:]
+    assert last_stage(found[:2]) == found[:2]
+    assert last_stage(found[:3]) == found[2:3]
 
 
 class Bound(TinyViT):
