@@ -424,7 +424,6 @@ METHODS: Table[MethodSpec] = Table(
             reference="model-free control for XRAI",
             kind="control",
             uses_target=False,
-            signed=True,
         ),
         MethodSpec(
             name="control_random",

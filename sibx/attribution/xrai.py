@@ -13,7 +13,7 @@ from skimage.segmentation import felzenszwalb
 from torch import Tensor
 
 from sibx._checks import check_images, check_range, require
-from sibx.attribution.controls import random
+from sibx._seeds import content_seed
 from sibx.attribution.integrated import IntegratedGradients
 from sibx.attribution.safe import SafeAttribution
 
@@ -32,7 +32,7 @@ class XRAI(SafeAttribution):
     pixel's value is the mean attribution of the part by which it came in.
 
     It scores well on object masks because its regions are segments of the picture, whatever the network looks at.
-    **Compare it with the control of segments alone**, ``control_regions``: the same growing over random attributions.
+    **Compare it with the control of segments alone**, ``control_regions``: the same segments in a random order.
 
     Args:
         forward_func: the model, or any function from images (B, C, H, W) to scores.
@@ -90,11 +90,21 @@ class XRAI(SafeAttribution):
 
 
 def random_regions(images: Tensor) -> Tensor:
-    """Segments of the picture at six scales, joined in the order of random attributions: XRAI without a model.
+    """Segments of the picture at six scales, joined in a random order: XRAI without a model; the first are 1.
 
-    The random numbers belong to the image's content.
+    A pixel's value is the share of the image that was not in the region before it. The order belongs to the image's
+    content.
     """
-    return regions(images, random(images))
+    rows = []
+    for image in images:
+        segments, left = _segments(image), torch.ones(image.shape[1:], dtype=torch.bool)
+        generator, values = torch.Generator().manual_seed(content_seed(image)), torch.zeros(image.shape[1:])
+        for number in torch.randperm(len(segments), generator=generator).tolist():
+            added = torch.from_numpy(segments[number]) & left
+            values[added] = left.float().mean()
+            left &= ~added
+        rows.append(values[None])
+    return torch.stack(rows).to(images) if rows else images[:, :1]
 
 
 def regions(images: Tensor, maps: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from sibx.attribution import XRAI, FullGrad, LowPassGradient, Saliency, explain
-from sibx.attribution.xrai import _grow, _segments
+from sibx.attribution.xrai import _grow, _segments, random_regions
 from sibx.models import TinyCNN
 
 
@@ -51,8 +51,14 @@ class TestXRAI:
 
     def test_control_has_the_segments_and_no_model(self):
         images = halves()
-        maps = explain(TinyCNN(2, width=4).eval(), images, "control_regions")
+        maps = random_regions(images)
+        shown = explain(TinyCNN(2, width=4).eval(), images, "control_regions")
+        assert torch.allclose(shown / shown.amax(), maps)
         assert 2 <= len(maps[0].unique()) < 60  # regions, not pixels
+        assert maps.amax((1, 2, 3)).tolist() == [1, 1]
+        ranked, sizes = maps[0].unique(return_counts=True)
+        joined = sizes.flip(0).cumsum(0) - sizes.flip(0)  # how many pixels came before those of a value
+        assert torch.allclose(ranked.flip(0), 1 - joined / 1024)
         assert torch.equal(maps[0], maps[1])  # the numbers belong to the content
         with pytest.raises(ValueError, match="`steps` must be"):
             XRAI(lambda x: x, steps=0)
