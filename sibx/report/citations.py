@@ -17,7 +17,13 @@ FIELD = re.compile(r"^\s*(\w+)\s*=\s*\{(.*)\},?$", re.MULTILINE)
 # A name, perhaps those of others, perhaps a venue, and a year that is no part of a number: "Wah et al., CNS-TR 2011".
 NAMED = re.compile(r"\b([A-Z][\w-]+)(?: et al\.,| and [A-Z][\w-]+,)?[^;:()]*?(?<![-.\d])((?:19|20)\d\d)(?![-.\d])")
 # What BibTeX calls the place of a publication, by the kind of its entry.
-VENUES = {"article": "journal", "inproceedings": "booktitle", "book": "publisher", "techreport": "institution"}
+VENUES = {
+    "article": "journal",
+    "inproceedings": "booktitle",
+    "book": "publisher",
+    "techreport": "institution",
+    "misc": "howpublished",
+}
 TABLES: dict[str, Mapping[str, Any]] = {"method": METHODS, "metric": METRICS, "dataset": DATASETS, "model": MODELS}
 
 
