@@ -1,7 +1,7 @@
 """Bytes that find their way: a fuzzer that watches the readers of files, and keeps what reaches new lines of them.
 
 pip install atheris
-python benchmarks/guided_fuzz.py picture FOLDER -runs=20000 -max_total_time=60
+python tests/fuzz/guided.py picture FOLDER -runs=20000 -max_total_time=60
 
 The reader is ``picture``, ``index``, ``settings`` or ``results``; FOLDER keeps what was found, and another call goes
 on. A file may be read or refused (OSError, ValueError); any other error is a finding, and ends it.
