@@ -14,8 +14,10 @@ from sibx.datasets import InMemoryDataset
 from sibx.evaluation import (
     CELL,
     Ranking,
+    bootstrap_band,
     bootstrap_class_mean,
     bootstrap_difference,
+    bootstrap_mean,
     holm,
     rank_correlations,
     rank_methods,
@@ -389,6 +391,17 @@ class TestCriticalDifference:
         assert isinstance(nothing, Ranking)
         with pytest.raises(ValueError, match="`ranking` must be of at least one image, but got 0"):
             critical_difference(nothing)
+
+
+@pytest.mark.parametrize("level", [0.5, 0.95])
+def test_a_band_is_the_interval_of_every_point(level):
+    curves = draw(3, 12, 4)
+    curves[2, 1] = np.nan  # a curve with a gap is left out, at every point
+    band = bootstrap_band(curves, level=level, resamples=99)
+    assert (band.n, band.undefined) == (11, 1)
+    for point, column in enumerate(np.delete(curves, 2, axis=0).T):
+        expected = bootstrap_mean(column, level=level, resamples=99)
+        assert (band.mean[point], band.low[point], band.high[point]) == pytest.approx(expected[:3])
 
 
 def test_a_mean_over_classes_counts_every_class_equally():

@@ -119,6 +119,14 @@ def test_errors(options, message):
             dependence(torch.zeros(3, 2), torch.zeros(3, 2), **options)
 
 
+@pytest.mark.parametrize(("estimator", "least"), [("biased", 2), ("unbiased", 4)])
+def test_fewest_rows(estimator, least):
+    for dependence in (hsic, cka):
+        assert dependence(normal(least, 2), normal(least, 2), estimator=estimator).isfinite()
+        with pytest.raises(ValueError, match=f"with B of at least {least}"):
+            dependence(normal(least - 1, 2), normal(least - 1, 2), estimator=estimator)
+
+
 class TestRandomProjection:
     def test_keeps_inner_products(self):
         rows = torch.nn.functional.normalize(normal(10, 3000), dim=1)

@@ -84,6 +84,7 @@ class TestProbability:
         ("change", "message"),
         [
             ({"targets": torch.tensor([0])}, "`targets` must have 3 rows, one per image"),
+            ({"targets": torch.tensor([0]), "batch_size": 1}, "`targets` must have 3 rows, one per image"),
             ({"targets": torch.tensor([0, 1, 5])}, "`targets` must lie in 0..4"),
             ({"batch_size": 0}, "`batch_size` must be at least 1, but got 0"),
             ({"model": lambda x: x}, "`model` must return logits of shape"),
