@@ -17,7 +17,7 @@ import torch
 from docs.machinery.commands import help_of
 from docs.machinery.gallery import gallery_page, run, scripts
 from docs.machinery.pages import reference_pages
-from docs.machinery.sources import NAMED, Bibliography, read_sources
+from docs.machinery.sources import SOURCE, Bibliography, read_sources
 from docs.machinery.tables import undefined_case
 from sibx import DATASETS, METHODS, METRICS, MODELS, TRAININGS, build_dataset, build_model, metrics
 from sibx.attribution import MASKS
@@ -201,7 +201,7 @@ SOURCES = Bibliography(read_sources())
 @pytest.mark.parametrize("table", [METHODS, METRICS, DATASETS, MODELS, GUIDANCE], ids=lambda t: next(iter(t)))
 def test_every_source_is_in_the_bibliography(table):
     for spec in table.values():
-        for family, year in NAMED.findall(spec.reference):
+        for family, year in SOURCE.findall(spec.reference):
             source = SOURCES.find(family, year)
             assert source is not None, f"{spec.name}: {family} {year}"
             numbers = re.findall(rf"{family} {year}, arXiv ([\d.]+)", spec.reference)
@@ -210,7 +210,7 @@ def test_every_source_is_in_the_bibliography(table):
 
 def test_a_source_may_be_named_in_several_ways():
     names = ["Wah et al., CNS-TR-2011-001, Caltech 2011", "Leibe and Schiele, CVPR 2003, on Winn et al., ICCV 2005"]
-    assert [NAMED.findall(n) for n in names] == [[("Wah", "2011")], [("Leibe", "2003"), ("Winn", "2005")]]
+    assert [SOURCE.findall(n) for n in names] == [[("Wah", "2011")], [("Leibe", "2003"), ("Winn", "2005")]]
     assert (
         SOURCES.linked("Nobody 1999, arXiv 1312.6034")
         == "Nobody 1999, [arXiv 1312.6034](https://arxiv.org/abs/1312.6034)"

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from sibx.report import citations
+from sibx.report import BIBLIOGRAPHY, SOURCE, read_entries
 
 ARXIV = re.compile(r"\barXiv (\d{4}\.\d{4,5})\b")
 
@@ -50,7 +50,7 @@ class Source:
 def read_sources() -> list[Source]:
     """Read the bibliography that sibx has, sorted by first author and year."""
     found = []
-    for _, key, said in citations.read_entries(citations.BIBLIOGRAPHY.read_text(encoding="utf-8")):
+    for _, key, said in read_entries(BIBLIOGRAPHY.read_text(encoding="utf-8")):
         authors = said["author"].split(" and ")
         found.append(Source(key, authors, said["year"], said["title"], said["venue"], said.get("eprint", "")))
     return sorted(found, key=lambda source: (source.family, source.year))
@@ -76,7 +76,7 @@ class Bibliography:
 
     def linked(self, text: str) -> str:
         """Return the text with links: names to the bibliography, arXiv numbers to arXiv."""
-        return citations.NAMED.sub(self._link, ARXIV.sub(r"[arXiv \1](https://arxiv.org/abs/\1)", text))
+        return SOURCE.sub(self._link, ARXIV.sub(r"[arXiv \1](https://arxiv.org/abs/\1)", text))
 
     def _link(self, found: re.Match[str]) -> str:
         source = self.find(found[1], found[2])

@@ -1,6 +1,7 @@
 """Pictures and tables of results, and the report that holds them all."""
 
 from sibx.report._critical_difference import critical_difference
+from sibx.report.citations import BIBLIOGRAPHY, SOURCE, read_entries, to_bibtex
 from sibx.report.exhibits import make_gallery
 from sibx.report.figures import curve_panel, heat_table, interval_bars, training_panel
 from sibx.report.gallery import GalleryItem, load_gallery, merge_galleries, save_gallery
@@ -15,6 +16,8 @@ from sibx.report.training_maps import DrawMaps
 from sibx.report.write import write_report
 
 __all__ = [
+    "BIBLIOGRAPHY",
+    "SOURCE",
     "DrawMaps",
     "GalleryItem",
     "SheetRow",
@@ -33,9 +36,11 @@ __all__ = [
     "merge_galleries",
     "metric_table",
     "montage",
+    "read_entries",
     "relative",
     "save_gallery",
     "show",
+    "to_bibtex",
     "to_markdown",
     "training_panel",
     "write_report",
