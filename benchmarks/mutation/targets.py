@@ -3,7 +3,7 @@
 METRICS, OBJECTIVES = "tests/metrics", "tests/objectives"
 TABLE = f"{METRICS}/test_metrics.py"
 LOCALIZATION = (f"{METRICS}/localization/test_localization.py", TABLE)
-CURVES = (f"{METRICS}/curves/test_curves.py", TABLE)
+CURVES = (f"{METRICS}/curves/test_curves.py", "tests/fuzz/test_scores.py::test_curves", TABLE)
 FAITHFULNESS = (f"{METRICS}/faithfulness/test_faithfulness.py", TABLE)
 ATTRIBUTION = "tests/attribution/test_attribution.py"
 VJP = tuple(f"{ATTRIBUTION}::{name}" for name in ("TestSIB", "TestSIBAtALayer", "TestDifferentiable"))
@@ -21,7 +21,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "metrics/curves/adaptive.py": (f"{METRICS}/curves/test_adaptive.py", TABLE),
     "metrics/frames.py": CURVES,
     "metrics/probability.py": (*CURVES, "tests/evaluation/test_outputs.py"),
-    "metrics/similarity.py": (f"{METRICS}/test_similarity.py",),
+    "metrics/similarity.py": (f"{METRICS}/test_similarity.py", *FAITHFULNESS),
     "metrics/complexity.py": (f"{METRICS}/test_complexity.py", f"{METRICS}/sanity/test_randomization.py", TABLE),
     "metrics/faithfulness/_confidence.py": (f"{METRICS}/faithfulness/test_confidence.py", TABLE),
     "metrics/faithfulness/_adcc.py": (f"{METRICS}/faithfulness/test_confidence.py", TABLE),
@@ -40,7 +40,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "objectives/background.py": OBJECTIVE,
     "objectives/terms.py": OBJECTIVE,
     "objectives/sib.py": OBJECTIVE,
-    "evaluation/statistics.py": ("tests/evaluation/test_statistics.py",),
+    "evaluation/statistics.py": ("tests/evaluation/test_statistics.py", "tests/evaluation/test_comparison.py"),
     "evaluation/significance.py": ("tests/evaluation/test_statistics.py",),
     "models/_receptive_field.py": ("tests/models/test_receptive_field.py",),
 }

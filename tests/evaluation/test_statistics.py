@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -402,6 +403,19 @@ def test_a_band_is_the_interval_of_every_point(level):
     for point, column in enumerate(np.delete(curves, 2, axis=0).T):
         expected = bootstrap_mean(column, level=level, resamples=99)
         assert (band.mean[point], band.low[point], band.high[point]) == pytest.approx(expected[:3])
+
+
+@pytest.mark.parametrize(("field", "value"), [("resamples", 0), ("level", 1.5), ("level", -0.1)])
+def test_every_bootstrap_checks_its_numbers(field, value):
+    values = np.arange(3.0)
+    for estimate in (
+        bootstrap_mean,
+        partial(bootstrap_difference, reference=values),
+        partial(bootstrap_class_mean, labels=[0, 1, 1]),
+        lambda v, **options: bootstrap_band(v[:, None], **options),
+    ):
+        with pytest.raises(ValueError, match=f"`{field}` must"):
+            estimate(values, **{field: value})
 
 
 def test_a_mean_over_classes_counts_every_class_equally():

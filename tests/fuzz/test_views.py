@@ -1,11 +1,13 @@
 """Statistics and the views of Results, over scores with ties, gaps and extreme sizes, against their slow forms."""
 
 import math
+from statistics import stdev
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import t as student
 
 from sibx import Results
 from sibx.evaluation import bootstrap_mean, holm, mean_over_seeds, rank_correlations, rank_methods, wilcoxon_signed_rank
@@ -92,6 +94,9 @@ def test_intervals(values, level):
         if defined:
             assert found.low <= found.mean * (1 + math.copysign(1e-12, found.mean))
             assert found.high >= found.mean * (1 - math.copysign(1e-12, found.mean))
+    if len(defined) > 1:  # the last one is Student's
+        reach = student.ppf((1 + level) / 2, len(defined) - 1) * stdev(defined) / math.sqrt(len(defined))
+        assert (found.high - found.mean, found.mean - found.low) == pytest.approx((reach, reach), rel=1e-6, abs=1e-6)
 
 
 @cases(15)

@@ -103,6 +103,8 @@ def test_mostly_equal_rows_have_a_bandwidth():
     score = cka(x, indicator, kernel="gaussian")
     assert torch.isclose(score, torch.tensor(1.0), atol=1e-4)
     assert torch.autograd.grad(score, x)[0].isfinite().all()
+    small, large = (hsic(scale * x, indicator, kernel="gaussian") for scale in (0.01, 1))
+    assert torch.isclose(small, large)  # whatever the scale
 
 
 @pytest.mark.parametrize(
