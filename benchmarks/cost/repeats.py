@@ -3,7 +3,7 @@
 Every task runs in a process of its own, on drawn pictures of 32 px; what it holds after a fifth of its calls, when
 caches are filled, is compared with what it holds in the end. Linux only.
 
-    python benchmarks/cost/repeats.py --out docs/results/tables/repeats.csv
+    python benchmarks/cost/repeats.py --out docs/experiments/tables/repeats.csv
 """
 
 import csv
