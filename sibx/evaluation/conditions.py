@@ -128,7 +128,7 @@ class Setting:
             "device": str(device),
             "images": len(self.dataset),
             "class_map": self.matched.class_map,
-            "normalization": asdict(self.dataset.normalization),
+            "normalization": {k: list(v) for k, v in asdict(self.dataset.normalization).items()},  # as JSON has it
             **self._columns,
             "versions": {name: version(name) for name in ("sibx", "torch", "captum", "opencv-python", "pillow")},
         }

@@ -132,7 +132,7 @@ class Request:
             "device": str(self.device),
             "images": len(self.dataset),
             "class_map": self.class_map,
-            "normalization": asdict(self.dataset.normalization),
+            "normalization": {k: list(v) for k, v in asdict(self.dataset.normalization).items()},  # as JSON has it
             "skipped": [s._asdict() for s in self.skipped],
             PARTLY: [{"method": name, "reason": reason} for name, reason in self.partly.items()],
             **self.columns,

@@ -102,7 +102,7 @@ class TestFolder:
         assert results.info["purpose"] == "a test"
         for name in TABLES:
             (tmp_path / name).unlink()
-        with pytest.raises(FileNotFoundError):
+        with pytest.raises(ValueError, match=r"results\.csv\.gz' cannot be read"):
             _ = results.rows
         with pytest.raises(ValueError, match=r"`folder` must hold results.csv.gz, curves.csv.gz, but got"):
             Results.open(tmp_path)
