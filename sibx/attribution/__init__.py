@@ -1,5 +1,6 @@
 """Captum-compatible attribution: the METHODS table, ``explain``, ``build_method`` and ``explain_many``."""
 
+from sibx.attribution._object_shapley import ObjectShapley, object_shapley
 from sibx.attribution._soft_quantile import soft_quantile
 from sibx.attribution._vjp import VJP, vjp
 from sibx.attribution.ablationcam import AblationCAM
@@ -30,7 +31,6 @@ from sibx.attribution.mask_rules import MASKS, DensityMask, HardDensityMask, Mas
 from sibx.attribution.method import Method, MethodSpec
 from sibx.attribution.methods import METHODS, is_control
 from sibx.attribution.modules import DeepLift, GuidedBackprop, GuidedGradCAM
-from sibx.attribution.object_shapley import ObjectShapley, object_shapley
 from sibx.attribution.occlusion import Occlusion
 from sibx.attribution.own_methods import build_method, to_method
 from sibx.attribution.path_gradients import IDGI, BlurIG

@@ -12,9 +12,9 @@ from sibx._captum import run_forward
 from sibx._checks import check_choice, check_images, check_range, require
 from sibx._progress import bar_over
 from sibx.attribution.safe import SafeAttribution, pick_rows, select_scores
+from sibx.images._superpixels import superpixels
 from sibx.images.baselines import BASELINES, Baseline, make_baseline
 from sibx.images.normalization import Normalization
-from sibx.images.superpixels import superpixels
 
 Segments = Literal["slic"] | Tensor | Callable[[Tensor], Tensor]
 

@@ -6,7 +6,7 @@ name below makes the function public.
 
 from sibx._checks import require
 from sibx._plugins import Table
-from sibx.images.superpixels import superpixels
+from sibx.images._superpixels import superpixels
 from sibx.metrics.complexity import COMPLEXITY, effective_complexity, entropy, histogram_entropy, sparseness
 from sibx.metrics.curves import CURVES
 from sibx.metrics.curves._perturbations import Curves, Perturbations

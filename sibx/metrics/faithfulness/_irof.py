@@ -9,9 +9,9 @@ from torch import Tensor
 from sibx._checks import check_case, check_range, require
 from sibx._outputs import Output
 from sibx._precise import within_range
+from sibx.images._superpixels import superpixels
 from sibx.images.baselines import Baseline, make_baseline
 from sibx.images.normalization import Normalization
-from sibx.images.superpixels import superpixels
 from sibx.metrics.explained import Explained
 from sibx.metrics.frames import orders_pixels, relevance_order, replace, run
 from sibx.metrics.probability import Model
