@@ -23,14 +23,15 @@ class InMemoryDataset(MaskedDataset):
         ValueError: images of different shapes.
     """
 
+    _read: Sequence[MaskedSample] = ()  # as they came from the source
+    _indices: Sequence[int] = ()  # which of the source's these are
+
     def __init__(self, source: MaskedDataset, samples: Iterable[MaskedSample]):
         self._describe_as(source)
         self.source = source
         self.samples = list(samples)
         self.no_masks = "" if any(bool(s.mask.any()) for s in self.samples) else source.no_masks
         self._check_samples()
-        self._read: list[MaskedSample] = []  # as they came from the source
-        self._indices: Sequence[int] = ()  # which of the source's these are
 
     @classmethod
     def load(cls, source: MaskedDataset, indices: Iterable[int] | None = None) -> "InMemoryDataset":

@@ -32,7 +32,7 @@ def check_identity(here: Mapping[str, Any], there: Mapping[str, Any], source: st
         source: what the files are, for the error.
     """
     ours, theirs = dict(_flat(here)), dict(_flat(there))
-    for key in {**theirs, **ours}:
+    for key in {**ours, **theirs}:
         was, comes = (repr(side[key]) if key in side else "absent" for side in (theirs, ours))
         if was != comes:
             argument, _, detail = key.partition(".")

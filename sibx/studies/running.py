@@ -55,10 +55,10 @@ def run_study(study: Study, place: Place) -> Outcome | None:
     store, number, ranks = join_torchrun()
     require(ranks == 1 or place.processes is None, "processes", "be left to torchrun", place.processes)
     folder, jobs = Path(place.out) / study.title, study.jobs()
+    if number == 0 and place.check:
+        _check_data(study, place)
     with alone_in(folder if number == 0 else None, "out"):
         if number == 0:
-            if place.check:
-                _check_data(study, place)
             open_folder(study, folder, jobs, place.resume)
             store.set("folder", "open")
         store.wait(["folder"], PATIENCE)

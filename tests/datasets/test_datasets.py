@@ -303,7 +303,7 @@ class TestInMemory:
 
     def test_with_masks_does_not_touch_the_images(self, shapes, monkeypatch):
         """A hundred thousand images of 3 x 512 x 512, all of them views of one number, would be 300 GB."""
-        image, mask = torch.zeros(1).expand(3, 512, 512), torch.zeros(1, dtype=torch.bool).expand(1, 512, 512)
+        image, mask = torch.zeros(1).expand(3, 512, 512), torch.ones(1, dtype=torch.bool).expand(1, 512, 512)
         sample = shapes[0]._replace(image=image, mask=mask, undefined=mask)
         many = InMemoryDataset(shapes, [sample] * 100_000)
         monkeypatch.setattr(torch, "stack", None)

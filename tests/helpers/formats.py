@@ -117,8 +117,8 @@ INVERTED = (
 )
 FULL = f"the whole image; warns: Masks are full, as <root>/masks/cat/a.png: {MEANING}"
 OTHER_SIZE = (
-    "refused: `root` must hold masks of their image's size (48, 64), both turned upright as EXIF says, but got "
-    "'masks/cat/a.png with (48, 40)'."
+    "refused: `root` must hold masks of their image's size, but got 1 of 2 that do not: masks/cat/a.png with (48, 40) "
+    "for (48, 64)."
 )
 MISSING = (
     "no mask is found; warns: 1 of 1 pictures have no mask: for images/cat/a.png the names a.png.<ext>, a.<ext>, "
