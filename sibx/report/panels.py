@@ -46,11 +46,12 @@ class Panel(NamedTuple):
 
 
 class PanelGroup(NamedTuple):
-    """Charts under one title, and the number of those that did not fit."""
+    """Charts under one title, the number of those that did not fit, and the curves over each other."""
 
     title: str
     panels: list[Panel]
     left_out: int
+    together: Panel | None = None
 
 
 def curve_panels(content: Content, budget: int) -> dict[str, list[PanelGroup]]:
@@ -65,9 +66,9 @@ def curve_panels(content: Content, budget: int) -> dict[str, list[PanelGroup]]:
                 panels.append(panel)
             else:
                 left_out += 1
-        if len(content.trainings) == 1 and len(group.methods) > 1 and budget > 0:
-            panels.insert(0, _together(group, content.directions.get(group.curve)))
-        groups.setdefault(group.scope, []).append(PanelGroup(curve_title(group.curve), panels, left_out))
+        comparable = len(content.trainings) == 1 and len(group.methods) > 1 and budget > 0
+        together = _together(group, content.directions.get(group.curve)) if comparable else None
+        groups.setdefault(group.scope, []).append(PanelGroup(curve_title(group.curve), panels, left_out, together))
     return groups
 
 
