@@ -1,5 +1,6 @@
 """Relevance of attention (Chefer et al., ICCV 2021)."""
 
+import torch
 from torch import Tensor
 
 from sibx.attribution._attention_pass import AttentionPass, Layer
@@ -39,12 +40,18 @@ class Chefer(AttentionMethod):
 
     @staticmethod
     def relevance(found: AttentionPass) -> Tensor:
-        """Return the rows of R - I that the head reads; row by row R is never needed as a whole."""
-        layer, read = found.last
-        row, own = (read @ _positive(layer), 0) if found.pool is not None else (read, read)
+        """Return the rows of R - I that the head reads; row by row R is never needed as a whole.
+
+        I is never added and taken away again: small relevance beside it would be lost in rounding.
+        """
+        layer, own = found.last
+        row = torch.zeros_like(own)
+        if found.pool is not None:  # its query is no token, so that nothing is its own
+            row = own @ _positive(layer)
+            own = torch.zeros_like(row)
         for layer in reversed(found.layers):
-            row = row + row @ _positive(layer)
-        return (row - own).squeeze(1)
+            row = row + (own + row) @ _positive(layer)
+        return row.squeeze(1)
 
 
 def _positive(layer: Layer) -> Tensor:

@@ -121,6 +121,25 @@ def test_slow_twin(name, vit, images):
         assert torch.allclose(found[target, 0], getattr(reference, name)(vit, image, target), atol=1e-12)
 
 
+class Averaged(TinyViT):
+    """Its head reads the mean of all tokens, the class token among them."""
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self.norm.register_forward_hook(lambda _, args, tokens: tokens.mean(1, keepdim=True))
+
+
+def test_small_relevance_is_not_lost(images):
+    """Beside what a token is to itself it would be rounded away: in rough number formats, or of small weights."""
+    model = drawn(Averaged(5, width=16, depth=2, heads=2))
+    with torch.no_grad():
+        model.classifier.weight *= 2.0**-20
+    whole = Chefer(model.double()).attribute(images.double(), target=1)
+    for dtype, tolerance in ((torch.float32, 1e-4), (torch.bfloat16, 0.1)):
+        ours = Chefer(model.to(dtype)).attribute(images.to(dtype), target=1)
+        assert torch.allclose(ours.double(), whole, rtol=0, atol=tolerance * float(whole.max()))
+
+
 def test_a_loss_on_a_map(vit, images):
     """The gradient of a map of gradients is that of differences."""
     vit = drawn(vit).double()
