@@ -31,7 +31,8 @@ class AttentionPass(NamedTuple):
 
     Attributes:
         layers: the layers in order; of a plain transformer all of them.
-        read: how much the head reads of every token behind them, (B, 1, N), which sum to 1.
+        read: how much the head reads for the target of every token behind them, (B, 1, N), which sum to 1.
+        read_by_any: the same for any score, whatever the target.
         pool: the layer with which the head pools these tokens, (B, heads, queries, N); None = it does not.
         by_layer: for every layer the gradient of the score that the head gives to that layer's tokens, for the layer's
             matrix or that of the pool, (B, heads, queries, N); empty unless asked for.
@@ -40,9 +41,15 @@ class AttentionPass(NamedTuple):
 
     layers: tuple[Layer, ...]
     read: Tensor
+    read_by_any: Tensor
     pool: Layer | None
     by_layer: tuple[Tensor, ...]
     grid: TokenGrid
+
+    @property
+    def of_any_score(self) -> "AttentionPass":
+        """The same for methods that ignore the target."""
+        return self._replace(read=self.read_by_any)
 
     @property
     def last(self) -> tuple[Layer, Tensor]:
@@ -67,7 +74,7 @@ def read_attention(
     Args:
         model: the model.
         inputs: its inputs, images (B, C, H, W) first, which require grad.
-        target: the target in a tuple; None = the sum of all scores.
+        target: the target in a tuple; None = any score.
         extra: further arguments of the model.
         by_layer: whether the head scores every layer's tokens, too: it then gets them all in the same pass, and every
             block goes backward on its own, up to its attention.
@@ -82,8 +89,10 @@ def read_attention(
     require(not by_layer or len(stage) == 1 or stage[-1].stacked is not None, "model", rule, name)
     places = [Placed(attention, batch, name) for attention in stage]
     count = 1 if stack_at is None else len(stage)  # of layers whose tokens the head got
-    scores = [_score(part, target, batch) for part in _parts(outputs, count, batch, name)]
+    parts = _parts(outputs, count, batch, name)
+    scores = [_any_score(p) if target is None else select_scores(p, target[0], batch).sum() for p in parts]
     matrices = [a.weights for a in (stage if pool is None else [*stage, pool])]
+    (for_any,) = differentiate(_any_score(parts[-1]), [stage[-1].weights], retain_graph=True)
     gradients = differentiate(scores[-1], matrices, create_graph=create_graph, retain_graph=by_layer)
     layers = tuple(
         Layer(place.dense(weights), place.dense(gradient))
@@ -99,7 +108,8 @@ def read_attention(
     elif stack_at is not None:
         own = _back_to_attention(total, stage, places, create_graph)
     grid = _grid(layers[-1].weights, inputs[0])
-    return AttentionPass(layers, _read_tokens(layers[-1].gradients, grid), pooling, own, grid)
+    read, by_any = (_read_tokens(gradient, grid) for gradient in (layers[-1].gradients, places[-1].dense(for_any)))
+    return AttentionPass(layers=layers, read=read, read_by_any=by_any, pool=pooling, by_layer=own, grid=grid)
 
 
 @contextmanager
@@ -143,8 +153,11 @@ def _parts(outputs: Tensor, count: int, batch: int, name: str) -> tuple[Tensor, 
     return outputs.split(batch) if count > 1 else (outputs,)
 
 
-def _score(outputs: Tensor, target: tuple[Any] | None, batch: int) -> Tensor:
-    return outputs.sum() if target is None else select_scores(outputs, target[0], batch).sum()
+def _any_score(outputs: Tensor) -> Tensor:
+    """Return a sum of all scores that depends on them even where they sum to a constant: a softmax, (-z, z)."""
+    scores = outputs.flatten(1) if outputs.ndim > 1 else outputs.unsqueeze(-1)
+    uneven = 2 + torch.arange(scores.shape[-1], device=scores.device).sin()  # no whole multiples cancel
+    return (scores * uneven).sum()
 
 
 def _by_layer(tensor: Tensor, count: int, batch: int) -> Tensor:

@@ -55,7 +55,8 @@ class AttentionMaps(SafeAttribution):
             by_layer=any(kind.by_layer for kind in self.kinds),
             create_graph=self.create_graph,
         )
-        maps = [_lay_out(kind.relevance(found), found.grid) for kind in self.kinds]
+        read = {True: found.of_any_score, False: found}
+        maps = [_lay_out(kind.relevance(read[kind.ignores_target]), found.grid) for kind in self.kinds]
         return tuple(F.interpolate(m, size, mode="bilinear") if self.upsample else m for m in maps)
 
 

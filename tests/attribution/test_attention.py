@@ -13,6 +13,7 @@ from sibx.attribution import (
     LeGrad,
     RawAttention,
     build_method,
+    explain,
     explain_many,
     record_attention,
 )
@@ -160,6 +161,18 @@ def test_a_loss_on_a_map(vit, images):
             with torch.no_grad():
                 parameter.view(-1)[place] -= sign * step
         assert (values[0] - values[1]) / (2 * step) == pytest.approx(float(gradient.view(-1)[place]), rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["raw_attention", "rollout"])
+def test_scores_that_sum_to_a_constant(name, images):
+    """What a head reads does not depend on how its scores are written, on the target, or on further methods."""
+    logit, classes = (drawn(Averaged(k, width=16, depth=2, heads=2)) for k in (1, 5))
+    expected = explain(logit, images, name, output="raw")
+    assert torch.equal(explain(logit, images, name), expected)
+    for target in (0, 1):
+        assert torch.equal(explain_many(logit, images, target, [name, "chefer"])[name], expected)
+    for last in (lambda z: z.softmax(1), lambda z: z - z.mean(1, keepdim=True)):
+        assert torch.equal(*(build_method(name, m).attribute(images) for m in (classes, Scored(classes, last))))
 
 
 class Function(nn.Module):
