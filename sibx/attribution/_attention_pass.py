@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +13,7 @@ from sibx.attribution._attention_places import Placed
 from sibx.attribution.attention import Attention, last_stage, record_attention
 from sibx.attribution.cotangents import differentiate
 from sibx.attribution.safe import check_outputs, pick_rows, select_scores
+from sibx.models.known import Known
 from sibx.models.layers import eval_mode
 from sibx.models.layout import TokenGrid, token_grid
 from sibx.models.scored import unwrap
@@ -204,7 +204,7 @@ def _read_tokens(gradients: Tensor, grid: TokenGrid) -> Tensor:
     return (read / read.sum(1, keepdim=True)).unsqueeze(1)
 
 
-_KNOWN: WeakKeyDictionary[nn.Module, dict[tuple[int, ...], nn.Module | None]] = WeakKeyDictionary()
+_KNOWN: Known[nn.Module | None] = Known()
 
 
 def _last_block(model: nn.Module, inputs: tuple[Tensor, ...], extra: tuple[Any, ...]) -> nn.Module | None:
@@ -212,7 +212,7 @@ def _last_block(model: nn.Module, inputs: tuple[Tensor, ...], extra: tuple[Any, 
 
     The model runs on one row for it.
     """
-    known, shape = _KNOWN.setdefault(unwrap(model), {}), tuple(inputs[0].shape[1:])
+    known, shape = _KNOWN.of(unwrap(model)), tuple(inputs[0].shape[1:])
     if shape not in known or known[shape] not in {None, *model.modules()}:
         row = pick_rows((*inputs, *extra), torch.tensor([0]), len(inputs[0]))
         with eval_mode(model), record_attention(model) as found:

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
 from sibx._checks import check_choice, check_integer, require
+from sibx.models.known import Known
 from sibx.models.layers import Followed
 from sibx.models.layout import Size, is_in_proportion, token_grid
 from sibx.models.plain import ACTIVATIONS
@@ -83,7 +83,7 @@ def find_cam_layer(model: nn.Module, images: Tensor | int | None = None, *others
     require(images.ndim == 4 and len(images) > 0, "layer", "be given for inputs other than images (B, C, H, W)", images)
     shapes = (tuple(value.shape[1:]) if isinstance(value, Tensor) else None for value in others)
     case = (tuple(images.shape[1:]), images.dtype, *shapes)
-    known = _KNOWN.setdefault(inner, {})
+    known = _KNOWN.of(inner)
     names = {module: name for name, module in inner.named_modules()}
     if case not in known or known[case].module not in names:
         exact = torch.autocast(images.device.type, enabled=False)
@@ -128,7 +128,7 @@ class _Found(NamedTuple):
     function: str | None
 
 
-_KNOWN: WeakKeyDictionary[nn.Module, dict[tuple[Any, ...], _Found]] = WeakKeyDictionary()
+_KNOWN: Known[_Found] = Known()
 
 
 def _look(model: nn.Module, images: Tensor, others: Sequence[Any]) -> _Found:

@@ -299,6 +299,17 @@ class Inline(TinyViT):
         return tokens + block.mix(block.norm_2(tokens))
 
 
+def test_blocks_that_are_added_later(images):
+    """What is known of a network is that of its present blocks."""
+    longer = drawn(TinyViT(5, width=16, depth=3, heads=2))
+    expected = LeGrad(longer).attribute(images, target=1)
+    last, longer.blocks = longer.blocks[2], longer.blocks[:2]
+    shorter = LeGrad(longer).attribute(images, target=1)
+    assert not torch.equal(shorter, expected)
+    longer.blocks.append(last)
+    assert torch.equal(LeGrad(longer).attribute(images, target=1), expected)
+
+
 def test_blocks_that_are_no_modules(images):
     """They do for all methods but LeGrad, whose head needs their tokens."""
     torch.manual_seed(0)

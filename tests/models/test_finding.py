@@ -264,3 +264,14 @@ def test_layers_before_the_last_one():
     assert names == [f"encoder.layers.encoder_layer_{i}.ln_1" for i in (2, 1)]
     with pytest.raises(ValueError, match="`count` must be"):
         find_cam_layers(network, 0)
+
+
+def test_a_network_that_changes():
+    """What was found before does not stand for what was added since."""
+    one, two = (nn.Sequential(nn.Conv2d(3, 3, 3, 2, 1), nn.ReLU()) for _ in range(2))
+    network = nn.Sequential(one, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    assert find_cam_layer(network, IMAGES) == "0"
+    network.insert(1, two)
+    assert find_cam_layer(network, IMAGES) == "1"
+    del network[1]
+    assert find_cam_layer(network, IMAGES) == "0"
