@@ -1,5 +1,7 @@
 """Where attention matrices belong: heads side by side, and windows back on the grid of tokens they were cut from."""
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -29,11 +31,15 @@ class Placed:
         rows = shape[:-3].numel() if len(shape) > 3 else shape[0]
         self.batch, self.count = batch, shape[-1]
         self.places: Tensor | None = None
+        self.seen = True  # whether the places could be measured
         if attention.is_square and rows % batch == 0:
             if _is_whole(shape, rows, tokens, batch):
                 return
             if tokens is not None and len(tokens) == batch:
-                self.places = _measure(attention.weights, tokens, batch)
+                sound = tokens.detach().flatten(1).isfinite().all(1)  # (B,)
+                self.seen = bool(sound.any())
+                cut = partial(_measure, first=int(sound.int().argmax())) if self.seen else _somewhere
+                self.places = cut(attention.weights, tokens, batch)
         if self.places is None:
             made = "no tokens" if tokens is None else f"tokens {tuple(tokens.shape)}"
             seen = f"attention {tuple(shape)} of {batch} images in a block that makes {made}"
@@ -42,19 +48,21 @@ class Placed:
         self.count = int(self.places.max()) + 1
 
     def dense(self, matrix: Tensor) -> Tensor:
-        """Return a matrix, or a gradient for it, as (B, heads, N, N); tokens of different windows have 0."""
+        """Return a matrix, or a gradient for it, as (B, heads, N, N); tokens of different windows have 0.
+
+        It is NaN if no image says where its windows lie.
+        """
         size = matrix.shape[-1]
         if self.places is None:
             return matrix.reshape(self.batch, -1, size, size)
-        heads = matrix.shape[-3] if matrix.ndim > 3 else 1
-        windows = matrix.reshape(self.batch, -1, heads, size, size).transpose(1, 2)  # (B, heads, windows, n, n)
+        windows = _windows(matrix, self.batch).transpose(1, 2)  # (B, heads, windows, n, n)
         from_, to = self.places[:, :, None], self.places[:, None]
         inside = ((from_ >= 0) & (to >= 0)).flatten()
         flat = (from_ * self.count + to).flatten()[inside]
-        empty = matrix.new_zeros(self.batch, heads, self.count**2)
+        empty = matrix.new_zeros(*windows.shape[:2], self.count**2)
         found = empty.index_add(2, flat, windows.flatten(2)[:, :, inside])
         repeats = int((self.places >= 0).sum()) // self.count  # heads may come as windows
-        return (found / repeats).unflatten(2, (self.count, self.count))
+        return (found / (repeats if self.seen else torch.nan)).unflatten(2, (self.count, self.count))
 
 
 def _is_whole(shape: torch.Size, rows: int, tokens: Tensor | None, batch: int) -> bool:
@@ -65,12 +73,13 @@ def _is_whole(shape: torch.Size, rows: int, tokens: Tensor | None, batch: int) -
     return has_these and (rows == batch or len(shape) == 3)  # of three axes the first is of images and heads
 
 
-def _measure(weights: Tensor, tokens: Tensor, batch: int) -> Tensor | None:
+def _measure(weights: Tensor, tokens: Tensor, batch: int, first: int) -> Tensor | None:
     """Return the token of every query (windows, n), -1 for padding; None if queries are no tokens.
 
-    Measured for the first image; all others are cut alike.
+    Measured for one image, the first whose tokens are finite; all others are cut alike.
     """
-    for axes in ((1,),) if tokens.ndim == 3 else ((1, 2), (2, 3)):
+    others = torch.arange(batch, device=weights.device) != first
+    for axes in _grid_axes(tokens):
         size = [n if axis in axes else 1 for axis, n in enumerate(tokens.shape)][1:]
         count = torch.Size(size).numel()
         code = torch.arange(1, count + 1, device=tokens.device).view(size)
@@ -78,23 +87,38 @@ def _measure(weights: Tensor, tokens: Tensor, batch: int) -> Tensor | None:
             torch.arange(tokens[0].numel() // count, device=tokens.device).cos().sign()
         )  # sums of norms are constant
         signs = signs.view([1 if axis in axes else n for axis, n in enumerate(tokens.shape)][1:])
-        sums = [(tokens[0] * signs * c).sum() for c in (torch.ones_like(code), code)]
-        plain, coded = (
-            torch.autograd.grad(s, weights, retain_graph=True)[0].reshape(-1, *_heads(weights)) for s in sums
-        )
+        sums = [(tokens[first] * signs * c).sum() for c in (torch.ones_like(code), code)]
+        found = (torch.autograd.grad(s, weights, retain_graph=True)[0] for s in sums)
+        plain, coded = (_windows(gradient, batch) for gradient in found)
+        alone = (plain[others].nan_to_num() == 0).all()  # NaN comes back from tokens that are NaN
+        plain, coded = plain[first], coded[first]
         strength = plain.square().sum((1, 3))  # (windows, n)
-        found = (plain * coded).sum((1, 3)) / strength.where(strength > 0, 1) - 1
-        whole = found.round()
-        own = len(plain) // batch  # windows of the first image
-        counts = torch.bincount(whole[:own][strength[:own] > 0].long().clamp(0, count), minlength=count)
+        places = (plain * coded).sum((1, 3)) / strength.where(strength > 0, 1) - 1
+        whole = places.round()
+        counts = torch.bincount(whole[strength > 0].long().clamp(0, count), minlength=count)
         off = (coded - plain * (whole + 1)[:, None, :, None]).square().sum((1, 3))
-        sound = (off <= CERTAIN**2 * strength * (whole + 1).square()).all() & ((found - whole).abs() < CERTAIN).all()
-        alone = (strength[own:] == 0).all()
+        sound = (off <= CERTAIN**2 * strength * (whole + 1).square()).all() & ((places - whole).abs() < CERTAIN).all()
         if bool(sound & alone & (counts == counts[0]).all() & (counts[0] > 0)) and len(counts) == count:
-            return torch.where(strength > 0, whole, -1)[:own].long()
+            return torch.where(strength > 0, whole, -1).long()
     return None
 
 
-def _heads(weights: Tensor) -> tuple[int, int, int]:
-    heads = weights.shape[-3] if weights.ndim > 3 else 1
-    return heads, weights.shape[-2], weights.shape[-1]
+def _somewhere(weights: Tensor, tokens: Tensor, batch: int) -> Tensor | None:
+    """Return places (windows, n) for windows of which nothing can be measured; None if there are fewer than tokens."""
+    windows, _, _, n = _windows(weights, batch).shape[1:]
+    for axes in _grid_axes(tokens):
+        count = torch.Size(tokens.shape[axis] for axis in axes).numel()
+        if windows * n >= count:
+            return (torch.arange(windows * n, device=weights.device) % count).view(windows, n)
+    return None
+
+
+def _grid_axes(tokens: Tensor) -> tuple[tuple[int, ...], ...]:
+    """Return the axes that may be those of the grid."""
+    return ((1,),) if tokens.ndim == 3 else ((1, 2), (2, 3))
+
+
+def _windows(matrix: Tensor, batch: int) -> Tensor:
+    """Return a matrix as (B, windows, heads, queries, keys)."""
+    heads = matrix.shape[-3] if matrix.ndim > 3 else 1
+    return matrix.reshape(batch, -1, heads, *matrix.shape[-2:])

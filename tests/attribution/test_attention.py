@@ -227,6 +227,18 @@ def test_windows_lie_where_they_were_cut(window, shift, images):
     assert int((dense[0, 0] > 0).sum()) <= sum(int((t >= 0).sum()) ** 2 for t in windows)
 
 
+@pytest.mark.parametrize("broken", [[0], [1], [0, 1]], ids=str)
+def test_a_broken_image_among_windows(broken, images):
+    """Its map is NaN, that of the others is theirs."""
+    swin, spoiled = drawn(torchvision_swin()).double(), images[:2].double()
+    expected = explain_many(swin, spoiled, 1, NAMES)
+    spoiled[broken, 0, 0, 0] = torch.nan
+    for name, maps in explain_many(swin, spoiled, 1, NAMES).items():
+        for row in range(2):
+            same = torch.allclose(maps[row], expected[name][row], atol=1e-12)
+            assert maps[row].isnan().all() if row in broken else same
+
+
 class Mix(nn.Module):
     """Attention between tokens, or between their channels."""
 
