@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from sibx._checks import require
 from sibx.models.differentiable import uncompiled
 from sibx.models.layers import main_part
 from sibx.models.plain import all_kept
@@ -49,9 +50,12 @@ def record_attention(model: nn.Module, stack_at: nn.Module | None = None) -> Ite
     rounding, and the matrices are a part of that: gradients of the scores for them exist, and gradients of those.
 
     Args:
-        model: the model.
+        model: the model, a module.
         stack_at: a block of an earlier pass: the rest of the model then gets the tokens of the last L blocks up to
             this one that have the shape of its own, one below the other, (L B, N, D).
+
+    Raises:
+        ValueError: a model that is no module.
 
     Example:
         >>> model = build_model("tiny_vit", num_classes=5)
@@ -62,6 +66,7 @@ def record_attention(model: nn.Module, stack_at: nn.Module | None = None) -> Ite
         >>> torch.autograd.grad(score, found[0].weights)[0].shape
         torch.Size([2, 4, 17, 17])
     """
+    require(isinstance(model, nn.Module), "model", "be a torch.nn.Module", model)
     recorder = _Recorder(model, stack_at)
     handles = [model.register_forward_pre_hook(recorder.restart)]
     for module in model.modules():

@@ -160,8 +160,10 @@ def select_scores(outputs: object, target: Any, batch: int) -> Tensor:
         "be given for a model with several outputs",
         None,
     )
+    if target is None:
+        return outputs
     _check_target(target, tuple(outputs.shape))
-    scores: Tensor = outputs if target is None else select_targets(outputs, target)
+    scores: Tensor = select_targets(outputs, target)
     require(scores.numel() == batch, "target", f"pick one score per row of the output {tuple(outputs.shape)}", target)
     return scores
 
@@ -182,7 +184,7 @@ def _check_target(target: Any, shape: tuple[int, ...]) -> None:
         target = target.tolist() if target.device.type == "cpu" else None
     for place in target if isinstance(target, list) else [target]:
         indices = () if place is None else place if isinstance(place, tuple) else (place,)
-        rule = f"have at most {len(shape) - 1} indices for the model's output of shape {shape}"
+        rule = f"have at most {max(len(shape) - 1, 0)} indices for the model's output of shape {shape}"
         require(len(indices) < len(shape), "target", rule, target)
         for index, size in zip(indices, shape[1:], strict=False):
             require(0 <= index < size, "target", f"lie in 0..{size - 1}, the model's classes", index)

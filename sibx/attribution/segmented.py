@@ -87,7 +87,7 @@ class SegmentAttribution(SafeAttribution):
         maps = []
         passes = sum(self._passes(len(s.unique())) for s in segments)
         with bar_over(None, self.get_name(), shown=self.progress, total=passes) as bar:
-            seen = _Counted(self.forward_func, bar.update)
+            seen = _Counted(self.forward_func, bar.update, target)
             for i in range(len(images)):
                 row, numbers = torch.tensor([i]), segments[i].unique(return_inverse=True)[1][None]
                 part = (images[i : i + 1], gone[i : i + 1], numbers, pick_rows(target, row, len(images)))
@@ -117,16 +117,17 @@ class SegmentAttribution(SafeAttribution):
 
 
 class _Counted:
-    """A model that tells of every pass."""
+    """A model that tells of every pass, and has one score per row where there is no target."""
 
-    def __init__(self, model: Callable[..., Tensor], tell: Callable[[int], Any]):
-        self.model, self.tell = model, tell
+    def __init__(self, model: Callable[..., Tensor], tell: Callable[[int], Any], target: Any):
+        self.model, self.tell, self.target = model, tell, target
 
     def __call__(self, *inputs: Any) -> Tensor:
         """Run the model."""
         outputs = self.model(*inputs)
         self.tell(1)
-        return outputs
+        # Of (B, 1) Captum makes maps with one axis more; a single score () it takes for the sum over a whole pass.
+        return outputs.reshape(-1) if self.target is None else outputs
 
 
 def _stretched(images: Tensor) -> Tensor:

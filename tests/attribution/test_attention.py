@@ -280,6 +280,8 @@ def test_what_cannot_be_placed(name, build, message, images):
 
 
 def test_a_function_has_no_attention():
+    with pytest.raises(ValueError, match=r"`model` must be a torch.nn.Module"), record_attention(lambda x: x):
+        pass
     with pytest.raises(ValueError, match=r"`forward_func` must be a torch.nn.Module"):
         Chefer(lambda images: images)
 

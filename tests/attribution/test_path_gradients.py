@@ -140,6 +140,12 @@ class TestHSIC:
         assert HSICAttribution(lambda x: 0 * x.sum((1, 2, 3)), samples=9).attribute(torch.ones(1, 1, 8, 8)).sum() == 0
 
 
+@pytest.mark.parametrize("build", [BlurIG, IDGI, HSICAttribution, SmoothGrad], ids=lambda b: b.__name__)
+def test_a_model_that_squeezes_a_single_row(build, net):
+    found = build(lambda x: net(x)[:, 1:2].squeeze()).attribute(IMAGES[:1])
+    assert torch.allclose(found, build(net).attribute(IMAGES[:1], 1))
+
+
 def test_bounds(net):
     wrong = ((BlurIG, "steps", 0), (BlurIG, "sigma", -1), (IDGI, "steps", 0), (IDGI, "baseline", "red"))
     for build, name, value in (*wrong, (HSICAttribution, "samples", 1), (HSICAttribution, "cells", 0)):

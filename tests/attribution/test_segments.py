@@ -107,6 +107,24 @@ def test_segments_of_every_form(kind, net):
         build(net, segments="felzenszwalb")
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_score_per_row_of_every_shape(kind, net):
+    """(B, 1), its column 0, (B,), and a model that squeezes the axis of a single row away."""
+
+    def column(x):
+        return net(x)[:, 1:2]
+
+    build = KINDS[kind]
+    expected = build(net, segments=QUARTERS).attribute(IMAGES, 1)
+    assert expected.shape == (3, 1, 8, 8)
+    assert torch.equal(build(column, segments=QUARTERS).attribute(IMAGES, 0), expected)
+    for scores in (column, lambda x: net(x)[:, 1], lambda x: column(x).squeeze()):
+        for rows in (slice(None), slice(1)):
+            found = build(scores, segments=QUARTERS).attribute(IMAGES[rows])
+            assert torch.allclose(found, expected[rows], atol=1e-6)
+            assert found.shape == expected[rows].shape
+
+
 def test_slic_sees_the_colors_of_the_image():
     """Of a normalized image, with its normalization or without, the segments are those of the picture."""
     pixels = torch.zeros(1, 3, 32, 32)
