@@ -143,6 +143,12 @@ def check_range(argument: str, value: float, low: float, high: float = float("in
     require(low <= value <= high, argument, bound, value)
 
 
+def check_finite(argument: str, value: float, low: float) -> None:
+    """Require a finite number of at least ``low``."""
+    check_range(argument, value, low)
+    require(value != float("inf"), argument, "be finite", value)
+
+
 def check_integer(argument: str, value: object, low: int) -> None:
     """Require a whole number of at least ``low``; True and False are refused."""
     whole = isinstance(value, Integral) and not isinstance(value, bool)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sibx._checks import check_range, require
+from sibx._checks import check_finite, check_range, require
 from sibx._outputs import Output, check_output
 from sibx.attribution.cam import CAM, Layer, run_to_layers
 from sibx.attribution.cotangents import CLASS_SCORES, differentiate
@@ -93,11 +93,11 @@ class IBA(CAM):
         super().__init__(forward_func, layer, upsample=upsample, align=align)
         require(len(self._asked) == 1, "layer", "be one layer", layer)
         check_output(output)
-        check_range("beta", beta, 0)
+        check_finite("beta", beta, 0)
         check_range("steps", steps, 1)
         check_range("copies", copies, 1)
-        check_range("rate", rate, 1e-9)
-        check_range("sigma", sigma, 0)
+        check_finite("rate", rate, 1e-9)
+        check_finite("sigma", sigma, 0)
         self.output, self.beta, self.steps, self.copies = output, beta, steps, copies
         self.rate, self.sigma, self.seed = rate, sigma, seed
         self.statistics: LayerStatistics | None = None
@@ -119,9 +119,12 @@ class IBA(CAM):
             This object.
 
         Raises:
-            ValueError: fewer than 2 images, or images of different sizes.
+            ValueError: fewer than 2 images, images of different sizes, one on which the layer is not finite, or data of
+                another form.
         """
         if isinstance(data, LayerStatistics):
+            known = data.mean.isfinite().all() and data.deviation.isfinite().all()
+            require(bool(known), "data", "hold a finite mean and deviation of every unit", "NaN or infinity")
             self.statistics = data
             return self
         gathering, model = Gathering(), self.forward_func

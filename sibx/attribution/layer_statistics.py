@@ -68,6 +68,9 @@ class Gathering:
     def add(self, features: Tensor) -> None:
         """Add a layer's outputs (B, ...)."""
         rows = features.detach().float()
+        finite = rows.flatten(1).isfinite().all(1).tolist()
+        rule = "hold images on which the layer is finite"
+        require(all(finite), "data", rule, f"image {self.count + (*finite, False).index(False)}, counted from 0")
         fits = not self.count or rows.shape[1:] == self._mean.shape
         require(fits, "data", "hold images of one size", f"features {tuple(rows.shape[1:])} after others")
         total, mean = self.count + len(rows), rows.mean(0)
@@ -85,11 +88,14 @@ class Gathering:
 
 
 def batches_of(data: Tensor | Iterable[Any]) -> Iterator[Tensor]:
-    """Yield images (B, C, H, W) of a tensor, or of the batches of a loader: tensors, or what begins with them."""
+    """Yield images (B, C, H, W) of a tensor, or of the batches of a loader that hold any."""
+    rule = "be images, batches that begin with images, or a LayerStatistics"
+    require(isinstance(data, Iterable) and (not isinstance(data, Tensor) or data.ndim > 0), "data", rule, data)
     for batch in data.split(ROWS) if isinstance(data, Tensor) else data:
         images = _images_of(batch)
         check_images(images, "data")
-        yield images
+        if len(images):
+            yield images
 
 
 def _images_of(batch: Any) -> Any:

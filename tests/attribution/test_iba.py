@@ -101,7 +101,35 @@ def test_statistics_of_every_form_and_their_file(net, tmp_path):
             LayerStatistics.load(tmp_path / f"{name}.pt")
 
 
+def test_data_of_which_one_image_is_broken(net):
+    """It is named, wherever it lies; statistics from elsewhere are looked at, too."""
+    for value in (torch.nan, torch.inf):
+        images = IMAGES.clone()
+        images[7, 0, 3, 3] = value
+        for data in (images, images.split(3)):
+            with pytest.raises(ValueError, match="which the layer is finite, but got 'image 7,"):
+                IBA(net, "0").fit(data)
+    known = IBA(net, "0").fit(IMAGES).statistics
+    with pytest.raises(ValueError, match="`data` must hold a finite mean"):
+        IBA(net, "0").fit(known._replace(mean=known.mean / 0))
+
+
+def test_data_that_are_empty_or_of_another_form(net):
+    whole = IBA(net, "0").fit(IMAGES).statistics
+    with_empty = IBA(net, "0").fit([IMAGES[:0], IMAGES, IMAGES[:0]]).statistics
+    assert all(torch.equal(a, b) for a, b in zip(whole[:3], with_empty[:3], strict=True))
+    for data in (IMAGES[:0], [IMAGES[:0]]):
+        with pytest.raises(ValueError, match="`data` must hold at least 2 images, but got 0"):
+            IBA(net, "0").fit(data)
+    for data in (None, 5, torch.tensor(1.0)):
+        with pytest.raises(ValueError, match="`data` must be images, batches"):
+            IBA(net, "0").fit(data)
+
+
 def test_errors(net):
+    for name in ("beta", "rate", "sigma"):
+        with pytest.raises(ValueError, match=f"`{name}` must be finite"):
+            IBA(net, "0", **{name: float("inf")})
     with pytest.raises(ValueError, match=r"`IBA` must know .* call IBA\(model, layer\).fit\(images\) first"):
         explain(net, IMAGES, "iba", layer="0")
     with pytest.raises(
