@@ -10,6 +10,7 @@ from sibx._checks import check_images, check_range
 from sibx.images.normalization import Normalization
 
 SUPERPIXELS = 100
+LEAST, DOUBLINGS = 0.25, 7  # of the segments that were asked for; at 1280 segments are nearly squares
 COMPACTNESS, LIGHTNESS = 10.0, 100.0  # weight of places beside colors in Lab, where black and white are 100 apart
 
 
@@ -28,7 +29,8 @@ def superpixels(images: Tensor, normalization: Normalization | None = None, coun
         ValueError: a wrong shape, dtype or range.
 
     Source: Achanta et al., IEEE TPAMI 34 (11), 2012, through skimage.segmentation.slic with compactness 10, which
-    stretches the values of every image to the full range before.
+    stretches the values of every image to the full range before. Of noise, whose pixels of nearly one color do not
+    touch, it joins everything to one segment; so the compactness is doubled until a quarter of ``count`` is left.
     """
     check_images(images)
     check_range("count", count, 1)
@@ -42,7 +44,13 @@ def superpixels(images: Tensor, normalization: Normalization | None = None, coun
 
 def _slic(picture: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.int64]:
     """Segments (H, W) of one picture (H, W, C) in [0, 1]."""
-    options = {"n_segments": count, "start_label": 0, "channel_axis": -1}
-    if picture.shape[2] in (1, 3):
-        return slic(picture.repeat(3 // picture.shape[2], axis=2), compactness=COMPACTNESS, convert2lab=True, **options)
-    return slic(picture, compactness=COMPACTNESS / LIGHTNESS, convert2lab=False, **options)
+    colors = picture.shape[2] in (1, 3)
+    seen = picture.repeat(3 // picture.shape[2], axis=2) if colors else picture
+    compactness = COMPACTNESS if colors else COMPACTNESS / LIGHTNESS
+    options = {"n_segments": count, "start_label": 0, "channel_axis": -1, "convert2lab": colors}
+    least = LEAST * min(count, seen[..., 0].size)
+    for doubling in range(DOUBLINGS + 1):
+        segments = slic(seen, compactness=compactness * 2**doubling, **options)
+        if len(np.unique(segments)) >= least:  # slic gives what is smaller than half a segment to a neighbor
+            break
+    return segments

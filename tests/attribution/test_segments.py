@@ -9,7 +9,7 @@ from sklearn.linear_model import Ridge
 from torch import nn
 
 from sibx.attribution import LIME, FeatureAblation, KernelSHAP, ShapleySampling, explain, object_shapley
-from sibx.images import IMAGENET
+from sibx.images import IMAGENET, superpixels
 from sibx.models import TinyCNN
 
 QUARTERS = torch.arange(4).view(1, 1, 2, 2).repeat_interleave(4, 2).repeat_interleave(4, 3)
@@ -135,6 +135,14 @@ def test_slic_sees_the_colors_of_the_image():
         segments = method._segment(IMAGENET(pixels))
         inside = {tuple(pixels[0, 0][segments[0, 0] == i].unique().tolist()) for i in segments.unique()}
         assert inside == {(0,), (1,)}
+
+
+@pytest.mark.parametrize("channels", [1, 3, 5])
+def test_slic_divides_noise(channels):
+    """Whose pixels of nearly one color do not touch; count 1 is one segment all the same."""
+    noise = torch.rand(1, channels, 32, 32, generator=torch.Generator().manual_seed(0))
+    assert len(superpixels(noise, count=40).unique()) >= 10
+    assert len(superpixels(noise, count=1).unique()) == 1
 
 
 def test_passes_progress_and_the_generator(net, monkeypatch):
