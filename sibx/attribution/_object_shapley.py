@@ -8,9 +8,11 @@ from torch import Tensor
 
 from sibx._captum import run_forward
 from sibx._checks import check_images, check_masks, require
+from sibx.attribution._modes import warn_of_train_mode
 from sibx.attribution.safe import format_target, select_scores
 from sibx.images.baselines import Baseline, make_baseline
 from sibx.images.normalization import Normalization
+from sibx.models.layers import frozen_batch_norm
 
 
 class ObjectShapley(NamedTuple):
@@ -45,7 +47,7 @@ def object_shapley(
 
     Args:
         model: any function from images (B, C, H, W) to scores (B, K), or to one score per row; a module runs in the
-            mode it is in.
+            mode it is in, with a warning in train mode, and BatchNorm's running statistics stay what they were.
         images: images (B, C, H, W), normalized.
         masks: bool object masks (B, 1, H, W).
         target: the class, an int for all images or one int per image; None = one score per row.
@@ -73,8 +75,10 @@ def object_shapley(
     def score(seen: Tensor) -> Tensor:
         return select_scores(run_forward(model, seen, None), target, len(images)).reshape(len(images))
 
-    empty, whole = score(nothing), score(images)
-    front, back = score(images.where(masks, nothing)), score(nothing.where(masks, images))
+    warn_of_train_mode(model)
+    with frozen_batch_norm(model):
+        empty, whole = score(nothing), score(images)
+        front, back = score(images.where(masks, nothing)), score(nothing.where(masks, images))
     return ObjectShapley(
         (front - empty + whole - back) / 2, (back - empty + whole - front) / 2, whole - front - back + empty
     )

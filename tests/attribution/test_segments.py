@@ -219,6 +219,13 @@ class TestObjectShapley:
         assert parts.interaction.item() == interaction
         assert parts.object == parts.background == (0.5 if model != "sum" else 1)
 
+    def test_train_mode_is_warned_of_and_changes_nothing(self):
+        net = nn.Sequential(nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(192, 2))
+        before = {k: v.clone() for k, v in net.state_dict().items()}
+        with pytest.warns(UserWarning, match="The model is in train mode: with BatchNorm2d"):
+            object_shapley(net, IMAGES, QUARTERS.expand(3, -1, -1, -1) == 1, 0)
+        assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+
     def test_four_passes_and_errors(self):
         passes = []
 
