@@ -13,7 +13,8 @@ from sibx._checks import check_images, require
 from sibx.attribution.cotangents import differentiate_inputs
 from sibx.attribution.safe import SafeAttribution, select_scores
 
-CONVOLUTIONS = (nn.Conv2d, nn.BatchNorm2d)  # whose biases have places on the image
+NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm)
+CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d, *NORMS)  # whose biases have places on the image
 
 
 class FullGrad(SafeAttribution):
@@ -21,13 +22,14 @@ class FullGrad(SafeAttribution):
 
     A network of piecewise linear parts is the sum ``x g + sum b g_b`` over the input and all its biases, with g_b the
     score's gradient for the output that the bias is added to. BatchNorm's bias is that of its linear map in eval mode.
-    Every layer is scaled by its own range in the image; then channels and layers are added.
+    Transposed convolutions count, too. Every layer is scaled by its own range in the image; then channels and layers
+    are added.
 
     Args:
         forward_func: the model, a ``torch.nn.Module`` with convolutions.
 
-    Attributions (B, 1, H, W), at least 0, without a unit. Biases of linear layers have no place on the image, and those
-    inside an attention or LayerNorm are not seen.
+    Attributions (B, 1, H, W), at least 0, without a unit. Biases of linear layers and of convolutions along one
+    or three axes have no place on the image; those inside an attention, LayerNorm or GroupNorm are not seen.
 
     Raises:
         ValueError: a model without biases in convolutions or BatchNorm, or inputs that are not one image tensor.
@@ -96,7 +98,7 @@ class _Watch:
 
     def _note(self, layer: nn.Module, _: Any, output: Tensor) -> Tensor:
         bias = _bias(layer)
-        if bias is not None and not self.idle:
+        if bias is not None and output.ndim == 4 and not self.idle:  # SyncBatchNorm takes every number of axes
             self.seen.append((bias.detach(), output))
         return output.clone()  # an activation in place would change what was noted
 
@@ -104,7 +106,7 @@ class _Watch:
 def _bias(layer: nn.Module) -> Tensor | None:
     """Return what a layer adds; of BatchNorm in eval mode also what its running mean takes off."""
     bias: Tensor | None = layer.bias  # type: ignore[assignment]
-    if isinstance(layer, nn.BatchNorm2d) and not layer.training and layer.running_mean is not None:
+    if isinstance(layer, NORMS) and not layer.training and layer.running_mean is not None:
         assert layer.running_var is not None
         weight = 1 if layer.weight is None else layer.weight
         return (0 if bias is None else bias) - layer.running_mean * weight / (layer.running_var + layer.eps).sqrt()

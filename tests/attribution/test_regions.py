@@ -90,6 +90,14 @@ class TestFullGrad:
         assert torch.allclose(sum(p.sum((1, 2, 3)) for p in parts), net(images)[range(2), [1, 2]])
         assert all(p.abs().max() > 0 for p in parts)
 
+    def test_transposed_convolutions_and_synchronized_norms_have_parts(self, net):
+        images = torch.randn(2, 3, 12, 12, dtype=torch.float64)
+        net[1] = nn.SyncBatchNorm.convert_sync_batchnorm(net[1]).eval()
+        net[3] = nn.ConvTranspose2d(4, 5, 3, 2).double()
+        parts = FullGrad(net).parts(images, 1)
+        assert [p.shape[1] for p in parts] == [3, 4, 4, 5]
+        assert torch.allclose(sum(p.sum((1, 2, 3)) for p in parts), net(images)[:, 1])
+
     def test_is_the_sum_of_scaled_parts(self, net):
         images = torch.randn(2, 3, 12, 12, dtype=torch.float64)
         found, parts = FullGrad(net).attribute(images, 1), FullGrad(net).parts(images, 1)
