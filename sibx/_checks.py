@@ -151,10 +151,20 @@ def check_finite(argument: str, value: float, low: float) -> None:
 
 def check_integer(argument: str, value: object, low: int) -> None:
     """Require a whole number of at least ``low``; True and False are refused."""
+    check_range(argument, _whole(argument, value), low)
+
+
+def check_seed(argument: str, value: object) -> None:
+    """Require a seed that torch takes: a whole number of 64 bits, with a sign or without."""
+    rule = "be at least -2^63 and less than 2^64"
+    require(-(2**63) <= _whole(argument, value) < 2**64, argument, rule, value)
+
+
+def _whole(argument: str, value: object) -> int:
     whole = isinstance(value, Integral) and not isinstance(value, bool)
     require(whole, argument, "be a whole number", value)
     assert isinstance(value, Integral)
-    check_range(argument, int(value), low)
+    return int(value)
 
 
 def check_choice(argument: str, value: object, choices: tuple[str, ...]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sibx._checks import check_range
+from sibx._checks import check_integer
 from sibx.attribution.cam import CAM, Layer, Merge, run_to_layers
 from sibx.attribution.heatmaps import image_size
 from sibx.attribution.safe import pick_rows, select_scores
@@ -51,7 +51,7 @@ class AblationCAM(CAM):
         channels_per_pass: int = 128,
     ):
         super().__init__(forward_func, layer, upsample=upsample, align=align, merge=merge)
-        check_range("channels_per_pass", channels_per_pass, 1)
+        check_integer("channels_per_pass", channels_per_pass, 1)
         self.channels_per_pass = channels_per_pass
 
     @classmethod

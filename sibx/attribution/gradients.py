@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sibx._captum import run_forward
-from sibx._checks import check_range
+from sibx._checks import check_finite, check_integer, check_seed
 from sibx.attribution.cotangents import differentiate_inputs
 from sibx.attribution.safe import SafeAttribution, select_scores
 
@@ -75,8 +75,9 @@ class NoisyGradient(SafeAttribution):
 
     def __init__(self, forward_func: Callable[..., Tensor], *, samples: int = 16, noise: float = 0.15, seed: int = 0):
         super().__init__(forward_func)
-        check_range("samples", samples, 1)
-        check_range("noise", noise, 0)
+        check_integer("samples", samples, 1)
+        check_finite("noise", noise, 0)
+        check_seed("seed", seed)
         self.samples, self.noise, self.seed = samples, noise, seed
 
     def _moments(
@@ -159,7 +160,7 @@ class VarGrad(NoisyGradient):
 
     def __init__(self, forward_func: Callable[..., Tensor], *, samples: int = 16, noise: float = 0.15, seed: int = 0):
         super().__init__(forward_func, samples=samples, noise=noise, seed=seed)
-        check_range("samples", samples, 2)
+        check_integer("samples", samples, 2)
 
     def _explain(self, inputs: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...]) -> tuple[Tensor, ...]:
         return tuple(d / (self.samples - 1) for d in self._moments(inputs, target, extra)[1])

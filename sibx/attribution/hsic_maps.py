@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sibx._captum import run_forward
-from sibx._checks import check_images, check_range, require
+from sibx._checks import check_images, check_integer, check_seed, require
 from sibx._hsic import centered_gram
 from sibx.attribution.safe import SafeAttribution, select_scores
 
@@ -41,8 +41,9 @@ class HSICAttribution(SafeAttribution):
 
     def __init__(self, forward_func: Callable[..., Tensor], *, samples: int = 500, cells: int = 7, seed: int = 0):
         super().__init__(forward_func)
-        check_range("samples", samples, 2)
-        check_range("cells", cells, 1)
+        check_integer("samples", samples, 2)
+        check_integer("cells", cells, 1)
+        check_seed("seed", seed)
         self.samples, self.cells, self.seed = samples, cells, seed
 
     @classmethod

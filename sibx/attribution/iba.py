@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sibx._checks import check_finite, check_range, require
+from sibx._checks import check_finite, check_integer, check_seed, require
 from sibx._outputs import Output, check_output
 from sibx.attribution.cam import CAM, Layer, run_to_layers
 from sibx.attribution.cotangents import CLASS_SCORES, differentiate
@@ -94,10 +94,11 @@ class IBA(CAM):
         require(len(self._asked) == 1, "layer", "be one layer", layer)
         check_output(output)
         check_finite("beta", beta, 0)
-        check_range("steps", steps, 1)
-        check_range("copies", copies, 1)
+        check_integer("steps", steps, 1)
+        check_integer("copies", copies, 1)
         check_finite("rate", rate, 1e-9)
         check_finite("sigma", sigma, 0)
+        check_seed("seed", seed)
         self.output, self.beta, self.steps, self.copies = output, beta, steps, copies
         self.rate, self.sigma, self.seed = rate, sigma, seed
         self.statistics: LayerStatistics | None = None

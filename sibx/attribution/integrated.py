@@ -7,7 +7,7 @@ import torch
 from captum import attr as captum
 from torch import Tensor
 
-from sibx._checks import check_choice, check_range, require
+from sibx._checks import check_choice, check_finite, check_integer, check_seed, require
 from sibx.attribution.gradients import score_gradients
 from sibx.attribution.safe import SafeAttribution, Tensors
 from sibx.images.baselines import BASELINES, Baseline, make_baseline
@@ -47,9 +47,9 @@ class IntegratedGradients(SafeAttribution):
         points_per_pass: int | None = None,
     ):
         super().__init__(forward_func)
-        check_range("steps", steps, 1)
+        check_integer("steps", steps, 1)
         check_choice("baseline", baseline, BASELINES)
-        check_range("points_per_pass", 1 if points_per_pass is None else points_per_pass, 1)
+        check_integer("points_per_pass", 1 if points_per_pass is None else points_per_pass, 1)
         self.steps, self.points_per_pass = steps, points_per_pass
         self.baseline, self.normalization = baseline, normalization
 
@@ -109,8 +109,9 @@ class GradientSHAP(SafeAttribution):
         seed: int = 0,
     ):
         super().__init__(forward_func)
-        check_range("samples", samples, 1)
-        check_range("noise", noise, 0)
+        check_integer("samples", samples, 1)
+        check_finite("noise", noise, 0)
+        check_seed("seed", seed)
         self.samples, self.noise, self.seed = samples, noise, seed
         self.baselines = (baselines,) if isinstance(baselines, Tensor) else baselines
 

@@ -8,7 +8,7 @@ from captum import attr as captum
 from torch import Tensor
 
 from sibx._captum import run_forward
-from sibx._checks import check_images, check_range
+from sibx._checks import check_images, check_integer, check_range
 from sibx.attribution.safe import SafeAttribution, select_scores
 
 
@@ -40,7 +40,7 @@ class Occlusion(SafeAttribution):
         super().__init__(forward_func)
         check_range("window", window, 1e-6, 1)
         check_range("stride", stride, 1e-6, 1)
-        check_range("windows_per_pass", windows_per_pass, 1)
+        check_integer("windows_per_pass", windows_per_pass, 1)
         self.window, self.stride, self.windows_per_pass = window, stride, windows_per_pass
 
     def _explain(self, inputs: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...]) -> tuple[Tensor, ...]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sibx._captum import run_forward
-from sibx._checks import check_choice, check_images, check_range, require
+from sibx._checks import check_choice, check_finite, check_images, check_integer, require
 from sibx.attribution.cotangents import differentiate_inputs
 from sibx.attribution.safe import SafeAttribution, select_scores
 from sibx.images.baselines import BASELINES, BLUR_SIDE, Baseline, blur, make_baseline
@@ -22,7 +22,7 @@ class _AlongPath(SafeAttribution):
 
     def __init__(self, forward_func: Callable[..., Tensor], *, steps: int):
         super().__init__(forward_func)
-        check_range("steps", steps, 1)
+        check_integer("steps", steps, 1)
         self.steps = steps
 
     @abstractmethod
@@ -63,7 +63,7 @@ class BlurIG(_AlongPath):
 
     def __init__(self, forward_func: Callable[..., Tensor], *, steps: int = 32, sigma: float = 50.0):
         super().__init__(forward_func, steps=steps)
-        check_range("sigma", sigma, 0)
+        check_finite("sigma", sigma, 0)
         self.sigma = sigma
 
     @classmethod

@@ -7,7 +7,7 @@ from typing import Any
 from captum import attr as captum
 from torch import Tensor
 
-from sibx._checks import check_range
+from sibx._checks import check_integer, check_seed
 from sibx.attribution.segmented import SegmentAttribution, Segments, seeded
 from sibx.images.baselines import Baseline
 from sibx.images.normalization import Normalization
@@ -107,7 +107,8 @@ class ShapleySampling(SegmentAttribution):
             images_per_pass=images_per_pass,
             progress=progress,
         )
-        check_range("orders", orders, 1)
+        check_integer("orders", orders, 1)
+        check_seed("seed", seed)
         self.orders, self.seed = orders, seed
 
     @classmethod

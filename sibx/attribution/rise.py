@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sibx._captum import run_forward
-from sibx._checks import check_images, check_logits, check_range, require
+from sibx._checks import check_images, check_integer, check_logits, check_range, check_seed, require
 from sibx._outputs import Output, check_output, probabilities
 from sibx.attribution.safe import SafeAttribution, select_scores
 from sibx.models.classes import told_output
@@ -56,9 +56,10 @@ class RISE(SafeAttribution):
         forward_func, output = told_output(forward_func, output)
         super().__init__(forward_func)
         check_output(output)
-        check_range("masks", masks, 1)
-        check_range("cells", cells, 1)
+        check_integer("masks", masks, 1)
+        check_integer("cells", cells, 1)
         check_range("share", share, 1e-6, 1)
+        check_seed("seed", seed)
         self.output, self.masks, self.cells, self.share = output, masks, cells, share
         self.seed, self.centered = seed, centered
 

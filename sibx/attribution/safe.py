@@ -12,7 +12,7 @@ from captum.log import log_usage
 from torch import Tensor
 
 from sibx._captum import run_forward, select_targets
-from sibx._checks import check_logits, check_values, output_kind, require
+from sibx._checks import check_integer, check_logits, check_values, output_kind, require
 from sibx.attribution._modes import warn_of_train_mode
 from sibx.models.differentiable import twice_differentiable, uncompiled
 from sibx.models.failures import say_why
@@ -237,7 +237,7 @@ def _split_rows(
 ) -> Iterator[tuple[tuple[Tensor, ...], Any, tuple[Any, ...]]]:
     """Yield inputs that require grad, targets and extra arguments, of at most ``size`` rows each."""
     batch = len(tensors[0])
-    require(size is None or size >= 1, "internal_batch_size", "be at least 1", size)
+    check_integer("internal_batch_size", 1 if size is None else size, 1)
     for start in range(0, batch, size or batch):
         part = slice(start, start + (size or batch))
         rows = torch.arange(batch)[part]

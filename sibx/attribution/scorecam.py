@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sibx._captum import run_forward
-from sibx._checks import check_range, require
+from sibx._checks import check_integer
 from sibx.attribution.cam import CAM, Layer, Merge
 from sibx.attribution.heatmaps import image_size
 from sibx.attribution.safe import pick_rows, select_scores
@@ -55,8 +55,8 @@ class ScoreCAM(CAM):
         images_per_pass: int = 32,
     ):
         super().__init__(forward_func, layer, upsample=upsample, align=align, merge=merge)
-        require(top_channels is None or top_channels >= 1, "top_channels", "be at least 1", top_channels)
-        check_range("images_per_pass", images_per_pass, 1)
+        check_integer("top_channels", 1 if top_channels is None else top_channels, 1)
+        check_integer("images_per_pass", images_per_pass, 1)
         self.top_channels, self.images_per_pass = top_channels, images_per_pass
 
     @classmethod

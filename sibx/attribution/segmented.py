@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sibx._captum import run_forward
-from sibx._checks import check_choice, check_images, check_range, require
+from sibx._checks import check_choice, check_images, check_integer, require
 from sibx._progress import bar_over
 from sibx.attribution.safe import SafeAttribution, pick_rows, select_scores
 from sibx.images._superpixels import superpixels
@@ -58,9 +58,9 @@ class SegmentAttribution(SafeAttribution):
         super().__init__(forward_func)
         known = callable(segments) or isinstance(segments, Tensor) or segments == "slic"
         require(known, "segments", "be 'slic', an integer tensor or a function of the images", segments)
-        check_range("count", count, 1)
+        check_integer("count", count, 1)
         check_choice("baseline", baseline, BASELINES)
-        check_range("images_per_pass", images_per_pass, 1)
+        check_integer("images_per_pass", images_per_pass, 1)
         self.segments, self.count, self.baseline, self.normalization = segments, count, baseline, normalization
         self.images_per_pass, self.progress = images_per_pass, progress
 

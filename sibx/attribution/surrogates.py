@@ -9,7 +9,7 @@ import torch
 from captum import attr as captum
 from torch import Tensor
 
-from sibx._checks import check_range
+from sibx._checks import check_finite, check_integer, check_range, check_seed
 from sibx.attribution.segmented import SegmentAttribution, Segments, seeded
 from sibx.images.baselines import Baseline
 from sibx.images.normalization import Normalization
@@ -79,9 +79,10 @@ class LIME(SegmentAttribution):
             images_per_pass=images_per_pass,
             progress=progress,
         )
-        check_range("samples", samples, 1)
+        check_integer("samples", samples, 1)
         check_range("width", width, 1e-6)
-        check_range("ridge", ridge, 0)
+        check_finite("ridge", ridge, 0)
+        check_seed("seed", seed)
         self.samples, self.width, self.ridge, self.seed = samples, width, ridge, seed
 
     @classmethod
@@ -173,7 +174,7 @@ class KernelSHAP(LIME):
             seed=seed,
             progress=progress,
         )
-        check_range("samples", samples, 2)
+        check_integer("samples", samples, 2)
 
     @classmethod
     def get_name(cls) -> str:

@@ -12,7 +12,7 @@ from skimage.morphology import disk
 from skimage.segmentation import felzenszwalb
 from torch import Tensor
 
-from sibx._checks import check_images, check_range, require
+from sibx._checks import check_images, check_integer, require
 from sibx._seeds import content_seed
 from sibx.attribution.integrated import IntegratedGradients
 from sibx.attribution.safe import SafeAttribution
@@ -52,7 +52,9 @@ class XRAI(SafeAttribution):
         self, forward_func: Callable[..., Tensor], *, attributions: Attribution | None = None, steps: int = 16
     ):
         super().__init__(forward_func)
-        check_range("steps", steps, 1)
+        check_integer("steps", steps, 1)
+        known = attributions is None or isinstance(attributions, Attribution)
+        require(known, "attributions", "be a method in Captum's form", attributions)
         self.attributions, self.steps = attributions, steps
 
     @classmethod

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sibx._checks import check_range, require
+from sibx._checks import check_integer, require
 from sibx._files import real, write_atomically
 from sibx.attribution import resolve_methods
 from sibx.cli.answer import Answer, answer
@@ -56,7 +56,7 @@ def run(args: Namespace) -> int:
 def _understand(args: Namespace) -> dict[str, Question]:
     """Check everything before anything is computed or written: a question per model, by the model's short name."""
     resolve_methods(args.methods)
-    check_range("frames", args.frames, 1)
+    check_integer("frames", args.frames, 1)
     device = named_device(args.device)
     questions = {}
     for label, classifier in _classifiers(args).items():

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from sibx._checks import check_range, require
+from sibx._checks import check_integer, check_range, require
 from sibx._outputs import Output
 from sibx.attribution import MethodSpec, resolve_methods
 from sibx.attribution.chosen import asks_all
@@ -72,7 +72,7 @@ def ask(args: Namespace, classifier: Classifier, device: torch.device) -> Questi
     known = classifier.classes or carried.classes
     names = _read_names(args.class_names, count) if args.class_names else known
     size = args.image_size or classifier.notes.get("image_size") or carried.image_size or USUAL_SIDE
-    check_range("image_size", size, 16)
+    check_integer("image_size", size, 16)
     normalization, model = _find_normalization(classifier), classifier.model.to(device).eval()
     if args.class_map is None:
         target = _read_target(args.target, names, count)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from sibx._checks import check_range, require
+from sibx._checks import check_integer, require
 from sibx.datasets.base import MaskedDataset, MaskedSample, check_dataset, stack_labels
 
 
@@ -37,7 +37,7 @@ class MosaicDataset(MaskedDataset):
     """
 
     def __init__(self, source: MaskedDataset, count: int = 100, seed: int = 0):
-        check_range("count", count, 1)
+        check_integer("count", count, 1)
         check_dataset(source, "source")
         self.name, self.split = f"{source.name}-mosaic", source.split
         self.classes, self.normalization = source.classes, source.normalization

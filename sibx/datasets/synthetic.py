@@ -19,7 +19,7 @@ import numpy.typing as npt
 import torch
 from skimage import color, data, filters, io, transform
 
-from sibx._checks import check_choice, check_range
+from sibx._checks import check_choice, check_integer, check_range
 from sibx.datasets.base import MaskedDataset, MaskedSample
 from sibx.images.normalization import Normalization
 
@@ -184,7 +184,7 @@ class SyntheticDataset(MaskedDataset):
     ):
         check_choice("split", split, SPLITS)
         check_choice("design", design, tuple(DESIGNS))
-        check_range("image_size", image_size, 16)
+        check_integer("image_size", image_size, 16)
         check_range("rho", rho, 0, 1)
         self.split, self.image_size, self.seed = split, image_size, seed
         self.size = DEFAULT_SIZES[split] if size is None else size

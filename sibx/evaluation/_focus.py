@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from sibx._checks import check_explained, check_range
+from sibx._checks import check_explained, check_integer
 from sibx.datasets.base import MaskedBatch, MaskedDataset
 from sibx.datasets.batches import load_batches
 from sibx.metrics import foreground_focus
@@ -29,7 +29,7 @@ def focus(explain: Callable[[Tensor, Tensor], Tensor], mosaics: MaskedDataset, b
 
     Source: Arias-Duart et al., arXiv 2109.15035, positive relevance only.
     """
-    check_range("batch_size", batch_size, 1)
+    check_integer("batch_size", batch_size, 1)
 
     def score(batch: MaskedBatch) -> Tensor:
         heatmaps = check_explained(explain(batch.images, batch.labels), batch.images)

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from sibx._checks import check_integer, check_range, require
+from sibx._checks import check_integer, require
 from sibx._outputs import Output, check_output, hits
 from sibx._progress import bar_over
 from sibx.datasets.base import MaskedBatch, MaskedDataset
@@ -73,7 +73,7 @@ class Setting:
         check_output(self.output)
         rule = "be 'softmax' or 'sigmoid' where predictions are right or wrong"
         require(self.output != "raw", "output", rule, self.output)
-        check_range("batch_size", self.batch_size, 1)
+        check_integer("batch_size", self.batch_size, 1)
         check_integer("workers", self.workers, 0)
         require(len(self.dataset) > 0, "dataset", "hold at least one image", len(self.dataset))
 

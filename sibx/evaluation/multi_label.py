@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sibx._checks import check_logits, check_range, require
+from sibx._checks import check_integer, check_logits, require
 from sibx._outputs import Output, check_truth, probabilities
 from sibx._precise import precise
 from sibx.datasets.base import MaskedDataset, check_dataset
@@ -87,7 +87,7 @@ def _predict(
     device: torch.device | str | None,
 ) -> list[np.ndarray]:
     """Return probabilities, what is predicted and what is true, (N, K) each; NaN where that is unknown."""
-    check_range("batch_size", batch_size, 1)
+    check_integer("batch_size", batch_size, 1)
     place, parts = pick_device(model, device), []
     with placed(model, place), eval_mode(model), torch.inference_mode():
         for batch in load_batches(dataset, batch_size, workers):

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import torch
 from torch import Tensor, nn
 
-from sibx._checks import check_choice, check_integer, check_range, require
+from sibx._checks import check_choice, check_integer, require
 from sibx._outputs import Output, check_output
 from sibx.attribution import MethodSpec
 from sibx.datasets.base import MaskedDataset, require_masks
@@ -98,7 +98,7 @@ class Request:
         check_output(self.output)
         if self.align is not None:
             check_choice("align", self.align, get_args(Align))
-        check_range("batch_size", self.batch_size, 1)
+        check_integer("batch_size", self.batch_size, 1)
         check_integer("workers", self.workers, 0)
         require(len(self.dataset) > 0, "dataset", "hold at least one image", len(self.dataset))
         names = [m.name for m in self.metrics]

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.stats import t as student
 
-from sibx._checks import check_range, require
+from sibx._checks import check_integer, check_range, require
 from sibx.evaluation.photographs import totals_of
 
 Array = npt.NDArray[np.float64]
@@ -81,7 +81,7 @@ def bootstrap_mean(
     """
     values = np.asarray(values, dtype=np.float64)
     require(values.ndim == 1, "values", "be one-dimensional, one per image", values.shape)
-    check_range("resamples", resamples, 1)
+    check_integer("resamples", resamples, 1)
     check_range("level", level, 0, 1)
     defined = values[~np.isnan(values)]
     undefined = len(values) - len(defined)
@@ -142,7 +142,7 @@ def bootstrap_class_mean(
     values, labels = np.asarray(values, dtype=np.float64), np.asarray(labels)
     require(values.ndim == 1, "values", "be one-dimensional, one per image", values.shape)
     require(labels.shape == values.shape, "labels", f"have the shape {values.shape}", labels.shape)
-    check_range("resamples", resamples, 1)
+    check_integer("resamples", resamples, 1)
     check_range("level", level, 0, 1)
     defined = ~np.isnan(values)
     undefined = int((~defined).sum())
@@ -222,7 +222,7 @@ def bootstrap_band(
     """
     curves = np.asarray(curves, dtype=np.float64)
     require(curves.ndim == 2, "curves", "be two-dimensional, one line per image", curves.shape)
-    check_range("resamples", resamples, 1)
+    check_integer("resamples", resamples, 1)
     check_range("level", level, 0, 1)
     good = ~np.isnan(curves).any(1)
     defined, undefined = curves[good], int((~good).sum())

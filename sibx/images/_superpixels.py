@@ -6,7 +6,7 @@ import torch
 from skimage.segmentation import slic
 from torch import Tensor
 
-from sibx._checks import check_images, check_range
+from sibx._checks import check_images, check_integer
 from sibx.images.normalization import Normalization
 
 SUPERPIXELS = 100
@@ -33,7 +33,7 @@ def superpixels(images: Tensor, normalization: Normalization | None = None, coun
     touch, it joins everything to one segment; so the compactness is doubled until a quarter of ``count`` is left.
     """
     check_images(images)
-    check_range("count", count, 1)
+    check_integer("count", count, 1)
     pixels = images.detach() if normalization is None else normalization.inverse(images.detach())
     pictures = pixels.nan_to_num(0).clamp(0, 1).movedim(1, 3).cpu().double().numpy()
     segments = np.zeros(pictures.shape[:3], np.int64)

@@ -11,7 +11,7 @@ import torch
 from captum.robust import FGSM
 from torch import Tensor
 
-from sibx._checks import check_labels, check_logits, check_range
+from sibx._checks import check_integer, check_labels, check_logits, check_range
 from sibx._outputs import Output, kind_of
 from sibx._precise import precise
 from sibx.images.pixels import check_unit_pixels, draw_rows
@@ -91,7 +91,7 @@ def pgd(
     """
     check_unit_pixels(pixels, seeds)
     check_range("epsilon", epsilon, 0, 1)
-    check_range("steps", steps, 1)
+    check_integer("steps", steps, 1)
     size = OVERSHOOT * epsilon / steps if step_size is None else step_size
     check_range("step_size", size, 0)
     low, high = (pixels - epsilon).clamp(min=0), (pixels + epsilon).clamp(max=1)

@@ -29,7 +29,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sibx._checks import check_choice, check_images, check_masks, check_range, check_same_batch, require
+from sibx._checks import check_choice, check_images, check_integer, check_masks, check_same_batch, require
 from sibx._precise import precise
 from sibx.images.pixels import by_bands
 
@@ -173,7 +173,7 @@ def choose_donors(labels: Tensor, usable: Tensor, donor: Donor, seeds: Sequence[
     check_choice("donor", donor, get_args(Donor))
     check_same_batch(labels, usable=usable)
     require(len(seeds) == len(labels), "seeds", f"have {len(labels)} entries, one per image", len(seeds))
-    check_range("classes", classes, 1)
+    check_integer("classes", classes, 1)
     pools: dict[int, list[int]] = {}
     for index in usable.nonzero()[:, 0].tolist():
         pools.setdefault(int(labels[index]), []).append(index)

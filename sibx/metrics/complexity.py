@@ -8,7 +8,7 @@ say how easily a map is read, not whether it is right.
 import torch
 from torch import Tensor
 
-from sibx._checks import check_heatmaps, check_range, require
+from sibx._checks import check_heatmaps, check_integer, require
 from sibx._precise import precise, within_range
 from sibx.metrics.spec import MetricSpec
 
@@ -151,7 +151,7 @@ def histogram_entropy(heatmaps: Tensor, bins: int = BINS) -> Tensor:
         ValueError: a wrong shape or dtype, or fewer than 2 bins.
     """
     check_heatmaps(heatmaps)
-    check_range("bins", bins, 2)
+    check_integer("bins", bins, 2)
     a = within_range(precise(heatmaps.detach()).flatten(1))
     low, high = a.amin(1, keepdim=True), a.amax(1, keepdim=True)
     place = ((a - low) / (high - low) * bins).nan_to_num(0).long().clamp(0, bins - 1)

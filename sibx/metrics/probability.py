@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from sibx._checks import check_labels, check_logits, check_range, check_same_batch
+from sibx._checks import check_integer, check_labels, check_logits, check_same_batch
 from sibx._outputs import Output, by_class, probabilities
 from sibx._precise import precise
 from sibx.models.failures import say_why
@@ -58,7 +58,7 @@ def _in_passes(
 ) -> Tensor:
     check_same_batch(images, targets=targets)
     size = max(1, len(images)) if batch_size is None else batch_size
-    check_range("batch_size", size, 1)
+    check_integer("batch_size", size, 1)
     with torch.inference_mode():
         passes = zip(images.split(size), targets.split(size), strict=True)
         parts = [_scores_of(model, x, t, scores) for x, t in passes]

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from sibx._checks import check_range, look_up, require
+from sibx._checks import check_integer, look_up, require
 from sibx._outputs import (
     Criterion,
     Output,
@@ -209,7 +209,7 @@ def build_model(name: str | ModelSpec, num_classes: int, weights: str | None = N
         >>> model(torch.rand(2, 3, 32, 32)).shape
         torch.Size([2, 5])
     """
-    check_range("num_classes", num_classes, 1)
+    check_integer("num_classes", num_classes, 1)
     for prefix, build in SOURCES.items():
         if isinstance(name, str) and name.startswith(prefix):
             model = take_channels(build(name.removeprefix(prefix), num_classes, weights), channels)

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from sibx._checks import check_choice, check_range
+from sibx._checks import check_choice, check_integer
 from sibx._files import write_atomically
 from sibx.models.layers import eval_mode
 from sibx.models.scored import unwrap
@@ -50,8 +50,8 @@ def export_model(
         ImportError: the extra ``onnx`` is not installed.
     """
     check_choice("to", to, get_args(Form))
-    check_range("image_size", image_size, 1)
-    check_range("channels", channels, 1)
+    check_integer("image_size", image_size, 1)
+    check_integer("channels", channels, 1)
     generator = torch.Generator().manual_seed(0)
     traced, noise = (torch.randn(n, channels, image_size, image_size, generator=generator) for n in BATCHES)
     with eval_mode(model), torch.no_grad(), warnings.catch_warnings():

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from sibx._checks import check_logits, check_range, require
+from sibx._checks import check_integer, check_logits, check_range, require
 from sibx._outputs import Output, check_output, predicted
 from sibx.attribution import Explainers, Methods, MethodSpec, resolve_methods, to_heatmap
 from sibx.attribution.chosen import asks_all
@@ -66,7 +66,7 @@ def make_gallery(
     require(len(dataset) > 0, "dataset", "hold at least one image", len(dataset))
     target = target_for(dataset, target)
     check_output(output)
-    check_range("batch_size", batch_size, 1)
+    check_integer("batch_size", batch_size, 1)
     output = output_for(dataset, output)
     dataset = one_per_class(dataset)
     chosen = _choose(dataset, images)

@@ -1,20 +1,28 @@
 """What a method says of a model or of images that do not fit: train mode, volumes, shapes, dtypes."""
 
+import inspect
+import itertools
 import warnings
 from dataclasses import replace
 
 import pytest
 import torch
+from captum.attr import Attribution
 from torch import nn
 from torchvision.ops import StochasticDepth
 
-from sibx import SIBConfig, TrainConfig, build_model, evaluate, fine_tune
+from sibx import SIBConfig, TrainConfig, attribution, build_model, evaluate, fine_tune
 from sibx.attribution import (
+    LIME,
     METHODS,
+    XRAI,
+    BlurIG,
     GradCAM,
+    GradientSHAP,
     IntegratedGradients,
     Saliency,
     SIBAttribution,
+    SmoothGrad,
     build_method,
     explain,
     explain_many,
@@ -194,6 +202,29 @@ def test_errors_that_say_it_themselves_stay(error, images):
 def test_errors_of_functions_stay(images):
     with pytest.raises(RuntimeError, match="mine"):
         Saliency(Failing(RuntimeError("mine")).forward).attribute(images, target=1)
+
+
+def test_whole_numbers_and_finite_ones():
+    """Of all methods: what counts something is a whole number, and what measures something is a number, not NaN."""
+    classes = [getattr(attribution, name) for name in attribution.__all__]
+    methods = [c for c in classes if inspect.isclass(c) and issubclass(c, Attribution)]
+    model, wrong = TinyCNN(2, width=4).eval(), {"whole": (2.5, True, "3"), "": (float("nan"), "3")}
+    refused = 0
+    for method, given in itertools.product(methods, ("whole", "")):
+        kinds = (int, int | None) if given else (float,)
+        names = [p.name for p in inspect.signature(method).parameters.values() if p.annotation in kinds]
+        for name, value in itertools.product(names, wrong[given]):
+            with pytest.raises(ValueError, match=f"`{name}` must .*{given}"):
+                method(model, **{name: value})
+            refused += 1
+    assert refused > 120
+    for method, name in ((LIME, "ridge"), (BlurIG, "sigma"), (SmoothGrad, "noise"), (GradientSHAP, "noise")):
+        with pytest.raises(ValueError, match=f"`{name}` must be finite"):
+            method(model, **{name: float("inf")})
+    with pytest.raises(ValueError, match="`seed` must be at least -2"):
+        LIME(model, seed=2**64)
+    with pytest.raises(ValueError, match="`attributions` must be a method in Captum's form, but got 'gradcam'"):
+        XRAI(model, attributions="gradcam")
 
 
 def test_evaluate_and_fine_tune(data):

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from sibx._checks import check_case, check_images, check_range
+from sibx._checks import check_case, check_images, check_integer, check_range
 from sibx._outputs import Output, check_output
 from sibx.images.baselines import Baseline, make_baseline
 from sibx.images.normalization import Normalization
@@ -77,7 +77,7 @@ class Perturbations:
         check_case(self.images, self.heatmaps, self.targets)
         check_output(self.output)
         check_range("steps", self.steps, 1, self.images.shape[2:].numel())
-        check_range("batch_size", self.batch_size, 1)
+        check_integer("batch_size", self.batch_size, 1)
         self._sources["clean"] = self.images
 
     @property

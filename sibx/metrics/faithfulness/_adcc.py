@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from sibx._checks import check_case, check_explained, check_range, check_same_batch
+from sibx._checks import check_case, check_explained, check_integer, check_same_batch
 from sibx._precise import precise
 from sibx.metrics.explained import Explain, Explained
 from sibx.metrics.faithfulness._confidence import Confidence, average_drop, confidence_of, scaled, through
@@ -41,7 +41,7 @@ def coherency(
     Source: Poppi et al., arXiv 2104.10252; r scaled to [0, 1] as there.
     """
     check_case(images, heatmaps, targets)
-    check_range("batch_size", batch_size, 1)
+    check_integer("batch_size", batch_size, 1)
     mask = scaled(heatmaps)
     parts = zip(through(images, mask).split(batch_size), targets.split(batch_size), strict=True)
     second = precise(torch.cat([check_explained(explain(x, t), x) for x, t in parts])).flatten(1)

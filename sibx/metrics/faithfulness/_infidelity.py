@@ -6,7 +6,7 @@ import torch
 from captum.metrics import infidelity as captum_infidelity
 from torch import Tensor
 
-from sibx._checks import check_case, check_range
+from sibx._checks import check_case, check_integer
 from sibx._outputs import Output
 from sibx._precise import precise, within_range
 from sibx._seeds import content_seed
@@ -65,8 +65,8 @@ def infidelity(
     pixels, not of single channels.
     """
     check_case(images, attributions, targets, "attributions")
-    check_range("samples", samples, 1)
-    check_range("batch_size", batch_size, 1)
+    check_integer("samples", samples, 1)
+    check_integer("batch_size", batch_size, 1)
     gone = make_baseline(images, baseline, normalization, seed)
     maps = within_range(precise(attributions.detach()).flatten(1)).view_as(attributions)
     scores = [maps.new_empty(0)]

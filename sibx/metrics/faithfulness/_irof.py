@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sibx._checks import check_case, check_range, require
+from sibx._checks import check_case, check_integer, require
 from sibx._outputs import Output
 from sibx._precise import within_range
 from sibx.images._superpixels import superpixels
@@ -67,7 +67,7 @@ def irof(
     """
     check_case(images, heatmaps, targets)
     _check_segments(segments, heatmaps)
-    check_range("batch_size", batch_size, 1)
+    check_integer("batch_size", batch_size, 1)
     gone = make_baseline(images, baseline, normalization, seed)
     removals = [_removal(a, s, seed) for a, s in zip(heatmaps, segments, strict=True)]
     sizes = [len(removal.counts) for removal in removals]

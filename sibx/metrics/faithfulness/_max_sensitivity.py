@@ -4,7 +4,7 @@ import torch
 from captum.metrics import sensitivity_max
 from torch import Tensor
 
-from sibx._checks import check_case, check_explained, check_range, require
+from sibx._checks import check_case, check_explained, check_integer, require
 from sibx._precise import precise
 from sibx._seeds import content_seed
 from sibx.metrics.explained import Explain, Explained
@@ -52,8 +52,8 @@ def max_sensitivity(
     """
     check_case(images, heatmaps, targets)
     require(radius > 0, "radius", "be above 0", radius)
-    check_range("samples", samples, 1)
-    check_range("batch_size", batch_size, 1)
+    check_integer("samples", samples, 1)
+    check_integer("batch_size", batch_size, 1)
     maps, pixels = precise(heatmaps.detach()), images.detach()
     score = maps.new_empty(len(maps))
     for row in range(len(maps)):

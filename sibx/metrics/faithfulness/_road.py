@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sibx._checks import check_case, check_range, require
+from sibx._checks import check_case, check_integer, check_range, require
 from sibx._outputs import Output
 from sibx.images.normalization import Normalization
 from sibx.metrics.explained import Explained
@@ -78,7 +78,7 @@ def removal(
     """
     check_case(images, heatmaps, targets)
     check_range("noise", noise, 0)
-    check_range("batch_size", batch_size, 1)
+    check_integer("batch_size", batch_size, 1)
     require(len(shares) > 0 and all(0 < s < 1 for s in shares), "shares", "hold values in (0, 1)", tuple(shares))
     pixels = images.shape[2:].numel()
     counts = torch.tensor([round(share * pixels) for share in shares], device=images.device)

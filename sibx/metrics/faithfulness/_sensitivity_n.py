@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sibx._checks import check_case, check_range, require
+from sibx._checks import check_case, check_integer, require
 from sibx._outputs import Output
 from sibx._precise import precise, within_range
 from sibx._seeds import content_seed
@@ -82,8 +82,8 @@ def sensitivity_n(
     check_case(images, attributions, targets, "attributions")
     ascending = len(fractions) > 0 and list(fractions) == sorted(fractions) and 0 < fractions[0] <= fractions[-1] < 1
     require(ascending, "fractions", "ascend between 0 and 1", fractions)
-    check_range("subsets", subsets, 2)
-    check_range("batch_size", batch_size, 1)
+    check_integer("subsets", subsets, 2)
+    check_integer("batch_size", batch_size, 1)
     pixels = images.shape[2:].numel()
     counts = [max(1, round(share * pixels)) for share in fractions]
     gone = make_baseline(images, baseline, normalization, seed)

@@ -4,7 +4,7 @@ from functools import partial
 
 from torch import Tensor
 
-from sibx._checks import check_range
+from sibx._checks import check_integer
 from sibx.metrics.localization._overlap import Levels, Overlap, overlap, steps
 from sibx.metrics.spec import MetricSpec
 
@@ -138,7 +138,7 @@ def topk_intersection(
 
 def _topk(o: Overlap, k: int | None = None) -> Tensor:
     count = max(1, round(TOP * o.size.numel() / TOP_SIDE**2)) if k is None else k
-    check_range("k", count, 1)
+    check_integer("k", count, 1)
     return o.by_levels(partial(_share_of_first, most=count))
 
 

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from sibx._checks import check_choice, check_explained, check_range, require
+from sibx._checks import check_choice, check_explained, check_integer, require
 from sibx.metrics.explained import Explained
 from sibx.metrics.sanity.copies import ExplainWith, check_inputs, rebuildable
 from sibx.metrics.similarity import Similarity, compare
@@ -136,7 +136,7 @@ def _blocks(model: nn.Module, images: Tensor, layers: Sequence[str] | None) -> l
 
 def _deal(blocks: list[list[str]], stages: int | None) -> list[tuple[str, ...]]:
     """Put the blocks into at most ``stages`` runs of nearly equally many."""
-    check_range("stages", 1 if stages is None else stages, 1)
+    check_integer("stages", 1 if stages is None else stages, 1)
     count = len(blocks) if stages is None else min(stages, len(blocks))
     cuts = [round(i * len(blocks) / count) for i in range(count + 1)]
     return [tuple(chain.from_iterable(blocks[first:last])) for first, last in pairwise(cuts)]

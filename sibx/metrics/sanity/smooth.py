@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from sibx._checks import check_explained, check_images, check_range
+from sibx._checks import check_explained, check_images, check_integer, check_range
 from sibx._precise import precise, precise_dtype
 from sibx.metrics.explained import Explain
 from sibx.metrics.sanity._randomization import Order, Randomization, randomization
@@ -96,7 +96,7 @@ def smoothed(explain: Explain, samples: int = SAMPLES, noise: float = NOISE, see
     Raises:
         ValueError: ``samples`` below 1 or a negative ``noise``; when called, what is not heatmaps.
     """
-    check_range("samples", samples, 1)
+    check_integer("samples", samples, 1)
     check_range("noise", noise, 0)
 
     def explain_smoothly(images: Tensor, targets: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sibx._checks import check_range
+from sibx._checks import check_integer, check_range
 from sibx._precise import precise
 from sibx.images.pixels import as_colors
 
@@ -55,7 +55,7 @@ class GrabCut:
         check_range("likely", self.likely, 1e-6, 1 - 1e-6)
         check_range("sure", self.sure, 1e-6, self.likely)
         check_range("background", self.background, 1e-6, 1 - self.likely)
-        check_range("rounds", self.rounds, 1)
+        check_integer("rounds", self.rounds, 1)
 
     def __call__(self, evidence: Tensor, images: Tensor) -> Tensor:
         """Return the mask (B, 1, H, W) bool."""
