@@ -38,14 +38,24 @@ class Normalization:
         require(one_each, "std", f"hold a number for each of the {len(self.mean)} channels", self.std)
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        """Map pixels in [0, 1], shape (..., C, H, W), to the values a model sees."""
+        """Map pixels in [0, 1], shape (..., C, H, W), to the values a model sees.
+
+        Raises:
+            ValueError: no floating-point tensor, or another number of channels.
+        """
         return (pixels - self._column(self.mean, pixels)).div_(self._column(self.std, pixels))
 
     def inverse(self, images: Tensor) -> Tensor:
-        """Map normalized images, shape (..., C, H, W), back to pixels in [0, 1]."""
+        """Map normalized images, shape (..., C, H, W), back to pixels in [0, 1].
+
+        Raises:
+            ValueError: no floating-point tensor, or another number of channels.
+        """
         return images * self._column(self.std, images) + self._column(self.mean, images)
 
     def _column(self, values: tuple[float, ...], like: Tensor) -> Tensor:
+        floating = isinstance(like, Tensor) and like.is_floating_point()
+        require(floating, "images", "be a floating-point tensor (bytes / 255)", like)
         fits = like.ndim >= 3 and like.shape[-3] == len(values)
         require(fits, "images", f"have the {len(values)} channels of the normalization, (..., C, H, W)", like)
         return torch.tensor(values, dtype=like.dtype, device=like.device).view(-1, 1, 1)
