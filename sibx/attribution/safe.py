@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -162,6 +163,8 @@ def select_scores(outputs: object, target: Any, batch: int) -> Tensor:
     )
     if target is None:
         return outputs
+    entries = len(target) if isinstance(target, list) or (isinstance(target, Tensor) and target.numel() > 1) else batch
+    require(entries == batch, "target", f"hold {batch} entries, one per image", target)
     _check_target(target, tuple(outputs.shape))
     scores: Tensor = select_targets(outputs, target)
     require(scores.numel() == batch, "target", f"pick one score per row of the output {tuple(outputs.shape)}", target)
@@ -204,9 +207,13 @@ def format_target(target: Any) -> Any:
     if isinstance(target, np.generic):
         target = target.item()
     if isinstance(target, list | tuple):
+        nested = any(isinstance(t, list) for t in target)
+        require(not nested, "target", "be one class per image: several need a method's attribute", target)
         return type(target)(format_target(t) for t in target)
-    no_integers = isinstance(target, Tensor) and (target.is_floating_point() or target.dtype == torch.bool)
-    good = not no_integers and not isinstance(target, bool | float)
+    if isinstance(target, Tensor):
+        good = not target.is_floating_point() and target.dtype != torch.bool
+    else:
+        good = target is None or (isinstance(target, Integral) and not isinstance(target, bool))
     require(good, "target", "be an integer class index (or one per image)", target)
     if isinstance(target, Tensor):
         check_values(target, "target")

@@ -240,8 +240,14 @@ class TestObjectShapley:
             object_shapley(net, IMAGES, masks.float(), 1)
         with pytest.raises(ValueError, match="`target` must be given"):
             object_shapley(net, IMAGES, masks)
-        with pytest.raises(ValueError, match="`target` must be an integer"):
-            object_shapley(net, IMAGES, masks, True)
+        for target in (True, "all", 0.5, object()):
+            with pytest.raises(ValueError, match="`target` must be an integer"):
+                object_shapley(net, IMAGES, masks, target)
+        for target in ([0, 1], torch.tensor([0, 1])):
+            with pytest.raises(ValueError, match="`target` must hold 3 entries, one per image"):
+                object_shapley(net, IMAGES, masks, target)
+        with pytest.raises(ValueError, match="`target` must be one class per image"):
+            object_shapley(net, IMAGES, masks, [[0], [1], [2]])
         with pytest.raises(ValueError, match="`model` must be a module or a function"):
             object_shapley(None, IMAGES, masks)
 
