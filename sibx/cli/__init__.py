@@ -21,6 +21,7 @@ from sibx.cli.unheard import Unheard
 BAD_INPUT, UNEXPECTED, INTERRUPTED = 2, 70, 130  # exit codes; the last as a shell gives it
 EXPECTED = (ValueError, ImportError, OSError, FloatingPointError, MemoryError)  # whose message says what to change
 NO_MEMORY = ("out of memory", "can't allocate memory", "size calculation overflowed")  # what torch says of it
+OPTIONS = {"`out_dir`": "`out`", "resume=True": "--resume"}  # what errors of functions name -> as it is given here
 DEBUG = "--debug"
 LONGEST_MESSAGE = 1000  # characters of an error; torch lists every key of a state dict that does not fit
 
@@ -130,6 +131,8 @@ def _run(words: list[str], *, debug: bool) -> int:
 def _explain(error: Exception) -> int:
     """Say in one line what went wrong; return the exit code."""
     message = _one_line(str(error)) or type(error).__name__
+    for argument, option in OPTIONS.items():
+        message = message.replace(argument, option)
     if isinstance(error, MemoryError) or any(words in message.lower() for words in NO_MEMORY):
         _complain(f"error: not enough memory (smaller images or batches need less): {message}")
         return BAD_INPUT

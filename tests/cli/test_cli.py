@@ -324,7 +324,7 @@ def test_finetune_refuses_an_old_folder_and_resumes_there(trained, tmp_path, cap
     assert table[0].split()[0] == "epoch"
     assert len(table) == 1 + 2 + 1
     assert json.loads((tmp_path / "finetune.json").read_text())["masked"] is None
-    assert "`out_dir` must hold no checkpoints of an earlier run (resume=True continues it)" in fail(capsys, *first)
+    assert "`out` must hold no checkpoints of an earlier run (--resume continues it)" in fail(capsys, *first)
     weights = torch.load(tmp_path / "model.pt", weights_only=True)["state"]
     (tmp_path / "model.pt").unlink()
     (tmp_path / "checkpoint-000000004.pt").unlink()  # as if it had been killed in the second epoch
@@ -437,7 +437,7 @@ def test_evaluate(trained, tmp_path, capsys):
     assert (results.info["model"], results.info["image_size"]) == ("tiny_cnn", 32)
     assert pd.notna(results.rows["value"]).all()
     again = ["evaluate", "--checkpoint", trained / "model.pt", *options, "--metrics", "foreground_focus", "iou"]
-    assert "`out_dir` must hold no results of an earlier evaluation" in fail(capsys, *again)
+    assert "`out` must hold no results of an earlier evaluation" in fail(capsys, *again)
     assert run(*again, "--resume") == 0
     assert capsys.readouterr().out == out
 

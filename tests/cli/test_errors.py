@@ -11,6 +11,11 @@ from sibx.cli import main
     ("error", "code", "said"),
     [
         (ValueError("`a` must\nbe b"), 2, "error: `a` must be b"),
+        (
+            ValueError("`out_dir` must hold none (resume=True continues it)"),
+            2,
+            "error: `out` must hold none (--resume continues it)",
+        ),
         (OSError(28, "No space left on device"), 2, "error: [Errno 28] No space left on device"),
         (MemoryError(), 2, "error: not enough memory (smaller images or batches need less): MemoryError"),
         (
