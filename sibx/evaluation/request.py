@@ -1,9 +1,9 @@
 """What ``evaluate`` was asked for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from sibx.attribution import MethodSpec
 from sibx.datasets.base import MaskedDataset, require_masks
 from sibx.evaluation.alike import PARTLY
 from sibx.evaluation.identified import given_labels, identify_model, name_of
-from sibx.metrics import MetricSpec
+from sibx.metrics import AnyMetric, MetricSpec, to_metric
 from sibx.models import Align
 from sibx.runs.identity import identify_data
 
@@ -33,6 +33,19 @@ def target_for(data: MaskedDataset, target: Target | None) -> Target:
     rule = "be 'label' (the default) for several labels per image, where every class present is explained"
     require(target == "label" or not data.several_labels, "target", rule, target)
     return target
+
+
+def read_metrics(metrics: AnyMetric | Sequence[AnyMetric]) -> list[MetricSpec]:
+    """Return the metrics that were asked for, one alone or several, with different names.
+
+    Raises:
+        ValueError: what ``to_metric`` refuses, no metric at all, or a name twice.
+    """
+    several = isinstance(metrics, Iterable) and not isinstance(metrics, str)
+    specs = [to_metric(m, argument="metrics") for m in cast("Iterable[AnyMetric]", metrics if several else [metrics])]
+    names = [m.name for m in specs]
+    require(len(set(names)) == len(names) > 0, "metrics", "name at least one and none twice", names)
+    return specs
 
 
 class Skipped(NamedTuple):
@@ -101,8 +114,6 @@ class Request:
         check_integer("batch_size", self.batch_size, 1)
         check_integer("workers", self.workers, 0)
         require(len(self.dataset) > 0, "dataset", "hold at least one image", len(self.dataset))
-        names = [m.name for m in self.metrics]
-        require(len(set(names)) == len(names) > 0, "metrics", "name at least one and none twice", names)
         require_masks(self.dataset, "metrics", [m.name for m in self.metrics if m.needs_masks])
         methods = [m.name for m in self.methods if m.needs_layer or m.needs_module]
         metrics = [m.name for m in self.metrics if m.needs_module]

@@ -18,11 +18,11 @@ from sibx.evaluation.class_match import match_classes
 from sibx.evaluation.fitted import fit
 from sibx.evaluation.fitting_images import fitted_methods
 from sibx.evaluation.label_rates import NOTED, label_rates
-from sibx.evaluation.request import Request, Target, target_for
+from sibx.evaluation.request import Request, Target, read_metrics, target_for
 from sibx.evaluation.results import Results
 from sibx.evaluation.scoring import score_batch
 from sibx.evaluation.storage import Storage, open_storage
-from sibx.metrics import AnyMetric, to_metric
+from sibx.metrics import AnyMetric
 from sibx.models import Align, eval_mode
 from sibx.models.class_map import ClassMap
 from sibx.runs.normalized import warn_of_normalization
@@ -35,7 +35,7 @@ def evaluate(
     dataset: MaskedDataset,
     *,
     methods: Methods,
-    metrics: Sequence[AnyMetric],
+    metrics: AnyMetric | Sequence[AnyMetric],
     target: Target | None = None,
     class_map: ClassMap | None = None,
     output: Output = "auto",
@@ -69,8 +69,8 @@ def evaluate(
             attribution or its class, ``module:name``); or a mapping from names of your own to these; or ``"all"``: all
             of METHODS that apply to the model, see ``Results.skipped`` for the others. Those that have to be fitted
             (``iba``) see up to 64 images of the data set first.
-        metrics: metrics that score: keys of METRICS, or your own in any form that ``sibx.metrics.to_metric`` takes (a
-            MetricSpec, a function ``(heatmaps, masks) -> (B,)``, ``module:name``).
+        metrics: metrics that score, or one of them: keys of METRICS, or your own in any form that
+            ``sibx.metrics.to_metric`` takes (a MetricSpec, a function ``(heatmaps, masks) -> (B,)``, ``module:name``).
         target: the class explained: the ``predicted`` one or the ``label``; None = ``predicted``, and for several
             labels per image the ``label`` of the row, which alone is possible there.
         class_map: for a model with other classes than the data, such as one of ImageNet: class of the data -> output or
@@ -123,7 +123,7 @@ def evaluate(
         class_counts=matched.counts,
         class_map=matched.class_map,
         methods=fitted_methods(resolve_methods(methods, model), dataset),
-        metrics=[to_metric(m, argument="metrics") for m in metrics],
+        metrics=read_metrics(metrics),
         target=target,
         output=matched.output,
         layer=layer,

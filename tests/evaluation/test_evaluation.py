@@ -12,6 +12,7 @@ from sibx.attribution import LIME, RISE, KernelSHAP, MethodSpec, Occlusion, Shap
 from sibx.datasets import InMemoryDataset
 from sibx.evaluation import Interval, bootstrap_difference, bootstrap_mean, mean_over_seeds
 from sibx.evaluation.columns import COLUMNS, CURVE_COLUMNS
+from sibx.evaluation.request import read_metrics
 from sibx.metrics import MetricSpec, foreground_focus
 from sibx.models import TinyCNN
 from tests.helpers.tables import assert_read_back
@@ -239,6 +240,17 @@ class RowWise(torch.nn.Module):
 
     def forward(self, images):
         return torch.cat([self.net(image[None]) for image in images])
+
+
+def test_metrics_one_or_several():
+    assert [m.name for m in read_metrics("iou_at_mean")] == ["iou_at_mean"]
+    assert [m.name for m in read_metrics(foreground_focus)] == ["foreground_focus"]
+    assert [m.name for m in read_metrics(("iou", "deletion"))] == ["iou", "deletion"]
+    for bad in ([], ["iou", "iou"]):
+        with pytest.raises(ValueError, match="`metrics` must name at least one and none twice, but got"):
+            read_metrics(bad)
+    with pytest.raises(ValueError, match=r"`metrics` must be .*, but got 5"):
+        read_metrics(5)
 
 
 def blob(images, targets):
