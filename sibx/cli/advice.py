@@ -28,7 +28,7 @@ def run(args: Namespace) -> int:
         data,
         methods=args.methods,
         metrics=metrics,
-        layers=int(args.layers[0]) if args.layers[0].isdigit() and len(args.layers) == 1 else args.layers,
+        layers=int(args.layers[0]) if args.layers[0].isdecimal() and len(args.layers) == 1 else args.layers,
         budget=args.budget,
         class_map=read_map(args.class_map),
         output=classifier.output(args.output),
@@ -41,13 +41,12 @@ def run(args: Namespace) -> int:
         resume=args.resume,
     )
     found.save(args.out)
-    titles = {name: _title(name) for name in found.ranking.mean_ranks}
+    titles = {name: _title(*found.candidates[name]) for name in found.ranking.mean_ranks}
     critical_difference(found.ranking, titles).savefig(Path(args.out) / PICTURE_FILE)
     print(found)
     print(Path(args.out) / PICTURE_FILE)
     return 0
 
 
-def _title(candidate: str) -> str:
-    method, _, layer = candidate.partition("@")
+def _title(method: str, layer: str) -> str:
     return f"{method_title(method)} @ {layer}" if layer else method_title(method)

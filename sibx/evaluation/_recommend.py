@@ -3,12 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
+from urllib.parse import quote
 
 import torch
 from torch import Tensor, nn
 
-from sibx._checks import check_integer, check_range, require
+from sibx._checks import check_integer, require
 from sibx._outputs import Output
 from sibx.attribution import METHODS, Methods, MethodSpec, is_control, resolve_methods
 from sibx.attribution.chosen import asks_all
@@ -17,28 +18,20 @@ from sibx.datasets.base import MaskedDataset, check_dataset, collate, spread
 from sibx.datasets.part import Part
 from sibx.evaluation.fitting_images import fitted_methods
 from sibx.evaluation.passes import FEWEST, Counter, plan
-from sibx.evaluation.recommendation import Recommendation, judge
+from sibx.evaluation.recommendation import Candidate, Recommendation, judge
+from sibx.evaluation.request import read_metrics
 from sibx.evaluation.results import Results
 from sibx.evaluation.runner import evaluate
-from sibx.metrics import AnyMetric, to_metric
+from sibx.evaluation.storage import holds_results
+from sibx.metrics import AnyMetric
 from sibx.models import eval_mode, find_cam_layers
 from sibx.models.class_map import ClassMap
 from sibx.runs.place import pick_device, placed
+from sibx.runs.ranks import on_first_rank
 
 WITH_MASKS, WITHOUT = ("foreground_focus", "insertion_minus_deletion"), ("insertion_minus_deletion",)
 NO_LAYER = ""
-
-
-class Candidate(NamedTuple):
-    """A method, and the layer that it looks at, "" = none."""
-
-    method: str
-    layer: str
-
-    @property
-    def name(self) -> str:
-        """What it is called in tables: ``gradcam@features.13``."""
-        return f"{self.method}@{self.layer}" if self.layer else self.method
+LAYERS = "be a number or a list of names"
 
 
 def recommend(
@@ -46,7 +39,7 @@ def recommend(
     dataset: MaskedDataset,
     *,
     methods: Methods = "all",
-    metrics: Sequence[AnyMetric] | None = None,
+    metrics: AnyMetric | Sequence[AnyMetric] | None = None,
     layers: int | Sequence[str] = 2,
     budget: int | None = None,
     class_map: ClassMap | None = None,
@@ -71,8 +64,8 @@ def recommend(
         dataset: validation images, better not those that the model was trained on; with masks if there are any.
         methods: methods in any form that ``evaluate`` takes; "all" = those of METHODS that apply to the model. The
             controls of METHODS always take part.
-        metrics: what "best" means, metrics with a direction; all count equally. None = foreground focus where the data
-            may have masks, and insertion minus deletion.
+        metrics: what "best" means, metrics with a direction, or one of them; all count equally. None = foreground focus
+            where the data may have masks, and insertion minus deletion.
         layers: layers for methods that need one: their names, or how many of ``find_cam_layers``.
         budget: number of passes of an image through the model, back as well as there, that all of it may take; None =
             any. Where it does not suffice, fewer images are used, and then the methods that take the most passes are
@@ -86,7 +79,8 @@ def recommend(
         device: where to compute; None = where the model is, for a function the CPU.
         seed: seed of everything random.
         labels: values of the ``model`` and ``training`` columns of the results.
-        out_dir: a folder for the scores, one in it for each layer, written batch by batch.
+        out_dir: a folder for the scores, written batch by batch: those at a layer into ``@<layer>`` in it, the others
+            into ``input``.
         resume: continue what an interrupted call left in ``out_dir``.
         progress: whether to show progress bars on stderr, where that is a terminal.
 
@@ -95,7 +89,8 @@ def recommend(
 
     Raises:
         ValueError: what ``evaluate`` refuses; a metric without a direction; fewer than four images; a budget that does
-            not suffice for the controls; or methods of which none applies or fits into the budget.
+            not suffice for the controls; methods of which none applies or fits into the budget; two candidates of one
+            name; or an ``out_dir`` with the scores of other layers.
 
     Example:
         >>> from sibx import build_dataset, build_model
@@ -110,9 +105,9 @@ def recommend(
     check_dataset(dataset, "dataset")
     require(len(dataset) >= 4, "dataset", "hold at least four images, two to choose on and two to check", len(dataset))
     asked = WITHOUT if dataset.no_masks else WITH_MASKS
-    scores = [to_metric(m, argument="metrics") for m in (asked if metrics is None else metrics)]
+    scores = read_metrics(asked if metrics is None else metrics)
     open_ = [m.name for m in scores if m.higher_is_better is None]
-    require(not open_ and bool(scores), "metrics", "state whether higher is better", open_)
+    require(not open_, "metrics", "state whether higher is better", open_)
     if budget is not None:
         check_integer("budget", budget, 1)
     options: dict[str, Any] = {"metrics": scores, "class_map": class_map, "output": output, "seed": seed}
@@ -122,18 +117,23 @@ def recommend(
         specs, left_out = _methods(methods, model, dataset, image.to(here), output)
         names = _layers(layers, model, image.to(here), specs)
     candidates = {Candidate(s.name, name): s for s in specs for name in (names if s.needs_layer else [NO_LAYER])}
+    called = [c.name for c in candidates]
+    require(len(set(called)) == len(called), "methods", "have names that differ from method@layer of others", called)
     counter = Counter()
     with counter.watching(model) as watched:
         kept, count = _fit(watched, dataset, candidates, options, counter, budget, left_out)
         chosen = Part(dataset, spread(len(dataset), count))
+        folders = {layer: _folder(layer) for layer in dict.fromkeys(c.layer for c in kept)}
+        on_first_rank(lambda: _check_place(out_dir, list(folders.values()), resume))
         parts = []
-        for layer in dict.fromkeys(c.layer for c in kept):
+        for layer, folder in folders.items():
             of_layer = [candidates[c] for c in kept if c.layer == layer]
-            folder = None if out_dir is None else Path(out_dir) / (layer or "input")
-            place: dict[str, Any] = {"layer": layer or None, "out_dir": folder, "resume": resume, "progress": progress}
+            within = None if out_dir is None else Path(out_dir) / folder
+            place: dict[str, Any] = {"layer": layer or None, "out_dir": within, "resume": resume, "progress": progress}
             parts.append(_renamed(evaluate(watched, chosen, methods=of_layer, **place, **options), layer, specs))
     results = Results.concat(parts, {"budget": budget, "passes": counter.count, "seed": seed})
-    return judge(results, {m.name: bool(m.higher_is_better) for m in scores}, left_out, len(dataset), budget)
+    directions = {m.name: bool(m.higher_is_better) for m in scores}
+    return judge(results, directions, kept, left_out, len(dataset), budget)
 
 
 def _methods(
@@ -142,6 +142,7 @@ def _methods(
     """Return the methods with the controls, and which do not apply to the model, with the reasons."""
     asked = fitted_methods(resolve_methods(methods, model), dataset)
     names = {s.name for s in asked}
+    require(not all(map(is_control, names)), "methods", "hold one at least that is no control", sorted(names))
     asked += [METHODS[name] for name in METHODS if is_control(name) and name not in names]
     if not isinstance(model, nn.Module):
         reasons = {s.name: "it needs a torch.nn.Module" for s in asked if s.needs_layer or s.needs_module}
@@ -154,11 +155,28 @@ def _methods(
 
 def _layers(layers: int | Sequence[str], model: Any, image: Tensor, specs: Sequence[MethodSpec]) -> list[str]:
     if not isinstance(layers, int):
-        named = not isinstance(layers, str) and len(layers) > 0
-        require(named, "layers", "be a number or a list of names", layers)
+        listed = isinstance(layers, Sequence) and not isinstance(layers, str) and len(layers) > 0
+        require(listed and all(isinstance(n, str) and n for n in layers), "layers", LAYERS, layers)
         return list(dict.fromkeys(layers))
-    check_range("layers", layers, 1)
+    require(not isinstance(layers, bool), "layers", LAYERS, layers)
+    check_integer("layers", layers, 1)
     return find_cam_layers(model, layers, image) if any(s.needs_layer for s in specs) else []
+
+
+def _folder(layer: str) -> str:
+    """Return the folder for the scores at a layer; a layer that is called as the folder of none has another one."""
+    return f"@{quote(layer, safe='')}" if layer else "input"
+
+
+def _check_place(out_dir: str | Path | None, folders: Sequence[str], resume: bool) -> None:
+    """Raise ValueError for a folder that holds results which are not to be continued, or of other layers."""
+    if out_dir is None or not Path(out_dir).is_dir():
+        return
+    there = sorted(path.name for path in Path(out_dir).iterdir() if holds_results(path))
+    rule = "hold no results of an earlier evaluation (resume=True continues it)"
+    require(resume or not there, "out_dir", rule, str(out_dir))
+    others = [name for name in there if name not in folders]
+    require(not others, "out_dir", f"hold results of these layers only ({', '.join(folders)})", others)
 
 
 def _fit(

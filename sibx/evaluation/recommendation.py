@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -23,12 +23,25 @@ LEVEL = 0.05
 TABLE_FILE, CHECK_FILE, ANSWER_FILE = "candidates.csv", "check.csv", "recommendation.json"
 
 
+class Candidate(NamedTuple):
+    """A method, and the layer that it looks at, "" = none."""
+
+    method: str
+    layer: str
+
+    @property
+    def name(self) -> str:
+        """What it is called in tables: ``gradcam@features.13``."""
+        return f"{self.method}@{self.layer}" if self.layer else self.method
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recommendation:
     """Which method, at which layer, and whether it beats the best model-free control.
 
     Attributes:
-        choice: the best candidate of the half that chooses, as ``method`` or ``method@layer``.
+        choice: the best method of the half that chooses, as ``method`` or ``method@layer``.
+        candidates: name in the tables -> the method and the layer ("" = none) of all that were ranked.
         verdict: whether its gain over the best control was shown on the other half (its interval and Holm's p at 5 %):
             ``shown`` by all metrics, ``partly`` by some, ``none``: by none of them, so that no map may be trusted more
             than one that never looked at the model.
@@ -43,12 +56,13 @@ class Recommendation:
         left_out: candidate, reason: what does not apply to the model or did not fit into the budget.
         images: photographs that were used; both halves.
         available: images that there were.
-        passes: passes through the model that it took.
+        passes: passes through the model that this call took; what ``resume`` found done took it none.
         budget: number of passes that were allowed; None = any.
         results: all scores; candidates are its methods.
     """
 
     choice: str
+    candidates: dict[str, Candidate]
     verdict: Verdict
     check: pd.DataFrame
     table: pd.DataFrame
@@ -63,25 +77,21 @@ class Recommendation:
     @property
     def method(self) -> str:
         """The method of the choice."""
-        return self.choice.partition("@")[0]
+        return self.candidates[self.choice].method
 
     @property
     def layer(self) -> str | None:
         """The layer of the choice; None = it looks at none."""
-        return self.choice.partition("@")[2] or None
+        return self.candidates[self.choice].layer or None
 
     def __str__(self) -> str:
         """Say it in a few lines."""
         head = {
             "shown": f"Use {self.choice}: on images that had no say in the choice it beats the best control.",
-            "partly": f"{self.choice} is the best of the candidates; it beats the best control by some metrics only.",
-            "none": f"None beats the best control. {self.choice} ranks first, but what it gains may be chance.",
+            "partly": f"{self.choice} is the best of the methods; it beats the best control by some metrics only.",
+            "none": f"None is shown to beat the best control. {self.choice} ranks first of the methods.",
         }
-        lines = [head[self.verdict]]
-        for line in self.check.to_dict("records"):
-            word = "better" if line["shown"] else "not shown"
-            gain = f"{Interval.of(line):+.2g}"
-            lines.append(f"  {line['metric']}: {gain} over {line['control']} ({word}, p = {line['p_holm']:.2g})")
+        lines = [head[self.verdict], *(_say_gain(line) for line in self.check.to_dict("records"))]
         before = list(self.ranking.mean_ranks)[: list(self.ranking.mean_ranks).index(self.choice)]
         if before:
             lines.append(f"It ranks behind {', '.join(before)}, which never looked at the model.")
@@ -91,7 +101,7 @@ class Recommendation:
             lines.append(f"Not told apart from it by their ranks: {', '.join(others)}.")
         limit = "" if self.budget is None else f" of {self.budget} allowed"
         halves = f"{self.images} of {self.available} images, half to choose, half to check"
-        lines.append(f"{halves}; {self.passes} passes{limit}.")
+        lines.append(f"{halves}; this call took {self.passes} passes{limit}.")
         lines += [f"left out: {name}: {reason}" for name, reason in self.left_out.to_numpy().tolist()]
         return "\n".join(lines)
 
@@ -116,6 +126,7 @@ class Recommendation:
 def judge(
     results: Results,
     directions: Mapping[str, bool],
+    candidates: Sequence[Candidate],
     left_out: Sequence[tuple[str, str]],
     available: int,
     budget: int | None,
@@ -123,8 +134,9 @@ def judge(
     """Choose on the photographs at even places, and check on the others.
 
     Args:
-        results: scores of all candidates.
+        results: scores of all candidates, each under its name.
         directions: metric -> whether higher is better.
+        candidates: what was scored.
         left_out: candidate and reason of what was not scored.
         available: images that there were.
         budget: number of passes that were allowed; None = any.
@@ -139,6 +151,7 @@ def judge(
     shown = int(check["shown"].sum())
     return Recommendation(
         choice=choice,
+        candidates={c.name: c for c in candidates},
         verdict="none" if not shown else "shown" if shown == len(check) else "partly",
         check=check.drop(columns="candidate"),
         table=_table(choosing, directions, controls, ranking),
@@ -150,6 +163,16 @@ def judge(
         budget=budget,
         results=results,
     )
+
+
+def _say_gain(line: Mapping[Any, Any]) -> str:
+    """Return a line of the check in words."""
+    gain, p_value = Interval.of(line), line["p_holm"]
+    if not gain.n:
+        return f"  {line['metric']}: undefined (no image has a score of both it and {line['control']})"
+    worse = not line["shown"] and gain.excludes_zero and p_value < LEVEL
+    word = "better" if line["shown"] else "worse" if worse else "not shown"
+    return f"  {line['metric']}: {gain:+.2g} over {line['control']} ({word}, p = {p_value:.2g})"
 
 
 def _rank(results: Results, directions: Mapping[str, bool]) -> Ranking:

@@ -116,9 +116,8 @@ class InFolder:
 
     def _pending(self) -> list[int]:
         finished = self.folder / INFO_FILE
-        there = finished.is_file() or any(self.folder.glob("part-*.json.gz"))
         rule = "hold no results of an earlier evaluation (resume=True continues it)"
-        require(self.resume or not there, "out_dir", rule, str(self.folder))
+        require(self.resume or not holds_results(self.folder), "out_dir", rule, str(self.folder))
         if finished.is_file():
             self._check_finished()
             return []
@@ -200,6 +199,11 @@ def open_storage(
         return
     with alone_in(Path(out_dir)):
         yield InFolder(Path(out_dir), identity, batches, resume)
+
+
+def holds_results(folder: Path) -> bool:
+    """Whether an evaluation wrote into a folder, all of it or a part."""
+    return (folder / INFO_FILE).is_file() or any(folder.glob("part-*.json.gz"))
 
 
 def count_masked(rows: pd.DataFrame) -> int:

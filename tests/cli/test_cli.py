@@ -453,7 +453,7 @@ def test_recommend(trained, tmp_path, capsys):
     assert "16 of 16 images, half to choose, half to check" in out
     assert "Grad-CAM @ features" in (tmp_path / "ranks.svg").read_text(encoding="utf-8")
     assert set(pd.read_csv(tmp_path / "candidates.csv")["candidate"]) >= {"saliency", "control_center"}
-    assert len(Results.load(tmp_path / "scores" / "features").rows) == 16
+    assert len(Results.load(tmp_path / "scores" / "@features").rows) == 16
 
 
 # report

@@ -9,8 +9,9 @@ import torch
 from sibx import build_dataset, build_model
 from sibx.datasets import Part
 from sibx.evaluation import recommend
+from sibx.evaluation._recommend import _check_place, _folder
 from sibx.evaluation.passes import FEWEST, Counter, plan
-from sibx.evaluation.recommendation import judge
+from sibx.evaluation.recommendation import Candidate, judge
 from tests.helpers.reports import make_results
 
 CONTROLS = ("control_center", "control_random")
@@ -26,9 +27,10 @@ def noise(method, metric, image):
     return np.random.default_rng([image, len(metric), *map(ord, method)]).normal(0, 0.05)
 
 
-def judged(results, **directions):
+def judged(results, candidates=None, **directions):
     directions = directions or {"foreground_focus": True, "deletion": False}
-    return judge(results, directions, [("rise", "1058 passes per image")], 50, None)
+    candidates = candidates or [Candidate(*(*name.split("@"), "")[:2]) for name in CANDIDATES]
+    return judge(results, directions, candidates, [("rise", "1058 passes per image")], 50, None)
 
 
 def test_a_good_candidate_is_chosen_and_its_gain_is_of_the_other_half():
@@ -70,7 +72,8 @@ def test_the_luck_of_the_choice_is_no_gain(tmp_path):
     assert best["gain_low"] > 0
     assert best["p_holm"] < 0.01
     assert (found.choice, found.verdict) == ("saliency", "none")
-    assert "None beats the best control" in str(found)
+    assert "None is shown to beat the best control. saliency ranks first of the methods." in str(found)
+    assert "(not shown, p = " in str(found)
     found.save(tmp_path)
     said = json.loads((tmp_path / "recommendation.json").read_text(encoding="utf-8"))
     assert (said["verdict"], said["choice"], said["layer"]) == ("none", found.choice, None)
@@ -91,6 +94,39 @@ def test_better_by_one_metric_only_and_behind_a_control():
     behind = judged(results_of(score), foreground_focus=True)
     assert behind.verdict == "none"
     assert "It ranks behind control_center, which never looked at the model." in str(behind)
+    assert "over control_center (worse, p = " in str(behind)
+    assert "may be chance" not in str(behind)
+
+
+def test_what_has_no_score_is_undefined_and_a_name_may_have_an_at():
+    methods = ("mine@home", *CONTROLS)
+    candidates = [Candidate("mine@home", ""), *(Candidate(name, "") for name in CONTROLS)]
+    results = results_of(lambda _, method, *__: 0.5 if method in CONTROLS else np.nan, images=8, methods=methods)
+    found = judged(results, candidates, foreground_focus=True)
+    assert (found.choice, found.method, found.layer, found.verdict) == ("mine@home", "mine@home", None, "none")
+    assert "foreground_focus: undefined (no image has a score of both it and control_" in str(found)
+    at_layer = judged(results, [Candidate("mine", "home"), *candidates[1:]], foreground_focus=True)
+    assert (at_layer.choice, at_layer.method, at_layer.layer) == ("mine@home", "mine", "home")
+
+
+def test_every_layer_has_a_folder_of_its_own_and_none_of_another_call_stays(tmp_path):
+    layers = ["", "input", "@input", "a/input", "..", "features.2:relu"]
+    folders = [_folder(layer) for layer in layers]
+    assert len(set(folders)) == len(layers)
+    assert all((tmp_path / name).resolve().parent == tmp_path.resolve() for name in folders)
+    _check_place(None, folders, False)
+    _check_place(tmp_path / "new", folders, False)
+    (tmp_path / "notes").mkdir()
+    _check_place(tmp_path, folders, False)
+    for name in folders[:2]:
+        (tmp_path / name).mkdir()
+    (tmp_path / folders[0] / "run.json").touch()
+    (tmp_path / folders[1] / "part-000000.json.gz").touch()
+    _check_place(tmp_path, folders, True)
+    with pytest.raises(ValueError, match=r"`out_dir` must hold no results of .* \(resume=True continues it\)"):
+        _check_place(tmp_path, folders, False)
+    with pytest.raises(ValueError, match=r"`out_dir` must hold results of these layers only .*, but got \['@input'\]"):
+        _check_place(tmp_path, folders[:1], True)
 
 
 def test_who_has_no_map_ranks_last():
@@ -156,8 +192,18 @@ def test_errors(small):
         recommend(model, Part(data, range(3)))
     with pytest.raises(ValueError, match=r"`metrics` must state whether higher is better, but got \['inside'\]"):
         recommend(model, data, metrics=[inside])
-    with pytest.raises(ValueError, match="`layers` must be a number or a list of names, but got 'features'"):
-        recommend(model, data, methods=["gradcam"], layers="features")
+    with pytest.raises(ValueError, match="`metrics` must name at least one"):
+        recommend(model, data, metrics=[])
+    for layers in ("features", True, [1], [""], []):
+        with pytest.raises(ValueError, match="`layers` must be a number or a list of names, but got"):
+            recommend(model, data, methods=["gradcam"], layers=layers)
+    for layers, rule in ((0, "be at least 1"), (1.5, "be a number or a list of names")):
+        with pytest.raises(ValueError, match=f"`layers` must {rule}, but got {layers}"):
+            recommend(model, data, methods=["gradcam"], layers=layers)
+    with pytest.raises(ValueError, match=r"`methods` must hold one at least that is no control, but got \['control_c"):
+        recommend(model, data, methods=["control_center"])
+    with pytest.raises(ValueError, match="`methods` must have names that differ from method@layer of others"):
+        recommend(model, data, methods={"a": "gradcam", "a@features": "saliency"}, layers=1)
     with pytest.raises(ValueError, match="`methods` must apply to the model"):
         recommend(lambda images: model(images), data, methods=["gradcam"])
     for metrics, budget, what in ((["deletion"], 100, "all controls"), (["iou"], 200, "a method beside the controls")):
