@@ -1,10 +1,10 @@
 """Checks of arguments: every error names the argument, the rule that it breaks, and the value that was given."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from numbers import Integral, Real
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -171,6 +171,11 @@ def check_choice(argument: str, value: object, choices: tuple[str, ...]) -> None
     """Require the value to be one of the named choices."""
     if value not in choices:
         raise ValueError(f"`{argument}` must be one of {', '.join(choices)}, but got {value!r}{_hint(value, choices)}.")
+
+
+def listed(given: Any) -> list[Any]:
+    """Return what was given, several or one alone, as a list; a word is one, not its letters."""
+    return list(given) if isinstance(given, Iterable) and not isinstance(given, str) else [given]
 
 
 def check_folder(argument: str, folder: str | Path | None, layout: str) -> Path:

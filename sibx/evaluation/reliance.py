@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from sibx._checks import check_choice, look_up, require
+from sibx._checks import check_choice, listed, look_up, require
 from sibx._outputs import Output
 from sibx._precise import precise_dtype
 from sibx._seeds import image_seeds
@@ -38,7 +38,7 @@ def evaluate_reliance(
     model: Model,
     dataset: MaskedDataset,
     *,
-    backgrounds: Sequence[str | BackgroundSpec] = tuple(BACKGROUNDS),
+    backgrounds: str | BackgroundSpec | Sequence[str | BackgroundSpec] = tuple(BACKGROUNDS),
     class_map: ClassMap | None = None,
     output: Output = "auto",
     batch_size: int = 32,
@@ -69,7 +69,7 @@ def evaluate_reliance(
     Args:
         model: images -> logits (B, K) of the classes of the data set: a module, or any function.
         dataset: images with masks and their normalization; any number of channels.
-        backgrounds: conditions, as keys of BACKGROUNDS or as specs of your own; by default all of BACKGROUNDS.
+        backgrounds: conditions, or one, as keys of BACKGROUNDS or as specs of your own; by default all of BACKGROUNDS.
         class_map: class of the data -> output or several outputs, for a model with other classes, see ``evaluate``.
         output: what the logits are: ``softmax`` or ``sigmoid`` (a single logit has the classes 0 and 1); ``auto`` =
             ``sigmoid`` for a single logit and for several labels per image, else ``softmax``.
@@ -96,7 +96,8 @@ def evaluate_reliance(
     """
     check_dataset(dataset, "dataset")
     warn_of_normalization(model, dataset)
-    chosen = [b if isinstance(b, BackgroundSpec) else look_up("backgrounds", b, BACKGROUNDS) for b in backgrounds]
+    given = listed(backgrounds)
+    chosen = [b if isinstance(b, BackgroundSpec) else look_up("backgrounds", b, BACKGROUNDS) for b in given]
     names = [spec.name for spec in chosen]
     require(len(set(names)) == len(names), "backgrounds", "name none twice", names)
     require_masks(dataset, "backgrounds", names)

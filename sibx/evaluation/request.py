@@ -1,14 +1,14 @@
 """What ``evaluate`` was asked for."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
-from typing import Any, Literal, NamedTuple, cast, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
 
-from sibx._checks import check_choice, check_integer, require
+from sibx._checks import check_choice, check_integer, listed, require
 from sibx._outputs import Output, check_output
 from sibx.attribution import MethodSpec
 from sibx.datasets.base import MaskedDataset, require_masks
@@ -41,8 +41,7 @@ def read_metrics(metrics: AnyMetric | Sequence[AnyMetric]) -> list[MetricSpec]:
     Raises:
         ValueError: what ``to_metric`` refuses, no metric at all, or a name twice.
     """
-    several = isinstance(metrics, Iterable) and not isinstance(metrics, str)
-    specs = [to_metric(m, argument="metrics") for m in cast("Iterable[AnyMetric]", metrics if several else [metrics])]
+    specs = [to_metric(m, argument="metrics") for m in listed(metrics)]
     names = [m.name for m in specs]
     require(len(set(names)) == len(names) > 0, "metrics", "name at least one and none twice", names)
     return specs

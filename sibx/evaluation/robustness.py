@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from sibx._checks import check_choice, check_range, require
+from sibx._checks import check_choice, check_range, listed, require
 from sibx._outputs import Output
 from sibx._seeds import image_seeds
 from sibx.datasets.base import MaskedBatch, MaskedDataset, check_dataset
@@ -20,6 +20,7 @@ from sibx.models.class_map import ClassMap
 from sibx.runs.normalized import warn_of_normalization
 
 Attack = Literal["fgsm", "pgd"]
+ATTACKS: tuple[Attack, ...] = get_args(Attack)
 EPSILONS = (0.5 / 255, 1 / 255, 2 / 255)  # where networks that were not trained against attacks begin to fail
 
 
@@ -27,10 +28,10 @@ def evaluate_robustness(
     model: Model,
     dataset: MaskedDataset,
     *,
-    attacks: Sequence[Attack] = get_args(Attack),
+    attacks: Attack | Sequence[Attack] = ATTACKS,
     epsilons: Sequence[float] = EPSILONS,
     steps: int = STEPS,
-    corruptions: Sequence[str] = CORRUPTIONS,
+    corruptions: str | Sequence[str] = CORRUPTIONS,
     severities: Sequence[int] = SEVERITIES,
     class_map: ClassMap | None = None,
     output: Output = "auto",
@@ -61,10 +62,10 @@ def evaluate_robustness(
     Args:
         model: images -> logits (B, K), differentiable for the attacks: a module, or any function.
         dataset: images with their normalization; any number of channels.
-        attacks: names of attacks, any of ``fgsm`` and ``pgd``.
+        attacks: names of attacks, or one, any of ``fgsm`` and ``pgd``.
         epsilons: largest changes that an attack may make, each in [0, 1], in units of pixel values.
         steps: number of gradient steps of PGD.
-        corruptions: names of corruptions, any of ``sibx.images.CORRUPTIONS``.
+        corruptions: names of corruptions, or one, any of ``sibx.images.CORRUPTIONS``.
         severities: severities of the corruptions, each a whole number from 1 to 5.
         class_map: class of the data -> output or several outputs, for a model with other classes, see ``evaluate``.
         output: what the logits are: ``softmax`` or ``sigmoid`` (a single logit has the classes 0 and 1); ``auto`` =
@@ -92,6 +93,7 @@ def evaluate_robustness(
     """
     check_dataset(dataset, "dataset")
     warn_of_normalization(model, dataset)
+    attacks, corruptions = listed(attacks), listed(corruptions)
     _check(attacks, epsilons, corruptions, severities)
     attacked = {_name(a, 255 * epsilon): (a, epsilon) for a in attacks for epsilon in epsilons}
     corrupted = {_name(c, severity): (c, severity) for c in corruptions for severity in severities}
@@ -144,7 +146,7 @@ def _check(
     attacks: Sequence[str], epsilons: Sequence[float], corruptions: Sequence[str], severities: Sequence[int]
 ) -> None:
     for attack in attacks:
-        check_choice("attacks", attack, get_args(Attack))
+        check_choice("attacks", attack, ATTACKS)
     for epsilon in epsilons:
         check_range("epsilons", epsilon, 0, 1)
     for corruption in corruptions:

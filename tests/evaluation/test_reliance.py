@@ -235,6 +235,7 @@ def test_the_guide_names_every_background(name):
     ("change", "message"),
     [
         ({"backgrounds": ["mixed_random"]}, "`backgrounds` must be one of .*did you mean 'mixed_rand'"),
+        ({"backgrounds": "mixed_random"}, "`backgrounds` must be one of .*did you mean 'mixed_rand'"),
         ({"backgrounds": ["no_fg", "no_fg"]}, "`backgrounds` must name none twice, but got"),
         ({"batch_size": 0}, "`batch_size` must be at least 1"),
         ({"dataset": ColorSet(())}, "`dataset` must hold at least one image"),
@@ -354,6 +355,8 @@ def test_conditions_can_be_left_out(data, classifier):
     ("change", "message"),
     [
         ({"attacks": ["fgms"]}, "`attacks` must be one of fgsm, pgd, but got 'fgms' .did you mean 'fgsm'"),
+        ({"attacks": "fgms"}, "`attacks` must be one of fgsm, pgd, but got 'fgms' .did you mean 'fgsm'"),
+        ({"corruptions": "fog"}, "`corruptions` must be one of .*, but got 'fog'"),
         ({"attacks": ["pgd", "pgd"]}, "`attacks` must name none twice, but got"),
         ({"epsilons": [8]}, r"`epsilons` must lie in \[0, 1\], but got 8"),
         ({"corruptions": ["fog"]}, "`corruptions` must be one of"),
