@@ -29,8 +29,8 @@ class HSICAttribution(SafeAttribution):
         cells: number of cells of the grid along each axis.
         seed: seed of the masks, which are the same for all images.
 
-    Attributions (B, 1, H, W), at least 0: the HSIC of every pixel's cell, 0 where the score never changes; a cell that
-    does not matter has less than 1 / (4 N).
+    Attributions (B, 1, H, W), at least 0: the HSIC of every pixel's cell, 0 where the score never changes. Of cells
+    that do not matter it is below 1 / (4 N) on average over masks; a single one may have several times as much.
 
     Raises:
         ValueError: a number out of range, or inputs that are not one image tensor.

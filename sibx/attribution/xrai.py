@@ -1,5 +1,6 @@
 """XRAI (Kapishnikov et al., ICCV 2019): regions of an image, ranked by their attributions."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -125,13 +126,21 @@ def _segments(image: Tensor) -> list[Array]:
     around = disk(round(WIDENED * size)).astype(np.uint8)
     found: dict[bytes, Array] = {}
     for scale in SCALES:
-        numbers = felzenszwalb(
+        numbers = _joined(
             picture, scale=scale * size, sigma=SIGMA * size, min_size=max(1, round(LEAST * size**2)), channel_axis=-1
         )
         for number in range(numbers.max() + 1):
             widened = cv2.dilate((numbers == number).astype(np.uint8), around).astype(bool)
             found[widened.tobytes()] = widened
     return list(found.values())
+
+
+def _joined(picture: Array, **options: Any) -> Array:
+    """Return Felzenszwalb's segments (H, W) of a picture (H, W, C); more than three channels are meant."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Got image with third dimension")
+        numbers: Array = felzenszwalb(picture, **options)
+    return numbers
 
 
 def _grow(segments: list[Array], attributions: Array) -> Array:

@@ -64,6 +64,17 @@ class TestXRAI:
             XRAI(lambda x: x, steps=0)
 
 
+@pytest.mark.parametrize("channels", [1, 2, 5])
+def test_segments_of_any_number_of_channels(channels):
+    """All of them count, and no library doubts aloud that they are channels: a warning is an error here."""
+    image = torch.zeros(channels, 32, 32)
+    image[-1, :, 16:] = 1
+    segments = _segments(image)
+    assert len(segments) > 1
+    assert len({s.tobytes() for s in _segments(torch.zeros(channels, 32, 32))}) == 1
+    assert XRAI(lambda x: x.mean((1, 2, 3)), steps=1).attribute(image[None]).isfinite().all()
+
+
 class TestFullGrad:
     @pytest.fixture
     def net(self):
