@@ -18,6 +18,7 @@ from sibx.datasets.base import MaskedDataset, spread
 from sibx.runs.rng import restore_rng, rng_state, seed_cpu_rng, seed_rng
 
 SAMPLES = 16  # number of samples, spread evenly, by which is recognized how files become samples
+DECODED = "samples"  # what their digest is called
 ROWS = 64  # samples that a worker identifies at a time
 KNOWN_FILES = 2**16  # files whose digest a process remembers, at about 300 bytes each
 COARSE = 2 * 10**9  # nanoseconds: file systems may note the time of a change no finer
@@ -32,7 +33,7 @@ def check_identity(here: Mapping[str, Any], there: Mapping[str, Any], source: st
         source: what the files are, for the error.
     """
     ours, theirs = dict(_flat(here)), dict(_flat(there))
-    for key in {**ours, **theirs}:
+    for key in sorted({**theirs, **ours}, key=lambda name: name.endswith(f".{DECODED}")):  # which tells the least
         was, comes = (repr(side[key]) if key in side else "absent" for side in (theirs, ours))
         if was != comes:
             argument, _, detail = key.partition(".")
@@ -122,7 +123,7 @@ def identify_data(data: MaskedDataset, device: torch.device, workers: int = 0) -
     restore_rng(before, device)
     named = {"name": data.name, "split": data.split, "images": len(data), "classes": list(data.classes)}
     sums = {field: total.hexdigest() for field, total in totals.items()}
-    return named | {"sums": sums | {"samples": digest(samples)}}
+    return named | {"sums": sums | {DECODED: digest(samples)}}
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
