@@ -274,6 +274,12 @@ class TestSIB:
             expected = torch.einsum("kchw,k->chw", jacobian, p)
             assert torch.allclose(vjp(model, row[None]).map[0], expected, atol=1e-14)
 
+    def test_vjp_of_ones_is_the_gradient_of_the_sum(self, model, images):
+        """Of the logits; a sum over images, too, so that a batch of many gives what a batch of one gives."""
+        model, images = model.double(), images.double().requires_grad_()
+        (expected,) = torch.autograd.grad(model(images).sum(), images)
+        assert torch.allclose(vjp(model, images.detach(), cotangent="ones").map, expected, atol=1e-14)
+
     def test_closed_form_of_a_linear_softmax_model(self):
         """R = W^T (diag p - p p^T) p."""
         torch.manual_seed(0)
@@ -490,7 +496,7 @@ class TestSoftMask:
         slow = sum(reference.soft_quantile(values[i, :, j], 0.8) ** 2 for i in range(4) for j in range(2))
         assert torch.allclose(fast, torch.autograd.grad(slow, values)[0], atol=1e-12)
 
-    @pytest.mark.parametrize(("q", "temperature", "name"), [(1.1, 0.1, "q"), (0.5, 0, "temperature")])
+    @pytest.mark.parametrize(("q", "temperature", "name"), [(1.1, 0.1, "q"), (-0.1, 0.1, "q"), (0.5, 0, "temperature")])
     def test_soft_quantile_errors(self, q, temperature, name):
         with pytest.raises(ValueError, match=f"`{name}` must"):
             soft_quantile(torch.zeros(3), q, temperature)
