@@ -35,7 +35,8 @@ def run(args: Namespace) -> int:
     spec = build_training(args.training, args.objective_options)
     config = TrainConfig(objective=spec.objective, **given)
     with process_group(args.device) as device:
-        data, val_data = (load_data(args, split, args.image_size, _trained_on(args)) for split in ("train", "val"))
+        trained_on = _trained_on(args)
+        data, val_data = (load_data(args, split, args.image_size, trained_on) for split in ("train", "val"))
         of_the_data = spec.from_outside and spec.reading is None  # masks that are neither own ones nor left out
         require_masks(data, "training", [args.training] if of_the_data else [])
         start = _Start(data, config, masks=of_the_data)

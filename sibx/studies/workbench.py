@@ -57,6 +57,7 @@ class Workbench:
         self.device, self.progress = device, progress
         self._held: tuple[str, Normalization | None] = ("", None)
         self._splits = Splits()
+        self._trained_on: dict[str, Normalization | None] = {}  # model -> the normalization of its weights
 
     def do(self, job: Job) -> None:
         """Do a job, or what is left of it."""
@@ -72,7 +73,7 @@ class Workbench:
     def splits(self, job: Job) -> Splits:
         """Return the images of a job's data set, normalized as its network was pre-trained."""
         dataset = job.group.dataset
-        wanted = about(self.study.build(job.group.model, 2)).normalization if self.study.weights else None
+        wanted = self._normalization_of(job.group.model)
         if (dataset, wanted) != self._held:
             self._held, self._splits = ("", None), {}  # let go of the last one first
             splits = build_splits(self.study, self.place, dataset)
@@ -80,6 +81,12 @@ class Workbench:
             splits = {split: as_trained(wanted, data) for split, data in splits.items()}
             self._held, self._splits = (dataset, wanted), hold(splits, self.place.memory)
         return self._splits
+
+    def _normalization_of(self, model: str) -> Normalization | None:
+        """Return the normalization that the weights of a model were trained with; a network is built for it once."""
+        if model not in self._trained_on:
+            self._trained_on[model] = about(self.study.build(model, 2)).normalization if self.study.weights else None
+        return self._trained_on[model]
 
     def _recognize(self, dataset: str, splits: Splits) -> None:
         """Require the data that the study's first job of this data set saw: what is compared has the same images."""
@@ -171,8 +178,8 @@ class Workbench:
 
     def _network(self, job: Job, *, trained: bool) -> nn.Module:
         """Build the model of a job; its weights are those of the checkpoint, or as they are without training."""
-        torch.manual_seed(job.group.seed)  # of a new head, and of dropout; a job must not depend on those before it
         train = self.splits(job)["train"]
+        torch.manual_seed(job.group.seed)  # of a new head, and of dropout; a job must not depend on those before it
         scores = scores_for(len(train.classes), self.study.output, several=train.several_labels)
         network = self.study.build(job.group.model, scores).to(self.device)
         if trained:
