@@ -1,6 +1,5 @@
 """Bad pictures, masks and index files in a folder, and roots that are none of any data set."""
 
-import os
 import shutil
 import tempfile
 import warnings
@@ -150,7 +149,7 @@ def _read_index(content: bytes) -> str:
 def _open(name: str, root: str | None) -> str:
     def act(folder: Path) -> str:
         (folder / "file").write_text("")
-        build_dataset(name, None if root is None else os.path.join(folder, root))  # noqa: PTH118
+        build_dataset(name, None if root is None else f"{folder}/{root}")
         return "handled: opened"
 
     return in_folder(act)
