@@ -95,6 +95,17 @@ def test_double_precision_is_seen():
     assert doubles(ast.parse(source)) == [1, 3]
 
 
+def groups_of_whatever(tree: ast.Module) -> list[int]:
+    """Lines that group a table without saying whether names that do not occur are groups: old pandas takes them in."""
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
+    return [c.lineno for c in calls if c.func.attr == "groupby" and "observed" not in {k.arg for k in c.keywords}]
+
+
+def test_every_grouping_says_which_groups_there_are():
+    assert {path.name: lines for path, tree in trees() if (lines := groups_of_whatever(tree))} == {}
+    assert groups_of_whatever(ast.parse("t.groupby('a')\nt.groupby('a', observed=True)")) == [1]
+
+
 def test_files_have_names_of_their_own():
     folders = defaultdict(list)
     for path, _ in trees():

@@ -50,7 +50,7 @@ def main(out: Path | None = None, images: int = 32, side: int = 32) -> None:
     alone = of_threads[1][1]
     lines = []
     for threads, size in product(THREADS, BATCH_SIZES):
-        largest = (of_threads[threads][size] - alone).abs().groupby("metric", sort=False).max()
+        largest = (of_threads[threads][size] - alone).abs().groupby("metric", sort=False, observed=True).max()
         lines.append({"threads": threads, "batch size": size, **{str(m): f"{d:.0e}" for m, d in largest.items()}})
         print(lines[-1], flush=True)
     if out is not None:

@@ -66,8 +66,8 @@ def main(
     # What the networks began with is not needed.
     table = measure_all(study, Study(**settings | {"weights": None, "folders": folders}), root, out, epsilon)
     quantities = [name for name in table.columns if name not in KEY]
-    for dataset, part in table.groupby("dataset", sort=False):
-        levels = part.groupby("training", sort=False)[quantities].mean().map("{:.3f}".format)
+    for dataset, part in table.groupby("dataset", sort=False, observed=True):
+        levels = part.groupby("training", sort=False, observed=True)[quantities].mean().map("{:.3f}".format)
         print(f"{dataset}, mean over {part['seed'].nunique()} seeds\n\n{to_markdown(levels, 'training')}\n")
     print(to_markdown(differences(table, quantities), "claim"))
 
@@ -146,7 +146,7 @@ def differences(table: pd.DataFrame, quantities: list[str]) -> pd.DataFrame:
     lines = {}
     for training in [t for t in dict.fromkeys(table["training"]) if t != REFERENCE]:
         gains = wide.xs(training, level="training").sub(wide.xs(REFERENCE, level="training")).dropna(how="all")
-        of_sets = gains.groupby("dataset")
+        of_sets = gains.groupby("dataset", observed=True)
         means, errors = of_sets.mean(), (of_sets.std() / of_sets.count() ** 0.5).fillna(0)
         several = len(means) > 1
         found = {

@@ -64,7 +64,7 @@ def of_seeds(cells: pd.DataFrame) -> pd.DataFrame:
         .assign(
             **{
                 WORST: mixed[mixed["metric"] == "worst_group"]["mean"],
-                FOCUS: maps.groupby(["training", "seed"])["mean"].mean(),
+                FOCUS: maps.groupby(["training", "seed"], observed=True)["mean"].mean(),
                 "VJP": maps[maps["method"] == "vjp"]["mean"],
                 "Grad-CAM": maps[maps["method"] == "gradcam"]["mean"],
             }
@@ -74,7 +74,7 @@ def of_seeds(cells: pd.DataFrame) -> pd.DataFrame:
 
 def levels(scores: pd.DataFrame) -> pd.DataFrame:
     """Return mean and standard deviation over seeds, a line per training."""
-    of_training = scores.groupby("training", sort=False)
+    of_training = scores.groupby("training", sort=False, observed=True)
     mean, spread, seeds = of_training.mean(), of_training.std(), of_training.size()
     text = mean.map("{:.3f}".format) + spread.map(" ± {:.3f}".format).where(spread.notna(), "")
     text.insert(0, "needs", [needs(training) for training in text.index])

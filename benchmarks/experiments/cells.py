@@ -33,12 +33,17 @@ def of_cell(results: Results) -> pd.DataFrame:
 def means(results: Results) -> pd.DataFrame:
     """Return one line per cell, method and metric."""
     hits = results.hits().rows
-    accuracy = hits.groupby(CELL)["value"].agg(["mean", "count"])
-    of_classes = hits.groupby([*CELL, "label"])["value"].mean().groupby(CELL).agg(["mean", "count"])
-    in_groups = hits[hits["group"] >= 0].groupby([*CELL, "group"])["value"].mean()
-    worst = in_groups.groupby(CELL).agg(["min", "count"]).rename(columns={"min": "mean"})
+    accuracy = hits.groupby(CELL, observed=True)["value"].agg(["mean", "count"])
+    of_classes = (
+        hits.groupby([*CELL, "label"], observed=True)["value"]
+        .mean()
+        .groupby(CELL, observed=True)
+        .agg(["mean", "count"])
+    )
+    in_groups = hits[hits["group"] >= 0].groupby([*CELL, "group"], observed=True)["value"].mean()
+    worst = in_groups.groupby(CELL, observed=True).agg(["min", "count"]).rename(columns={"min": "mean"})
     of_maps = results.rows[results.rows["method"] != CLASSIFIER]
-    maps = of_maps.groupby([*CELL, "method", "metric"])["value"].agg(["mean", "count"])
+    maps = of_maps.groupby([*CELL, "method", "metric"], observed=True)["value"].agg(["mean", "count"])
     classified = [
         frame.assign(method=CLASSIFIER, metric=name)
         for name, frame in (("accuracy", accuracy), ("balanced_accuracy", of_classes), ("worst_group", worst))

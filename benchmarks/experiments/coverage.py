@@ -151,7 +151,7 @@ def _cell(repetitions: int, case: str, seeds: int, images: int, tau: float) -> I
 
 def lowest(table: pd.DataFrame, question: str) -> pd.DataFrame:
     """The lowest coverage over cases, images and tau: one row per rule, one column per number of seeds."""
-    return table.groupby(["rule", "seeds"], sort=False)[question].min().unstack("seeds")
+    return table.groupby(["rule", "seeds"], sort=False, observed=True)[question].min().unstack("seeds")
 
 
 def widths(table: pd.DataFrame, images: int = 80) -> pd.DataFrame:

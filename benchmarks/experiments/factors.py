@@ -169,7 +169,7 @@ def judge(model: nn.Module, data: dict[str, InMemoryDataset]) -> dict[str, float
     line["worst group"] = float(worst_group(classified["decorrelated"].hits())["mean"].item())
     explained = InMemoryDataset.load(data["decorrelated"], spread(JUDGED, EXPLAINED))
     results = evaluate(model, explained, methods=METHODS, metrics=("foreground_focus",), progress=False)
-    focus = results.rows.groupby("method", sort=False)["value"].mean()
+    focus = results.rows.groupby("method", sort=False, observed=True)["value"].mean()
     return line | {"focus": float(focus.mean())} | {f"focus {k}": float(v) for k, v in focus.items()}
 
 
@@ -190,7 +190,7 @@ def load_cells(out: Path) -> pd.DataFrame:
 def report(cells: pd.DataFrame) -> str:
     """Markdown: per design, levels of every arm and its paired differences to ce, base and its own control."""
     chunks = []
-    for design, table in cells.groupby("design"):
+    for design, table in cells.groupby("design", observed=True):
         known = [a for a in ARMS if a in set(table["arm"])]
         lines = pd.DataFrame({name: _line(table, name) for name in known}).T
         chunks += [f"\n### {design}\n", to_markdown(lines, "arm")]

@@ -125,7 +125,7 @@ def main(
     scores = pd.concat(tables, ignore_index=True)
     out.mkdir(parents=True, exist_ok=True)
     scores.to_csv(out / "scores.csv", index=False)
-    text = "\n\n".join(_markdown(name, part) for name, part in scores.groupby("set", sort=False))
+    text = "\n\n".join(_markdown(name, part) for name, part in scores.groupby("set", sort=False, observed=True))
     (out / "scores.md").write_text(text + "\n", encoding="utf-8")
     print(text)
 
@@ -144,7 +144,7 @@ def _load(name: str, root: str | None, size: int, split: str, images: int, **opt
 def _markdown(name: object, scores: pd.DataFrame) -> str:
     lines = [f"### {name} ({scores['n'].max()} images)", "", "| method | " + " | ".join(METRICS) + " |"]
     lines.append("|---" * (len(METRICS) + 1) + "|")
-    for method, part in scores.groupby("method", sort=False):
+    for method, part in scores.groupby("method", sort=False, observed=True):
         cells = part.set_index("metric").loc[list(METRICS)].to_dict("records")
         is_pair = " - " in str(method)
         texts = [f"{Interval.of(cell):+.3f}" if is_pair else f"{cell['mean']:.3f}" for cell in cells]

@@ -101,15 +101,15 @@ def judge(model: nn.Module, data: InMemoryDataset, *, explained: bool) -> dict[s
     """Return accuracies, the worst group's where there are groups, and the focus of maps."""
     predicted, labels = predict(model, data)
     right = pd.Series((predicted == labels).double())
-    scores = {"accuracy": right.mean(), "balanced": right.groupby(labels.numpy()).mean().mean()}
+    scores = {"accuracy": right.mean(), "balanced": right.groupby(labels.numpy(), observed=True).mean().mean()}
     groups = data.groups
     if (groups >= 0).all():
-        scores["worst_group"] = right.groupby(groups.numpy()).mean().min()
+        scores["worst_group"] = right.groupby(groups.numpy(), observed=True).mean().min()
     if explained:
         few = InMemoryDataset.load(data, spread(len(data), EXPLAINED))
         rows = evaluate(model, few, methods=list(METHODS), metrics=["foreground_focus"], progress=False).rows
         rows = rows[rows["metric"] == "foreground_focus"]
-        scores |= {str(name): value for name, value in rows.groupby("method")["value"].mean().items()}
+        scores |= {str(name): value for name, value in rows.groupby("method", observed=True)["value"].mean().items()}
     return {name: float(value) for name, value in scores.items()}
 
 

@@ -61,7 +61,7 @@ def tables(test: pd.DataFrame, val: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 def levels(test: pd.DataFrame) -> pd.DataFrame:
     """Return the mean over seeds of every set, masks and share, and over how many seeds it is."""
-    groups = test.groupby(["dataset", "masks", "share"], sort=False)
+    groups = test.groupby(["dataset", "masks", "share"], sort=False, observed=True)
     means = groups[list(SHOWN)].mean().map("{:.3f}".format).rename(columns=SHOWN)
     means["seeds"] = groups["seed"].nunique().astype(str)
     return means.set_axis([f"{d}, {m}, {s:g}" if s else f"{d}, cross-entropy" for d, m, s in means.index])
@@ -92,7 +92,7 @@ def gains_over_sets(test: pd.DataFrame) -> pd.DataFrame:
     """
     lines = {}
     for claim, differences in gains(test):
-        of_sets = differences.groupby("dataset")
+        of_sets = differences.groupby("dataset", observed=True)
         means, errors = of_sets.mean(), (of_sets.var().mean() / of_sets.count()) ** 0.5
         errors = errors.fillna(0)  # of single seeds nothing is known of their spread
         lines[claim] = {title: _marked(mean_over_sets(means[name], errors[name])) for name, title in SHOWN.items()}
@@ -104,7 +104,9 @@ def leave_one_out(val: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:
     own = val[val["masks"] == "own"].pivot(index=["dataset", "seed"], columns="share", values="accuracy")
     lines = {}
     for left_out in own.index.unique("dataset"):
-        losses = own.drop(left_out, level="dataset").sub(own[0.0], axis=0).groupby("dataset").mean().mean()
+        losses = (
+            own.drop(left_out, level="dataset").sub(own[0.0], axis=0).groupby("dataset", observed=True).mean().mean()
+        )
         share = max(s for s, loss in losses.items() if loss >= -MARGIN - 1e-9)
         gain = paired(test[test["dataset"] == left_out], ("own", share), ("own", 0.0))
         found = {title: _marked(mean_over_seeds(gain[name].to_numpy())) for name, title in SHOWN.items()}
@@ -130,7 +132,7 @@ def draw(val: pd.DataFrame, test: pd.DataFrame) -> Figure:
 def _trace(panel: Axes, part: pd.DataFrame, masks: str, color: str) -> None:
     """Connect the means over seeds of all shares, from cross-entropy on; every seed is a small dot."""
     ours = part[(part["masks"] == masks) | (part["share"] == 0)].sort_values("share")
-    means = ours.groupby("share")[["focus", "accuracy"]].mean()
+    means = ours.groupby("share", observed=True)[["focus", "accuracy"]].mean()
     panel.scatter(ours["focus"], ours["accuracy"], s=8, color=color, alpha=0.4)
     panel.plot(means["focus"], means["accuracy"], "o-", color=color, label=f"{masks} masks")
     for share, (focus, accuracy) in means.iterrows():

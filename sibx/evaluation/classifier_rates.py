@@ -62,9 +62,13 @@ def classifier_rates(hits: pd.DataFrame, of_labels: Sequence[Mapping[str, Any]] 
         but for the last, larger is better.
     """
     lines = []
-    for key, cell in hits.groupby(list(TRAINED), sort=False):
+    for key, cell in hits.groupby(list(TRAINED), sort=False, observed=True):
         about = dict(zip(TRAINED, key, strict=True))
-        seeds = [(seed, images) for seed, images in cell.groupby("seed") if (images["predicted"] != NO_CLASS).all()]
+        seeds = [
+            (seed, images)
+            for seed, images in cell.groupby("seed", observed=True)
+            if (images["predicted"] != NO_CLASS).all()
+        ]
         if (cell["metric"] == RECALL).any():
             found = list(_noted(of_labels, about, {seed: len(images) for seed, images in seeds}))
         else:
@@ -92,7 +96,7 @@ def _answers(images: pd.DataFrame) -> _Answers:
     said = images["predicted"].to_numpy()
     confidence = images["confidence"].to_numpy(np.float64)
     two = set(labels) | set(said) <= {0, 1}
-    recall = pd.Series(right).groupby(labels).mean()
+    recall = pd.Series(right).groupby(labels, observed=True).mean()
     return _Answers(
         photos=pd.factorize(images["photo"])[0],
         labels=labels,

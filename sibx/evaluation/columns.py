@@ -65,7 +65,7 @@ MEASURED = ("confidence", "area", "value", "x", "y")  # numbers, whatever a tabl
 
 def per_image(rows: pd.DataFrame) -> pd.Series:
     """Return the mean of every image's defined values, in order of first appearance; NaN for one that has none."""
-    return rows.groupby(list(IMAGE), sort=False)["value"].mean()
+    return rows.groupby(list(IMAGE), sort=False, observed=True)["value"].mean()
 
 
 def side_by_side(rows: pd.DataFrame, image: Sequence[str], column: str) -> pd.DataFrame:

@@ -23,7 +23,7 @@ def compare_trainings(rows: ByCell, training: str, reference: str) -> pd.DataFra
         lines.append(name | gain.interval._asdict() | {"rows": gain.rows, "seeds": gain.seeds, "p_value": gain.p_value})
     table = _in_order(lines)
     family = [c for c in COMPARED if c not in ("method", "metric")]
-    return table.assign(p_holm=table.groupby(family)["p_value"].transform(lambda p: holm(p.to_numpy())))
+    return table.assign(p_holm=table.groupby(family, observed=True)["p_value"].transform(lambda p: holm(p.to_numpy())))
 
 
 def compare_over_seeds(rows: ByCell, training: str, reference: str) -> pd.DataFrame:
@@ -31,7 +31,7 @@ def compare_over_seeds(rows: ByCell, training: str, reference: str) -> pd.DataFr
     lines = []
     for name, of_cell in _differences(rows, training, reference):
         # The mean of a seed's images; NaN for a seed without any pair.
-        of_seeds = of_cell.groupby(level="seed", sort=False).mean()
+        of_seeds = of_cell.groupby(level="seed", sort=False, observed=True).mean()
         lines.append(name | mean_over_seeds(of_seeds.to_numpy())._asdict())
     return _in_order(lines)
 

@@ -56,7 +56,7 @@ def paired_gain(differences: pd.Series) -> Gain:
     ('0.21 [-0.05, 0.47]', '0.21 [0.12, 0.30]', 2)
     """
     image = [name for name in differences.index.names if name != "seed"]
-    of_images = differences.groupby(level=image, sort=False).mean()  # in order of first appearance
+    of_images = differences.groupby(level=image, sort=False, observed=True).mean()  # in order of first appearance
     values = differences.unstack("seed").loc[of_images.index].to_numpy()  # (images, seeds)
     seeds = int((~np.isnan(values)).any(0).sum())
     photos, means = photographs_of(of_images.index), of_images.to_numpy()

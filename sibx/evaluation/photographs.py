@@ -20,7 +20,7 @@ def photographs_of(index: pd.Index) -> Codes | None:
     if "photo" not in names:
         return None
     frame = index.to_frame(index=False).drop(columns=[name for name in ROW if name in names])
-    codes = np.asarray(frame.groupby(list(frame), sort=False).ngroup(), dtype=np.int64)
+    codes = np.asarray(frame.groupby(list(frame), sort=False, observed=True).ngroup(), dtype=np.int64)
     return codes if len(np.unique(codes)) < len(codes) else None
 
 
@@ -33,7 +33,7 @@ def means_of(values: Array, photos: Codes | None) -> Array:
     """
     if photos is None:
         return values
-    return np.asarray(pd.Series(values).groupby(photos, sort=False).mean(), dtype=np.float64)
+    return np.asarray(pd.Series(values).groupby(photos, sort=False, observed=True).mean(), dtype=np.float64)
 
 
 def influences(values: Array, photos: Codes | None) -> Array:
@@ -51,7 +51,7 @@ def influences(values: Array, photos: Codes | None) -> Array:
         return values
     columns = []
     for column in values.T:
-        groups = pd.Series(column).groupby(photos, sort=False)
+        groups = pd.Series(column).groupby(photos, sort=False, observed=True)
         counts, means = groups.count().to_numpy(), groups.mean().to_numpy()
         mean = np.nanmean(column) if counts.any() else np.nan
         columns.append(mean + (counts > 0).sum() / max(1, counts.sum()) * counts * (means - mean))

@@ -196,7 +196,7 @@ def _ranks(scores: Array) -> Array:
 
 def _best_control(results: Results, metric: str, higher: bool) -> str:
     rows = results.rows[results.rows["metric"] == metric]
-    means = rows.groupby(rows["method"].astype(str), sort=False)["value"].mean()
+    means = rows.groupby(rows["method"].astype(str), sort=False, observed=True)["value"].mean()
     means = means[[is_control(name) for name in means.index]].fillna(-np.inf if higher else np.inf)
     return str(means.idxmax() if higher else means.idxmin())
 

@@ -165,7 +165,7 @@ def worst_group(results: Results, by: Sequence[str] = CELL) -> pd.DataFrame:
         check_choice("by", name, tuple(c for c in results.columns if c != "group"))
     lines = {}
     for key, cell in results.cells(by):
-        means = cell[cell["group"] >= 0].groupby("group")["value"].mean().dropna()
+        means = cell[cell["group"] >= 0].groupby("group", observed=True)["value"].mean().dropna()
         group = means.index.to_numpy()[means.argmin()] if len(means) else -1
         values = per_image(cell[(cell["group"] == group) & (group >= 0)])
         interval = bootstrap_mean(values.to_numpy(), photos=photographs_of(values.index))

@@ -48,6 +48,6 @@ def add_sizes(rows: pd.DataFrame, sizes: Sizes | tuple[float, float]) -> pd.Data
     images = rows.drop_duplicates(["dataset", "split", "image_id"])
     named = [
         part[["dataset", "split", "image_id"]].assign(size=size_of(part["area"].to_numpy(), sizes))
-        for _, part in images.groupby(["dataset", "split"], sort=False)
+        for _, part in images.groupby(["dataset", "split"], sort=False, observed=True)
     ]
     return rows.drop(columns="size", errors="ignore").merge(pd.concat(named), how="left")

@@ -20,7 +20,10 @@ def summarize(cells: Iterable[tuple[Key, pd.DataFrame]], by: Sequence[str]) -> p
 
     def measure(values: pd.Series) -> dict[str, float]:
         interval = bootstrap_mean(values.to_numpy(), photos=photographs_of(values.index))
-        more = {"class_mean": float(values.groupby("label").mean().mean()), "rows": int(values.notna().sum())}
+        more = {
+            "class_mean": float(values.groupby("label", observed=True).mean().mean()),
+            "rows": int(values.notna().sum()),
+        }
         return {**interval._asdict(), **more}
 
     return _line_per_cell(cells, by, measure)

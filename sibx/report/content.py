@@ -249,7 +249,7 @@ def _remarks(results: Results, names: Mapping[Scope, str]) -> Iterator[tuple[str
     """Yield every remark once, with the places that it holds for, unless these are all that there are."""
     found = results.remarks()
     everywhere = len(results.distinct(*SCOPE, "training"))
-    for (method, same, remark), lines in found.groupby(["method", "same_as", "remark"], sort=False):
+    for (method, same, remark), lines in found.groupby(["method", "same_as", "remark"], sort=False, observed=True):
         keys = lines[[*SCOPE, "training"]].astype(str).to_numpy().tolist()
         places = [", ".join(filter(None, (names.get(Scope(*key[:3]), ""), key[3]))) for key in keys]
         where = f" ({'; '.join(places)})" if any(places) and len(places) < everywhere else ""
@@ -281,7 +281,7 @@ def _classifier_tables(
     classifier that always says the same one.
     """
     hits = results.hits().rows
-    for key, lines in summary.groupby(SCOPE, sort=False):
+    for key, lines in summary.groupby(SCOPE, sort=False, observed=True):
         of_scope = hits[(hits[SCOPE] == list(key)).all(axis=1)]
         right, place = str(of_scope["metric"].iloc[0]), dict(zip(SCOPE, key, strict=True))
         if are_unequal(of_scope):
@@ -297,7 +297,7 @@ def _classifier_tables(
 
 
 def _score_tables(summary: pd.DataFrame, names: Mapping[Scope, str]) -> Iterator[ScoreTable]:
-    for key, part in summary.groupby(SCOPE, sort=False):
+    for key, part in summary.groupby(SCOPE, sort=False, observed=True):
         lines: dict[tuple[str, str], ScoreLine] = {}
         for row in part.to_dict("records"):
             place = str(row["training"]), str(row["method"])

@@ -66,4 +66,4 @@ def _over_images(points: pd.DataFrame, x: Array) -> pd.DataFrame:
     starts = np.flatnonzero(np.r_[True, np.diff(own) <= 0])  # x increases within a curve
     rows = [np.interp(x, *pair) for pair in zip(np.split(own, starts[1:]), np.split(y, starts[1:]), strict=True)]
     by_image = pd.DataFrame(rows, index=points["image_id"].to_numpy()[starts])
-    return by_image.groupby(level=0, sort=False).mean()
+    return by_image.groupby(level=0, sort=False, observed=True).mean()

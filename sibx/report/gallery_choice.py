@@ -44,7 +44,7 @@ def wrong_ones(rows: pd.DataFrame, count: int) -> list[int]:
     """
     images = rows.drop_duplicates(list(IMAGE)).reset_index(drop=True)
     wrong = images[is_right(images) == 0]
-    members = {int(str(label)): of_label.index.tolist() for label, of_label in wrong.groupby("label")}
+    members = {int(str(label)): of_label.index.tolist() for label, of_label in wrong.groupby("label", observed=True)}
     return sorted(_in_turn(members, count))
 
 

@@ -133,7 +133,9 @@ def _row(item: GalleryItem, method: str, notes: Mapping[str, str], *, signed: bo
 def _scores(scored: pd.DataFrame, methods: set[str]) -> CardScores:
     found: CardScores = {}
     keys = ["method", "metric", "training"]
-    means = scored[scored["method"].isin(methods)].groupby(keys, sort=False)["value"].mean().reset_index()
+    means = (
+        scored[scored["method"].isin(methods)].groupby(keys, sort=False, observed=True)["value"].mean().reset_index()
+    )
     for method, metric, training, value in means.itertuples(index=False):
         shown = None if pd.isna(value) else round(float(value), 6)
         found.setdefault(method, {}).setdefault(metric, {})[training] = shown

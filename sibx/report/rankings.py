@@ -64,9 +64,9 @@ def rank_tables(results: Results, names: Mapping[Scope, str], directions: Mappin
     """
     scored = results.distinct(*TRAINED, "metric", "method")
     scored = scored[(scored["method"] != CLASSIFIER) & scored["metric"].isin(list(directions))]
-    for key, lines in scored.astype(str).groupby(list(TRAINED), sort=False):
+    for key, lines in scored.astype(str).groupby(list(TRAINED), sort=False, observed=True):
         dataset, split, model, training = map(str, key)
-        several = lines.groupby("metric", sort=False)["method"].size() >= 2
+        several = lines.groupby("metric", sort=False, observed=True)["method"].size() >= 2
         rankings: dict[str, Ranking] = {}
         for metric in map(str, several[several].index):
             where = dict(zip(TRAINED, (dataset, split, model, training), strict=True))

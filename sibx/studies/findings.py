@@ -83,9 +83,12 @@ def gains(results: Results, study: Study) -> pd.DataFrame:
     wide = rows.set_index([*image, "method", "seed", "training"])["value"].unstack("training")
     lines = {}
     for training, reference in _pairs(results, study):
-        differences = (wide[training] - wide[reference]).groupby([*image, "seed"], sort=False).mean()
+        differences = (wide[training] - wide[reference]).groupby([*image, "seed"], sort=False, observed=True).mean()
         for split in rows["split"].unique():
-            cells = {m: paired_gain(of_metric) for m, of_metric in differences[split].groupby("metric", sort=False)}
+            cells = {
+                m: paired_gain(of_metric)
+                for m, of_metric in differences[split].groupby("metric", sort=False, observed=True)
+            }
             lines[f"{training} - {reference}, {split}"] = {m: f"{gain.interval:+.3f}" for m, gain in cells.items()}
     return pd.DataFrame(lines).T.reindex(columns=rows["metric"].unique())
 
@@ -111,7 +114,11 @@ def _over_seeds(results: Results, study: Study) -> Iterator[Section]:
 
 def _levels(rows: pd.DataFrame) -> pd.DataFrame:
     """One row per training, one column per method or split."""
-    return levels(rows.assign(what=_columns(rows)).groupby(["training", "what", "seed"], sort=False)["value"].mean())
+    return levels(
+        rows.assign(what=_columns(rows))
+        .groupby(["training", "what", "seed"], sort=False, observed=True)["value"]
+        .mean()
+    )
 
 
 def _gains(results: Results, study: Study, over: Literal["seeds", "seeds and images"] = "seeds") -> pd.DataFrame:
@@ -138,7 +145,7 @@ def _worst_gains(worst: pd.DataFrame, results: Results, study: Study) -> pd.Data
 
 def _undefined(rows: pd.DataFrame) -> pd.DataFrame:
     """How many maps have no value: one row per training that has such maps."""
-    counts = rows["value"].isna().groupby([rows["training"], _columns(rows)], sort=False).sum()
+    counts = rows["value"].isna().groupby([rows["training"], _columns(rows)], sort=False, observed=True).sum()
     wide = counts.unstack(fill_value=0, sort=False)
     return wide[wide.sum(axis=1) > 0].astype(str)
 

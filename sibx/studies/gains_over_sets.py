@@ -23,7 +23,7 @@ def gains_over_sets(results: Results, study: Study, pairs: list[Comparison]) -> 
     for title, values in _quantities(results, study):
         wide = values.unstack("training")
         for training, reference in pairs:
-            gains = (wide[training] - wide[reference]).groupby("dataset", sort=False)
+            gains = (wide[training] - wide[reference]).groupby("dataset", sort=False, observed=True)
             found = [paired_gain(of_set.droplevel(["dataset"])) for _, of_set in gains]
             mean = mean_over_sets([gain.interval.mean for gain in found], [gain.error for gain in found])
             lines[f"{training} - {reference}"][title] = f"{mean:+.3f}{' *' if mean.excludes_zero else ''}"
@@ -41,7 +41,7 @@ def _quantities(results: Results, study: Study) -> Iterator[tuple[str, pd.Series
     of_maps = rows[rows["method"].isin(study.method_names)]
     for place, metric in enumerate(study.localization_names):
         scores = of_maps[of_maps["metric"] == metric]
-        yield metric_title(metric), scores.groupby(by, sort=False)["value"].mean()
+        yield metric_title(metric), scores.groupby(by, sort=False, observed=True)["value"].mean()
         if place == 0:
             for method in study.method_names:
                 yield (

@@ -51,8 +51,10 @@ def at_a_glance(results: Results, study: Study, labels: pd.DataFrame) -> pd.Data
         # They never look at the model, so that any training's do; which class is explained may depend on it.
         controls.assign(training=controls["method"]),
     ]
-    parts = [part.groupby([*KEY, "what"], sort=False)["value"].mean() for part in quantities if len(part)]
-    return levels(pd.concat(parts).groupby(["training", "what", "seed"], sort=False).mean())
+    parts = [
+        part.groupby([*KEY, "what"], sort=False, observed=True)["value"].mean() for part in quantities if len(part)
+    ]
+    return levels(pd.concat(parts).groupby(["training", "what", "seed"], sort=False, observed=True).mean())
 
 
 def balanced_hits(hits: pd.DataFrame) -> list[pd.DataFrame]:
@@ -68,6 +70,6 @@ def levels(of_seeds: pd.Series) -> pd.DataFrame:
     Args:
         of_seeds: a value for each ``training``, ``what`` and ``seed``.
     """
-    cells = of_seeds.groupby(["training", "what"], sort=False).agg(["mean", "std"])
+    cells = of_seeds.groupby(["training", "what"], sort=False, observed=True).agg(["mean", "std"])
     texts = cells.apply(lambda c: f"{c['mean']:.3f} ± {c['std']:.3f}".removesuffix(" ± nan"), axis=1)
     return texts.unstack("what", sort=False).fillna("")

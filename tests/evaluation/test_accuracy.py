@@ -62,7 +62,7 @@ def test_a_nan_is_wrong_after_saving_too(labels_of_zero, tmp_path):
 
 def test_a_nan_is_wrong_under_every_condition(labels_of_zero):
     results = evaluate_robustness(broken, labels_of_zero, attacks=[], severities=[1], progress=False)
-    assert set(results.rows.groupby("metric")["value"].mean()) == {0.5}
+    assert set(results.rows.groupby("metric", observed=True)["value"].mean()) == {0.5}
 
 
 def test_a_nan_is_wrong_in_the_worst_group(unsure):

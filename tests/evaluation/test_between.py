@@ -31,7 +31,7 @@ def results():
 def test_every_pair_is_its_definition(results):
     table = results.between_methods("foreground_focus")
     assert len(table) == 2 * 6
-    for training, lines in table.groupby("training"):
+    for training, lines in table.groupby("training", observed=True):
         assert list(zip(lines["method"], lines["reference"], strict=True)) == list(combinations(GAINS, 2))
         for line in lines.to_dict("records"):
             pair = (line["method"], line["reference"])
@@ -53,8 +53,8 @@ def test_against_one_and_against_the_best(results):
     assert (one["low"] > 0).all()
     assert (one["p_holm"] <= 3 * one["p_value"] + 1e-12).all()
     best = results.between_methods("foreground_focus", "best")
-    assert best.groupby("training").size().tolist() == [3, 3]
-    for _, lines in best.groupby("training"):
+    assert best.groupby("training", observed=True).size().tolist() == [3, 3]
+    for _, lines in best.groupby("training", observed=True):
         (name,) = lines["reference"].unique()
         assert name == "gradcam"
         assert (lines["mean"] <= 0).all()

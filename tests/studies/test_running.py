@@ -48,7 +48,7 @@ def test_default_run_in_small(tmp_path):
     folder = tmp_path / "results" / NAME
     results = Results.load(folder)
     scores = 12 * 6 + 2 + len(BACKGROUNDS)  # of the maps; of the classifier: as it is, gap, and all backgrounds
-    assert results.rows.groupby(list(CELL)).ngroups == 3 * 4 * scores
+    assert results.rows.groupby(list(CELL), observed=True).ngroups == 3 * 4 * scores
     original = results.where(metric="original", training="sib-self-cut", split="test-id").rows
     assert original["image_id"].nunique() == len(original) == 64
     assert set(results.curves["curve"]) == {"deletion", "insertion"}
