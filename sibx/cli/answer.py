@@ -1,17 +1,14 @@
 """What a model says about a picture, and why."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from sibx._checks import check_logits, require
-from sibx._outputs import probabilities, warn_of_probabilities
+from sibx._checks import require
+from sibx._outputs import probabilities
 from sibx.attribution import explain_many, to_heatmap
 from sibx.cli.question import Question
-from sibx.images import FittedPicture, fit_picture
 
 SHOWN = 3  # number of classes that are named, the most probable ones
 
@@ -41,18 +38,18 @@ def answer(question: Question, pixels: Tensor) -> Answer:
     Raises:
         ValueError, RuntimeError, AssertionError: a picture that the network does not take.
     """
-    seen, logits = _look(question, pixels)
-    found = probabilities(logits, question.output)[0]
+    seen, images, logits = question.eye.look(pixels, question.fit)
+    found = probabilities(logits, question.eye.output)[0]
     require(not bool(found.isnan().any()), "model", "give finite scores of the picture", logits[0])
     top = found.topk(min(SHOWN, len(found))).indices.tolist()
     target = top[0] if question.target is None else question.target
     maps = explain_many(
-        question.model,
-        question.normalization(seen.pixels[None].to(question.device)),
+        question.eye.model,
+        images,
         target,
         question.methods,
         question.layer,
-        output=question.output,
+        output=question.eye.output,
         align=question.align,
     )
     height, width = seen.pixels.shape[1:]
@@ -66,22 +63,3 @@ def answer(question: Question, pixels: Tensor) -> Answer:
         },
         attributions={name: values[0].cpu().numpy() for name, values in maps.items()},
     )
-
-
-def _look(question: Question, pixels: Tensor) -> tuple[FittedPicture, Tensor]:
-    """Return the picture as the network sees it, and its logits (1, K)."""
-    if question.fit != "auto":
-        return _look_so(question, pixels, question.fit)
-    try:
-        return _look_so(question, pixels, "whole")
-    except (RuntimeError, ValueError, AssertionError):  # many transformers take squares of one size only
-        return _look_so(question, pixels, "pad")
-
-
-def _look_so(question: Question, pixels: Tensor, fit: Any) -> tuple[FittedPicture, Tensor]:
-    seen = fit_picture(pixels, question.image_size, fit, question.normalization.mean)
-    with torch.inference_mode():
-        logits = question.model(question.normalization(seen.pixels[None].to(question.device)))
-    check_logits(logits, 1)
-    warn_of_probabilities(logits, question.output)
-    return seen, logits

@@ -11,6 +11,8 @@ from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 # One method of every kind that asks about a class, for pictures: what a map, a gradient or a path says first.
 EXPLAINERS = ("sib", "gradcam", "integrated_gradients", "smoothgrad", "input_x_gradient", "saliency")
 
+SHOWN = ("sib", "gradcam", "control_center")  # by the workbench: two kinds of maps, and one that sees no network
+
 LONGEST_SIDE = 2**15  # pixels; a float32 image of this size takes 13 GB
 
 
@@ -39,7 +41,7 @@ def add_explain(parser: Parser) -> None:
     parser.add_argument(
         "images", nargs="+", metavar="IMAGE", help="pictures, videos, folders of them, or patterns as 'photos/**/*.jpg'"
     )
-    _add_trained_model(parser, for_pictures=True)
+    _add_trained_model(parser, required=False, several=True)
     _add_layer(parser)
     _add_names(parser, "methods", *EXPLAINERS)
     parser.add_argument(
@@ -174,6 +176,20 @@ def add_export(parser: Parser) -> None:
     _add_image_size(parser, "what the file says")
 
 
+def add_app(parser: Parser) -> None:
+    """Add the options of ``sibx app``."""
+    _add_trained_model(parser, required=False)
+    note = "a model.pt of sibx to show beside the other: the same network before a training, for example"
+    parser.add_argument("--compare", metavar="FILE", help=note)
+    _add_data(parser, required=False, image_size=False)
+    parser.add_argument("--split", help="split of the data set; default test")
+    _add_names(parser, "methods", *SHOWN)
+    note = "port of the server, which this machine alone reaches; default the first free one from 7860 on"
+    parser.add_argument("--port", type=int, help=note)
+    written = "what is kept: corrections, trainings, and what was computed"
+    _add_out(parser, written, default="sibx-workbench")
+
+
 def add_report(parser: Parser) -> None:
     """Add the options of ``sibx report``."""
     note = "folders that evaluate, reliance or robustness wrote; their results are put together"
@@ -210,14 +226,14 @@ def add_study(parser: Parser) -> None:
             parser.add_argument(f"--{field.name.replace('_', '-')}", help=note, default=None, **read)
 
 
-def _add_trained_model(parser: Parser, *, for_pictures: bool = False) -> None:
-    """Add the options that name a model; for pictures it may be several, or the one that the extra pretrained has."""
-    trained = parser.add_mutually_exclusive_group(required=not for_pictures)
+def _add_trained_model(parser: Parser, *, required: bool = True, several: bool = False) -> None:
+    """Add the options that name a model: it may be one of several, or, if none is required, the bundled one."""
+    trained = parser.add_mutually_exclusive_group(required=required)
     note = "a model.pt of sibx, with class names"
-    if for_pictures:
-        note += "; several are drawn below each other; without any model: ImageNet's classes by the bundled "
-        note += "efficientnet_lite0 (extra pretrained)"
-    trained.add_argument("--checkpoint", metavar="FILE", nargs="+" if for_pictures else None, help=note)
+    note += "; several are drawn below each other" * several
+    if not required:
+        note += "; without any model: ImageNet's classes by the bundled efficientnet_lite0 (extra pretrained)"
+    trained.add_argument("--checkpoint", metavar="FILE", nargs="+" if several else None, help=note)
     trained.add_argument(
         "--weights", metavar="FILE", help="'default' (torchvision's), 'bundled' (EfficientNet-Lite's) or a state dict"
     )
@@ -262,8 +278,9 @@ def _add_scoring(
     parser.add_argument("--resume", action=BooleanOptionalAction, default=False, help="continue an interrupted run")
 
 
-def _add_data(parser: Parser, image_size: bool = True) -> None:
-    parser.add_argument("--dataset", required=True, help="key of the data set (see sibx datasets)")
+def _add_data(parser: Parser, *, image_size: bool = True, required: bool = True) -> None:
+    note = "" if required else "; default the photographs of scikit-image"
+    parser.add_argument("--dataset", required=required, help=f"key of the data set (see sibx datasets){note}")
     parser.add_argument("--root", metavar="FOLDER", help="folder of the data")
     parser.add_argument("--limit", type=int, metavar="N", help="use at most N images of a split, spread evenly over it")
     note = "read all images and masks first, and name those that cannot be read"

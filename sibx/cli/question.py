@@ -6,19 +6,20 @@ from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
-from torch import nn
 
 from sibx._checks import check_integer, check_range, require
-from sibx._outputs import Output
 from sibx.attribution import MethodSpec, resolve_methods
 from sibx.attribution.chosen import asks_all
 from sibx.attribution.fitting import why_not
 from sibx.cli.loading import Classifier, read_map
 from sibx.images import IMAGENET, Normalization
+from sibx.images.fitted_picture import Fit
 from sibx.models import MODELS, Align, about
 from sibx.models.class_map import named_classes
+from sibx.models.looking import Eye
 
 ANOTHER = "another class"  # than those that a class map names
 USUAL_SIDE = 224  # of the images of a model that says nothing about them
@@ -29,27 +30,19 @@ class Question:
     """What to explain about every picture.
 
     Attributes:
-        model: the model, in eval mode on its device.
-        device: the device.
-        normalization: the normalization of its images.
-        image_size: side in pixels that it was trained with.
+        eye: the model, and how it sees pictures.
         fit: what it sees of a picture, see ``fit_picture``; or ``auto``.
         methods: the methods that explain.
         layer: layer for methods that need one; None = the last feature map.
-        output: what its logits are.
         align: where CAMs draw the units of the layer; None = as the methods are built.
         names: names of the classes; None = they have none.
         target: class to explain; None = the predicted one.
     """
 
-    model: nn.Module
-    device: torch.device
-    normalization: Normalization
-    image_size: int
-    fit: str
+    eye: Eye
+    fit: Fit | Literal["auto"]
     methods: list[MethodSpec]
     layer: str | None
-    output: Output
     align: Align | None
     names: Sequence[str] | None
     target: int | None
@@ -73,7 +66,7 @@ def ask(args: Namespace, classifier: Classifier, device: torch.device) -> Questi
     names = _read_names(args.class_names, count) if args.class_names else known
     size = args.image_size or classifier.notes.get("image_size") or carried.image_size or USUAL_SIDE
     check_integer("image_size", size, 16)
-    normalization, model = _find_normalization(classifier), classifier.model.to(device).eval()
+    normalization, model = find_normalization(classifier), classifier.model.to(device).eval()
     if args.class_map is None:
         target = _read_target(args.target, names, count)
     else:
@@ -84,14 +77,10 @@ def ask(args: Namespace, classifier: Classifier, device: torch.device) -> Questi
         gray = normalization(torch.full((1, 3, size, size), 0.5, device=device))
         methods = _say_left_out(methods, why_not(methods, model, gray, args.layer, output, wholly=True))
     return Question(
-        model=model,
-        device=device,
-        normalization=normalization,
-        image_size=size,
+        eye=Eye(model, device, normalization, size, output),
         fit=args.fit,
         methods=methods,
         layer=args.layer,
-        output=output,
         align=args.align,
         names=names,
         target=target,
@@ -105,7 +94,7 @@ def _say_left_out(methods: list[MethodSpec], reasons: dict[str, str]) -> list[Me
     return [spec for spec in methods if spec.name not in reasons]
 
 
-def _find_normalization(classifier: Classifier) -> Normalization:
+def find_normalization(classifier: Classifier) -> Normalization:
     """Return what the checkpoint was fine-tuned with, else what the model's published weights were trained with."""
     given = classifier.notes.get("normalization")
     if given:
