@@ -1,11 +1,24 @@
-"""The tab "Explain": a picture, what the networks say about it, and why."""
+"""The tab "Explain": a picture, what the networks say about it, why, and what they say without some of its pixels."""
 
-from typing import TYPE_CHECKING
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from sibx.app._desk import Desk, Seen
+from sibx.app._eraser import FILLS
+from sibx.app._explaining import layers_of, offered_methods
+from sibx.app._handlers import NONE, Explaining
+from sibx.app._survey import AS_THEY_COME
+
 if TYPE_CHECKING:
     from sibx.app.workbench import Workbench
+
+STATIC = Path(__file__).parent / "static"
+# Short work waits for nobody else's: not for a training, and not for a look at all pictures.
+AT_ONCE: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
+CONTROLS = "A map that a control draws as well, without the network, says nothing about the network."
 
 
 def explain_tab(workbench: "Workbench") -> None:
@@ -14,4 +27,70 @@ def explain_tab(workbench: "Workbench") -> None:
     Args:
         workbench: what is worked on.
     """
-    gr.Markdown(f"{len(workbench.data)} pictures of {workbench.data.name}")
+    desk = Desk(workbench)
+    first = desk.see(0)
+    places = gr.State(desk.survey.order(AS_THEY_COME))
+    page, seen = gr.State(0), gr.State(None)
+    with gr.Row():
+        with gr.Column(scale=1, min_width=280):
+            dropped = gr.File(label="Your own pictures", file_count="multiple", file_types=["image"], height=130)
+            order = gr.Dropdown(
+                desk.survey.orders(), value=AS_THEY_COME, label="Pictures", info=f"{len(desk.data)} of {desk.data.name}"
+            )
+            thumbnails = _html("thumbnails", elem_id="pictures")
+            progress = _html("said")
+            with gr.Row():
+                back, more = (gr.Button(name, size="sm", min_width=80) for name in ("Back", "More"))
+            said = _html("said", elem_id="said")
+        with gr.Column(scale=3, min_width=320):
+            asked = _question(desk, first, workbench.methods)
+            problem = _html("said", elem_id="problem")
+            viewer = _html("viewer", elem_id="viewer")
+            gr.Markdown("### Eraser\nBrush pixels away, and see whether the networks needed them.")
+            with gr.Row():
+                with gr.Column(min_width=280):
+                    eraser = _html("eraser", value="[]", picture="", elem_id="eraser")
+                    fill = gr.Radio(list(FILLS), value="blur", label="Filled with", info="What takes their place.")
+                with gr.Column(min_width=280):
+                    erased = _html("said", elem_id="erased")
+
+    on = Explaining(desk)
+    shown = [seen, said, eraser, erased, problem]
+    maps: dict[str, Any] = {"fn": on.why, "inputs": [seen, *asked], "outputs": [viewer, problem], **AT_ONCE}
+    strip: dict[str, Any] = {"fn": on.strip, "inputs": [places, page], "outputs": thumbnails, **AT_ONCE}
+    gr.on(None, partial(on.show, first.picture), None, shown, **AT_ONCE).then(**maps).then(**strip)
+    thumbnails.select(on.pick, [places, page], shown, **AT_ONCE).then(**maps)
+    dropped.upload(on.drop, [dropped, places], [*shown, places, page], **AT_ONCE).then(**maps).then(**strip)
+    for part in asked:
+        part.input(**maps)
+    rubbed = [seen, eraser, fill, asked[0]]
+    gr.on([eraser.input, fill.input, asked[0].input], on.rub, rubbed, [erased, problem], **AT_ONCE)
+    order.input(on.sort, order, [progress, places, page], concurrency_limit=None, show_progress="hidden").then(**strip)
+    back.click(on.back, page, page, **AT_ONCE).then(**strip)
+    more.click(on.more, [places, page], page, **AT_ONCE).then(**strip)
+
+
+def _question(desk: Desk, first: Seen, methods: tuple[str, ...]) -> list[gr.Dropdown]:
+    """Put on the page what is asked: class, rival, layer and methods."""
+    network, opinion = desk.networks[0], first.opinions[0]
+    classes = [(network.label(i), i) for i in range(len(opinion.rates))]
+    layers = [(name, name) for name in layers_of(network, opinion.look.images)]
+    with gr.Row():
+        target = gr.Dropdown(
+            [("the predicted class", NONE), *classes], value=NONE, label="Why", info="What to explain."
+        )
+        rival = gr.Dropdown(
+            [("any other", NONE), *classes], value=NONE, label="rather than", info="What to compare with."
+        )
+        layer = gr.Dropdown([("the last one", ""), *layers], value="", label="Layer", info="Where CAMs look.")
+    offered = list(offered_methods().items())
+    chosen = gr.Dropdown(offered, value=list(methods), multiselect=True, label="Methods", info=CONTROLS)
+    return [target, rival, layer, chosen]
+
+
+def _html(name: str, value: str = "", **options: Any) -> gr.HTML:
+    """Put HTML on the page, with the script, the style and the template of a name, of those that there are."""
+    parts = {"html_template": "html", "css_template": "css", "js_on_load": "js"}
+    files = {part: STATIC / f"{name}.{ending}" for part, ending in parts.items()}
+    texts: dict[str, Any] = {part: file.read_text(encoding="utf-8") for part, file in files.items() if file.exists()}
+    return gr.HTML(value, apply_default_css=False, **({"js_on_load": None} | texts), **options)

@@ -37,7 +37,8 @@ class Workbench:
         out_dir: folder of everything that is written: corrections, trainings, and what was computed and is kept.
 
     Raises:
-        ValueError: no network, two of one name, an unknown method, or data that is no data set of sibx.
+        ValueError: no network, two of one name or of different classes, an unknown method, or data that is no data set
+            of sibx.
     """
 
     networks: tuple[Network, ...]
@@ -50,6 +51,8 @@ class Workbench:
         names = [network.name for network in self.networks]
         require(0 < len(set(names)) == len(names), "networks", "be one or two of different names", names)
         require(len(names) <= 2, "networks", "be one, or two that are compared", names)
+        classes = [network.classes and tuple(network.classes) for network in self.networks]
+        require(len(set(classes)) == 1, "networks", "have the same classes", [c and c[:5] for c in classes])
         check_dataset(self.data, "data")
         resolve_methods(self.methods)
 

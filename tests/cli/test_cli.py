@@ -135,7 +135,7 @@ def test_what_can_be_resumed(name, command, monkeypatch, capsys):
 def test_commands_of_the_guide_are_understood():
     guide = (Path(__file__).parents[2] / "docs" / "guides" / "command_line.md").read_text(encoding="utf-8")
     lines = guide.partition("# Command line\n\n```\n")[2].partition("```")[0].splitlines()
-    assert list(dict.fromkeys(_parse(line.split()[1:]).command for line in lines)) == list(COMMANDS)[:11]
+    assert list(dict.fromkeys(_parse(line.split()[1:]).command for line in lines)) == list(COMMANDS)[:12]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])

@@ -1,0 +1,122 @@
+"""The data set of a workbench in orders worth looking at: what is wrong, what looks elsewhere, what gained."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from sibx.app._explaining import ask, explain
+from sibx.app._pictures import UNKNOWN, Picture, picture_of
+from sibx.app.networks import Network
+from sibx.attribution import to_heatmap
+from sibx.datasets import MaskedDataset, spread
+from sibx.metrics import foreground_focus
+
+MOST = 500  # pictures that are looked at, spread evenly over the data
+METHOD = "sib"  # whose map's focus on the object is meant
+
+
+class Found(NamedTuple):
+    """What was found about a picture, of every network.
+
+    Attributes:
+        rates: probability of the label; of the predicted class where the label is unknown.
+        right: whether the prediction is the label; False where it is unknown.
+        focus: share of the map that lies on the object; NaN without a mask.
+    """
+
+    rates: tuple[float, ...]
+    right: tuple[bool, ...]
+    focus: tuple[float, ...]
+
+
+class Order(NamedTuple):
+    """An order of pictures: what it sorts by (the lowest comes first, NaN last), and what it needs."""
+
+    key: Callable[[Found], float]
+    labels: bool = False
+    masks: bool = False
+    two: bool = False
+
+
+AS_THEY_COME = "as they come"
+ORDERS = {
+    "wrong first": Order(lambda f: sum(f.right) + float(np.mean(f.rates)), labels=True),
+    "lowest focus": Order(lambda f: f.focus[0], masks=True),
+    "largest gain": Order(lambda f: f.focus[0] - f.focus[1], masks=True, two=True),
+}
+
+
+@dataclass(eq=False)
+class Survey:
+    """What was found about the pictures of a data set; each is looked at once, whoever asks.
+
+    Attributes:
+        networks: the networks.
+        data: the data set.
+        knows_labels: whether its labels are classes of the networks.
+    """
+
+    networks: Sequence[Network]
+    data: MaskedDataset
+    knows_labels: bool
+    _found: dict[int, Found | str] = field(default_factory=dict)
+    _lock: Lock = field(default_factory=Lock)
+
+    def __post_init__(self) -> None:
+        self.indices = spread(len(self.data), MOST)
+
+    def orders(self) -> list[str]:
+        """Return the orders that this data set and these networks allow."""
+        has = {"labels": self.knows_labels, "masks": not self.data.no_masks, "two": len(self.networks) > 1}
+        fits = [n for n, order in ORDERS.items() if all(has[need] or not getattr(order, need) for need in has)]
+        return [AS_THEY_COME, *fits]
+
+    def look(self) -> Iterator[float]:
+        """Look at the pictures that nobody looked at yet; yields the share that is done after each."""
+        for done, index in enumerate(self.indices, 1):
+            with self._lock:
+                if index not in self._found:
+                    self._found[index] = self._look_at(index)
+            yield done / len(self.indices)
+
+    def order(self, name: str) -> list[int]:
+        """Return the indices of the pictures in an order: those that were looked at, or all as they come."""
+        if name == AS_THEY_COME:
+            return list(range(len(self.data)))
+        found = {index: one for index, one in self._found.items() if isinstance(one, Found)}
+        keys = {index: ORDERS[name].key(one) for index, one in found.items()}
+        return sorted(keys, key=lambda index: (np.isnan(keys[index]), keys[index], index))
+
+    def found(self, index: int) -> Found | None:
+        """Return what was found about a picture, None if nobody looked at it or it could not be read."""
+        found = self._found.get(index)
+        return found if isinstance(found, Found) else None
+
+    def problems(self) -> list[str]:
+        """Return what went wrong, of pictures that could not be looked at."""
+        return [found for found in self._found.values() if isinstance(found, str)]
+
+    def _look_at(self, index: int) -> Found | str:
+        try:
+            picture = picture_of(self.data, index)
+            return Found(*zip(*(self._one(network, picture) for network in self.networks), strict=True))
+        except (OSError, ValueError) as error:
+            return str(error)
+
+    def _one(self, network: Network, picture: Picture) -> tuple[float, bool, float]:
+        opinion = ask(network, picture.pixels)
+        label = picture.label if self.knows_labels and picture.label != UNKNOWN else None
+        target = opinion.predicted if label is None else label
+        focus = float("nan")
+        if picture.mask is not None and bool(picture.mask.any()):
+            values = explain(opinion, [METHOD], target)[0].values
+            if values is not None:
+                height, width = picture.mask.shape[1:]  # the network may have seen another size
+                heatmap = to_heatmap(torch.from_numpy(values)[None, None], (height, width), "l2")
+                undefined = None if picture.undefined is None else picture.undefined[None]
+                focus = float(foreground_focus(heatmap, picture.mask[None], undefined=undefined))
+        return float(opinion.rates[target]), opinion.predicted == label, focus
