@@ -43,6 +43,7 @@ def read_strokes(text: str) -> list[Stroke]:
         raise ValueError(f"`strokes` must be a list of sizes and points, but got {text[:80]!r}: {error}") from error
     numbers = [v for s in strokes for v in (s.size, *(c for point in s.points for c in point))]
     require(len(numbers) <= 2 * MOST_POINTS, "strokes", f"have at most {MOST_POINTS:,} points", len(numbers) // 2)
+    require(all(s.points for s in strokes), "strokes", "have a point each", text[:80])
     require(bool(np.all(np.abs(numbers) <= 10)), "strokes", "be given in shares of the picture's width", text[:80])
     return strokes
 
@@ -54,7 +55,7 @@ def draw_strokes(strokes: list[Stroke], height: int, width: int) -> np.ndarray:
         thick = max(1, round(stroke.size * width))
         points = np.round((np.array(stroke.points).reshape(-1, 2) * width - 0.5) * 2**shift).astype(np.int32)
         cv2.polylines(mask, [points.reshape(-1, 1, 2)], False, 1, thick, cv2.LINE_8, shift)
-        for x, y in points[[0, -1]] if len(points) else ():  # round ends; a click is a dot
+        for x, y in points[[0, -1]]:  # round ends; a click is a dot
             cv2.circle(mask, (int(x), int(y)), thick * 2 ** (shift - 1), 1, -1, cv2.LINE_8, shift)
     return mask.astype(bool)
 

@@ -53,8 +53,11 @@ def read_dropped(path: str | Path) -> Picture:
         OSError: a file that is no picture, is broken, or has more than MOST_PIXELS pixels; its name is in the message.
     """
     name = Path(path).name
-    with naming(name):
-        picture = Image.open(path)
+    try:
+        with naming(name):
+            picture = Image.open(path)
+    except OSError as error:  # Pillow's own message names the server's folder
+        raise OSError(f"{name} is no picture that can be read") from error
     with picture:
         width, height = picture.size
         if width * height > MOST_PIXELS:

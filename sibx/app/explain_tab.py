@@ -38,7 +38,7 @@ def explain_tab(workbench: "Workbench") -> None:
                 desk.survey.orders(), value=AS_THEY_COME, label="Pictures", info=f"{len(desk.data)} of {desk.data.name}"
             )
             thumbnails = _html("thumbnails", elem_id="pictures")
-            progress = _html("said")
+            notice = _html("said", elem_id="notice")
             with gr.Row():
                 back, more = (gr.Button(name, size="sm", min_width=80) for name in ("Back", "More"))
             said = _html("said", elem_id="said")
@@ -55,7 +55,7 @@ def explain_tab(workbench: "Workbench") -> None:
                     erased = _html("said", elem_id="erased")
 
     on = Explaining(desk)
-    shown = [seen, said, eraser, erased, problem]
+    shown = [seen, said, eraser, erased, notice]
     maps: dict[str, Any] = {"fn": on.why, "inputs": [seen, *asked], "outputs": [viewer, problem], **AT_ONCE}
     strip: dict[str, Any] = {"fn": on.strip, "inputs": [places, page], "outputs": thumbnails, **AT_ONCE}
     gr.on(None, partial(on.show, first.picture), None, shown, **AT_ONCE).then(**maps).then(**strip)
@@ -65,7 +65,7 @@ def explain_tab(workbench: "Workbench") -> None:
         part.input(**maps)
     rubbed = [seen, eraser, fill, asked[0]]
     gr.on([eraser.input, fill.input, asked[0].input], on.rub, rubbed, [erased, problem], **AT_ONCE)
-    order.input(on.sort, order, [progress, places, page], concurrency_limit=None, show_progress="hidden").then(**strip)
+    order.input(on.sort, order, [notice, places, page], concurrency_limit=None, show_progress="hidden").then(**strip)
     back.click(on.back, page, page, **AT_ONCE).then(**strip)
     more.click(on.more, [places, page], page, **AT_ONCE).then(**strip)
 

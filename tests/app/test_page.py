@@ -1,0 +1,191 @@
+"""The workbench in a real browser: explain, compare, sort, erase, drop; nothing asked of another machine."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+import pytest
+from PIL import Image
+
+from tests.helpers.benches import PICTURES, WRONG
+
+pytest.importorskip("gradio", reason="the workbench needs gradio (extra app)")
+webdriver = pytest.importorskip("selenium.webdriver", reason="the browser tests need selenium (extra dev)")
+By, Keys = (pytest.importorskip(f"selenium.webdriver.common.{m}") for m in ("by", "keys"))
+Wait = pytest.importorskip("selenium.webdriver.support.ui").WebDriverWait
+CSS = By.By.CSS_SELECTOR
+SWITCHES = ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--no-first-run")
+QUIET = ("--disable-background-networking", "--disable-component-update", "--disable-sync")
+DESK, PHONE = (1280, 900), (390, 844)
+PATIENCE = 30  # seconds that a busy machine may take
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    """A server of its own process, which is ended after all tests."""
+    words = [sys.executable, "-m", "tests.helpers.workbench_server", str(tmp_path_factory.mktemp("bench"))]
+    server = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
+    yield server.stdout.readline().strip()
+    server.terminate()
+    assert server.communicate(timeout=PATIENCE)[0] == "", "hosts that the server asked"
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory):
+    """A driver of Chromium that notes every request; without one the tests are skipped."""
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    driver = shutil.which("chromedriver")
+    if not (program and driver):
+        pytest.skip("no Chromium with its driver here (Debian: apt-get install chromium chromium-driver)")
+    options = webdriver.ChromeOptions()
+    options.binary_location = program
+    for switch in (*SWITCHES, *QUIET, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(switch)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield browser
+    browser.quit()
+
+
+class Page:
+    """What a test does with the page."""
+
+    def __init__(self, browser, address):
+        self.browser, self.address = browser, address
+
+    def open(self, size=DESK):
+        width, height = size
+        screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": size == PHONE}
+        self.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+        self.browser.get(self.address)
+        self.until(lambda: self.drawn())
+        return self
+
+    def until(self, true):
+        return Wait(self.browser, PATIENCE, 0.05).until(lambda _: true())
+
+    def run(self, script, *arguments):
+        return self.browser.execute_script(script, *arguments)
+
+    def one(self, selector):
+        return self.browser.find_element(CSS, selector)
+
+    def all(self, selector):
+        return self.browser.find_elements(CSS, selector)
+
+    def drawn(self):
+        """The number of the answer whose maps are seen, None before the first."""
+        return self.run("return document.querySelector('#viewer [data-drawn]')?.dataset.drawn")
+
+    def drawn_after(self, act):
+        before = self.drawn()
+        act()
+        self.until(lambda: self.drawn() != before)
+
+    def titles(self):
+        return [title.text for title in self.all("#viewer h3")]
+
+    def choose(self, label, text):
+        """Choose an entry of a dropdown by typing it."""
+        box = self.one(f"input[aria-label='{label}']")
+        box.click()
+        box.send_keys(Keys.Keys.CONTROL, "a")
+        box.send_keys(text, Keys.Keys.ENTER)
+
+    def erased(self):
+        """Probabilities before and after of every network."""
+        found = "[...document.querySelectorAll('#erased figure')].map((f) => [f.dataset.before, f.dataset.after])"
+        return [tuple(map(float, pair)) for pair in self.run(f"return {found}")]
+
+
+@pytest.fixture
+def page(chromium, address):
+    yield Page(chromium, address)
+    lines = chromium.get_log("browser")
+    assert [line["message"] for line in lines if line["level"] == "SEVERE"] == [], "the console of the browser"
+    events = [json.loads(line["message"])["message"] for line in chromium.get_log("performance")]
+    asked = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
+    assert asked
+    assert [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []
+
+
+def test_explains_and_compares(page):
+    page.open()
+    assert page.titles() == ["before: why red (96.8%)", "after: why red (93.9%)"]
+    names = ["VJP-IB (R M)", "Grad-CAM", "control: center"]
+    assert [caption.text for caption in page.all("#viewer figcaption span")] == 2 * names
+    page.drawn_after(lambda: page.choose("rather than", "<b>green"))
+    assert "why red rather than <b>green" in page.titles()[0]
+    page.drawn_after(lambda: page.all("#pictures button")[1].click())
+    assert "why <b>green" in page.titles()[0]
+    assert page.one("#said h3").text == "<i>1"
+    assert page.all("#said h3 i") == []
+    center = page.all("#viewer canvas")[2]
+    webdriver.ActionChains(page.browser).move_to_element(center).perform()
+    values = [float(output.text) for output in page.all("#viewer output")]
+    assert values[2] == values[5] > 1  # the control is largest in the middle, and sees no network
+    before = page.run("return arguments[0].toDataURL()", center)
+    page.run("const o = document.querySelector('.opacity'); o.value = 0; o.dispatchEvent(new Event('input'))")
+    assert page.run("return arguments[0].toDataURL()", center) != before
+
+
+def test_what_is_wrong_comes_first(page):
+    page.open()
+    page.choose("Pictures", "wrong first")
+    title = "#pictures button"
+    page.until(lambda: page.all(title) and page.one(title).get_attribute("title") == f"<i>{WRONG}")
+    assert "wrong" in page.one(f"{title} span").text
+    page.browser.find_element(By.By.XPATH, "//button[text()='More']").click()
+    page.until(lambda: len(page.all(title)) == PICTURES - 12)
+
+
+def test_erases_with_the_mouse_and_with_keys(page):
+    page.open()
+    canvas = page.one("#eraser canvas")
+    page.run("const b = document.querySelector('.brush'); b.value = 40; b.dispatchEvent(new Event('input'))")
+    across, down = canvas.size["width"], canvas.size["height"]
+    rub = webdriver.ActionChains(page.browser).move_to_element_with_offset(canvas, -0.2 * across, 0.06 * down)
+    rub.click_and_hold().move_by_offset(10, 0).release().perform()
+    before, after = page.until(page.erased)
+    assert before[1] < before[0] - 0.02
+    assert after[1] < after[0] - 0.02
+    page.one("#eraser .undo").click()
+    page.until(lambda: page.erased() == [])
+    canvas.send_keys(*[Keys.Keys.ARROW_LEFT] * 9, Keys.Keys.ENTER)
+    found = page.until(page.erased)
+    assert found[0][1] < found[0][0] - 0.02
+    canvas.send_keys(Keys.Keys.CONTROL, "z")
+    page.until(lambda: page.erased() == [])
+
+
+def test_dropped_pictures(page, tmp_path):
+    Image.new("RGB", (300, 200), (0, 255, 0)).save(tmp_path / "<u>leaf.png")
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    page.open()
+    files = "\n".join(str(tmp_path / name) for name in ("<u>leaf.png", "broken.png"))
+    page.drawn_after(lambda: page.one("input[type=file]").send_keys(files))
+    assert "broken.png is no picture" in page.one("#notice").text
+    assert "leaf.png" in page.one("#said h3").text
+    assert page.titles()[0].startswith("before: why <b>green")
+    width, height = page.run("const c = document.querySelector('#viewer canvas'); return [c.width, c.height]")
+    assert (width, height) == (300, 200)  # its own resolution
+
+
+@pytest.mark.parametrize("size", [DESK, PHONE])
+def test_nothing_sticks_out(size, page):
+    page.open(size)
+    assert page.run("return document.documentElement.scrollWidth") <= size[0]
+    boxes = page.run("return [...document.querySelectorAll('canvas, img')].map((n) => n.getBoundingClientRect().right)")
+    assert max(boxes) <= size[0]
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", f"{Path(__file__)}", "pyproject.toml"])
+def test_no_other_file_is_served(path, address):
+    with pytest.raises(HTTPError) as raised:
+        urlopen(f"{address}gradio_api/file={path}")
+    with raised.value:  # the answer is still open
+        assert raised.value.code in (403, 404)
