@@ -48,19 +48,19 @@ class Explaining:
         *shown, problem = self.show(read[0]) if read else (*_as_before(4), "")
         return *shown, "".join([*problems, problem]), [*read, *places], 0
 
-    def why(self, seen: Seen | None, target: int, rival: int, layer: str, methods: list[str]) -> Parts:
-        """Return the maps, and the problem."""
+    def why(self, seen: Seen | None, target: int, rival: int, layer: str, methods: list[str]) -> tuple[str, str]:
+        """Return the maps, and the problem, which leaves no maps of another picture on the page."""
         try:
             return (self._desk.why(seen, _given(target), _given(rival), layer or None, methods) if seen else ""), ""
         except ValueError as error:
-            return gr.skip(), problem_html(str(error))
+            return "", problem_html(str(error))
 
-    def rub(self, seen: Seen | None, strokes: str, fill: str, target: int) -> Parts:
+    def rub(self, seen: Seen | None, strokes: str, fill: str, target: int) -> tuple[str, str]:
         """Return what is said without the pixels under the strokes, and the problem."""
         try:
             return (self._desk.without(seen, strokes, fill, _given(target)) if seen else ""), ""
         except ValueError as error:
-            return gr.skip(), problem_html(str(error))
+            return "", problem_html(str(error))
 
     def sort(self, order: str) -> Iterator[Parts]:
         """Look at all pictures, and say how far that is; then return what went wrong, the places, and the page."""

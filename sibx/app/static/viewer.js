@@ -64,7 +64,11 @@ const figure = (cell, told) => {
 };
 
 const build = async () => {
-  if (!props.value) return;
+  if (!props.value) { // a question without an answer
+    rows.replaceChildren();
+    shown = [];
+    return;
+  }
   const told = JSON.parse(props.value), image = new Image();
   image.src = told.picture;
   await image.decode();
