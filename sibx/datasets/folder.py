@@ -11,7 +11,15 @@ from torch import Tensor
 from sibx._checks import check_choice, check_folder, require
 from sibx.datasets.base import MaskedDataset, MaskedSample
 from sibx.datasets.broken import check_headers
-from sibx.datasets.folder_files import LAYOUT, SPLITS, Entry, find_entries, order_classes, say_what_is_missing
+from sibx.datasets.folder_files import (
+    LAYOUT,
+    SPLITS,
+    Entry,
+    find_entries,
+    listed_classes,
+    order_classes,
+    say_what_is_missing,
+)
 from sibx.datasets.folder_masks import read_mask, warn_of_doubt
 from sibx.images.geometry import resize_and_center_crop
 from sibx.images.normalization import IMAGENET, Normalization
@@ -37,8 +45,8 @@ class FolderDataset(MaskedDataset):
         split: ``all``, ``train``, ``val`` or ``test``. Without a ``split`` column an image belongs to train, val or
             test (60 / 20 / 20 %) by a hash of its path, so that adding images never moves another image.
         image_size: side of the central square in pixels.
-        classes: names of the classes in the order of the model's outputs, among them all labels; None = the labels,
-            numbers in the order of their values.
+        classes: names of the classes in the order of the model's outputs, among them all labels; None = those that
+            ``root/classes.txt`` lists, one a line, without this file the labels, numbers in the order of their values.
         normalization: from pixels to what the model sees, of 3 channels for colors, or of 1 for gray images.
 
     Raises:
@@ -69,7 +77,7 @@ class FolderDataset(MaskedDataset):
         self._ids = _unique_ids(self.root, entries)
         self.entries = [e for e in entries if split in ("all", e.split)]
         require(bool(self.entries), "root", f"hold images of the split {split!r}, laid out as {LAYOUT}", str(root))
-        self.classes = order_classes({e.label for e in entries}, classes)
+        self.classes = order_classes({e.label for e in entries}, listed_classes(self.root) if classes is None else classes)
         self.split, self.image_size = split, image_size
         check_headers(self.root, _masks_of(self.entries))
         self.no_masks = say_what_is_missing(self.root, self.entries)

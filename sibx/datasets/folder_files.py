@@ -19,6 +19,7 @@ ENDINGS = {
     *(".pbm", ".pgm", ".ppm"),
 }
 INDEX, MASK_FOLDERS, SUFFIX = "index.csv", ("masks", "mask"), "_mask"
+CLASSES = "classes.txt"  # beside the index or the folders: names in the order of a model's outputs, one a line
 WHOLE = re.compile(r"-?\d+(\.0*)?")  # a number of a group; pandas writes 1.0 in a column with empty cells
 LAYOUT = (
     "<root>/images/<class>/<name>.<ext> with <root>/masks/<class>/<name>.<ext> or <name>_mask.<ext> (non-zero = "
@@ -50,6 +51,17 @@ class Entry:
 def find_entries(root: Path) -> list[Entry]:
     """Return what index.csv lists, or without one what the folders hold."""
     return list(_from_index(root) if (root / INDEX).is_file() else _from_tree(root))
+
+
+def listed_classes(root: Path) -> list[str] | None:
+    """Return the classes that classes.txt lists, in its order; None without the file."""
+    path = root / CLASSES
+    if not path.is_file():
+        return None
+    try:
+        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"`root` must hold a {CLASSES} in UTF-8, but got {str(path)!r}: {error}") from error
 
 
 def order_classes(labels: set[str], classes: Sequence[str] | None) -> tuple[str, ...]:

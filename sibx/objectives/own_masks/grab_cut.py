@@ -85,6 +85,28 @@ def _pictures(images: Tensor) -> np.ndarray:
     return as_colors(scaled).round().byte().permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
 
+def cut_from(
+    picture: np.ndarray, *, here: np.ndarray, away: np.ndarray, likely: np.ndarray, rounds: int = 3
+) -> np.ndarray:
+    """Cut a picture along its edges from what is known of some pixels; returns a mask (H, W) bool.
+
+    Args:
+        picture: colors (H, W, 3) uint8.
+        here: pixels that are the object, (H, W) bool.
+        away: pixels that are background, (H, W) bool; they count before those of ``here``.
+        likely: pixels that are likely the object, (H, W) bool; all others are likely background.
+        rounds: number of times, at least 1, that colors are learned and the boundary is drawn again.
+    """
+    seed = np.full(picture.shape[:2], cv2.GC_PR_BGD, dtype=np.uint8)
+    seed[likely] = cv2.GC_PR_FGD
+    seed[here] = cv2.GC_FGD
+    seed[away] = cv2.GC_BGD
+    some = np.isin(seed, (cv2.GC_FGD, cv2.GC_PR_FGD))
+    if some.all() or not some.any():  # nothing to learn one of the two colors from
+        return some
+    return _cut(np.ascontiguousarray(picture), seed, rounds)
+
+
 def _cut(picture: np.ndarray, seed: np.ndarray, rounds: int) -> np.ndarray:
     cv2.setRNGSeed(0)  # the mixtures start from random colors; every thread has its own random state
     object_colors, background_colors = np.zeros(_NO_MODEL), np.zeros(_NO_MODEL)
