@@ -1,8 +1,8 @@
 """Corrected pictures in a folder that every command reads as ``--dataset folder``; whatever was drawn is kept at once.
 
-    <folder>/data.json          which pictures these belong to
-    <folder>/strokes/<id>.json  everything that was drawn on a picture; the masks follow from it
-    <folder>/index.csv          the corrected pictures, with images/<id>.png, masks/<id>.png and undefined/<id>.png
+- ``data.json``: which pictures these belong to;
+- ``strokes/<id>.json``: everything that was drawn on a picture; the masks follow from it;
+- ``index.csv``: the corrected pictures, with ``images/<id>.png``, ``masks/<id>.png`` and ``undefined/<id>.png``.
 """
 
 import csv
@@ -37,7 +37,7 @@ LARGEST_MASK = 2**26  # pixels of a mask that is imported
 Picture = npt.NDArray[np.uint8]  # (H, W, 3)
 
 
-class SavedMeanwhile(ValueError):
+class SavedMeanwhileError(ValueError):
     """Somebody else has drawn on the picture since this version of it was shown; nothing was changed."""
 
 
@@ -107,7 +107,7 @@ class Corrections:
         """Draw a stroke on a version of a picture; return what is there then.
 
         Raises:
-            SavedMeanwhile: there is a newer version.
+            SavedMeanwhileError: there is a newer version.
             ValueError: a stroke that does not fit the picture, or too many.
         """
         sheet = self.sheet(index)
@@ -118,7 +118,7 @@ class Corrections:
         """Take back the last stroke on a version of a picture.
 
         Raises:
-            SavedMeanwhile: there is a newer version.
+            SavedMeanwhileError: there is a newer version.
         """
         sheet = self.sheet(index)
         return self._keep(index, replace(sheet, strokes=sheet.strokes[:-1]), version)
@@ -127,7 +127,7 @@ class Corrections:
         """Say what is true of the pixels of a picture that no stroke touched.
 
         Raises:
-            SavedMeanwhile: there is a newer version.
+            SavedMeanwhileError: there is a newer version.
             ValueError: something else than ``draw_mask`` knows.
         """
         require(rest in RESTS, "rest", f"be one of {', '.join(RESTS)}", rest)
@@ -139,7 +139,7 @@ class Corrections:
         What is the object in a file is said under "A folder of pictures" in the guide to own data.
 
         Raises:
-            SavedMeanwhile: there is a newer version.
+            SavedMeanwhileError: there is a newer version.
             ValueError: a file that is no picture, or too large.
         """
         size = self.picture(index).shape[:2]
@@ -169,7 +169,7 @@ class Corrections:
         with alone_in(self.folder, "out"):
             there = self.sheet(index).version
             if there != version:
-                raise SavedMeanwhile(
+                raise SavedMeanwhileError(
                     f"`version` must be {there}, the newest of this picture, but got {version}: "
                     "somebody else has drawn on it meanwhile."
                 )
@@ -239,6 +239,11 @@ class Corrections:
 def file_name(data: MaskedDataset, index: int) -> str:
     """Return what the files of a picture are called, without ending: its id, less what no file may be called."""
     return shortened(quote(str(data.origin_of(index)["id"]), safe=""), LONGEST_NAME - 40)
+
+
+def corrections_folder(out_dir: Path) -> Path:
+    """Return where the corrections of a workbench lie."""
+    return out_dir / "corrections"
 
 
 def picture_file(picture: Picture) -> bytes:

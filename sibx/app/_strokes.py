@@ -225,8 +225,8 @@ def png_of(mask: Mask) -> bytes:
 def _cut(labels: Labels, strokes: Sequence[Stroke], picture: npt.NDArray[np.uint8]) -> Mask:
     """Divide what no stroke touched; pixels of boxes are only likely the object, unless that is all there is."""
     boxes = [stroke for stroke in strokes if isinstance(stroke, Box) and stroke.here]
-    boxed = labels_of(boxes, labels.shape) == HERE  # type: ignore[arg-type]
-    painted = labels_of([stroke for stroke in strokes if stroke not in boxes], labels.shape)  # type: ignore[arg-type]
+    boxed = labels_of(boxes, labels.shape) == HERE
+    painted = labels_of([stroke for stroke in strokes if stroke not in boxes], labels.shape)
     away = (labels == AWAY) | (~boxed & (labels == UNTOUCHED) if boxes else np.zeros_like(boxed))
     return cut_from(picture, here=(painted == HERE) & (labels == HERE), away=away, likely=boxed & ~away)
 

@@ -77,7 +77,8 @@ class FolderDataset(MaskedDataset):
         self._ids = _unique_ids(self.root, entries)
         self.entries = [e for e in entries if split in ("all", e.split)]
         require(bool(self.entries), "root", f"hold images of the split {split!r}, laid out as {LAYOUT}", str(root))
-        self.classes = order_classes({e.label for e in entries}, listed_classes(self.root) if classes is None else classes)
+        order = listed_classes(self.root) if classes is None else classes
+        self.classes = order_classes({e.label for e in entries}, order)
         self.split, self.image_size = split, image_size
         check_headers(self.root, _masks_of(self.entries))
         self.no_masks = say_what_is_missing(self.root, self.entries)

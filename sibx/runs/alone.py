@@ -44,6 +44,45 @@ def alone_in(folder: Path | None, argument: str = "out_dir") -> Iterator[None]:
             _release(lock, folder)
 
 
+@contextmanager
+def handed_on(folder: Path, argument: str) -> Iterator[tuple[int, ...]]:
+    """Lock a folder for a process that is started within the block, and holds the lock until it ends.
+
+    Yields the descriptors that it has to inherit (``pass_fds``); none where the system has no locks.
+
+    Args:
+        folder: which; made if needed.
+        argument: who asked for it, for the error.
+
+    Raises:
+        ValueError: another run is in the folder.
+    """
+    descriptor = _lock(folder, argument)
+    try:
+        yield () if descriptor is None else (descriptor,)
+    finally:
+        if descriptor is not None:
+            _held.pop(descriptor)
+            os.close(descriptor)
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a run is in a folder at the moment; never where the system has no locks."""
+    if sys.platform == "win32" or not folder.is_dir():
+        return False
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # several may ask at once
+    except BlockingIOError:
+        return True
+    except OSError:  # a file system without locks
+        return False
+    else:
+        return False
+    finally:
+        os.close(descriptor)
+
+
 def _enter(folder: Path, argument: str) -> int | None:
     lock = _lock(folder, argument)
     for path in folder.glob("*.tmp"):

@@ -13,7 +13,7 @@ from PIL import Image
 from sibx import build_dataset
 from sibx._files import write_atomically
 from sibx.app import _corrections
-from sibx.app._corrections import Corrections, SavedMeanwhile
+from sibx.app._corrections import Corrections, SavedMeanwhileError
 from sibx.app._strokes import AWAY, HERE, Box, Brush, Imported, draw_mask, labels_of, read_stroke, to_plain
 from sibx.datasets import SyntheticDataset
 
@@ -59,7 +59,8 @@ def test_what_no_stroke_touched_is_away_or_open_or_cut_along_edges():
     assert not left.undefined[5, 5]
     picture = np.zeros((SIZE, SIZE, 3), np.uint8)
     picture[10:22, 6:18] = (200, 30, 30)  # a red square
-    for strokes in ([Brush(True, [(10, 14), (14, 18)], 3), Brush(False, [(27, 5), (27, 28)], 3)], [Box(True, [(3, 7), (23, 25)])]):
+    brushed = [Brush(True, [(10, 14), (14, 18)], 3), Brush(False, [(27, 5), (27, 28)], 3)]
+    for strokes in (brushed, [Box(True, [(3, 7), (23, 25)])]):
         cut = draw_mask(strokes, picture, "cut").mask
         assert cut[10:22, 6:18].all()
         assert cut.sum() == 144
@@ -119,7 +120,7 @@ def test_strokes_are_kept_in_a_folder_that_every_command_reads(tmp_path, data):
 def test_nobody_draws_over_what_somebody_else_has_saved_meanwhile(tmp_path, data):
     one, other = Corrections(tmp_path, data), Corrections(tmp_path, data)
     one.add(0, Box(True, [(0, 0), (9, 9)]), 0)
-    with pytest.raises(SavedMeanwhile, match="somebody else"):
+    with pytest.raises(SavedMeanwhileError, match="somebody else"):
         other.add(0, Box(True, [(20, 20), (29, 29)]), 0)
     assert len(other.sheet(0).strokes) == 1
 
