@@ -131,7 +131,7 @@ def last_words(folder: Path) -> str:
 
 
 def _require_none_running(out_dir: Path) -> None:
-    running = [path.name for path in trainings_in(out_dir) if is_held(path)]
+    running = [path.name for path in trainings_in(out_dir) if read_state(path).status == "running"]
     require(not running, "out", "hold no training that is running (stop it first)", running)
 
 
