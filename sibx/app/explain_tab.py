@@ -1,7 +1,6 @@
 """The tab "Explain": a picture, what the networks say about it, why, and what they say without some of its pixels."""
 
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -10,12 +9,12 @@ from sibx.app._desk import Desk, Seen
 from sibx.app._eraser import FILLS
 from sibx.app._explaining import layers_of, offered_methods
 from sibx.app._handlers import NONE, Explaining
+from sibx.app._static import html
 from sibx.app._survey import AS_THEY_COME
 
 if TYPE_CHECKING:
     from sibx.app.workbench import Workbench
 
-STATIC = Path(__file__).parent / "static"
 # Short work waits for nobody else's: not for a training, and not for a look at all pictures.
 AT_ONCE: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
 CONTROLS = "A map that a control draws as well, without the network, says nothing about the network."
@@ -37,22 +36,22 @@ def explain_tab(workbench: "Workbench") -> None:
             order = gr.Dropdown(
                 desk.survey.orders(), value=AS_THEY_COME, label="Pictures", info=f"{len(desk.data)} of {desk.data.name}"
             )
-            thumbnails = _html("thumbnails", elem_id="pictures")
-            notice = _html("said", elem_id="notice")
+            thumbnails = html("thumbnails", elem_id="pictures")
+            notice = html("said", elem_id="notice")
             with gr.Row():
                 back, more = (gr.Button(name, size="sm", min_width=80) for name in ("Back", "More"))
-            said = _html("said", elem_id="said")
+            said = html("said", elem_id="said")
         with gr.Column(scale=3, min_width=320):
             asked = _question(desk, first, workbench.methods)
-            problem = _html("said", elem_id="problem")
-            viewer = _html("viewer", elem_id="viewer")
+            problem = html("said", elem_id="problem")
+            viewer = html("viewer", elem_id="viewer")
             gr.Markdown("### Eraser\nBrush pixels away, and see whether the networks needed them.")
             with gr.Row():
                 with gr.Column(min_width=280):
-                    eraser = _html("eraser", value="[]", picture="", elem_id="eraser")
+                    eraser = html("eraser", value="[]", picture="", elem_id="eraser")
                     fill = gr.Radio(list(FILLS), value="blur", label="Filled with", info="What takes their place.")
                 with gr.Column(min_width=280):
-                    erased = _html("said", elem_id="erased")
+                    erased = html("said", elem_id="erased")
 
     on = Explaining(desk)
     shown = [seen, said, eraser, erased, notice]
@@ -86,11 +85,3 @@ def _question(desk: Desk, first: Seen, methods: tuple[str, ...]) -> list[gr.Drop
     offered = list(offered_methods().items())
     chosen = gr.Dropdown(offered, value=list(methods), multiselect=True, label="Methods", info=CONTROLS)
     return [target, rival, layer, chosen]
-
-
-def _html(name: str, value: str = "", **options: Any) -> gr.HTML:
-    """Put HTML on the page, with the script, the style and the template of a name, of those that there are."""
-    parts = {"html_template": "html", "css_template": "css", "js_on_load": "js"}
-    files = {part: STATIC / f"{name}.{ending}" for part, ending in parts.items()}
-    texts: dict[str, Any] = {part: file.read_text(encoding="utf-8") for part, file in files.items() if file.exists()}
-    return gr.HTML(value, apply_default_css=False, **({"js_on_load": None} | texts), **options)

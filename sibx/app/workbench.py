@@ -79,9 +79,10 @@ def build_app(workbench: Workbench) -> "gr.Blocks":
 
 def _tabs() -> dict[str, Callable[[Workbench], None]]:
     """Return the tabs in their order; imported here, because they need Gradio."""
+    from sibx.app.correct_tab import correct_tab
     from sibx.app.explain_tab import explain_tab
 
-    return {"Explain": explain_tab}
+    return {"Explain": explain_tab, "Correct": correct_tab}
 
 
 @contextmanager
