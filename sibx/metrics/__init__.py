@@ -13,6 +13,7 @@ from sibx.metrics.curves._perturbations import Curves, Perturbations
 from sibx.metrics.curves.adaptive import AdaptiveCurves, adaptive_deletion, adaptive_insertion
 from sibx.metrics.curves.auc import deletion, insertion, lerf
 from sibx.metrics.curves.derived import aopc, insertion_minus_deletion, normalized_deletion, normalized_insertion, srg
+from sibx.metrics.curves.information import InformationCurves, aic, sic
 from sibx.metrics.explained import Explained
 from sibx.metrics.faithfulness import FAITHFULNESS
 from sibx.metrics.faithfulness._adcc import adcc, coherency
@@ -56,6 +57,7 @@ __all__ = [
     "Confidence",
     "Curves",
     "Explained",
+    "InformationCurves",
     "MetricSpec",
     "Perturbations",
     "Randomization",
@@ -64,6 +66,7 @@ __all__ = [
     "adaptive_deletion",
     "adaptive_insertion",
     "adcc",
+    "aic",
     "aopc",
     "attribution_localization",
     "average_drop",
@@ -103,6 +106,7 @@ __all__ = [
     "road_morf",
     "roc_auc",
     "sensitivity_n",
+    "sic",
     "smooth_randomization",
     "smoothed",
     "sparseness",

@@ -74,7 +74,7 @@ def run(
         like: images (B, C, H, W) of the shape, type and device of the frames.
         batch_size: frames per pass.
         output: what the logits are.
-        score: ``probability`` or ``logit``.
+        score: ``probability``, ``logit`` or ``answers``, which gives (N, 2).
     """
     remaining = iter(frames)
     parts = []

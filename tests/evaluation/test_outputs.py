@@ -167,12 +167,15 @@ class TestNotice:
         )
 
 
+WITH_THEIR_CURVES = {"sic", "aic"}  # tests/metrics/curves/test_information.py, of a network that is sure
+
+
 def test_every_score_that_runs_the_model_is_tried():
     """Of scores that do not follow from these."""
     tried = {*BY_PROBABILITY, *BY_LOGIT}
     derived = {n for n in METRICS if n.startswith(("normalized_", "road_")) or n in ("lerf", "aopc", "average_gain")}
     derived |= {"insertion_minus_deletion", "infidelity", "max_sensitivity", "randomization", "smooth_randomization"}
-    assert {n for n, s in METRICS.items() if s.needs_model} <= tried | derived | {"complexity_rise"}
+    assert {n for n, s in METRICS.items() if s.needs_model} <= tried | derived | {"complexity_rise", *WITH_THEIR_CURVES}
 
 
 def test_an_unknown_output(model, two_classes):

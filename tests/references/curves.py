@@ -1,8 +1,10 @@
 """Perturbation curves and their scores, pixel by pixel from their papers."""
 
+import io
 from itertools import pairwise
 
 import numpy as np
+from PIL import Image
 
 from sibx import metrics
 from tests.references import twin_of
@@ -82,6 +84,47 @@ def aopc(probability, image, baseline, order, steps):
     for p in probabilities:
         total += probabilities[0] - p
     return total / len(probabilities)
+
+
+PERCENT = (0, 0.5, 1, 2, 3, 4, 5, 7, 10, 13, 21, 34, 50, 75, 100)
+
+
+def compressed(pixels):
+    """Bytes of a picture (C, H, W) in [0, 1] as a lossless WebP."""
+    file = io.BytesIO()
+    picture = np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8).transpose(1, 2, 0)
+    Image.fromarray(picture).save(file, "WEBP", lossless=True, quality=100, method=0)
+    return len(file.getvalue())
+
+
+def information_area(answer, pixels, image, blurred, order):
+    """Area under the answer over the compressed size, from the blurred image (0) to the clean one (1), as it grows."""
+    frames = []
+    for percent in PERCENT:
+        frame = blurred.copy()
+        for y, x in order[: round(percent / 100 * len(order))]:
+            frame[:, y, x] = image[:, y, x]
+        frames.append(frame)
+    sizes, values = [compressed(pixels(f)) for f in frames], [answer(f) for f in frames]
+    if values[-1] < 0.8 or values[-1] <= values[0] or sizes[-1] <= sizes[0]:
+        return np.nan
+    best, points = 0.0, []
+    for size, value in zip(sizes[1:-1], values[1:-1], strict=True):
+        best = max(best, min(1.0, (value - values[0]) / (values[-1] - values[0])))
+        points.append((min(1.0, max(0.0, (size - sizes[0]) / (sizes[-1] - sizes[0]))), best))
+    points = [(0.0, 0.0), *sorted(points, key=lambda point: point[0]), (1.0, 1.0)]
+    return area(*zip(*points, strict=True))
+
+
+@twin_of(metrics.sic)
+def sic(probability, pixels, image, blurred, order):
+    return information_area(probability, pixels, image, blurred, order)
+
+
+@twin_of(metrics.aic)
+def aic(predicted, pixels, image, blurred, order):
+    """Of 1 where the class is predicted, else 0."""
+    return information_area(predicted, pixels, image, blurred, order)
 
 
 def bridge_variance(roughness, length, steps):

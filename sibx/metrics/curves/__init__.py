@@ -4,7 +4,7 @@ All of them come from one stream of perturbed images. The curves that a metric l
 ``deletion`` (which is MoRF), ``insertion``, ``lerf``.
 """
 
-from sibx.metrics.curves import auc, derived
+from sibx.metrics.curves import auc, derived, information
 from sibx.metrics.spec import MetricSpec
 
 CURVES: dict[str, MetricSpec] = {
@@ -18,5 +18,7 @@ CURVES: dict[str, MetricSpec] = {
         auc.LERF,
         derived.SRG,
         derived.AOPC,
+        information.SIC,
+        information.AIC,
     )
 }

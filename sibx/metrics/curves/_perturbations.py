@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import chain
+from itertools import chain, islice
 from typing import Literal, NamedTuple
 
 import torch
@@ -15,12 +15,16 @@ from sibx.images.baselines import Baseline, make_baseline
 from sibx.images.normalization import Normalization
 from sibx.metrics.explained import Explained
 from sibx.metrics.frames import orders_pixels, relevance_order, replace, run
+from sibx.metrics.probability import answers
 
 STEPS = 28
+# Shares of the pixels that are sharp between the blurred and the clean image, of Kapishnikov's information curves.
+SHARP = (0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.07, 0.1, 0.13, 0.21, 0.34, 0.5, 0.75)
 Kind = Literal["deletion", "insertion"]
 Source = Baseline | Literal["clean"]
-Key = tuple[Literal["end", "deletion", "insertion"], Source]
+Key = tuple[Literal["end", "deletion", "insertion", "sharpening"], Source]
 CLEAN: Key = ("end", "clean")
+SHARPENING: tuple[Key, Key, Key] = (("end", "blur"), ("sharpening", "blur"), CLEAN)
 
 
 class Curves(NamedTuple):
@@ -43,7 +47,8 @@ class Perturbations:
     """All perturbation curves of a batch of heatmaps, every perturbed image through the model once.
 
     Curves share their end points, the clean image and the baseline, and LeRF needs no images of its own: deleting the
-    least relevant pixels first is insertion on the same baseline, read backward.
+    least relevant pixels first is insertion on the same baseline, read backward. Sharpening is insertion on the blurred
+    image as well, at shares of its own.
 
     Attributes:
         model: images -> logits (B, K).
@@ -84,7 +89,7 @@ class Perturbations:
     def clean_probability(self) -> Tensor:
         """Probability of the target on the images as they are, (B,) float64."""
         self._measure([CLEAN])
-        return self._measured[CLEAN].squeeze(1)
+        return self._measured[CLEAN][:, 0, 0]
 
     def measure(self, *curves: tuple[Kind, Baseline]) -> None:
         """Run what these curves need and nobody asked for yet, in one stream."""
@@ -105,6 +110,24 @@ class Perturbations:
         """Return the curves of the function ``lerf``."""
         kept = self.insertion(baseline)
         return Curves(1 - kept.fractions.flip(0), kept.probabilities.flip(1), kept.auc)
+
+    def sharpening(self) -> Tensor:
+        """Return what the model answers as the blurred image becomes sharp, by 0, the shares of SHARP and 1.
+
+        Returns:
+            (B, 15, 2) float64: the probability of the target, and whether it is predicted.
+        """
+        self.baseline("blur")
+        self._measure(list(SHARPENING))
+        return torch.cat([self._measured[key] for key in SHARPENING], 1).cpu()
+
+    def sharpened(self) -> Iterator[Tensor]:
+        """Yield the images (C, H, W) of ``sharpening``: all 15 of image 0, then those of image 1, ..."""
+        self.baseline("blur")
+        frames = [iter(self._frames(key)) for key in SHARPENING]
+        for _ in self.images:
+            for key, of_key in zip(SHARPENING, frames, strict=True):
+                yield from islice(of_key, self._size(key))
 
     def baseline(self, name: Baseline) -> Tensor:
         """Return the images without information, (B, C, H, W)."""
@@ -131,7 +154,7 @@ class Perturbations:
 
     def _curves(self, curve: tuple[Kind, Baseline], start: Key, end: Key) -> Curves:
         self.measure(curve)
-        probabilities = torch.cat([self._measured[key] for key in (start, curve, end)], 1).cpu()
+        probabilities = torch.cat([self._measured[key] for key in (start, curve, end)], 1)[..., 0].cpu()
         fractions = torch.tensor(self.counts, dtype=torch.float64) / self.counts[-1]
         auc = torch.trapezoid(probabilities, fractions).masked_fill(~self.defined, torch.nan)
         return Curves(fractions, probabilities, auc)
@@ -140,13 +163,22 @@ class Perturbations:
         missing = [key for key in dict.fromkeys(keys) if key not in self._measured]
         if not missing:
             return
-        sizes = [1 if kind == "end" else self.steps - 1 for kind, _ in missing]
+        sizes = [self._size(key) for key in missing]
         frames = chain.from_iterable(self._frames(key) for key in missing)
         targets = torch.cat([self.targets.repeat_interleave(size) for size in sizes])
-        values = run(self.model, frames, targets, self.images, self.batch_size, output=self.output)
+        values = run(self.model, frames, targets, self.images, self.batch_size, output=self.output, score=answers)
         parts = values.split([len(self.targets) * size for size in sizes])
         for key, part, size in zip(missing, parts, sizes, strict=True):
-            self._measured[key] = part.view(len(self.targets), size)
+            self._measured[key] = part.view(len(self.targets), size, 2)
+
+    def _size(self, key: Key) -> int:
+        """How many frames of a key an image has."""
+        return 1 if key[0] == "end" else len(self._between(key))
+
+    def _between(self, key: Key) -> list[int]:
+        """How many pixels are changed between the ends of a curve."""
+        pixels = self.counts[-1]
+        return [round(share * pixels) for share in SHARP] if key[0] == "sharpening" else self.counts[1:-1]
 
     def _frames(self, key: Key) -> Iterator[Tensor]:
         """Yield an end of every image, or all frames between the ends of image 0, then those of image 1, ..."""
@@ -157,7 +189,7 @@ class Perturbations:
         else:
             start, end = (self.images, source) if kind == "deletion" else (source, self.images)
             for first, last, order in zip(start, end, self.order, strict=True):
-                yield from replace(first, last, order, self.counts[1:-1])
+                yield from replace(first, last, order, self._between(key))
 
 
 def perturbations(e: Explained) -> Perturbations:
