@@ -39,7 +39,7 @@ from sibx.metrics.localization.mass import (
     foreground_focus,
     foreground_lift,
 )
-from sibx.metrics.localization.segmentation import iou_at_mean, pixel_accuracy
+from sibx.metrics.localization.segmentation import average_precision_both, iou_at_mean, pixel_accuracy
 from sibx.metrics.localization.thresholds import average_precision, best_iou, roc_auc
 from sibx.metrics.own_metrics import AnyMetric, read_metric
 from sibx.metrics.sanity import SANITY
@@ -72,6 +72,7 @@ __all__ = [
     "average_drop",
     "average_gain",
     "average_precision",
+    "average_precision_both",
     "background_suppression",
     "best_iou",
     "coherency",

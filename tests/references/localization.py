@@ -112,6 +112,13 @@ def average_precision(heatmap, mask):
     return area
 
 
+@twin_of(metrics.average_precision_both)
+def average_precision_both(heatmap, mask):
+    """Chefer 2020: over two channels, the map and what it lacks, and two one-hot channels of the mask."""
+    answers = np.stack([heatmap - heatmap.min(), heatmap.max() - heatmap])  # times 1 / (max - min)
+    return average_precision(answers, np.stack([mask, ~mask]))
+
+
 @twin_of(metrics.roc_auc)
 def roc_auc(heatmap, mask):
     """Over all pairs of an object pixel and another one."""

@@ -23,5 +23,6 @@ LOCALIZATION: dict[str, MetricSpec] = {
         thresholds.ROC_AUC,
         segmentation.IOU_AT_MEAN,
         segmentation.PIXEL_ACCURACY,
+        segmentation.AVERAGE_PRECISION_BOTH,
     )
 }

@@ -1,16 +1,19 @@
 """The heatmap as a segmentation, by the protocol of ImageNet-Segmentation: cut at its own mean, no threshold to choose.
 
 There the counts of all images are pooled; here every image has its score, as everywhere in sibx, so that scores have
-intervals and pairs. Tables of papers are pooled, and a little different. The third number of the protocol ranks the
-answers to "object?" and "background?" together; ``average_precision`` is that of the object alone.
+intervals and pairs. Tables of papers are pooled, and a little different. The third number of the protocol has no
+threshold: it ranks the answers to "object?" and "background?" together; ``average_precision`` is that of the object
+alone.
 """
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from sibx._precise import precise
 from sibx.metrics.localization._overlap import Overlap, overlap
+from sibx.metrics.localization.thresholds import mean_precision
 from sibx.metrics.spec import MetricSpec
 
 ROUNDING = 1e-9  # share of the mean by which a pixel has to be above it: no pixel of a flat map is
@@ -128,4 +131,61 @@ PIXEL_ACCURACY = MetricSpec(
     chance="1/2 for half of the pixels, 1 - q for a flat map",
     needs_masks=True,
     reference="Chefer 2020, arXiv 2012.09838, per image",
+)
+
+
+def average_precision_both(heatmaps: Tensor, masks: Tensor, *, undefined: Tensor | None = None) -> Tensor:
+    """Average precision of two answers of every pixel together: that it is the object, and that it is not.
+
+    With the map scaled to [0, 1] by its own minimum and maximum, a pixel is the object with a and background with
+    1 - a. One of the two is right. These twice as many answers are ranked together, ``average_precision`` of the right
+    ones. Range (0, 1], higher is better; a flat map gives 1/2, whatever the size of the object, a random one about
+    that.
+
+    Args:
+        heatmaps: a, (B, 1, H, W), floating point, at least 0.
+        masks: s, (B, 1, H, W) bool, True on the object.
+        undefined: (B, 1, H, W) bool, pixels that take no part.
+
+    Returns:
+        (B,) float64. NaN for an image without object pixels or without others, and for a heatmap that is zero
+        everywhere or not finite.
+
+    Raises:
+        ValueError: a wrong shape or dtype, or negative values.
+
+    Source: the mAP of Chefer et al., arXiv 2012.09838, whose mean over images it is.
+
+    Example:
+        >>> heatmaps = torch.tensor([[[[4.0, 3.0, 2.0, 1.0]]]])
+        >>> masks = torch.tensor([[[[True, False, False, False]]]])
+        >>> average_precision_both(heatmaps, masks)
+        tensor([0.8542], dtype=torch.float64)
+    """
+    return _both(Overlap(heatmaps, masks, undefined), undefined)
+
+
+def _both(o: Overlap, undefined: Tensor | None) -> Tensor:
+    left_out = torch.zeros_like(o.objects, dtype=torch.bool) if undefined is None else undefined.flatten(1)
+    values, objects = precise(o.values), o.objects.bool()
+    low, high = values.masked_fill(left_out, torch.inf).amin(1, keepdim=True), values.amax(1, keepdim=True)
+    # Not divided by high - low: the order is that of a and 1 - a, and no rounding parts what ties.
+    answers, right, without = (
+        torch.cat(parts, 1)[:, None, None]  # (B, 1, 1, 2 P)
+        for parts in ((values - low, high - values), (objects, ~objects), (left_out, left_out))
+    )
+    found = Overlap(answers.masked_fill(without, 0), right, without).by_levels(mean_precision)
+    return o.where_defined(found.masked_fill((high == low).squeeze(1), 0.5), o.largest)
+
+
+AVERAGE_PRECISION_BOTH = MetricSpec(
+    name="average_precision_both",
+    title="Average precision of both answers",
+    formula="average precision of a for s and of 1 - a for the rest, ranked together, a scaled to [0, 1]",
+    score=lambda e: _both(e.once(overlap), e.undefined),
+    higher_is_better=True,
+    bounds=(0.0, 1.0),
+    chance="1/2",
+    needs_masks=True,
+    reference="Chefer 2020, arXiv 2012.09838",
 )

@@ -80,10 +80,11 @@ def average_precision(heatmaps: Tensor, masks: Tensor, *, undefined: Tensor | No
         >>> average_precision(heatmaps, masks)
         tensor([0.8333], dtype=torch.float64)
     """
-    return Overlap(heatmaps, masks, undefined).by_levels(_mean_precision)
+    return Overlap(heatmaps, masks, undefined).by_levels(mean_precision)
 
 
-def _mean_precision(levels: Levels) -> Tensor:
+def mean_precision(levels: Levels) -> Tensor:
+    """Return the sum of the precisions (...), each times the step of the recall that leads to it."""
     hits, alarms = levels
     precision = hits / (hits + alarms).clamp(min=1)
     return (steps(hits) * precision).sum(-1) / hits[..., -1]
@@ -93,7 +94,7 @@ AVERAGE_PRECISION = MetricSpec(
     name="average_precision",
     title="Average precision",
     formula="area under the precision-recall curve of pixels against s, exact with ties",
-    score=lambda e: e.once(overlap).by_levels(_mean_precision),
+    score=lambda e: e.once(overlap).by_levels(mean_precision),
     higher_is_better=True,
     bounds=(0.0, 1.0),
     chance="area share of the object",

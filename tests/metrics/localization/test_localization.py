@@ -9,6 +9,7 @@ from sibx.metrics import (
     METRICS,
     attribution_localization,
     average_precision,
+    average_precision_both,
     background_suppression,
     best_iou,
     foreground_focus,
@@ -25,7 +26,7 @@ from sibx.metrics.localization import _overlap, largest, thresholds
 from tests.references import TWINS
 
 RANKING = (relevance_rank, topk_intersection, iou, best_iou, average_precision, roc_auc)
-SEGMENTATION = (iou_at_mean, pixel_accuracy)
+SEGMENTATION = (iou_at_mean, pixel_accuracy, average_precision_both)
 LOCALIZATION = (foreground_focus, foreground_lift, background_suppression, pointing_game, *RANKING, *SEGMENTATION)
 
 
@@ -92,9 +93,14 @@ def test_perfect_inverse_and_flat_maps():
     assert torch.allclose(iou(flat, masks), area / (2 - area))
     assert (pointing_game(perfect, masks, tolerance=0) == 1).all()
     assert torch.allclose(foreground_lift(perfect, masks), 1 / area)
-    for score in set(LOCALIZATION) - {best_iou, average_precision}:  # whose lowest threshold takes every pixel
+    for score in set(LOCALIZATION) - {
+        best_iou,
+        average_precision,
+        average_precision_both,
+    }:  # whose lowest threshold takes every pixel
         assert (score(inverse, masks, **({"tolerance": 0} if score is pointing_game else {})) == 0).all(), score
     assert torch.allclose(best_iou(inverse, masks), area)
+    assert average_precision_both(inverse, masks).tolist() == average_precision_both(flat, masks).tolist() == 3 * [0.5]
     assert torch.allclose(iou_at_mean(flat, masks), (1 - area) / 2)
     assert torch.allclose(pixel_accuracy(flat * 0.1, masks), 1 - area)
     assert torch.allclose(foreground_focus(flat, masks), area)
@@ -305,7 +311,9 @@ def test_the_table_checks_and_sorts_once(explained, monkeypatch):
     for spec in METRICS.values():
         if spec.needs_masks:
             spec.score(explained)
-    assert made == [explained.once(_overlap.overlap)]
+    once, both = made  # both answers of every pixel are another ranking
+    assert once is explained.once(_overlap.overlap)
+    assert both.size == (1, 2 * once.size.numel())
 
 
 @pytest.mark.parametrize("levels", [None, 2, 5])
@@ -316,7 +324,7 @@ def test_a_gpu_gets_the_levels_of_all_maps_at_once(levels):
     undefined = random_case(9, batch=4)[1]
     for o in (_overlap.Overlap(heatmaps, masks), _overlap.Overlap(heatmaps, masks, undefined)):
         at_once = _overlap._levels_of_pixels(o.ordered, o.background_pixels)
-        for score in (largest._share_of_first, thresholds._largest_iou, thresholds._mean_precision):
+        for score in (largest._share_of_first, thresholds._largest_iou, thresholds.mean_precision):
             found = o.where_defined(score(at_once), o.largest)
             assert torch.allclose(found, o.by_levels(score), rtol=1e-12, atol=0, equal_nan=True)
             assert found.isnan().tolist() == [False, False, True, False]
