@@ -107,6 +107,7 @@ def explained(model, images):
         targets=torch.tensor([0, 1, 4, 2]),
         model=model,
         normalization=IMAGENET,
+        baseline=torch.zeros_like,
         explain=explain_with(model),
         explain_with=explain_with,
     )

@@ -9,7 +9,15 @@ from functools import partial
 from types import FunctionType, MethodType
 from typing import Any
 
-from captum.attr import GradientAttribution, LayerAttribution, NoiseTunnel, PerturbationAttribution
+import torch
+from captum.attr import (
+    DeepLift,
+    GradientAttribution,
+    IntegratedGradients,
+    LayerAttribution,
+    NoiseTunnel,
+    PerturbationAttribution,
+)
 from torch import Tensor, nn
 
 from sibx._checks import require
@@ -41,7 +49,8 @@ def of_class(cls: type, name: str, argument: str) -> MethodSpec:
     def build(model: Any, layer: nn.Module | str | None) -> Method:
         return Guarded(lambda images: cls(model, resolve_layer(model, layer, images)) if takes_layer else cls(model))
 
-    return _described(MethodSpec(name, name, build, _reference(cls)), cls, needs_layer=takes_layer, needs_module=True)
+    spec = MethodSpec(name, name, build, _reference(cls), baseline=_baseline(cls))
+    return _described(spec, cls, needs_layer=takes_layer, needs_module=True)
 
 
 class Guarded:
@@ -86,7 +95,8 @@ def of_instance(instance: Any, name: str, argument: str, model: Any) -> MethodSp
         moved = instance if inner is None or held is None else _moved(instance, inner, model, new)
         return Guarded(lambda _: moved)
 
-    spec = MethodSpec(name, name, build, _reference(type(instance)), rebuilds=held is not None)
+    cls = type(instance)
+    spec = MethodSpec(name, name, build, _reference(cls), rebuilds=held is not None, baseline=_baseline(cls))
     return _described(spec, _kind_source(instance), uses_target=_uses_target(instance))
 
 
@@ -130,6 +140,11 @@ def _described(spec: MethodSpec, cls: type, **changes: Any) -> MethodSpec:
 def _kind_source(instance: Any) -> type:
     """Return the class that says what an attribution looks at: inside a NoiseTunnel that of the repeated one."""
     return _kind_source(instance.attribution_method) if isinstance(instance, NoiseTunnel) else type(instance)
+
+
+def _baseline(cls: type) -> Callable[[Tensor], Tensor] | None:
+    """Return where attributions start that are made without ``baselines=``, and add up: Captum's default, zero."""
+    return torch.zeros_like if cls in (IntegratedGradients, DeepLift) else None
 
 
 def _is_unsigned(cls: type) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
-from torch import nn
+from torch import Tensor, nn
 
 from sibx.attribution.heatmaps import Reduce
 
@@ -41,6 +41,9 @@ class MethodSpec:
         uses_target: whether it explains a given class; if not, it is called without a target.
         signed: True: the heatmap is the positive part of the channel sum; False: the L2 norm over channels.
         rebuilds: whether ``build`` gives the method for any model; False: it explains one model only.
+        baseline: images -> images (B, C, H, W), of which it promises that their score and the sum of the attributions
+            add up to the score of the images (``torch.zeros_like`` for a path from 0), as ``completeness`` checks;
+            None = it promises no such thing.
         own: whether ``to_method`` made it of something else than a spec, so that its maps are checked.
 
     Example:
@@ -65,6 +68,7 @@ class MethodSpec:
     uses_target: bool = field(default=True, kw_only=True)
     signed: bool = field(default=False, kw_only=True)
     rebuilds: bool = field(default=True, kw_only=True)
+    baseline: Callable[[Tensor], Tensor] | None = field(default=None, kw_only=True)
     own: bool = field(default=False, kw_only=True)
 
     @property

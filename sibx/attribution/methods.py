@@ -3,6 +3,8 @@
 To add a method: one file beside this one with a class, and one entry here.
 """
 
+import torch
+
 from sibx._checks import require
 from sibx._plugins import Table
 from sibx.attribution import controls
@@ -26,7 +28,7 @@ from sibx.attribution.low_pass import LowPassGradient
 from sibx.attribution.method import MethodSpec
 from sibx.attribution.modules import DeepLift, GuidedBackprop, GuidedGradCAM
 from sibx.attribution.occlusion import Occlusion
-from sibx.attribution.path_gradients import IDGI, BlurIG
+from sibx.attribution.path_gradients import IDGI, BlurIG, blurred
 from sibx.attribution.raw_attention import RawAttention
 from sibx.attribution.removals import FeatureAblation, ShapleySampling
 from sibx.attribution.rise import RISE
@@ -114,6 +116,7 @@ METHODS: Table[MethodSpec] = Table(
             reference="Sundararajan 2017, arXiv 1703.01365",
             kind="gradient",
             signed=True,
+            baseline=torch.zeros_like,
         ),
         MethodSpec(
             name="idgi",
@@ -122,6 +125,7 @@ METHODS: Table[MethodSpec] = Table(
             reference="Yang 2023, arXiv 2303.14242",
             kind="gradient",
             signed=True,
+            baseline=torch.zeros_like,
         ),
         MethodSpec(
             name="blur_ig",
@@ -130,6 +134,7 @@ METHODS: Table[MethodSpec] = Table(
             reference="Xu 2020, arXiv 2004.03383",
             kind="gradient",
             signed=True,
+            baseline=blurred,
         ),
         MethodSpec(
             name="gradient_shap",
@@ -180,6 +185,7 @@ METHODS: Table[MethodSpec] = Table(
             kind="gradient",
             needs_module=True,
             signed=True,
+            baseline=torch.zeros_like,
         ),
         MethodSpec(
             name="occlusion",

@@ -15,6 +15,7 @@ from sibx.images.baselines import BASELINES, BLUR_SIDE, Baseline, blur, make_bas
 from sibx.images.normalization import Normalization
 
 Points = tuple[Tensor, ...]
+SIGMA = 50.0  # deviation of BlurIG's first blur, in pixels at a side of BLUR_SIDE
 
 
 class _AlongPath(SafeAttribution):
@@ -40,6 +41,11 @@ class _AlongPath(SafeAttribution):
         return scores.detach(), differentiate_inputs(scores.sum(), leaves) if gradients else ()
 
 
+def blurred(images: Tensor, sigma: float = SIGMA) -> Tensor:
+    """Return images (B, C, H, W) blurred by a deviation in pixels at a side of 224, in proportion otherwise."""
+    return blur(images, sigma / BLUR_SIDE * max(images.shape[2:]))
+
+
 class BlurIG(_AlongPath):
     """Integrated Gradients along blur: the gradient times the step, from a blurred image to the image; signed.
 
@@ -61,7 +67,7 @@ class BlurIG(_AlongPath):
     Source: Xu et al., arXiv 2004.03383 (sigma 50 at 224 px).
     """
 
-    def __init__(self, forward_func: Callable[..., Tensor], *, steps: int = 32, sigma: float = 50.0):
+    def __init__(self, forward_func: Callable[..., Tensor], *, steps: int = 32, sigma: float = SIGMA):
         super().__init__(forward_func, steps=steps)
         check_finite("sigma", sigma, 0)
         self.sigma = sigma
@@ -75,8 +81,7 @@ class BlurIG(_AlongPath):
         for images in inputs:
             check_images(images, "inputs")
         for step in range(self.steps + 1):
-            sigma = self.sigma / BLUR_SIDE * (1 - step / self.steps) ** 2
-            yield tuple(blur(t, sigma * max(t.shape[2:])) for t in inputs)
+            yield tuple(blurred(t, self.sigma * (1 - step / self.steps) ** 2) for t in inputs)
 
     def _explain(self, inputs: Points, target: Any, extra: tuple[Any, ...]) -> Points:
         totals = tuple(torch.zeros_like(t, requires_grad=False) for t in inputs)

@@ -71,6 +71,7 @@ def _explained(
         batch_size=request.batch_size,
         seed=request.seed,
         attributions=to_heatmap(attributions, size, "sum") if spec.signed else None,
+        baseline=spec.baseline,
         explain=partial(heatmaps_of, spec, method),
         explain_with=again,
     )

@@ -17,6 +17,7 @@ from sibx.metrics.curves.information import InformationCurves, aic, sic
 from sibx.metrics.explained import Explained
 from sibx.metrics.faithfulness import FAITHFULNESS
 from sibx.metrics.faithfulness._adcc import adcc, coherency
+from sibx.metrics.faithfulness._completeness import completeness
 from sibx.metrics.faithfulness._confidence import (
     Confidence,
     average_drop,
@@ -76,6 +77,7 @@ __all__ = [
     "background_suppression",
     "best_iou",
     "coherency",
+    "completeness",
     "complexity_rise",
     "confidence",
     "deletion",

@@ -31,6 +31,8 @@ class Explained:
         batch_size: largest forward pass.
         seed: seed of everything random.
         attributions: (B, 1, H, W), one value per pixel with its sign; None = the heatmaps, where a sign means nothing.
+        baseline: images -> images (B, C, H, W), whose logit and the attributions add up to that of the images; None =
+            the method promises no such thing.
         explain: (images, targets) -> heatmaps, by the method that made these; for metrics that explain again.
         explain_with: model -> function like ``explain``, by the same method for another model of the same architecture;
             for metrics that change the model.
@@ -48,6 +50,7 @@ class Explained:
     batch_size: int = 64
     seed: int = 0
     attributions: Tensor | None = None
+    baseline: Callable[[Tensor], Tensor] | None = None
     explain: Explain | None = None
     explain_with: Callable[[nn.Module], Explain] | None = None
     curves: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict, init=False)

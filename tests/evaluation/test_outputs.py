@@ -175,7 +175,8 @@ def test_every_score_that_runs_the_model_is_tried():
     tried = {*BY_PROBABILITY, *BY_LOGIT}
     derived = {n for n in METRICS if n.startswith(("normalized_", "road_")) or n in ("lerf", "aopc", "average_gain")}
     derived |= {"insertion_minus_deletion", "infidelity", "max_sensitivity", "randomization", "smooth_randomization"}
-    assert {n for n, s in METRICS.items() if s.needs_model} <= tried | derived | {"complexity_rise", *WITH_THEIR_CURVES}
+    derived |= {"complexity_rise", "completeness", *WITH_THEIR_CURVES}
+    assert {n for n, s in METRICS.items() if s.needs_model} <= tried | derived
 
 
 def test_an_unknown_output(model, two_classes):

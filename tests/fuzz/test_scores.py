@@ -158,6 +158,7 @@ def test_the_whole_table(network, data):
         targets=torch.tensor([0, 2]),
         model=network,
         normalization=IMAGENET,
+        baseline=torch.zeros_like,
         explain=explain_with(network),
         explain_with=explain_with,
     )

@@ -111,6 +111,7 @@ EXPLAINED = Explained(
     targets=TARGETS,
     model=MODEL,
     normalization=IMAGENET,
+    baseline=torch.zeros_like,
     explain=explain_with(MODEL),
     explain_with=explain_with,
 )

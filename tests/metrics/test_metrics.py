@@ -61,7 +61,7 @@ BEST_IS_HIGHEST = {
 }
 BEST_IS_LOWEST = {
     SHARES: "deletion average_drop road_morf effective_complexity",
-    POSITIVE: "normalized_deletion infidelity max_sensitivity entropy",
+    POSITIVE: "normalized_deletion infidelity max_sensitivity completeness entropy",
     SIGNED: "randomization random_logit",
 }
 

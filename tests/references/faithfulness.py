@@ -54,6 +54,13 @@ def infidelity(output, image, attributions, baseline, squares):
     return sum((beta * p - f) ** 2 for p, f in zip(products, falls, strict=True)) / len(squares)
 
 
+@twin_of(metrics.completeness)
+def completeness(output, image, attributions, baseline):
+    """Sundararajan 2017, proposition 1: how far the sum is from F(x) - F(x'), as a share of it."""
+    change = output(image) - output(baseline)
+    return abs(sum(attributions.flatten()) - change) / abs(change)
+
+
 @twin_of(metrics.max_sensitivity)
 def max_sensitivity(explain, heatmap, neighbors):
     """Yeh 2019, definition 3.1 over these images, divided by the norm of the heatmap."""

@@ -2,6 +2,7 @@
 
 from sibx.metrics.faithfulness import (
     _adcc,
+    _completeness,
     _confidence,
     _infidelity,
     _irof,
@@ -25,5 +26,6 @@ FAITHFULNESS: dict[str, MetricSpec] = {
         _sensitivity_n.SENSITIVITY_N,
         _infidelity.INFIDELITY,
         _max_sensitivity.MAX_SENSITIVITY,
+        _completeness.COMPLETENESS,
     )
 }
