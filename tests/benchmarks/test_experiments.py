@@ -2,6 +2,7 @@
 
 import json
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -202,3 +203,78 @@ def test_attentive(script):
     line = attentive.measure(network("here", "cnn", lambda: TinyCNN(attentive.CLASSES, width=4), 32))
     assert (line["matrices"], line["methods"]) == (0, "")
     assert line["refused"].startswith("all: `model` must have attention")
+
+
+LEADERBOARD = """
+image_size: 32
+train_images: 16
+networks: {tiny_vit: none}
+sets: {synthetic: {split: test-id, options: {size: 64}}}
+settings: {smoothgrad: {samples: 2}}
+metrics: {maps: [[foreground_focus, insertion]], curves: [[deletion]]}
+rounds:
+  - {metrics: [maps], images: [0, 2]}
+  - {metrics: [curves], images: [1, 3], most_passes: 2}
+"""
+
+
+def test_leaderboard(script, tmp_path, monkeypatch):
+    """Every round scores all methods that are quick enough on the same images; what is done is not done again."""
+    leaderboard = script("leaderboard")
+    names = ["saliency", "smoothgrad", "gradcam", "control_center"]
+    monkeypatch.setattr(leaderboard, "METHODS", {name: leaderboard.METHODS[name] for name in names})
+    monkeypatch.setattr(leaderboard, "VIT_SIDE", 32)
+    monkeypatch.setattr(leaderboard, "fine_tune", lambda network, *_, **__: SimpleNamespace(model=network))
+    (tmp_path / "plan.yaml").write_text(LEADERBOARD)
+    leaderboard.main(tmp_path, out=tmp_path, plan=tmp_path / "plan.yaml")
+    scores = pd.read_csv(tmp_path / "leaderboard_scores.csv")
+    assert scores.groupby("metric")["image"].nunique().to_dict() == {
+        "deletion": 2,
+        "foreground_focus": 2,
+        "insertion": 2,
+    }
+    assert scores["image"].nunique() == 3
+    by_metric = scores.set_index("metric")[names].notna().groupby("metric").any()  # a map may be zero everywhere
+    assert by_metric.loc[["foreground_focus", "insertion"]].all(axis=None)
+    assert by_metric.loc["deletion"].to_dict() == {name: name != "smoothgrad" for name in names}
+    passes = pd.read_csv(tmp_path / "leaderboard_passes.csv").iloc[0]
+    assert passes[names].tolist() == [2, 4, 2, 0]
+    monkeypatch.setattr(leaderboard, "evaluate", lambda *_, **__: pytest.fail("a finished round was repeated"))
+    leaderboard.main(tmp_path, out=tmp_path, plan=tmp_path / "plan.yaml")
+
+
+def test_leaderboard_heads_and_turns(script):
+    """The head is fitted to what is below it, and the first of every class comes before the second of any."""
+    leaderboard = script("leaderboard")
+    torch.manual_seed(0)
+    data, network = build_dataset("synthetic", None, "train", 32, size=40), TinyCNN(8, width=8).eval()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    leaderboard.fit_head(network, data, decay=0.0, steps=300)
+    assert {n for n, t in network.state_dict().items() if not t.equal(before[n])} == {
+        "classifier.weight",
+        "classifier.bias",
+    }
+    with torch.no_grad():
+        predicted = network(torch.stack([sample.image for sample in data])).argmax(1)
+    assert (predicted == InMemoryDataset.load(data).labels).double().mean() > 0.5  # chance is 1/8
+    turns = [int(data.label_of(i)) for i in leaderboard.in_turn(data)]
+    assert sorted(turns[:8]) == list(range(8))
+    assert sorted(leaderboard.in_turn(data)) == list(range(40))
+
+
+def test_leaderboard_votes(script):
+    """A photograph has one vote, the mean of its ranks over metrics and networks; a missing score is the last."""
+    shown = script("leaderboard_shown")
+    lines = [
+        ("mobilenet_v2", "a", "1", "iou", 0.9, 0.5, 0.1),
+        ("efficientnet_lite0", "a", "1", "iou", 0.5, 0.9, np.nan),
+        ("mobilenet_v2", "a", "1", "deletion", 0.1, 0.2, 0.3),  # the lower the better
+        ("mobilenet_v2", "a", "2", "iou", 0.4, 0.4, 0.8),
+        ("tiny_vit", "a", "2", "iou", 0.1, 0.2, 0.3),
+    ]
+    rows = pd.DataFrame(lines, columns=[*shown.KEY, "saliency", "gradcam", "control_center"])
+    found = shown.votes(rows, ("iou", "deletion"), shown.CONVOLUTIONAL)
+    assert np.allclose(found.table.to_numpy(), [[4 / 3, 5 / 3, 3], [2.5, 2.5, 1]])
+    assert found.control == "control_center"
+    gains = shown.against_controls({"all": found})
+    assert gains.loc["Saliency", "all: over center"].startswith("+0.1 ")  # (3 - 4/3 + 1 - 5/2) / 2
