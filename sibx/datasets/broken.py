@@ -8,7 +8,7 @@ from PIL import Image, UnidentifiedImageError
 from torch.utils.data import DataLoader, Dataset
 
 from sibx.datasets.base import MaskedDataset
-from sibx.images.reading import naming
+from sibx.images.reading import check_size, naming
 
 THREADS = 8  # that look at headers: most of the time goes into waiting for the disk
 NAMED = 10  # broken files that an error names; it counts all
@@ -81,6 +81,7 @@ def _read_size(path: Path) -> Size | str:
     """Return height and width as a picture's header says, or what is wrong with it."""
     try:
         with naming(str(path)), Image.open(path) as picture:
+            check_size(picture)
             return picture.height, picture.width
     except OSError as error:
         cause = error.__cause__

@@ -24,6 +24,7 @@ TURNS = {  # EXIF orientation -> what brings the picture upright
 }
 SHORT = 65535  # white of a 16-bit picture
 HOLDS_SHORT = ("PNG", "PPM")  # formats whose 16-bit pictures Pillow may give as 32-bit ones
+LARGEST = 64_000_000  # pixels of a picture, such as 8000 x 8000: each takes up to 25 bytes while it is read
 
 
 class Once:
@@ -64,7 +65,7 @@ def to_pixels(picture: Image.Image, warn: Once | None = None, channels: int = 3)
     rule = "be a picture of Pillow (PIL.Image.fromarray makes one of an array)"
     require(isinstance(picture, Image.Image), "picture", rule, picture)
     check_picture_channels(channels)
-    colors = _to_colors(picture, warn or Once())
+    colors: Tensor = tv.to_dtype(_to_colors(picture, warn or Once()), torch.float32, scale=True)
     return colors if channels == 3 else to_gray(colors)
 
 
@@ -82,6 +83,7 @@ def check_picture_channels(channels: int) -> None:
 
 
 def _to_colors(picture: Image.Image, warn: Once) -> Tensor:
+    """Return colors (3, H, W), as bytes or as values in [0, 1]; what they are made from is let go of with the frame."""
     name = _name(picture)
     shown = upright(picture, warn)
     with naming(name):
@@ -91,7 +93,7 @@ def _to_colors(picture: Image.Image, warn: Once) -> Tensor:
     if colors.mode == "RGBA" and colors.getchannel("A").getextrema() != (255, 255):
         warn("transparent", f"Transparent parts of pictures are put on white, as in {name}.")
         colors = Image.alpha_composite(Image.new("RGBA", colors.size, "white"), colors)
-    pixels: Tensor = tv.to_dtype(tv.pil_to_tensor(colors.convert("RGB")), torch.float32, scale=True)
+    pixels: Tensor = tv.pil_to_tensor(colors.convert("RGB"))
     return pixels
 
 
@@ -115,6 +117,7 @@ def upright(picture: Image.Image, warn: Once | None = None) -> Image.Image:
     """Decode a picture and turn it as its EXIF orientation says; the result knows the format of the file."""
     name = _name(picture)
     with naming(name):
+        check_size(picture)
         # The second picture in a photograph of a phone (MPO) is a preview or a depth map.
         pages = 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)
         picture.load()  # first, because it turns a TIFF itself, and EXIF may stand at the end of a PNG
@@ -125,6 +128,17 @@ def upright(picture: Image.Image, warn: Once | None = None) -> Image.Image:
         warn("pages", f"Of pictures with several pages or frames the first one is read, as of {name} with {pages}.")
     shown.format = picture.format
     return shown
+
+
+def check_size(picture: Image.Image) -> None:
+    """Require a picture that is small enough to be read: its header, in a file of a few bytes, may claim any size.
+
+    Raises:
+        ValueError: a larger one, with the size that it claims.
+    """
+    if picture.width * picture.height > LARGEST:
+        claimed = f"{picture.width} x {picture.height}"
+        raise ValueError(f"its header claims {claimed} pixels, and at most {LARGEST:,} are read; make it smaller first")
 
 
 @contextmanager

@@ -1,13 +1,16 @@
 """Pictures of every kind that people have are read as they look, and those that cannot be are named."""
 
 import io
+import struct
+import warnings
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageCms
 
-from sibx.images import to_pixels
+from sibx.datasets.broken import check_headers
+from sibx.images import reading, to_pixels
 from sibx.images.reading import Once, read_pixels, read_upright
 from tests.helpers.formats import STORED
 
@@ -56,6 +59,24 @@ class TestErrors:
         path.mkdir() if content is None else path.write_bytes(content)
         with pytest.raises(OSError, match=r"^the picture .*no\.png cannot be read: "):
             reader(path)
+
+    def test_a_claim_that_is_too_large(self, tmp_path, monkeypatch):
+        """Whatever the file's size, and also of a picture within an icon that says another size."""
+        monkeypatch.setattr(reading, "LARGEST", 5000)
+        claim, inside, icon = (tmp_path / name for name in ("claim.gif", "inside.png", "icon.ico"))
+        frame = b"," + struct.pack("<4H2B", 0, 0, 600, 9, 0, 2)
+        claim.write_bytes(b"GIF89a" + struct.pack("<2H3B", 600, 9, 0, 0, 0) + frame)
+        Image.new("L", (90, 60)).save(inside)
+        content = inside.read_bytes()
+        icon.write_bytes(struct.pack("<3H4B2H2I", 0, 1, 1, 16, 16, 0, 0, 1, 32, len(content), 22) + content)
+        warnings.simplefilter("ignore")  # Pillow's, of the icon; pytest sets it back
+        for path, size in ((claim, "600 x 9"), (inside, "90 x 60"), (icon, "90 x 60")):
+            with pytest.raises(OSError, match=f"{path.name} .* claims {size} pixels, and at most 5,000 are read"):
+                read_pixels(path)
+        Image.new("L", (100, 50)).save(tmp_path / "just.png")
+        read_pixels(tmp_path / "just.png")
+        with pytest.raises(OSError, match=r"3 of 4 that do not: .*claims.*claims.*claims"):
+            check_headers(tmp_path, dict.fromkeys(tmp_path.iterdir(), ()))
 
     def test_an_array_is_none(self):
         with pytest.raises(ValueError, match=r"`picture` must be a picture of Pillow \(PIL.Image.fromarray"):
