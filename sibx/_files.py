@@ -3,8 +3,9 @@
 import hashlib
 import io
 import os
+import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from enum import Enum
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 LONGEST_NAME = 255  # bytes of a name on most file systems
+DRAFT = re.compile(r".+\.[0-9a-f]+\.tmp")  # what ``atomic_file`` writes into
 
 
 def save_atomically(path: Path, content: Any) -> None:
@@ -54,6 +56,13 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
+
+
+def remove_drafts(paths: Iterable[Path]) -> None:
+    """Remove those of the files that ``atomic_file`` left unfinished: a process that is killed cannot do so itself."""
+    for path in paths:
+        if DRAFT.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 def shortened(name: str, longest: int) -> str:

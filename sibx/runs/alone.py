@@ -1,7 +1,6 @@
 """One run per folder: two that write into the same one would mix their files."""
 
 import os
-import re
 import sys
 import time
 from collections.abc import Iterator
@@ -9,6 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sibx._checks import require
+from sibx._files import remove_drafts
 from sibx.runs.ranks import on_first_rank, rank
 
 if sys.platform != "win32":
@@ -16,7 +16,6 @@ if sys.platform != "win32":
 
 PATIENCE = 3.0  # seconds: helpers of a run that was killed may take a moment to notice it
 POLL = 0.05  # seconds between two tries
-DRAFT = re.compile(r".+\.[0-9a-f]+\.tmp")  # what ``atomic_file`` writes into
 
 _held: dict[int, bool] = {}  # descriptors of the folders that this process has locked: whether it has made them
 
@@ -85,9 +84,7 @@ def is_held(folder: Path) -> bool:
 
 def _enter(folder: Path, argument: str) -> int | None:
     lock = _lock(folder, argument)
-    for path in folder.glob("*.tmp"):
-        if DRAFT.fullmatch(path.name):
-            path.unlink(missing_ok=True)
+    remove_drafts(folder.glob("*.tmp"))
     return lock
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from sibx._files import save_atomically, write_atomically
+from sibx._files import remove_drafts, save_atomically, write_atomically
 from sibx._outputs import scores_for
 from sibx.datasets import DATASETS, InMemoryDataset, MaskedDataset, PackedMasks, Part, build_dataset, hold
 from sibx.images.normalization import Normalization
@@ -196,5 +196,4 @@ def sweep(jobs: Sequence[Job], folder: Path) -> None:
             (folder / job.file).unlink(missing_ok=True)
         if job.leftovers is not None and job not in left:
             shutil.rmtree(folder / job.leftovers, ignore_errors=True)
-    for draft in folder.rglob("*.tmp"):
-        draft.unlink(missing_ok=True)
+    remove_drafts(folder.rglob("*.tmp"))
