@@ -21,7 +21,8 @@ from sibx.cli.unheard import Unheard
 BAD_INPUT, UNEXPECTED, INTERRUPTED = 2, 70, 130  # exit codes; the last as a shell gives it
 EXPECTED = (ValueError, ImportError, OSError, FloatingPointError, MemoryError)  # whose message says what to change
 NO_MEMORY = ("out of memory", "can't allocate memory", "size calculation overflowed")  # what torch says of it
-OPTIONS = {"`out_dir`": "`out`", "resume=True": "--resume"}  # what errors of functions name -> as it is given here
+# What errors of functions name -> as it is given here.
+OPTIONS = {"`out_dir`": "`out`", "resume=True": "--resume", "`path`": "`checkpoint`"}
 DEBUG = "--debug"
 LONGEST_MESSAGE = 1000  # characters of an error; torch lists every key of a state dict that does not fit
 

@@ -86,7 +86,7 @@ def read_notes(folder: Path) -> dict[str, Any]:
         return notes
     except (ValueError, TypeError) as error:
         rule = f"lie beside a {NOTES} that sibx finetune wrote"
-        raise ValueError(f"`checkpoint` must {rule}, but got {str(path)!r}: {error}") from error
+        raise ValueError(f"`path` must {rule}, but got {str(path)!r}: {error}") from error
 
 
 def read_about(path: str | Path) -> About:

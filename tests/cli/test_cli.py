@@ -600,7 +600,7 @@ def test_robustness(trained, tmp_path, capsys):
         (("explain", "a.png", "--weights", "w", "--out", "x", "--methods", "sibb"), "must be one of sib, vjp"),
         (("explain", "a.png", "--weights", "w", "--out", "x"), "`model` must be given with --weights"),
         (("explain", "a.png", "--weights", "w", "--model", "vgg", "--out", "x"), "(did you mean 'vgg16'?)"),
-        (("explain", "a.png", "--checkpoint", "none.pt", "--out", "x"), "`path` must be a checkpoint file"),
+        (("explain", "a.png", "--checkpoint", "none.pt", "--out", "x"), "`checkpoint` must be a checkpoint file"),
         (("explain", "a.png", "--weights", "w", "--device", "warp", "--out", "x"), "`device` must be a device of"),
         ((*TRAIN, "--out", "x", "--epochs", "many"), "argument --epochs: invalid int value: 'many'"),
         ((*TRAIN, "--out", "x", "--epochs", "0"), "`epochs` must be at least 1, but got 0."),
