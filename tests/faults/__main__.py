@@ -21,7 +21,7 @@ import torch
 
 from tests.faults.inject import die, died, fail, faulty, in_a_child
 from tests.faults.ranks import kill_one, run_on_two
-from tests.faults.runs import RUNS, left_in
+from tests.faults.runs import RUNS, kind, left_in
 from tests.faults.trials import at_operation, killed_at_random, two_in_one_folder
 
 HEADINGS = ("run", "fault", "struck before the end", "same files in the end")
@@ -37,7 +37,7 @@ class Trials:
         begun = time.monotonic()
         with faulty(self.room / "whole") as operations:
             self.run(self.room / "whole")
-        self.seconds, self.operations = time.monotonic() - begun, len(operations.seen)
+        self.seconds, self.operations = time.monotonic() - begun, operations.seen
         self.expected = left_in(self.room / "whole")
 
     def same(self, folder, expected=None):
@@ -56,11 +56,14 @@ class Trials:
         return "killed at a random moment", struck, same
 
     def at_operations(self, fault, what):
-        every = max(1, self.operations // self.count if self.name == "study" else 1)
-        chosen = range(1, self.operations + 1, every)
+        chosen = range(1, len(self.operations) + 1)
+        if self.name == "study":  # the first one of every kind
+            chosen = sorted({kind(what): nth for nth, what in reversed([*enumerate(self.operations, 1)])}.values())
+        same = 0
         for nth in chosen:
-            at_operation(self.run, self.room / f"{fault.__name__}-{nth}", nth, fault)
-        same = sum(self.same(self.room / f"{fault.__name__}-{nth}") for nth in chosen)
+            folder = self.room / f"{fault.__name__}-{nth}"
+            at_operation(self.run, folder, nth, fault)
+            same += self.same(folder)
         return f"{what} before a file operation", len(chosen), same
 
     def full_disk(self):

@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
-CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir"}  # names of Python's audit events; a replace is a rename
-
+# Names of Python's audit events (a replace is a rename) -> which of its arguments is the folder that the name is in.
+CHANGES = {"os.mkdir": 2, "os.rename": 2, "os.remove": 1, "os.rmdir": 1}
+NOWHERE = -1  # the name is a path of its own
 IN_VAIN = {"os.mkdir": True, "os.remove": False}  # where it is there already, and where it is not
 
 Fault = Callable[[], None]
@@ -27,6 +28,11 @@ def fail():
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
+def where(name, folder):
+    """The path of a name in an open folder, as ``shutil.rmtree`` goes through them; of no name, of what is open."""
+    return Path(name) if folder == NOWHERE else Path(f"/proc/self/fd/{folder}").readlink() / name
+
+
 class Operations:
     """Counts what a process does to the files of a folder; before the ``nth`` operation the fault happens."""
 
@@ -36,10 +42,10 @@ class Operations:
 
     def hear(self, event, arguments):
         changes = event in CHANGES or (event == "open" and arguments[2] & WRITES)
-        if changes and isinstance(arguments[0], str | os.PathLike) and f"{arguments[0]}/".startswith(self.folder):
-            path = Path(arguments[0])
-            if path.exists() != IN_VAIN.get(event):
-                self.count(f"{event} {path.name}")
+        if changes and isinstance(arguments[0], str | os.PathLike):
+            path = where(arguments[0], arguments[CHANGES[event]] if event in CHANGES else NOWHERE)
+            if f"{path}/".startswith(self.folder) and path.exists() != IN_VAIN.get(event):
+                self.count(f"{event} {path}")
 
     def count(self, what):
         self.seen.append(what)
@@ -60,7 +66,7 @@ def faulty(folder, nth=0, fault=fail):
     operations, flush = Operations(folder, nth, fault), os.fsync
 
     def fsync(descriptor):
-        operations.count("fsync")
+        operations.count(f"fsync {where('', descriptor)}")
         flush(descriptor)
 
     os.fsync = fsync

@@ -3,6 +3,7 @@
 import csv
 import json
 import random
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -31,6 +32,7 @@ STUDY = Study(
     start={"batch_size": 8},
     tune={"batch_size": 8},
     trainings=["ce", "sib-self"],
+    explained=["test-id"],
     methods=["gradcam"],
     controls=["control_random"],
     localization=["foreground_focus"],
@@ -84,6 +86,11 @@ def study(folder, seed=0):
 
 
 RUNS: dict[str, Run] = {"fine-tune": finetune, "evaluate": score, "study": study}
+
+
+def kind(operation):
+    """An operation on a study's files without what is by chance, by number or by training: all that one cell does."""
+    return re.sub(r"\.[0-9a-f]{16}\.tmp|\d", "", operation).replace("/sib-self/", "/ce/")
 
 
 def left_in(folder) -> dict[str, Any]:
