@@ -1,6 +1,8 @@
 """Runs of a moment that write into a folder, each started and resumed by the same call, and what they leave there."""
 
+import contextlib
 import csv
+import io
 import json
 import random
 import re
@@ -12,11 +14,13 @@ import numpy as np
 import torch
 
 from sibx import METRICS, evaluate
+from sibx.cli import UNEXPECTED, main
 from sibx.datasets import InMemoryDataset, SyntheticDataset
 from sibx.metrics import deletion
 from sibx.models import TinyCNN
 from sibx.studies import Place, Study, closing, run_study
 from sibx.train import TrainConfig, fine_tune
+from tests.helpers.bad_commands import COMMANDS, made
 
 CONFIG = TrainConfig(
     epochs=2, batch_size=4, warm_up=1.0, ema=0.5, keep="best", augmentation="flip_crop", checkpoint_every=1
@@ -85,7 +89,19 @@ def study(folder, seed=0):
         raise OSError(failure)
 
 
-RUNS: dict[str, Run] = {"fine-tune": finetune, "evaluate": score, "study": study}
+def command(name):
+    """A command that begins again whenever it is given; one that is killed may leave a draft."""
+
+    def run(folder, seed=0):
+        out, more = (folder / "out.pt", ["--force"]) if name == "export" else (folder, [])
+        with contextlib.chdir(made()), contextlib.redirect_stdout(io.StringIO()):
+            assert main([name, *COMMANDS[name], *more, "--out", str(out)]) != UNEXPECTED
+
+    return run
+
+
+ONCE: dict[str, Run] = {name: command(name) for name in ("explain", "export", "report")}
+RUNS: dict[str, Run] = {"fine-tune": finetune, "evaluate": score, "study": study, **ONCE}
 
 
 def kind(operation):
