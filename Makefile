@@ -42,7 +42,7 @@ fuzz: $(STAMP)
 mutation: $(STAMP)
 	$(RUN) benchmarks/mutation/mutation.py results/mutants.csv
 
-# About half an hour; the table is that of docs/results/trust.md.
+# About an hour; the table is that of docs/results/trust.md.
 faults: $(STAMP)
 	OMP_NUM_THREADS=1 $(RUN) -m tests.faults --out docs/results/tables/faults.csv
 
