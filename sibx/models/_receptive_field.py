@@ -1,6 +1,7 @@
 """Where the units of a layer look: the stride and offset that a feature map has on the image."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -17,7 +18,9 @@ from sibx.models.plain import plain_gradient
 from sibx.models.scored import unwrap
 
 ROOMY = 608  # side of the probing image; the receptive field of its central unit fits into it in the usual networks
+SMALL = 160  # side of the image tried first, at a tenth of the cost; it holds what units of small networks see
 PERIOD = 32  # sides with the same remainder are padded alike at every stride up to 32, also by TensorFlow's "same" rule
+PLACES = 4  # units along the diagonal that are measured where there are as many
 EPSILON = 1e-6  # in pixels; added to the reach of a window, so that its last pixel is inside despite rounding
 KEPT = 32  # matrices of weights, of some thousand numbers each; a layer needs one or two
 Weigh = Callable[[float, float, int, int], Tensor]  # stride, offset, units, pixels -> the weights of one axis
@@ -87,11 +90,12 @@ def _weights(
 def receptive_field(model: Callable[..., Any], layer: nn.Module, images: Tensor, *others: Any) -> ReceptiveField:
     """Measure where the units of a layer look.
 
-    The model runs once on an image of about 608 pixels, with uniform weights in place of its own, averages in place of
-    maxima, no nonlinearities, and without what mixes all positions (attention, global pooling). The gradient of a unit
-    is then symmetric about the point it looks at. A layer that runs several times is measured in its last run. The
-    sides of that image leave the same remainder of 32 as those of ``images``, since TensorFlow's "same" padding, and
-    with it the offset, depends on whether a side is even at every stride.
+    The model runs on an image of about 160 pixels, and of about 608 where a unit looks further, with uniform weights
+    in place of its own, averages in place of maxima, no nonlinearities, and without what mixes all positions
+    (attention, global pooling). The gradient of a unit is then symmetric about the point it looks at. A layer that
+    runs several times is measured in its last run. The sides of that image leave the same remainder of 32 as those of
+    ``images``, since TensorFlow's "same" padding, and with it the offset, depends on whether a side is even at every
+    stride.
 
     Args:
         model: the model, which takes images (B, C, H, W): a module, or a function that runs one.
@@ -145,10 +149,11 @@ _KNOWN: WeakKeyDictionary[Callable[..., Any], WeakKeyDictionary[nn.Module, _Fiel
 
 def _probe(model: Callable[..., Any], layer: nn.Module, image: Tensor, others: tuple[Any, ...]) -> ReceptiveField:
     units, leaf = _run(model, layer, image, others)
+    with suppress(Exception):  # units look further, or the model is built for one size: the larger image tells
+        return _measure_small(model, layer, image, others, units)
     try:
-        sides = [ROOMY + side % PERIOD for side in image.shape[2:]]
-        roomy = image.new_empty(1, image.shape[1], *sides)
-        field = _measure(*_run(model, layer, roomy, tuple(_enlarged(o, image, sides) for o in others)), complete=False)
+        roomy = _run_on_side(ROOMY, model, layer, image, others)
+        field = _measure(*roomy, complete=False)
     except UnmeasurableError:
         raise
     except Exception:  # a model built for one size may raise any error
@@ -158,9 +163,31 @@ def _probe(model: Callable[..., Any], layer: nn.Module, image: Tensor, others: t
         last, pixels = first + stride * (units.shape[axis] - 1), leaf.shape[2 + axis]
         padded = max(0.0, -first)  # padding that lets the map grow lets units look as far beyond either border
         inside = last <= pixels - 1 + stride + padded and abs(first + last - pixels + 1) / 2 <= 2 * stride
-        rule = f"look at the image with the stride that it has at {sides[axis]} pixels, {stride}"
+        rule = f"look at the image with the stride that it has at {roomy[1].shape[2 + axis]} pixels, {stride}"
         _demand(inside, rule, f"{units.shape[axis]} units for {pixels} pixels")
     return field
+
+
+def _measure_small(
+    model: Callable[..., Any], layer: nn.Module, image: Tensor, others: tuple[Any, ...], own: Tensor
+) -> ReceptiveField:
+    """Measure on a small image, if all that a unit sees fits into it, and there are as many more units as pixels."""
+    units, leaf = _run_on_side(SMALL, model, layer, image, others)
+    _demand(min(units.shape) >= PLACES, "have more units", tuple(units.shape))
+    field = _measure(units, leaf, complete=True)
+    for axis in (0, 1):
+        more, pixels = units.shape[axis] - own.shape[axis], leaf.shape[2 + axis] - image.shape[2 + axis]
+        _demand(abs(more - pixels / field.stride[axis]) < 0.5, "not resize its images", more)
+    return field
+
+
+def _run_on_side(
+    side: int, model: Callable[..., Any], layer: nn.Module, image: Tensor, others: tuple[Any, ...]
+) -> tuple[Tensor, Tensor]:
+    """Run the layer on an image of about this side, padded as the image is."""
+    sides = [side + length % PERIOD for length in image.shape[2:]]
+    larger = image.new_empty(1, image.shape[1], *sides)
+    return _run(model, layer, larger, tuple(_enlarged(o, image, sides) for o in others))
 
 
 def _enlarged(value: Any, image: Tensor, sides: list[int]) -> Any:
@@ -189,7 +216,7 @@ def _measure(units: Tensor, leaf: Tensor, *, complete: bool) -> ReceptiveField:
     """Fit stride and offset to units on the diagonal; ``complete``: the image border may not cut off any of them."""
     _demand(min(units.shape) > 1, "have at least two units along each axis", tuple(units.shape))
     # Two pairs of units: where upsampling made several units from one, their mean place is right.
-    steps = (-2, -1, 0, 1) if min(units.shape) > 3 else (-1, 0)
+    steps = (-2, -1, 0, 1) if min(units.shape) >= PLACES else (-1, 0)
     middle = [n // 2 for n in units.shape]
     profiles = [_profiles(units[middle[0] + step, middle[1] + step], leaf) for step in steps]
     found = [_fit([p[axis] for p in profiles], [middle[axis] + s for s in steps], complete) for axis in (0, 1)]

@@ -111,6 +111,9 @@ def test_what_cannot_be_measured():
     for side in (224, 1024):
         with pytest.raises(ValueError, match="with the stride that it has at 608 pixels"):
             receptive_field(resized, resized.net.layer4, torch.zeros(1, 3, side, side))
+    patches = Wrapped(nn.Conv2d(3, 4, 32, 32), resized.change)  # its units see little: they fit into a small image too
+    with pytest.raises(ValueError, match="with the stride that it has at 608 pixels"):
+        receptive_field(patches, patches.net, IMAGE[..., :128, :128])
     uneven = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Upsample(scale_factor=8))
     with pytest.raises(ValueError, match=r"places side by side|look at a place"):
         receptive_field(Wrapped(uneven, lambda x: x[..., ::3, ::3]), uneven[1], IMAGE)
