@@ -93,24 +93,18 @@ def f1(said: np.ndarray, truth: np.ndarray) -> float:
     return float(2 * (said & truth).sum() / (said.sum() + truth.sum()))
 
 
-def auroc(chances: np.ndarray, truth: np.ndarray, weights: np.ndarray | None = None) -> float:
-    """Return the area under the ROC curve of values (N,) for a truth (N,), ties halved; NaN where it is undefined.
-
-    ``weights`` (N,) say how often each image counts; None = once.
-    """
-    positive, negative = _by_value(chances, truth, weights)
+def auroc(chances: np.ndarray, truth: np.ndarray) -> float:
+    """Return the area under the ROC curve of values (N,) for a truth (N,), ties halved; NaN where it is undefined."""
+    positive, negative = _by_value(chances, truth)
     if not positive.sum() or not negative.sum() or np.isnan(chances).any():
         return float("nan")
     below = negative.cumsum() - negative / 2
     return float((positive * below).sum() / (positive.sum() * negative.sum()))
 
 
-def average_precision(chances: np.ndarray, truth: np.ndarray, weights: np.ndarray | None = None) -> float:
-    """Return the mean precision over true images, each at its own value as threshold; NaN where it is undefined.
-
-    ``weights`` (N,) say how often each image counts; None = once.
-    """
-    positive, negative = (counts[::-1] for counts in _by_value(chances, truth, weights))
+def average_precision(chances: np.ndarray, truth: np.ndarray) -> float:
+    """Return the mean precision over true images, each at its own value as threshold; NaN where it is undefined."""
+    positive, negative = (counts[::-1] for counts in _by_value(chances, truth))
     if not positive.sum() or not negative.sum() or np.isnan(chances).any():
         return float("nan")
     found, asked = positive.cumsum(), (positive + negative).cumsum()
@@ -118,12 +112,10 @@ def average_precision(chances: np.ndarray, truth: np.ndarray, weights: np.ndarra
     return float((positive * precision).sum() / positive.sum())
 
 
-def _by_value(chances: np.ndarray, truth: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+def _by_value(chances: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return how many true and how many other images have each value, in ascending order of values."""
     values, place = np.unique(chances, return_inverse=True)
-    weights = np.ones(len(chances)) if weights is None else weights
-    counts = (np.bincount(place, weights * of_kind, len(values)) for of_kind in (truth, ~truth))
-    positive, negative = counts
+    positive, negative = (np.bincount(place, of_kind, len(values)) for of_kind in (truth, ~truth))
     return positive, negative
 
 

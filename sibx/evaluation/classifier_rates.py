@@ -4,13 +4,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
-from sibx._outputs.rates import auroc, average_precision
 from sibx.evaluation.classified import is_right
 from sibx.evaluation.columns import BALANCED, CLASSIFIER, NO_CLASS, RECALL, TRAINED
+from sibx.evaluation.drawn import Array, draws_of, mean_of_defined, ranked, ratio
 from sibx.evaluation.label_rates import LABEL_RATES
-from sibx.evaluation.statistics import RESAMPLES, Interval, intervals_of
+from sibx.evaluation.statistics import Interval, intervals_of
 
 MAJORITY = "majority_rate"
 RATES = (
@@ -86,7 +87,7 @@ def _noted(
         ours = [line for line in lines if all(line[key] == value for key, value in wanted.items())]
         of_seeds = {line["seed"]: Interval.of(line) for line in ours if rows.get(line["seed"]) == line["rows"]}
         if of_seeds:
-            mean, low, high = _mean(np.array([found[:3] for found in of_seeds.values()]), axis=0).tolist()
+            mean, low, high = mean_of_defined(np.array([found[:3] for found in of_seeds.values()]), 0).tolist()
             most = max(of_seeds.values(), key=lambda found: found.n)
             yield name, Interval(mean, low, high, most.n, most.undefined)
 
@@ -110,51 +111,44 @@ def _answers(images: pd.DataFrame) -> _Answers:
 
 def _intervals(of_seeds: list[_Answers]) -> Iterator[tuple[str, Interval]]:
     count = max(len(answers.labels) for answers in of_seeds)
-    found = _mean(np.array([_rates(answers, np.ones(len(answers.labels))) for answers in of_seeds]), axis=0)
-    draws = np.array([_resample(of_seeds, number) for number in range(RESAMPLES)])
+    once = np.stack([_rates(answers, np.ones((1, len(answers.labels)))) for answers in of_seeds])
+    (found,) = mean_of_defined(once, 0)
+    # The same photographs for every seed, and the mean over seeds.
+    drawn = zip(*(draws_of(answers.photos) for answers in of_seeds), strict=True)
+    of_draws = (np.stack([_rates(a, w) for a, w in zip(of_seeds, weights, strict=True)]) for weights in drawn)
+    draws = np.concatenate([mean_of_defined(rates, 0) for rates in of_draws])
     yield from zip(RATES, intervals_of(found, draws, count), strict=True)
 
 
-def _resample(of_seeds: list[_Answers], number: int) -> np.ndarray:
-    """Return the rates of one draw of photographs, the same ones for every seed, the mean over seeds."""
-    rates = []
-    for answers in of_seeds:
-        count = 1 + answers.photos.max()
-        drawn = np.random.default_rng(number).integers(count, size=count)
-        rates.append(_rates(answers, np.bincount(drawn, minlength=count).astype(np.float64)[answers.photos]))
-    return _mean(np.array(rates), axis=0)
-
-
-def _rates(answers: _Answers, weights: np.ndarray) -> np.ndarray:
-    """Return the RATES of images that count so often, weights (N,); NaN where a rate is undefined."""
+def _rates(answers: _Answers, weights: Array) -> Array:
+    """Return the RATES of draws in which images count so often, weights (D, N), as (D, rates); NaN if undefined."""
     size = 1 + int(max(answers.labels.max(), answers.said.max()))
-    true, said, found = (
-        np.bincount(answers.labels, weights, size),
-        np.bincount(answers.said, weights, size),
-        np.bincount(answers.labels, weights * answers.right, size),
-    )
-    with np.errstate(invalid="ignore"):  # 0 / 0 of a class without an image
-        recall, f1 = found / true, 2 * found / (true + said)
-    several = (true > 0).sum() > 1
-    ranked = [np.nan, np.nan]
+    true, said = _count(answers.labels, weights, size), _count(answers.said, weights, size)
+    found = _count(answers.labels, weights * answers.right, size)
+    recall, f1 = ratio(found, true), ratio(2 * found, true + said)
+    several = (true > 0).sum(1) > 1
+    ranks = np.full((3, len(weights)), np.nan)
     if answers.chances is not None:
         first, chances = answers.labels == 1, answers.chances
-        both = [average_precision(chances, first, weights), average_precision(1 - chances, ~first, weights)]
-        ranked = [auroc(chances, first, weights), sum(both) / 2]
-    return np.array(
+        precision, area = ranked(chances, first, weights).T
+        ranks = np.stack([area, precision, ranked(1 - chances, ~first, weights)[:, 0]])
+    return np.stack(
         [
-            found.sum() / true.sum(),
-            _mean(recall),
-            recall[answers.weakest],
-            _mean(f1[true > 0]) if several else np.nan,
-            *ranked,
-            true[answers.commonest] / true.sum(),
-        ]
+            ratio(found.sum(1), true.sum(1)),
+            mean_of_defined(recall),
+            recall[:, answers.weakest],
+            np.where(several, mean_of_defined(np.where(true > 0, f1, np.nan)), np.nan),
+            ranks[0],
+            ranks[1:].mean(0),
+            ratio(true[:, answers.commonest], true.sum(1)),
+        ],
+        1,
     )
 
 
-def _mean(values: np.ndarray, axis: int | None = None) -> np.ndarray:
-    """Return the mean of what is defined, NaN without any."""
-    known = ~np.isnan(values)
-    count = known.sum(axis)
-    return np.divide(np.where(known, values, 0).sum(axis), count, out=np.full(count.shape, np.nan), where=count > 0)
+def _count(classes: npt.NDArray[np.int64], weights: Array, size: int) -> Array:
+    """Return how often each of so many classes comes in every draw, (D, K)."""
+    draws = len(weights)
+    places = classes + size * np.arange(draws)[:, None]
+    counts = np.bincount(places.ravel(), weights.ravel(), size * draws)
+    return counts.reshape(draws, size).astype(np.float64)

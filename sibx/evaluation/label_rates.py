@@ -12,7 +12,8 @@ from sibx._outputs import check_truth, probabilities
 from sibx.datasets.batches import load_batches
 from sibx.evaluation.class_match import Matched
 from sibx.evaluation.columns import CLASSIFIER
-from sibx.evaluation.statistics import RESAMPLES, Interval, intervals_of
+from sibx.evaluation.drawn import draws_of, mean_of_defined, ranked, ratio
+from sibx.evaluation.statistics import Interval, intervals_of
 
 Array = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -28,7 +29,6 @@ LABEL_RATES = (
     "label_accuracy",
     "majority_rate",
 )
-CHUNK = 50  # draws of photographs that are counted together
 
 
 class _Answers(NamedTuple):
@@ -103,16 +103,8 @@ def _intervals(answers: _Answers) -> Iterator[tuple[str, Interval]]:
     count = int(1 + answers.photos.max())
     weakest = _weakest(answers)
     (found,) = _rates(answers, np.ones((1, len(answers.photos))), weakest)
-    draws = np.concatenate([_rates(answers, w, weakest) for w in _draws(answers.photos, count)])
+    draws = np.concatenate([_rates(answers, w, weakest) for w in draws_of(answers.photos)])
     yield from zip(LABEL_RATES, intervals_of(found, draws, count), strict=True)
-
-
-def _draws(photos: npt.NDArray[np.int64], count: int) -> Iterator[Array]:
-    """Yield how often each image counts in every draw of photographs, (D, N) for some draws at a time."""
-    for first in range(0, RESAMPLES, CHUNK):
-        rngs = (np.random.default_rng(number) for number in range(first, min(first + CHUNK, RESAMPLES)))
-        drawn = np.stack([np.bincount(rng.integers(count, size=count), minlength=count) for rng in rngs])
-        yield drawn[:, photos].astype(np.float64)
 
 
 def _weakest(answers: _Answers) -> int:
@@ -130,21 +122,21 @@ def _rates(answers: _Answers, weights: Array, weakest: int) -> Array:
     there, said, both, total = (np.stack(column, 1) for column in zip(*counts, strict=True))  # (D, K) each
     some = (there > 0) & (there < total)
     absent = total - there
-    recall, specificity = _ratio(both, there), _ratio(absent - (said - both), absent)
-    ranked = np.stack([_ranked(answers, weights, k) for k in labels])  # (K, D, 2)
+    recall, specificity = ratio(both, there), ratio(absent - (said - both), absent)
+    ranks = np.stack([_ranks(answers, weights, k) for k in labels])  # (K, D, 2)
     right, usual = _shares_of_right(answers)
     counted = weights * answers.known.any(1)
     return np.stack(
         [
-            _mean(ranked[..., 0].T),
-            _mean(np.where(some, _ratio(2 * both, there + said), np.nan)),
-            _ratio(both.sum(1), said.sum(1)),
-            _ratio(both.sum(1), there.sum(1)),
+            mean_of_defined(ranks[..., 0].T),
+            mean_of_defined(np.where(some, ratio(2 * both, there + said), np.nan)),
+            ratio(both.sum(1), said.sum(1)),
+            ratio(both.sum(1), there.sum(1)),
             recall[:, weakest],
-            _mean(ranked[..., 1].T),
-            _mean((recall + specificity) / 2),
-            _ratio(counted @ right, counted.sum(1)),
-            _ratio(counted @ usual, counted.sum(1)),
+            mean_of_defined(ranks[..., 1].T),
+            mean_of_defined((recall + specificity) / 2),
+            ratio(counted @ right, counted.sum(1)),
+            ratio(counted @ usual, counted.sum(1)),
         ],
         1,
     )
@@ -156,27 +148,9 @@ def _count(answers: _Answers, weights: Array, label: int) -> _Counts:
     return _Counts(*(weights @ columns).T)
 
 
-def _ranked(answers: _Answers, weights: Array, label: int) -> Array:
-    """Return average precision and AUROC of a label in every draw, (D, 2); NaN where a probability is not a number."""
+def _ranks(answers: _Answers, weights: Array, label: int) -> Array:
     known = answers.known[:, label]
-    chances, truth = answers.chances[known, label], answers.truth[known, label]
-    if not len(chances) or np.isnan(chances).any():
-        return np.full((len(weights), 2), np.nan)
-    order = np.argsort(-chances, kind="stable")
-    values = chances[order]
-    last = np.searchsorted(-values, -values, side="right") - 1  # of those with the same probability
-    before = np.searchsorted(-values, -values, side="left")  # how many have a larger one
-    counts = weights[:, known][:, order]
-    positive = counts * truth[order]
-    found, asked = positive.cumsum(1), counts.cumsum(1)
-    # Images that are there: the precision at their own threshold, and the share of the others that are ranked lower.
-    precision = _ratio(found[:, last], asked[:, last], nothing=0.0)
-    others = np.concatenate([np.zeros((len(counts), 1)), asked - found], 1)
-    below = others[:, -1:] - (others[:, last + 1] + others[:, before]) / 2  # ties halved
-    there, absent = found[:, -1], others[:, -1]
-    both = (there > 0) & (absent > 0)
-    scores = _ratio((positive * precision).sum(1), there), _ratio((positive * below).sum(1), there * absent)
-    return np.stack([np.where(both, score, np.nan) for score in scores], 1)
+    return ranked(answers.chances[known, label], answers.truth[known, label], weights[:, known])
 
 
 def _shares_of_right(answers: _Answers) -> tuple[Array, Array]:
@@ -185,16 +159,4 @@ def _shares_of_right(answers: _Answers) -> tuple[Array, Array]:
     commonest = 2 * (answers.truth & known).sum(0) > known.sum(0)
     right = ((answers.said == answers.truth) & known).sum(1)
     usual = ((commonest == answers.truth) & known).sum(1)
-    return _ratio(right, counts, nothing=0.0), _ratio(usual, counts, nothing=0.0)
-
-
-def _ratio(part: npt.ArrayLike, whole: npt.ArrayLike, nothing: float = np.nan) -> Array:
-    """Divide; ``nothing`` where there is nothing to divide by."""
-    part, whole = np.asarray(part, dtype=np.float64), np.asarray(whole, dtype=np.float64)
-    return np.divide(part, whole, out=np.full(part.shape, nothing), where=whole > 0)
-
-
-def _mean(of_labels: Array) -> Array:
-    """Return the mean over labels (D, K) of what is defined, NaN without any."""
-    known = ~np.isnan(of_labels)
-    return _ratio(np.where(known, of_labels, 0).sum(1), known.sum(1))
+    return ratio(right, counts, nothing=0.0), ratio(usual, counts, nothing=0.0)

@@ -75,8 +75,8 @@ def test_intervals_hold_what_other_images_give():
     held = dict.fromkeys(("balanced_accuracy", "auroc"), 0)
     truth = {"balanced_accuracy": 0.6915, "auroc": 0.7602}  # of scores that differ by one standard deviation
     for trial in range(20):
-        labels = torch.tensor([0] * 150 + [1] * 50)
-        score = draw(200, seed=trial) + labels.double() - 0.5
+        labels = torch.tensor([0] * 60 + [1] * 20)
+        score = draw(80, seed=trial) + labels.double() - 0.5
         table = results_of(torch.stack([-score, score], 1) / 2, labels).rates().set_index("metric")
         for name, value in truth.items():
             held[name] += table.loc[name, "low"] <= value <= table.loc[name, "high"]

@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from sibx import Results, evaluate, evaluate_reliance, evaluate_robustness
-from sibx.evaluation import label_rates as module
-from sibx.evaluation import label_scores
+from sibx.evaluation import drawn, label_scores
 from sibx.models import classification_rates
 from tests.helpers.several import LABELS, several
 
@@ -17,7 +16,7 @@ SCORES[3, 1] = SCORES[0, 1]  # a tie of an image with the label and one without 
 
 @pytest.fixture(autouse=True)
 def _few_draws(monkeypatch):
-    monkeypatch.setattr(module, "RESAMPLES", 60)
+    monkeypatch.setattr(drawn, "RESAMPLES", 60)
 
 
 def model_of(scores):

@@ -7,7 +7,7 @@ import torch
 
 from sibx import Results, evaluate, evaluate_reliance, write_report
 from sibx.cli.rate_lines import rate_lines
-from sibx.evaluation import label_rates
+from sibx.evaluation import drawn
 from sibx.models import TinyCNN
 from sibx.report.claims import make_claims
 from sibx.studies import Study
@@ -26,7 +26,7 @@ def yes(images):
 def results():
     options = {"labels": {"model": "m", "training": "ce"}, "progress": False}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(label_rates, "RESAMPLES", 20)
+        patch.setattr(drawn, "RESAMPLES", 20)
         explained = evaluate(yes, several(), methods=["control_center"], metrics=["iou"], **options)
         relied = evaluate_reliance(yes, several(), backgrounds=["only_fg"], **options)
     return Results.concat([explained, relied])
@@ -64,7 +64,7 @@ def test_claims_name_the_recall(results):
 
 
 def test_study(results, tmp_path, monkeypatch):
-    monkeypatch.setattr(label_rates, "RESAMPLES", 20)
+    monkeypatch.setattr(drawn, "RESAMPLES", 20)
     study = Study(dataset="coco", model="tiny_cnn", trainings=["ce"], output="sigmoid", methods=["saliency"])
     job = Job(Group("several", "m", 0), "training", "ce")
     scorer = Scorer(study, job, tmp_path, progress=False)
