@@ -1,20 +1,19 @@
 """Evaluation: rows, independence of the batch size, intervals, saving and loading."""
 
-import dataclasses
-
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from sibx import METHODS, METRICS, Results, evaluate
-from sibx.attribution import LIME, RISE, KernelSHAP, MethodSpec, Occlusion, ShapleySampling, build_method
+from sibx.attribution import MethodSpec, build_method
 from sibx.datasets import InMemoryDataset
 from sibx.evaluation import Interval, bootstrap_difference, bootstrap_mean, mean_over_seeds
 from sibx.evaluation.columns import COLUMNS, CURVE_COLUMNS
 from sibx.evaluation.request import read_metrics
 from sibx.metrics import MetricSpec, foreground_focus
 from sibx.models import TinyCNN
+from tests.helpers.methods import quick_spec
 from tests.helpers.tables import assert_read_back
 
 
@@ -258,46 +257,28 @@ def blob(images, targets):
     return images.square().mean(1, keepdim=True)
 
 
-QUICK = {
-    **{n: s for n, s in METHODS.items() if not s.needs_layer and not s.needs_module},
-    "rise": dataclasses.replace(METHODS["rise"], build=lambda model, _: RISE(model, masks=8)),
-    "occlusion": dataclasses.replace(METHODS["occlusion"], build=lambda model, _: Occlusion(model, window=0.5)),
-    "lime": dataclasses.replace(METHODS["lime"], build=lambda model, _: LIME(model, samples=40)),
-    "kernel_shap": dataclasses.replace(METHODS["kernel_shap"], build=lambda model, _: KernelSHAP(model, samples=40)),
-    "shapley_sampling": dataclasses.replace(
-        METHODS["shapley_sampling"], build=lambda model, _: ShapleySampling(model, orders=1)
-    ),
-    "mine": blob,
-}
+QUICK = {n: quick_spec(n) for n, s in METHODS.items() if not s.needs_layer and not s.needs_module} | {"mine": blob}
 
 
 class TestBatchSize:
     @staticmethod
-    def score(net, data, methods, metrics, batch_size=32):
+    def score(net, data, methods, metrics, batch_size):
         few = InMemoryDataset.load(data, range(min(4, len(data))))
         return evaluate(net, few, methods=methods, metrics=metrics, batch_size=batch_size, seed=3, progress=False)
 
-    @pytest.fixture(scope="class")
-    @classmethod
-    def together(cls, net, shapes):
-        return cls.score(RowWise(net).forward, shapes, QUICK, ["foreground_focus"])
-
-    @pytest.mark.parametrize("batch_size", [1, 3])
-    def test_methods(self, batch_size, net, shapes, together):
+    def test_methods(self, net, shapes):
         """To the last bit; but for Integrated Gradients (and XRAI): points share passes with other images' points."""
-        rows = self.score(RowWise(net).forward, shapes, QUICK, ["foreground_focus"], batch_size).rows
+        sizes = (3, 4)  # of 4 images: three together and one alone, or all together
+        rows, together = (self.score(RowWise(net).forward, shapes, QUICK, ["foreground_focus"], s).rows for s in sizes)
         rounded = rows["method"].isin(["integrated_gradients", "xrai"])
-        pd.testing.assert_frame_equal(rows[~rounded], together.rows[~rounded], check_exact=True)
-        pd.testing.assert_frame_equal(rows[rounded], together.rows[rounded], rtol=1e-6)
+        pd.testing.assert_frame_equal(rows[~rounded], together[~rounded], check_exact=True)
+        pd.testing.assert_frame_equal(rows[rounded], together[rounded], rtol=1e-6)
         assert rows.groupby("method", observed=True)["value"].count().min() > 0
 
     def test_metrics(self, net, shapes):
-        alone, three, expected = (
-            self.score(RowWise(net), shapes, ["saliency"], list(METRICS), size) for size in (1, 3, 32)
-        )
-        for results in (alone, three):
-            pd.testing.assert_frame_equal(results.rows, expected.rows, check_exact=True)
-            pd.testing.assert_frame_equal(results.curves, expected.curves, check_exact=True)
+        results, expected = (self.score(RowWise(net), shapes, ["saliency"], list(METRICS), size) for size in (3, 4))
+        pd.testing.assert_frame_equal(results.rows, expected.rows, check_exact=True)
+        pd.testing.assert_frame_equal(results.curves, expected.curves, check_exact=True)
 
     def test_layers(self, shapes):
         """In double precision, where what is left of the batch is rounding."""

@@ -9,9 +9,15 @@ from sibx import METHODS, METRICS, Results, evaluate, write_report
 from sibx.datasets import InMemoryDataset
 from sibx.models import TinyCNN, TinyViT
 from sibx.report import make_gallery
+from tests.helpers.methods import quick_table
 
 ATTENTIVE = [m for m, s in METHODS.items() if s.kind == "attention"]
-QUICK = [m for m, s in METHODS.items() if s.kind != "perturbation"]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _quick():
+    with quick_table():
+        yield
 
 
 @pytest.fixture(scope="module")
