@@ -2,7 +2,7 @@
 
 import ast
 from collections import defaultdict
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "sibx"
@@ -15,9 +15,9 @@ SHARED_NAMES = {
 }
 
 
-def trees() -> Iterator[tuple[Path, ast.Module]]:
-    for path in sorted(PACKAGE.rglob("*.py")):
-        yield path, ast.parse(path.read_text(encoding="utf-8"))
+@cache
+def trees() -> list[tuple[Path, ast.Module]]:
+    return [(path, ast.parse(path.read_text(encoding="utf-8"))) for path in sorted(PACKAGE.rglob("*.py"))]
 
 
 def name_of(node: ast.expr) -> str:
@@ -51,7 +51,7 @@ def built_by_place(package: list[tuple[Path, ast.Module]]) -> list[str]:
 
 
 def test_records_of_many_fields_are_built_by_keyword():
-    package = list(trees())
+    package = trees()
     assert {"MaskedBatch", "GalleryItem", "Ranking", "Request", "Content"} <= long_records(package)
     assert built_by_place(package) == []
 

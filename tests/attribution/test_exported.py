@@ -4,9 +4,10 @@ import captum.attr
 import pytest
 import torch
 from torch import nn
+from torchvision.models.resnet import BasicBlock, ResNet
 
 import sibx
-from sibx import SmoothGrad, build_model, explain, export_explained
+from sibx import SmoothGrad, explain, export_explained
 from sibx.attribution import MethodSpec
 
 SIDE = 32
@@ -17,9 +18,11 @@ GRADIENT, CAMS = (
 
 
 def small(classes=5):
-    """A network whose BatchNorm has seen images, and which is in train mode."""
+    """A network whose BatchNorm has seen images, and which is in train mode; its few layers are traced in no time."""
     torch.manual_seed(0)
-    model = build_model("tiny_cnn", classes).train()
+    features = nn.Conv2d(3, 8, 5, 2, 2), nn.BatchNorm2d(8), nn.SiLU(), nn.MaxPool2d(2), nn.Conv2d(8, 16, 3, 1, 1)
+    head = nn.BatchNorm2d(16), nn.SiLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, classes)
+    model = nn.Sequential(*features, *head).train()
     with torch.no_grad():
         model(torch.randn(16, 3, SIDE, SIDE) * 2 + 1)
     return model
@@ -51,7 +54,7 @@ def test_numbers_are_those_of_explain(method):
 
 def test_resnet(tmp_path):
     torch.manual_seed(0)
-    model = build_model("resnet18", 7).eval()
+    model = ResNet(BasicBlock, [1, 1, 1, 1], num_classes=7).eval()
     torch.export.save(export_explained(model, torch.zeros(3, 3, 64, 64), "sib"), tmp_path / "explained.pt2")
     check(model, torch.export.load(tmp_path / "explained.pt2"), "sib", 64)
 
@@ -86,7 +89,7 @@ class Moody(nn.Module):
     ("make", "method", "message"),
     [
         (small, SMOOTH, "`method` must run the network once, on the images themselves"),
-        (small, "scorecam", "`method` must be one that torch can trace, .* but got 'scorecam' of TinyCNN"),
+        (small, "scorecam", "`method` must be one that torch can trace, .* but got 'scorecam' of Sequential"),
         (Moody, "saliency", "`method` must be one that torch can trace, .* but got 'saliency' of Moody"),
         (small, captum.attr.Saliency, "`method` must be a SafeAttribution"),
         (lambda: Moody().forward, "saliency", "`model` must be a module"),
