@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from threading import Thread
 from typing import Literal
@@ -48,21 +49,22 @@ def trainings_in(out_dir: Path) -> list[Path]:
     return sorted(found, key=lambda path: (len(path.name), path.name))
 
 
+def next_folder(out_dir: Path) -> Path:
+    """Return the folder that the next training of a workbench gets."""
+    taken = {path.name for path in (out_dir / "trainings").glob("*")}
+    return out_dir / "trainings" / next(str(n) for n in count(1) if str(n) not in taken)
+
+
 def begin(out_dir: Path, lesson: Lesson) -> Path:
     """Start a training in a new folder; return the folder.
 
     Raises:
         ValueError: another training of this workbench is running.
+        FileExistsError: somebody else starts one at the same moment.
     """
     _require_none_running(out_dir)
-    number = 1
-    while True:  # two pages may ask at once: the folder is only one's
-        folder = out_dir / "trainings" / str(number)
-        try:
-            folder.mkdir(parents=True)
-            break
-        except FileExistsError:
-            number += 1
+    folder = next_folder(out_dir)
+    folder.mkdir(parents=True)  # two pages may ask at once: the folder is only one's
     write_lesson(lesson, folder)
     _start(folder)
     return folder

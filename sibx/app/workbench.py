@@ -81,8 +81,10 @@ def _tabs() -> dict[str, Callable[[Workbench], None]]:
     """Return the tabs in their order; imported here, because they need Gradio."""
     from sibx.app.correct_tab import correct_tab
     from sibx.app.explain_tab import explain_tab
+    from sibx.app.prove_tab import prove_tab
+    from sibx.app.train_tab import train_tab
 
-    return {"Explain": explain_tab, "Correct": correct_tab}
+    return {"Explain": explain_tab, "Correct": correct_tab, "Fine-tune": train_tab, "Prove": prove_tab}
 
 
 @contextmanager

@@ -1,0 +1,147 @@
+"""What happens when a visitor does something in the tabs "Fine-tune" and "Prove"."""
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from markupsafe import Markup
+
+from sibx._checks import require
+from sibx.app import _running as running
+from sibx.app._corrections import Corrections, corrections_folder
+from sibx.app._lesson import TAUGHT, Lesson, build_splits, plan, read_lesson, run_folder
+from sibx.app._proving import judge
+from sibx.app._running import State, read_state, trainings_in
+from sibx.app._teaching import (
+    commands_html,
+    curves_html,
+    last_epoch,
+    maps_html,
+    report_html,
+    status_html,
+    verdict_html,
+)
+from sibx.app.workbench import Workbench
+
+Parts = tuple[Any, ...]  # new values of parts of the page
+
+
+class Classroom:
+    """The handlers; what goes wrong becomes the value of the part for problems.
+
+    Args:
+        workbench: what is worked on.
+    """
+
+    def __init__(self, workbench: Workbench):
+        self._bench, self._out = workbench, workbench.out_dir
+        self.masked = not any(data.no_masks for part in ("val", "test") for data in build_splits(workbench, part))
+        self._corrections = Corrections(corrections_folder(self._out), build_splits(workbench, "train")[0])
+
+    def trainings(self) -> list[str]:
+        """Return the names of all trainings, the newest first."""
+        return [path.name for path in reversed(trainings_in(self._out))]
+
+    def preview(self, *settings: Any) -> str:
+        """Return the commands of a training with these settings, or why there is none."""
+        try:
+            lesson = self._lesson(*settings)
+        except ValueError as error:
+            return _problem(error)
+        return commands_html(lesson, running.next_folder(self._out))
+
+    def start(self, *settings: Any) -> Parts:
+        """Start a training; return the choice of trainings, and the problem."""
+        try:
+            rule = "hold corrected pictures: draw on some first (Correct)"
+            require(self._corrections.count > 0, "out", rule, self._corrections.count)
+            folder = running.begin(self._out, self._lesson(*settings))
+        except (OSError, ValueError) as error:
+            return gr.skip(), _problem(error)
+        return gr.Dropdown(self.trainings(), value=folder.name), ""
+
+    def stop(self, name: str | None) -> str:
+        """Stop a training; return the problem."""
+        if name in self.trainings():
+            running.stop(self._folder(str(name)))
+        return ""
+
+    def go_on(self, name: str | None) -> str:
+        """Go on with a training; return the problem."""
+        try:
+            if name in self.trainings():
+                running.go_on(self._out, self._folder(str(name)))
+        except (OSError, ValueError) as error:
+            return _problem(error)
+        return ""
+
+    def look(self, name: str | None, seen: Any) -> Parts:
+        """Return what has changed since the last look: a stamp, counter, status, curves, epochs, and two buttons."""
+        if name not in self.trainings():
+            return seen, self.counted(), *[gr.skip()] * 5
+        folder = self._folder(str(name))
+        state, epochs = read_state(folder), last_epoch(folder)
+        stamp = (name, state, tuple(len(lines) for lines in running.read_curves(folder).values()), epochs)
+        if stamp == seen:
+            return seen, self.counted(), *[gr.skip()] * 5
+        new = not isinstance(seen, tuple) or seen[0] != name or seen[3] != epochs
+        slider = gr.Slider(0, max(1, epochs), value=epochs, step=1) if new else gr.skip()
+        return (
+            stamp,
+            self.counted(),
+            status_html(state, read_lesson(folder), folder),
+            curves_html(folder),
+            slider,
+            *_buttons(state),
+        )
+
+    def maps(self, name: str | None, epoch: float) -> str:
+        """Return the maps after an epoch."""
+        return maps_html(self._folder(str(name)), int(epoch)) if name in self.trainings() else ""
+
+    def counted(self) -> str:
+        """Return how many pictures are corrected."""
+        count = self._corrections.count
+        words = f"{count} corrected picture{'' if count == 1 else 's'}."
+        return Markup("<p data-corrected='{}'>{}</p>").format(count, words)
+
+    def judged(self, name: str | None) -> Parts:
+        """Return the verdict, and what can be downloaded."""
+        folder = self._folder(str(name)) if name in self.trainings() else None
+        verdict = judge(folder) if folder else None
+        network = run_folder(folder, TAUGHT) / "model.pt" if folder else None
+        there = network is not None and network.is_file()
+        return (
+            verdict_html(verdict),
+            gr.Button(visible=verdict is not None),
+            gr.DownloadButton(value=str(verdict.page) if verdict else None, visible=verdict is not None),
+            gr.DownloadButton(value=str(network) if there else None, visible=there),
+            "",
+        )
+
+    def report(self, name: str | None) -> str:
+        """Return the report."""
+        verdict = judge(self._folder(str(name))) if name in self.trainings() else None
+        return report_html(verdict.page) if verdict else ""
+
+    def _folder(self, name: str) -> Path:
+        return self._out / "trainings" / name
+
+    def _lesson(self, elsewhere: Any, epochs: Any, train_images: Any, test_images: Any) -> Lesson:
+        numbers = {"epochs": epochs, "train_images": train_images, "test_images": test_images}
+        whole = {name: int(value) for name, value in numbers.items() if isinstance(value, int | float)}
+        missing = sorted(set(numbers) - set(whole))
+        require(not missing, "settings", "have numbers", missing)
+        return plan(self._bench, self.masked, elsewhere=elsewhere, **whole)
+
+
+def _buttons(state: State) -> Parts:
+    """Return the buttons that stop and that go on, each where it does something."""
+    return (
+        gr.Button(visible=state.status == "running"),
+        gr.Button(visible=state.status in ("stopped", "failed")),
+    )
+
+
+def _problem(error: Exception) -> str:
+    return Markup("<p role='alert'>{}</p>").format(str(error))

@@ -1,0 +1,81 @@
+"""The tab "Fine-tune": teach the network with the drawn masks, and two controls equally long."""
+
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from sibx.app._classroom import Classroom
+from sibx.app._lesson import ELSEWHERE, why_not
+from sibx.app._static import html
+
+if TYPE_CHECKING:
+    from sibx.app.workbench import Workbench
+
+EVERY = 2  # seconds between two looks at a training
+AT_ONCE: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
+
+
+def train_tab(workbench: "Workbench") -> None:
+    """Add the tab to the page that is being made.
+
+    Args:
+        workbench: what is worked on.
+    """
+    reason = why_not(workbench)
+    if reason:
+        gr.Markdown(reason)
+        return
+    room = Classroom(workbench)
+    gr.Markdown(
+        "Three trainings of equal length from the same start: with the drawn masks, with the masks of other pictures, "
+        "and without masks. Only what the first gains over both others is owed to the masks."
+    )
+    counter = html("teaching", room.counted(), elem_id="corrected")
+    settings = _settings(room)
+    with gr.Accordion("The commands that this runs", open=False):
+        commands = html("teaching", room.preview(*[part.value for part in settings]), elem_id="commands")
+    problem = html("teaching", elem_id="training-problem")
+    with gr.Row():
+        start = gr.Button("Start", variant="primary", elem_id="start")
+        stop = gr.Button("Stop", visible=False, elem_id="stop")
+        go_on = gr.Button("Go on", visible=False, elem_id="go-on")
+    known = room.trainings()
+    chosen = gr.Dropdown(known, value=known[0] if known else None, label="Training", elem_id="training")
+    seen = gr.State(None)
+    status = html("teaching", elem_id="status")
+    curves = html("teaching", elem_id="curves")
+    epoch = gr.Slider(0, 1, value=0, step=1, label="Maps after epoch", info="0: before the training.")
+    maps = html("teaching", elem_id="maps")
+
+    looked: dict[str, Any] = {
+        "fn": room.look,
+        "inputs": [chosen, seen],
+        "outputs": [seen, counter, status, curves, epoch, stop, go_on],
+        **AT_ONCE,
+    }
+    gr.Timer(EVERY).tick(**looked)
+    chosen.change(**looked)
+    epoch.change(room.maps, [chosen, epoch], maps, **AT_ONCE)
+    for part in settings:
+        part.change(room.preview, settings, commands, **AT_ONCE)
+    start.click(room.start, settings, [chosen, problem], **AT_ONCE)
+    stop.click(room.stop, chosen, problem, **AT_ONCE).then(**looked)
+    go_on.click(room.go_on, chosen, problem, **AT_ONCE).then(**looked)
+    gr.on(None, lambda: _newest(room), None, chosen, **AT_ONCE).then(**looked)
+
+
+def _newest(room: Classroom) -> gr.Dropdown:
+    """Return the choice of trainings as it is now: the page may be opened again while one is running."""
+    known = room.trainings()
+    return gr.Dropdown(known, value=known[0] if known else None)
+
+
+def _settings(room: Classroom) -> list[Any]:
+    """Put the settings of a training on the page."""
+    offered = [(words, name) for name, words in ELSEWHERE.items() if room.masked or name != "given"]
+    with gr.Row():
+        elsewhere = gr.Radio(offered, value="none", label="Pictures that nobody drew on")
+        epochs = gr.Number(3, minimum=1, precision=0, label="Epochs", info="Passes over the training pictures.")
+        train = gr.Number(400, minimum=2, precision=0, label="Training pictures", info="At most; drawn ones first.")
+        test = gr.Number(100, minimum=1, precision=0, label="Held-out pictures", info="At most; to judge by.")
+    return [elsewhere, epochs, train, test]
