@@ -18,8 +18,8 @@ SIZE = 32
 def start(folder):
     """Train the network that the workbench starts with, and return its file."""
     torch.manual_seed(0)
-    data = InMemoryDataset.load(build_dataset("synthetic", split="train", image_size=SIZE), range(256))
-    config = TrainConfig(epochs=3, batch_size=16, learning_rate=5e-3, batch_norm="train")
+    data = InMemoryDataset.load(build_dataset("synthetic", split="train", image_size=SIZE), range(128))
+    config = TrainConfig(epochs=1, batch_size=16, learning_rate=5e-3, batch_norm="train")
     network = build_model("tiny_cnn", len(data.classes))
     fine_tune(network, data, config=config, out_dir=folder / "start", progress=False)
     return folder / "start" / "model.pt"

@@ -1,0 +1,192 @@
+"""The workbench's loop in a real browser: draw, fine-tune, prove; the server is killed on the way."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sibx.app._corrections import Corrections, corrections_folder
+from sibx.app._lesson import TRAININGS
+from sibx.app._running import read_state
+from sibx.app._strokes import HERE, Box, Brush, labels_of
+from sibx.datasets import SyntheticDataset
+
+page = pytest.importorskip("tests.app.test_page", reason="the browser tests need gradio and selenium")
+Keys, chromium = page.Keys.Keys, page.chromium
+SIZE = 32
+TRAINED = 240  # seconds that the three trainings and the report may take on a busy machine
+
+
+class Server:
+    """A server of its own process, which can be killed and started again."""
+
+    def __init__(self, folder):
+        self.folder, self.out = folder, folder / "out"
+        self.start()
+
+    def start(self):
+        words = [sys.executable, "-m", "tests.helpers.taught_bench", str(self.folder)]
+        home = Path(__file__).parents[2]
+        self.process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=home, start_new_session=True)
+        self.address = self.process.stdout.readline().strip()
+
+    def kill(self):
+        self.process.send_signal(signal.SIGKILL)
+        self.process.communicate()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    found = Server(tmp_path_factory.mktemp("loop"))
+    yield found
+    found.kill()
+    for path in (found.out / "trainings").glob("*"):
+        if read_state(path).status == "running":
+            os.kill(read_state(path).process, signal.SIGKILL)
+
+
+class Loop(page.Page):
+    """What these tests do with the page."""
+
+    def tab(self, name):
+        self.until(lambda: self.run("return document.querySelector('button[role=tab]')"))
+        script = "[...document.querySelectorAll('button[role=tab]')].find((b) => b.textContent.trim() === arguments[0])"
+        self.until(lambda: self.run(f"const b = {script}; b?.click(); return b?.ariaSelected === 'true'", name))
+
+    def board(self, name):
+        return self.run(f"return document.querySelector('#easel [data-version], #easel[data-version]')?.dataset.{name}")
+
+    def kept(self, version):
+        self.until(lambda: self.board("version") == str(version))
+
+    def text(self, selector):
+        return self.run("return document.querySelector(arguments[0])?.innerText ?? ''", selector)
+
+    def click(self, selector):
+        self.until(lambda: self.all(selector) and self.one(selector).is_displayed())
+        self.run("arguments[0].click()", self.one(selector))
+
+    def number(self, label, value):
+        box = self.one(f"input[aria-label='{label}']")
+        self.run("arguments[0].scrollIntoView()", box)
+        box.send_keys(Keys.CONTROL, "a")
+        box.send_keys(str(value), Keys.TAB)
+
+    def fits(self):
+        return self.run("return document.documentElement.scrollWidth <= innerWidth")
+
+    def narrow(self):
+        """Look at the same tab on a phone, and then on a desk again."""
+        for width, height in (page.PHONE, page.DESK):
+            screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
+            self.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+            self.until(self.fits)
+
+
+@pytest.fixture
+def loop(chromium, server):
+    yield Loop(chromium, server.address)
+    lines = [line["message"] for line in chromium.get_log("browser") if line["level"] == "SEVERE"]
+    assert [line for line in lines if "net::ERR_" not in line] == [], "the console, but for a server that was killed"
+
+
+def on_disk(server, index):
+    data = SyntheticDataset("train", SIZE)
+    kept = Corrections(corrections_folder(server.out), data)
+    name = data[index].id
+    return kept.sheet(index), np.asarray(Image.open(corrections_folder(server.out) / "masks" / f"{name}.png")) > 0
+
+
+def test_what_is_drawn_with_keys_and_pointer_is_the_mask_on_the_disk(loop, server):
+    loop.open()
+    loop.tab("Correct")
+    loop.kept(0)
+    board = loop.one("#easel canvas")
+    board.send_keys("x", *[Keys.ARROW_UP] * 6, Keys.ENTER, Keys.SHIFT + Keys.ARROW_LEFT, Keys.NULL)
+    board.send_keys(*[Keys.ARROW_DOWN] * 9, Keys.ENTER)
+    loop.kept(1)
+    sheet, mask = on_disk(server, 0)
+    assert sheet.strokes == (Box(True, [(16, 10), (6, 19)]),)
+    assert mask[10:19, 6:16].all()
+    assert mask.sum() == 90
+
+    board.send_keys("b", "n")
+    chain = page.webdriver.ActionChains(loop.browser)
+    chain.move_to_element_with_offset(board, -60, -60).click_and_hold().move_by_offset(30, 60).release().perform()
+    loop.kept(2)
+    sheet, mask = on_disk(server, 0)
+    assert isinstance(sheet.strokes[1], Brush)
+    assert not sheet.strokes[1].here
+    assert (mask == (labels_of(sheet.strokes, (SIZE, SIZE)) == HERE)).all()
+    assert mask.sum() < 90
+    assert "1 corrected" in loop.text("#easel .of")
+    board.send_keys(Keys.CONTROL + "z")
+    loop.kept(3)
+    assert on_disk(server, 0)[1].sum() == 90
+
+    first = loop.browser.current_window_handle
+    loop.browser.switch_to.new_window("tab")  # somebody else, who draws on the same picture
+    loop.open()
+    loop.tab("Correct")
+    loop.kept(3)
+    loop.one("#easel canvas").send_keys(Keys.ENTER)
+    loop.kept(4)
+    loop.browser.close()
+    loop.browser.switch_to.window(first)
+    board.send_keys("h", Keys.ENTER)
+    loop.until(lambda: "Somebody else" in loop.text("#easel .problem"))
+    loop.kept(4)
+    assert len(on_disk(server, 0)[0].strokes) == 2
+    loop.narrow()
+
+
+def test_a_training_outlives_the_server_and_is_judged(loop, server):
+    loop.open()
+    loop.tab("Fine-tune")
+    assert "1 corrected picture." in loop.text("#corrected")
+    for label, value in {"Epochs": 1, "Training pictures": 32, "Held-out pictures": 9}.items():
+        loop.number(label, value)
+    loop.click("button.label-wrap")  # the commands
+    loop.until(lambda: "--epochs 1 " in loop.text("#commands"))
+    typed = loop.text("#commands pre").splitlines()
+    loop.click("#start")
+    folder = server.out / "trainings" / "1"
+    loop.until(lambda: read_state(folder).process)
+    server.kill()
+    assert read_state(folder).status == "running"
+    server.start()
+    loop.address = server.address
+    loop.open()
+    loop.tab("Fine-tune")
+    loop.until(lambda: "step" in loop.text("#status"))
+    loop.tab("Correct")
+    loop.kept(4)  # no stroke is lost
+    asked = time.monotonic()
+    loop.one("#easel canvas").send_keys(Keys.CONTROL + "z")
+    loop.kept(5)
+    assert time.monotonic() - asked < 5, "seconds that a stroke takes during a training"
+    loop.tab("Fine-tune")
+    page.Wait(loop.browser, TRAINED, 0.2).until(lambda _: read_state(folder).status != "running")
+    loop.until(lambda: "Finished" in loop.text("#status"))
+    said = (folder / "log.txt").read_text()
+    assert [line[2:] for line in said.splitlines() if line.startswith("$ ")] == typed
+    assert len(loop.all("#curves img")) == 3
+    loop.until(lambda: len(loop.all("#maps img")) == len(TRAININGS))
+
+    loop.tab("Prove")
+    loop.click("#look-again")
+    loop.until(lambda: "shown" in loop.text("#verdict").lower())
+    assert "Worst group" in loop.text("#verdict")
+    loop.click("#open-report")
+    loop.until(lambda: loop.all("#report iframe"))
+    loop.browser.switch_to.frame(loop.one("#report iframe"))
+    loop.until(lambda: "sib against ce" in loop.text("body"))
+    loop.browser.switch_to.default_content()
+    assert loop.fits()
+    loop.narrow()
