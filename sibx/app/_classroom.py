@@ -132,6 +132,7 @@ class Classroom:
         whole = {name: int(value) for name, value in numbers.items() if isinstance(value, int | float)}
         missing = sorted(set(numbers) - set(whole))
         require(not missing, "settings", "have numbers", missing)
+        whole["train_images"] = min(whole["train_images"], len(self._corrections.data))
         return plan(self._bench, self.masked, elsewhere=elsewhere, **whole)
 
 

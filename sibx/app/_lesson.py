@@ -89,11 +89,12 @@ class Lesson:
     def _finetune(self, training: str, folder: Path, data: list[str]) -> list[str]:
         recipe = RECIPES["photographs" if self.image_size >= LARGE else "from-scratch"].tune
         usual = TrainConfig()
+        batch = str(min(BATCH, self.train_images))
         names = ("learning_rate", "head_learning_rate", "augmentation", "batch_norm")
         changed = [n for n in names if getattr(recipe, n) != getattr(usual, n)]
         return [
             *("finetune", *data, "--model", self.model, *self.start, "--training", training),
-            *("--image-size", str(self.image_size), "--epochs", str(self.epochs), "--batch-size", str(BATCH)),
+            *("--image-size", str(self.image_size), "--epochs", str(self.epochs), "--batch-size", batch),
             *(word for n in changed for word in (f"--{n.replace('_', '-')}", str(getattr(recipe, n)))),
             *("--no-log-gradient-norms", "--draw-maps", str(DRAWN)),
             *(("--log-focus",) if self.masked else ()),
@@ -138,6 +139,16 @@ def scores_folder(folder: Path, training: str, kind: str = "scores") -> Path:
 def as_typed(command: list[str]) -> str:
     """Return a command as it is typed into a shell."""
     return shlex.join(["sibx", *command])
+
+
+def starts_anew(workbench: Workbench) -> str:
+    """Return in words that the network of a workbench has to learn the classes first; "" if it knows them."""
+    if workbench.knows_labels:
+        return ""
+    return (
+        "The network does not know these classes: it gets a new head, and S-IB pulls only as far as the labels are "
+        "fitted. Better start from one that was trained on them: `sibx finetune --training ce`, then `--checkpoint`."
+    )
 
 
 def why_not(workbench: Workbench) -> str:

@@ -24,7 +24,7 @@ STATUS = {
     "running": "Running",
     "stopped": "Stopped",
     "failed": "Failed",
-    "finished": "Finished",
+    "finished": "Finished.",
 }
 
 

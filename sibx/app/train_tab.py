@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from sibx.app._classroom import Classroom
-from sibx.app._lesson import ELSEWHERE, why_not
+from sibx.app._lesson import ELSEWHERE, starts_anew, why_not
 from sibx.app._static import html
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def train_tab(workbench: "Workbench") -> None:
     room = Classroom(workbench)
     gr.Markdown(
         "Three trainings of equal length from the same start: with the drawn masks, with the masks of other pictures, "
-        "and without masks. Only what the first gains over both others is owed to the masks."
+        "and without masks. Only what the first gains over both others is owed to the masks. " + starts_anew(workbench)
     )
     counter = html("teaching", room.counted(), elem_id="corrected")
     settings = _settings(room)

@@ -14,6 +14,7 @@ from sibx import build_dataset
 from sibx._files import write_atomically
 from sibx.app import _corrections
 from sibx.app._corrections import Corrections, SavedMeanwhileError
+from sibx.app._easel import Easel
 from sibx.app._strokes import AWAY, HERE, Box, Brush, Imported, draw_mask, labels_of, read_stroke, to_plain
 from sibx.datasets import SyntheticDataset
 
@@ -171,3 +172,30 @@ def test_a_server_that_is_killed_anywhere_loses_no_stroke(tmp_path, data):
         mask = np.asarray(Image.open(next((folder / "masks").glob("*.png")))) > 0
         assert (mask == (labels_of(kept.sheet(0).strokes, (SIZE, SIZE)) == HERE)).all()
         assert f",{kept.sheet(0).version}" in (folder / "index.csv").read_text()
+
+
+def test_the_board_says_what_it_was_asked_in_vain_and_changes_nothing(tmp_path, data):
+    easel = Easel(Corrections(tmp_path, data))
+    opened = easel.answer({"do": "open", "picture": 1})
+    assert opened["image"].startswith("data:image/png;base64,")
+    assert (opened["version"], opened["corrected"], opened["problem"]) == (0, 0, "")
+    box = {"kind": "box", "here": True, "points": [[2, 2], [9, 9]]}
+    drawn = easel.answer({"do": "stroke", "picture": 1, "version": 0, "stroke": box})
+    assert (drawn["version"], drawn["corrected"], drawn["missing"]) == (1, 1, "")
+    assert "image" not in drawn
+    wrong = {
+        "`asked`": None,
+        "`picture`": {"do": "open", "picture": 6},
+        "`do`": {"do": "delete", "picture": 1},
+        "`version`": {"do": "undo", "picture": 1, "version": None},
+        "Somebody else": {"do": "undo", "picture": 1, "version": 0},
+        "`stroke`": {"do": "stroke", "picture": 1, "version": 1, "stroke": [box]},
+        "`rest`": {"do": "rest", "picture": 1, "version": 1, "rest": "maybe"},
+        "`mask`": {"do": "mask", "picture": 1, "version": 1, "mask": "not base 64!"},
+    }
+    for named, asked in wrong.items():
+        assert named in easel.answer(asked)["problem"]
+    left = easel.answer({"do": "rest", "picture": 1, "version": 1, "rest": "open"})
+    assert left["missing"].startswith("Mark something that is not here")
+    assert (left["version"], left["corrected"]) == (2, 0)
+    assert easel.answer({"do": "undo", "picture": 1, "version": 2})["strokes"] == 0

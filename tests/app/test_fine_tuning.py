@@ -93,9 +93,9 @@ def test_what_cannot_be_taught_is_said(workbench):
 def test_a_training_does_the_commands_that_the_page_shows_and_goes_on(monkeypatch, workbench, capsys):
     """In this process; what the commands do is theirs, and is tested with them and in the browser."""
     monkeypatch.setattr("sibx.app._running._start", lambda folder: None)
-    folder = begin(workbench.out_dir, small(workbench))
+    folder = begin(workbench.out_dir, small(workbench, elsewhere="own"))
     lesson = read_lesson(folder)
-    assert lesson == small(workbench)
+    assert lesson == small(workbench, elsewhere="own")
     assert trainings_in(workbench.out_dir) == [folder]
     assert read_state(folder).status == "not begun"
     done, codes = [], iter([0, 130, 0, 2, *[0] * 9])
@@ -108,6 +108,7 @@ def test_a_training_does_the_commands_that_the_page_shows_and_goes_on(monkeypatc
     for status, count in (("stopped", 2), ("failed", 3), ("finished", 11)):
         steps.run(folder)
         assert (read_state(folder).status, read_state(folder).done) == (status, count)
+    assert len(list((folder / "data" / "mask" / "train").iterdir())) == 16  # two were drawn, the others its own
     commands = lesson.commands(folder)
     assert done == [commands[0], commands[1], commands[1], commands[2], *commands[2:]]
     said = capsys.readouterr().out
