@@ -21,7 +21,7 @@ from sibx.datasets.broken import check_samples
 from sibx.images.normalization import Normalization
 from sibx.models import about, build_model, head_parameters, load_model
 from sibx.models.checkpoint import NOTES, read_notes
-from sibx.models.class_map import BY_NAME
+from sibx.models.class_map import WORDS
 from sibx.models.zoo import IMAGENET_CLASSES, PUBLISHED
 from sibx.runs.normalized import as_trained
 from sibx.runs.place import named_device
@@ -156,13 +156,13 @@ def check_classes(classifier: Classifier, data: MaskedDataset, num_classes: int 
 
 
 def read_map(source: str | None) -> Any:
-    """Return the class map that ``--class-map`` names: a JSON or YAML file, the word ``names``, or None.
+    """Return the class map that ``--class-map`` names: a JSON or YAML file, one of the words, or None.
 
     Raises:
         ValueError: the file cannot be read.
         ImportError: YAML without PyYAML.
     """
-    if source is None or source == BY_NAME:
+    if source is None or source in WORDS:
         return source
     try:
         text = Path(source).read_text(encoding="utf-8")
@@ -170,7 +170,8 @@ def read_map(source: str | None) -> Any:
     except ImportError:
         raise
     except Exception as error:  # whatever the file makes of JSON and YAML
-        raise ValueError(f"`class_map` must be a JSON or YAML file, or 'names', but got {source!r}: {error}") from error
+        rule = f"be a JSON or YAML file, or one of {', '.join(WORDS)}"
+        raise ValueError(f"`class_map` must {rule}, but got {source!r}: {error}") from error
 
 
 def write_notes(folder: Path, notes: dict[str, Any]) -> None:

@@ -267,7 +267,7 @@ def _add_scoring(
     """Add the options of every command that scores a trained model on a data set."""
     _add_trained_model(parser)
     _add_data(parser, image_size=False)
-    _add_class_map(parser, "; or 'names': those of the same names")
+    _add_class_map(parser, "; or 'names': those of the same names; or 'wordnet': of ImageNet's WordNet ids")
     parser.add_argument("--split", default=split, help="split of the data set; default %(default)s")
     parser.add_argument("--batch-size", type=int, default=32, help="images per forward pass; default %(default)s")
     note = "processes that read the images; default %(default)s: this process reads them"

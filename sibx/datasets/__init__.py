@@ -29,6 +29,7 @@ from sibx.datasets.eth80 import ETH80Dataset
 from sibx.datasets.folder import FolderDataset
 from sibx.datasets.holding import hold
 from sibx.datasets.imagenet_s import ImageNetSDataset
+from sibx.datasets.imagenet_segmentation import ImageNetSegmentationDataset
 from sibx.datasets.in_memory import InMemoryDataset
 from sibx.datasets.magnetic_tile import MagneticTileDataset
 from sibx.datasets.mosaic import MosaicDataset
@@ -56,6 +57,7 @@ __all__ = [
     "ETH80Dataset",
     "FolderDataset",
     "ImageNetSDataset",
+    "ImageNetSegmentationDataset",
     "InMemoryDataset",
     "MSRCDataset",
     "MagneticTileDataset",
@@ -182,6 +184,16 @@ DATASETS: Table[DatasetSpec] = Table(
             image_size=224,
             masks="pixel classes, ignored pixels undefined",
             reference="Gao et al., TPAMI 45, 2023, arXiv 2106.03149",
+            licence="ImageNet's, for non-commercial research and education",
+        ),
+        DatasetSpec(
+            name="imagenet-segmentation",
+            title="ImageNet-Segmentation",
+            build=ImageNetSegmentationDataset,
+            splits=("test",),
+            image_size=224,
+            masks="pixels of the object",
+            reference="Guillaumin et al., IJCV 110, 2014",
             licence="ImageNet's, for non-commercial research and education",
         ),
         DatasetSpec(

@@ -71,7 +71,7 @@ def recommend(
             any. Where it does not suffice, fewer images are used, and then the methods that take the most passes are
             left out. Passes are counted on one image beforehand, and that counts too.
         class_map: for a model with other classes than the data: class of the data -> output or outputs of the model, or
-            ``"names"``.
+            ``"names"`` or ``"wordnet"``.
         output: what the logits are: ``softmax``, ``sigmoid`` or ``raw``; ``auto`` = ``sigmoid`` for a single logit and
             for several labels per image, else ``softmax``.
         batch_size: images per forward pass.

@@ -74,11 +74,12 @@ def evaluate(
         target: the class explained: the ``predicted`` one or the ``label``; None = ``predicted``, and for several
             labels per image the ``label`` of the row, which alone is possible there.
         class_map: for a model with other classes than the data, such as one of ImageNet: class of the data -> output or
-            several outputs of the model, each by name or index; or ``"names"``: those of the same names. The
-            probability of a class is then the sum of those of its outputs, and all other outputs together are one more
-            class (of ``sigmoid`` and ``raw`` the largest of its outputs counts). Samples of classes that the map does
-            not name are left out, with a warning, and ``label`` counts the classes of the map. Without a map a model
-            with another number of classes has no accuracy (``predicted`` is -1), and its predicted class is explained.
+            several outputs of the model, each by name or index; or ``"names"``: those of the same names; or
+            ``"wordnet"``: ImageNet's, for classes that are WordNet ids. The probability of a class is then the sum of
+            those of its outputs, and all other outputs together are one more class (of ``sigmoid`` and ``raw`` the
+            largest of its outputs counts). Samples of classes that the map does not name are left out, with a warning,
+            and ``label`` counts the classes of the map. Without a map a model with another number of classes has no
+            accuracy (``predicted`` is -1), and its predicted class is explained.
         output: what the logits are: ``softmax``: K classes that exclude each other; ``sigmoid``: K independent labels,
             or for K = 1 the classes 0 and 1; ``raw``: scores without a probability, of which curves are taken as they
             are, and for which nothing is right or wrong (``predicted`` is -1); ``auto`` = ``sigmoid`` for K = 1 and for

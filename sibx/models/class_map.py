@@ -1,7 +1,10 @@
 """The classes of data among the outputs of a model that was trained on other classes: ``class_map``."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 from typing import Any
 
 import torch
@@ -14,7 +17,9 @@ from sibx.models.scored import Scored, unwrap
 
 Place = int | str
 ClassMap = Mapping[Place, Place | Sequence[Place]] | str
-BY_NAME = "names"
+BY_NAME, BY_WORDNET = "names", "wordnet"
+WORDS = (BY_NAME, BY_WORDNET)
+WORDNET_ID = re.compile(r"n\d{8}(?!\d)")
 
 
 def read_class_map(
@@ -24,7 +29,9 @@ def read_class_map(
 
     Args:
         class_map: class of the data -> output or several outputs, each a name or an index; or ``"names"``: outputs with
-            the same name, whatever the case, ``_`` and ``-``, or with it among names between commas.
+            the same name, whatever the case, ``_`` and ``-``, or with it among names between commas; or ``"wordnet"``:
+            for classes whose names begin with a WordNet id (``n01440764``) the outputs of a model of ImageNet's 1,000
+            classes in their usual order.
         classes: names of the data's classes.
         output_names: names of the outputs, where they are known.
 
@@ -32,14 +39,9 @@ def read_class_map(
         ValueError: an unknown class or output, an output of two classes, or a map that is empty.
     """
     if isinstance(class_map, str):
-        check_choice("class_map", class_map, (BY_NAME,))
-        require(
-            output_names is not None, "class_map", "be a mapping for a model that does not tell its classes", BY_NAME
-        )
-        assert output_names is not None
-        found = {place: _named(name, output_names) for place, name in enumerate(classes)}
+        found = _by_word(class_map, classes, output_names)
     else:
-        require(isinstance(class_map, Mapping), "class_map", "be a mapping or 'names'", class_map)
+        require(isinstance(class_map, Mapping), "class_map", f"be a mapping or one of {', '.join(WORDS)}", class_map)
         found = {_find(key, classes, "class"): _outputs(value, output_names) for key, value in class_map.items()}
     found = {place: found[place] for place in sorted(found) if found[place]}
     require(bool(found), "class_map", f"name an output for a class of {list(classes)[:10]}", class_map)
@@ -96,7 +98,7 @@ def named_classes(
     several = isinstance(target, list | tuple)
     wanted = [] if target is None else [str(name) for name in (target if several else [target])]
     rule = "be a mapping where no target names a class"
-    require(bool(wanted) or class_map != BY_NAME, "class_map", rule, class_map)
+    require(bool(wanted) or not isinstance(class_map, str), "class_map", rule, class_map)
     given, classes = class_map, list(dict.fromkeys(wanted))
     if isinstance(class_map, Mapping):
         given = {str(name): outputs for name, outputs in class_map.items()}
@@ -164,6 +166,24 @@ def _find(place: Any, names: Sequence[str], what: str) -> int:
     inside = int(place) >= 0 and (what == "output" or int(place) < len(names))
     require(inside, "class_map", f"name every {what} as {known}", place)
     return int(place)
+
+
+def _by_word(word: str, classes: Sequence[str], output_names: Sequence[str] | None) -> dict[int, tuple[int, ...]]:
+    """Return index of a class -> outputs, none for a class that has no output."""
+    check_choice("class_map", word, WORDS)
+    if word == BY_WORDNET:
+        outputs = {name: (place,) for place, name in enumerate(imagenet_ids())}
+        ids = [WORDNET_ID.match(name) for name in classes]
+        return {place: outputs.get(found.group(), ()) if found else () for place, found in enumerate(ids)}
+    require(output_names is not None, "class_map", "be a mapping for a model that does not tell its classes", word)
+    assert output_names is not None
+    return {place: _named(name, output_names) for place, name in enumerate(classes)}
+
+
+@cache
+def imagenet_ids() -> tuple[str, ...]:
+    """Return the WordNet ids of ImageNet's 1,000 classes, in the order of a model's outputs."""
+    return tuple((files("sibx.models") / "imagenet_ids.txt").read_text(encoding="utf-8").split())
 
 
 def _named(name: str, output_names: Sequence[str]) -> tuple[int, ...]:

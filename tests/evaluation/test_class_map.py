@@ -156,7 +156,7 @@ class TestNames:
             ({0: 20}, r"name outputs in 0..19, the model's, but got 20"),
             ({0: 1, 1: [1, 2]}, r"name every output for one class, but got \[1\]"),
             ({9: 1}, "name every class as one of"),
-            (3, "be a mapping or 'names', but got 3"),
+            (3, "be a mapping or one of names, wordnet, but got 3"),
         ],
     )
     @pytest.mark.filterwarnings("ignore:.*samples are left out")
@@ -186,7 +186,7 @@ def test_command_line(ending, tmp_path, capsys):
     assert main(["reliance", *words, "--backgrounds", "only_fg", "--out", str(tmp_path / "no")]) == 2
     path.write_text("{")
     assert main(["evaluate", *words, *scored, *mapped, "--out", str(tmp_path / "bad")]) == 2
-    assert "`class_map` must be a JSON or YAML file, or 'names'" in capsys.readouterr().err
+    assert "`class_map` must be a JSON or YAML file, or one of names, wordnet" in capsys.readouterr().err
 
 
 class TestExplain:
@@ -218,7 +218,7 @@ class TestExplain:
             (None, "names", "`class_map` must be a mapping where no target names a class"),
             ("cat", "names", "`class_map` must be a mapping for a model that does not tell its classes"),
             ("cat", "name", "`class_map` must be one of names"),
-            ("cat", 3, "`class_map` must be a mapping or 'names', but got 3"),
+            ("cat", 3, "`class_map` must be a mapping or one of names, wordnet, but got 3"),
             ("cat", {"cat": 20}, r"`class_map` must name outputs in 0\.\.19"),
         ],
     )
