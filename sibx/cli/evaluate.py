@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from sibx._checks import check_range
+from sibx._checks import check_range, require
 from sibx.attribution import resolve_methods
 from sibx.cli.loading import (
     Classifier,
@@ -20,10 +20,10 @@ from sibx.cli.loading import (
 )
 from sibx.cli.rate_lines import masked_words, rate_lines
 from sibx.datasets import MaskedDataset
-from sibx.evaluation import Results, evaluate
+from sibx.evaluation import Results, choose_thresholds, evaluate
 from sibx.evaluation.class_match import match_classes
 from sibx.evaluation.request import target_for
-from sibx.metrics import to_metric
+from sibx.metrics import MetricSpec, chosen_iou, to_metric
 from sibx.report import class_by_class, make_gallery, metric_table, save_gallery, to_markdown, wrong_ones
 from sibx.runs.ranks import rank
 
@@ -43,6 +43,8 @@ def run(args: Namespace) -> int:
             check_classes(classifier, data, args.num_classes if target == "label" else None)
         say_how_normalized(data)
         training = args.training or classifier.notes.get("training", "")
+        if args.thresholds_from is not None:
+            metrics.append(_at_chosen(args.thresholds_from, data, classifier.name, training))
         results = evaluate(
             classifier.model,
             data,
@@ -70,6 +72,16 @@ def run(args: Namespace) -> int:
             words = f"{count} scores of {len(data)} images{masked_words(results)}"
             print(f"{Path(args.out) / 'results.csv.gz'}: {words}")
     return 0
+
+
+def _at_chosen(folder: str, data: MaskedDataset, model: str, training: str) -> MetricSpec:
+    """Return the IoU at thresholds that were chosen on other images, for the same model."""
+    validation = Results.open(folder)
+    scopes = validation.distinct("dataset", "split")
+    seen = (scopes == [data.name, data.split]).all(axis=1).any()
+    rule = "hold results of other images than those that are scored"
+    require(not seen, "thresholds_from", rule, f"{folder} of {data.name}, {data.split}")
+    return chosen_iou(choose_thresholds(validation.where(model=model, training=training)))
 
 
 def _keep_pictures(

@@ -121,6 +121,9 @@ def add_evaluate(parser: Parser) -> None:
     _add_layer(parser)
     _add_names(parser, "methods", "sib", "gradcam", "control_center")
     _add_names(parser, "metrics", "foreground_focus", "background_suppression", "pointing_game")
+    note = "results of iou_over_thresholds on validation images (another split): the threshold that is best for each "
+    note += "method there gives the metric iou_at_chosen here"
+    parser.add_argument("--thresholds-from", metavar="FOLDER", help=note)
     choices = ("predicted", "label")
     note = "class to explain; default predicted, for several labels per image label"
     parser.add_argument("--target", choices=choices, help=note)

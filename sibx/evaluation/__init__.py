@@ -3,6 +3,7 @@
 from sibx.evaluation._focus import focus
 from sibx.evaluation._recommend import recommend
 from sibx.evaluation.agreement import rank_correlations
+from sibx.evaluation.chosen_threshold import choose_thresholds
 from sibx.evaluation.columns import ACCURACY, CELL, CLASSIFIER
 from sibx.evaluation.crossed import mean_over_seeds_and_images, p_value_over_seeds_and_images
 from sibx.evaluation.gain import Gain, paired_gain
@@ -42,6 +43,7 @@ __all__ = [
     "bootstrap_class_mean",
     "bootstrap_difference",
     "bootstrap_mean",
+    "choose_thresholds",
     "evaluate",
     "evaluate_reliance",
     "evaluate_robustness",

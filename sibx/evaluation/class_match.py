@@ -44,8 +44,8 @@ def match_classes(model: Any, dataset: MaskedDataset, class_map: ClassMap | None
     Args:
         model: the model.
         dataset: data set; of several labels per image every class present is a sample.
-        class_map: class of the data -> output or several outputs of the model, or ``"names"`` or ``"wordnet"``; None = they
-            agree.
+        class_map: class of the data -> output or several outputs of the model, or ``"names"`` or ``"wordnet"``; None =
+            they agree.
         output: what the logits are.
 
     Raises:

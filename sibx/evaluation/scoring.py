@@ -70,6 +70,7 @@ def _explained(
         output=request.output,
         batch_size=request.batch_size,
         seed=request.seed,
+        method=spec.name,
         attributions=to_heatmap(attributions, size, "sum") if spec.signed else None,
         baseline=spec.baseline,
         explain=partial(heatmaps_of, spec, method),

@@ -33,6 +33,7 @@ from sibx.metrics.faithfulness._road import Removal, removal, road, road_lerf, r
 from sibx.metrics.faithfulness._sensitivity_n import SensitivityN, sensitivity_n
 from sibx.metrics.localization import LOCALIZATION
 from sibx.metrics.localization._pointing_game import pointing_game
+from sibx.metrics.localization.cuts import chosen_iou, iou_at, iou_over_thresholds
 from sibx.metrics.localization.largest import iou, relevance_rank, topk_intersection
 from sibx.metrics.localization.mass import (
     attribution_localization,
@@ -76,6 +77,7 @@ __all__ = [
     "average_precision_both",
     "background_suppression",
     "best_iou",
+    "chosen_iou",
     "coherency",
     "completeness",
     "complexity_rise",
@@ -91,7 +93,9 @@ __all__ = [
     "insertion",
     "insertion_minus_deletion",
     "iou",
+    "iou_at",
     "iou_at_mean",
+    "iou_over_thresholds",
     "irof",
     "lerf",
     "masked_probability",

@@ -30,6 +30,7 @@ class Explained:
         output: what the model's logits are.
         batch_size: largest forward pass.
         seed: seed of everything random.
+        method: name of the method in results, "" where it has none.
         attributions: (B, 1, H, W), one value per pixel with its sign; None = the heatmaps, where a sign means nothing.
         baseline: images -> images (B, C, H, W), whose logit and the attributions add up to that of the images; None =
             the method promises no such thing.
@@ -49,6 +50,7 @@ class Explained:
     output: Output = "auto"
     batch_size: int = 64
     seed: int = 0
+    method: str = ""
     attributions: Tensor | None = None
     baseline: Callable[[Tensor], Tensor] | None = None
     explain: Explain | None = None

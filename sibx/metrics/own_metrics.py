@@ -16,7 +16,7 @@ AnyMetric = str | MetricSpec | Callable[..., Tensor]
 # What a function may ask for: fields of Explained.
 PARTS = (
     *("heatmaps", "masks", "undefined", "images", "targets", "model", "normalization", "output", "batch_size", "seed"),
-    *("attributions", "explain"),
+    *("method", "attributions", "explain"),
 )
 RULE = (
     "be a key of METRICS, module:name, a MetricSpec (which says title, direction, range and chance too), or a function "

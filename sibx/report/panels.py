@@ -25,6 +25,14 @@ X_LABELS = {
     "deletion": "share of pixels removed, most relevant first",
     "insertion": "share of pixels shown, most relevant first",
     "lerf": "share of pixels removed, least relevant first",
+    "sic": "share of the bytes of the picture",
+    "aic": "share of the bytes of the picture",
+    "iou_over_thresholds": "threshold of the scaled map",
+}
+Y_LABELS = {
+    "sic": "probability, scaled",
+    "aic": "share predicted",
+    "iou_over_thresholds": "intersection over union",
 }
 DARK_INK, DARK_FAINT = "#e5e8ec", "#39424d"
 THEME = (
@@ -136,7 +144,7 @@ def to_panel(figure: Figure, title: str, alt: str) -> Panel:
 
 def _curve_panel(group: CurveGroup, method: str, bands: Mapping[str, Band]) -> Panel:
     x_label, probable = X_LABELS.get(group.curve, "share of pixels"), all(_within(b) for b in bands.values() if b.n)
-    y_label = "probability" if probable else "score"  # of output="raw"
+    y_label = Y_LABELS.get(group.curve, "probability" if probable else "score")  # a score of output="raw"
     figure = curve_panel(group.x, bands, x_label=x_label, y_label=y_label, legend=False)
     areas = {t: float(np.trapezoid(band.mean, group.x)) for t, band in bands.items() if band.n}
     words = ", ".join(f"{t} {number(area)}".strip() for t, area in areas.items())

@@ -112,6 +112,18 @@ def average_precision(heatmap, mask):
     return area
 
 
+@twin_of(metrics.iou_at)
+def iou_at(heatmap, mask, threshold):
+    low, high = heatmap.min(), heatmap.max()
+    above = (heatmap - low) / (high - low) >= threshold if high > low else np.ones_like(mask)
+    return (above & mask).sum() / (above | mask).sum()
+
+
+@twin_of(metrics.iou_over_thresholds)
+def iou_over_thresholds(heatmap, mask):
+    return np.mean([iou_at(heatmap, mask, k / 100) for k in range(1, 101)])
+
+
 @twin_of(metrics.average_precision_both)
 def average_precision_both(heatmap, mask):
     """Chefer 2020: over two channels, the map and what it lacks, and two one-hot channels of the mask."""

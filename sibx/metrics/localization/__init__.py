@@ -5,7 +5,7 @@ Every score takes heatmaps (B, 1, H, W), at least 0, and masks (B, 1, H, W), and
 but object among the defined pixels, a heatmap that is zero everywhere there, or one that is not finite.
 """
 
-from sibx.metrics.localization import _pointing_game, largest, mass, segmentation, thresholds
+from sibx.metrics.localization import _pointing_game, cuts, largest, mass, segmentation, thresholds
 from sibx.metrics.spec import MetricSpec
 
 LOCALIZATION: dict[str, MetricSpec] = {
@@ -24,5 +24,6 @@ LOCALIZATION: dict[str, MetricSpec] = {
         segmentation.IOU_AT_MEAN,
         segmentation.PIXEL_ACCURACY,
         segmentation.AVERAGE_PRECISION_BOTH,
+        cuts.IOU_OVER_THRESHOLDS,
     )
 }

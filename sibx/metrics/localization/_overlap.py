@@ -39,6 +39,7 @@ class Overlap:
 
     Attributes:
         values: (B, P) of the P = H W pixels, 0 where undefined.
+        defined: (B, P) bool, pixels that take part; None = all.
         objects: (B, P) uint8, 1 on the object, 0 beside it and where undefined; bytes become numbers several times as
             fast as bools do.
         object_pixels: (B,) how many pixels are on the object.
@@ -56,11 +57,12 @@ class Overlap:
         self.values, objects = within_range(heatmaps.detach().flatten(1)), masks.flatten(1)
         _check_sign(self.values)
         defined_pixels: Tensor | int = self.size.numel()
+        self.defined: Tensor | None = None
         if undefined is not None:
             check_masks(undefined, heatmaps, "undefined")
-            defined = ~undefined.flatten(1)
-            self.values, objects = self.values.where(defined, 0), objects & defined
-            defined_pixels = _in_blocks(_count, defined.view(torch.uint8))
+            self.defined = ~undefined.flatten(1)
+            self.values, objects = self.values.where(self.defined, 0), objects & self.defined
+            defined_pixels = _in_blocks(_count, self.defined.view(torch.uint8))
         self.objects = objects.view(torch.uint8)
         self.object_pixels = _in_blocks(_count, self.objects)
         self.background_pixels = defined_pixels - self.object_pixels
@@ -75,6 +77,12 @@ class Overlap:
     def largest(self) -> Tensor:
         """Maximum of every heatmap, (B,); NaN where a value is."""
         return self.values.amax(1)
+
+    @property
+    def extremes(self) -> tuple[Tensor, Tensor]:
+        """Smallest and largest value of every heatmap where it is defined, (B, 1) float64 each."""
+        values = self.values if self.defined is None else self.values.masked_fill(~self.defined, torch.inf)
+        return precise(values.amin(1, keepdim=True)), precise(self.largest.unsqueeze(1))
 
     @cached_property
     def ordered(self) -> Tensor:

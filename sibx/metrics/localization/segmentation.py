@@ -162,13 +162,13 @@ def average_precision_both(heatmaps: Tensor, masks: Tensor, *, undefined: Tensor
         >>> average_precision_both(heatmaps, masks)
         tensor([0.8542], dtype=torch.float64)
     """
-    return _both(Overlap(heatmaps, masks, undefined), undefined)
+    return _both(Overlap(heatmaps, masks, undefined))
 
 
-def _both(o: Overlap, undefined: Tensor | None) -> Tensor:
-    left_out = torch.zeros_like(o.objects, dtype=torch.bool) if undefined is None else undefined.flatten(1)
+def _both(o: Overlap) -> Tensor:
     values, objects = precise(o.values), o.objects.bool()
-    low, high = values.masked_fill(left_out, torch.inf).amin(1, keepdim=True), values.amax(1, keepdim=True)
+    left_out = torch.zeros_like(objects) if o.defined is None else ~o.defined
+    low, high = o.extremes
     # Not divided by high - low: the order is that of a and 1 - a, and no rounding parts what ties.
     answers, right, without = (
         torch.cat(parts, 1)[:, None, None]  # (B, 1, 1, 2 P)
@@ -182,7 +182,7 @@ AVERAGE_PRECISION_BOTH = MetricSpec(
     name="average_precision_both",
     title="Average precision of both answers",
     formula="average precision of a for s and of 1 - a for the rest, ranked together, a scaled to [0, 1]",
-    score=lambda e: _both(e.once(overlap), e.undefined),
+    score=lambda e: _both(e.once(overlap)),
     higher_is_better=True,
     bounds=(0.0, 1.0),
     chance="1/2",

@@ -16,6 +16,7 @@ from sibx.metrics import (
     foreground_lift,
     iou,
     iou_at_mean,
+    iou_over_thresholds,
     pixel_accuracy,
     pointing_game,
     relevance_rank,
@@ -26,7 +27,7 @@ from sibx.metrics.localization import _overlap, largest, thresholds
 from tests.references import TWINS
 
 RANKING = (relevance_rank, topk_intersection, iou, best_iou, average_precision, roc_auc)
-SEGMENTATION = (iou_at_mean, pixel_accuracy, average_precision_both)
+SEGMENTATION = (iou_at_mean, pixel_accuracy, average_precision_both, iou_over_thresholds)
 LOCALIZATION = (foreground_focus, foreground_lift, background_suppression, pointing_game, *RANKING, *SEGMENTATION)
 
 
@@ -88,6 +89,7 @@ def test_perfect_inverse_and_flat_maps():
         assert torch.allclose(score(perfect, masks), torch.ones(3, dtype=torch.float64)), score
     for score in (topk_intersection, best_iou, average_precision):
         assert torch.allclose(score(flat, masks), area), score
+    assert torch.allclose(iou_over_thresholds(flat, masks), area)
     assert torch.allclose(roc_auc(flat, masks), torch.full((3,), 0.5, dtype=torch.float64))
     assert torch.allclose(relevance_rank(flat, masks), area)
     assert torch.allclose(iou(flat, masks), area / (2 - area))
