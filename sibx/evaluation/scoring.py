@@ -73,6 +73,7 @@ def _explained(
         method=spec.name,
         attributions=to_heatmap(attributions, size, "sum") if spec.signed else None,
         baseline=spec.baseline,
+        layer=request.layer,
         explain=partial(heatmaps_of, spec, method),
         explain_with=again,
     )

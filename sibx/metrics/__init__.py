@@ -29,6 +29,13 @@ from sibx.metrics.faithfulness._confidence import (
 from sibx.metrics.faithfulness._infidelity import infidelity
 from sibx.metrics.faithfulness._irof import irof
 from sibx.metrics.faithfulness._max_sensitivity import max_sensitivity
+from sibx.metrics.faithfulness._relative_stability import (
+    RelativeStability,
+    relative_input_stability,
+    relative_output_stability,
+    relative_representation_stability,
+    relative_stability,
+)
 from sibx.metrics.faithfulness._road import Removal, removal, road, road_lerf, road_morf
 from sibx.metrics.faithfulness._sensitivity_n import SensitivityN, sensitivity_n
 from sibx.metrics.localization import LOCALIZATION
@@ -63,6 +70,7 @@ __all__ = [
     "MetricSpec",
     "Perturbations",
     "Randomization",
+    "RelativeStability",
     "Removal",
     "SensitivityN",
     "adaptive_deletion",
@@ -106,6 +114,10 @@ __all__ = [
     "pointing_game",
     "random_logit",
     "randomization",
+    "relative_input_stability",
+    "relative_output_stability",
+    "relative_representation_stability",
+    "relative_stability",
     "relevance_rank",
     "removal",
     "road",

@@ -34,6 +34,7 @@ class Explained:
         attributions: (B, 1, H, W), one value per pixel with its sign; None = the heatmaps, where a sign means nothing.
         baseline: images -> images (B, C, H, W), whose logit and the attributions add up to that of the images; None =
             the method promises no such thing.
+        layer: layer that metrics look at which look into the model, its name or the module; None = ``find_cam_layer``.
         explain: (images, targets) -> heatmaps, by the method that made these; for metrics that explain again.
         explain_with: model -> function like ``explain``, by the same method for another model of the same architecture;
             for metrics that change the model.
@@ -53,6 +54,7 @@ class Explained:
     method: str = ""
     attributions: Tensor | None = None
     baseline: Callable[[Tensor], Tensor] | None = None
+    layer: nn.Module | str | None = None
     explain: Explain | None = None
     explain_with: Callable[[nn.Module], Explain] | None = None
     curves: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict, init=False)

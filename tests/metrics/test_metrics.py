@@ -61,7 +61,8 @@ BEST_IS_HIGHEST = {
 }
 BEST_IS_LOWEST = {
     SHARES: "deletion average_drop road_morf effective_complexity",
-    POSITIVE: "normalized_deletion infidelity max_sensitivity completeness entropy",
+    POSITIVE: "normalized_deletion infidelity max_sensitivity completeness entropy "
+    "relative_input_stability relative_output_stability relative_representation_stability",
     SIGNED: "randomization random_logit",
 }
 

@@ -69,3 +69,36 @@ def max_sensitivity(explain, heatmap, neighbors):
         return math.sqrt(sum(v * v for v in values.flatten()))
 
     return max(norm(explain(y) - heatmap) for y in neighbors) / norm(heatmap)
+
+
+def relative_change(a, b):
+    """The norm of (a - b) / a, value by value."""
+    return math.sqrt(sum(((q - p) / max(abs(p), 1e-6)) ** 2 for p, q in zip(a.flatten(), b.flatten(), strict=True)))
+
+
+def most_unstable(explain, heatmap, neighbors, predict, size):
+    """Agarwal 2022, equations 2, 3 and 5: the largest change of the explanation over the size of another change."""
+    scale = heatmap.max()
+    return max(
+        relative_change(heatmap / scale, explain(y) / scale) / size(y)
+        for y in neighbors
+        if predict(y) and size(y) > 1e-6
+    )
+
+
+@twin_of(metrics.relative_input_stability)
+def relative_input_stability(explain, heatmap, neighbors, predict, image):
+    return most_unstable(explain, heatmap, neighbors, predict, lambda y: relative_change(image, y))
+
+
+@twin_of(metrics.relative_output_stability)
+def relative_output_stability(explain, heatmap, neighbors, predict, logits, image):
+    def size(y):
+        return math.sqrt(sum((p - q) ** 2 for p, q in zip(logits(image), logits(y), strict=True)))
+
+    return most_unstable(explain, heatmap, neighbors, predict, size)
+
+
+@twin_of(metrics.relative_representation_stability)
+def relative_representation_stability(explain, heatmap, neighbors, predict, features, image):
+    return most_unstable(explain, heatmap, neighbors, predict, lambda y: relative_change(features(image), features(y)))

@@ -7,6 +7,7 @@ from sibx.metrics.faithfulness import (
     _infidelity,
     _irof,
     _max_sensitivity,
+    _relative_stability,
     _road,
     _sensitivity_n,
 )
@@ -26,6 +27,9 @@ FAITHFULNESS: dict[str, MetricSpec] = {
         _sensitivity_n.SENSITIVITY_N,
         _infidelity.INFIDELITY,
         _max_sensitivity.MAX_SENSITIVITY,
+        _relative_stability.RELATIVE_INPUT_STABILITY,
+        _relative_stability.RELATIVE_OUTPUT_STABILITY,
+        _relative_stability.RELATIVE_REPRESENTATION_STABILITY,
         _completeness.COMPLETENESS,
     )
 }

@@ -6,12 +6,10 @@ from torch import Tensor
 
 from sibx._checks import check_case, check_explained, check_integer, require
 from sibx._precise import precise
-from sibx._seeds import content_seed
 from sibx.metrics.explained import Explain, Explained
+from sibx.metrics.faithfulness.nearby import RADIUS, SAMPLES, Nearby, remembered
 from sibx.metrics.frames import orders_pixels
 from sibx.metrics.spec import MetricSpec
-
-RADIUS, SAMPLES = 0.02, 10
 
 
 def max_sensitivity(
@@ -63,7 +61,7 @@ def max_sensitivity(
 
 
 def _max_sensitivity(e: Explained) -> Tensor:
-    explain = e.explainer()
+    explain = e.once(remembered)
     return max_sensitivity(explain, e.images, e.heatmaps, e.targets, batch_size=e.batch_size, seed=e.seed)
 
 
@@ -91,11 +89,6 @@ def _of_image(
     seed: int,
 ) -> Tensor:
     """Captum's score (1,) of one image (1, C, H, W)."""
-    generator = torch.Generator().manual_seed(content_seed(image, seed))
-
-    def move(copies: Tensor) -> Tensor:
-        draws = torch.stack([torch.rand(image.shape[1:], generator=generator) for _ in copies])
-        return copies + radius * (2 * draws - 1).to(copies)
 
     def explained(x: Tensor | tuple[Tensor]) -> tuple[Tensor]:
         if isinstance(x, tuple):  # captum asks for the image itself in this form
@@ -107,7 +100,7 @@ def _of_image(
     value: Tensor = sensitivity_max(
         explained,
         image,
-        move,
+        Nearby(image, radius, seed).move,
         n_perturb_samples=samples,
         max_examples_per_batch=min(batch_size, samples),
     )
