@@ -27,6 +27,7 @@ from sibx.datasets.cub import CUBDataset
 from sibx.datasets.dogs import StanfordDogsDataset
 from sibx.datasets.eth80 import ETH80Dataset
 from sibx.datasets.folder import FolderDataset
+from sibx.datasets.grid import GridDataset
 from sibx.datasets.holding import hold
 from sibx.datasets.imagenet_s import ImageNetSDataset
 from sibx.datasets.imagenet_segmentation import ImageNetSegmentationDataset
@@ -56,6 +57,7 @@ __all__ = [
     "DatasetSpec",
     "ETH80Dataset",
     "FolderDataset",
+    "GridDataset",
     "ImageNetSDataset",
     "ImageNetSegmentationDataset",
     "InMemoryDataset",
