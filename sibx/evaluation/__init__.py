@@ -7,6 +7,7 @@ from sibx.evaluation.chosen_threshold import choose_thresholds
 from sibx.evaluation.columns import ACCURACY, CELL, CLASSIFIER
 from sibx.evaluation.crossed import mean_over_seeds_and_images, p_value_over_seeds_and_images
 from sibx.evaluation.gain import Gain, paired_gain
+from sibx.evaluation.map_agreement import evaluate_agreement
 from sibx.evaluation.method_ranks import Ranking, rank_methods
 from sibx.evaluation.multi_label import label_scores
 from sibx.evaluation.over_sets import mean_over_sets
@@ -45,6 +46,7 @@ __all__ = [
     "bootstrap_mean",
     "choose_thresholds",
     "evaluate",
+    "evaluate_agreement",
     "evaluate_reliance",
     "evaluate_robustness",
     "focus",
