@@ -11,7 +11,7 @@ for each method; and ``leaderboard_passes.csv``. ``leaderboard_shown.py`` makes 
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -59,6 +59,7 @@ PLAN = Path(__file__).parents[1] / "studies" / "leaderboard.yaml"
 KEY = ["model", "dataset", "image", "metric"]
 TEXTS = ("model", "dataset", "method", "metric", "image_id")
 BATCH, VIT_SIDE = 8, 64
+FITTED = 32  # images that methods are fitted to
 SLOW = {  # the classes of the methods whose settings the plan may change
     "smoothgrad": SmoothGrad,
     "smoothgrad_sq": SmoothGradSquared,
@@ -124,10 +125,10 @@ class Bench:
     weights: str
     out: Path
 
-    def cells(self) -> Iterator[tuple[str, str]]:
+    def cells(self, networks: Sequence[str]) -> Iterator[tuple[str, str]]:
         """Yield the names of every network and set; the transformer knows one set only."""
         for dataset in self.plan["sets"]:
-            for model in self.plan["networks"]:
+            for model in networks:
                 if model != "tiny_vit" or dataset == "synthetic":
                     yield model, dataset
 
@@ -136,10 +137,10 @@ class Bench:
         about = self.plan["sets"][dataset]
         tested = self.load(model, dataset, about.get("split", "test"))
         most = max(stop for _, stop in (r["images"] for r in self.plan["rounds"]))
-        train = None if dataset == "imagenet-samples" else self.load(model, dataset, "train", several=True)
-        network = self.network(model, dataset, train)
-        seen = InMemoryDataset.load(tested, spread(len(tested), 32)) if train is None else train
-        images = torch.stack([seen[i].image for i in spread(len(seen), 32)])
+        source = tested if dataset == "imagenet-samples" else self.load(model, dataset, "train")
+        seen = InMemoryDataset.load(source, spread(len(source), self.plan["train_images"]))
+        network = self.network(model, dataset, seen)
+        images = torch.stack([seen[i].image for i in spread(len(seen), FITTED)])
         output = "sigmoid" if about.get("several_labels") else "softmax"
         methods = applicable(self.plan["settings"], network, images, output)
         return Cell(
@@ -159,44 +160,38 @@ class Bench:
         found: dict[str, int] = json.loads(file.read_text(encoding="utf-8"))
         return found
 
-    def load(self, model: str, dataset: str, split: str, *, several: bool = False) -> MaskedDataset:
-        """Return a split, normalized as the network wants it; to train on, a part of it in memory."""
+    def load(self, model: str, dataset: str, split: str) -> MaskedDataset:
+        """Return a split, normalized as the network wants it; with all labels of a photograph to train on."""
         about, size = self.plan["sets"][dataset], VIT_SIDE if model == "tiny_vit" else self.plan["image_size"]
-        place = self.root / about.get("folder", "")
+        place, options = self.root / about.get("folder", ""), dict(about.get("options", {}))
+        if split == "train" and about.get("several_labels"):
+            options["several_labels"] = True
         if dataset == "imagenet-samples":
             data: MaskedDataset = Photographs(place, size)
         else:
-            options = about.get("options", {}) | (
-                {"several_labels": True} if several and about.get("several_labels") else {}
-            )
             data = build_dataset(dataset, str(place) if "folder" in about else None, split, size, **options)
-        if model != "tiny_vit":
-            data = Renormalized(data, MODELS[model].normalization)
-        if split != "train":
-            return data
-        return InMemoryDataset.load(
-            data, spread(len(data), len(data) if model == "tiny_vit" else self.plan["train_images"])
-        )
+        return data if model == "tiny_vit" else Renormalized(data, MODELS[model].normalization)
 
-    def network(self, model: str, dataset: str, train: MaskedDataset | None) -> nn.Module:
-        """Return ImageNet's network, with a linear head for the classes of the images to train on, if there are any."""
+    def network(self, model: str, dataset: str, train: MaskedDataset) -> nn.Module:
+        """Return ImageNet's network, with a linear head for the set's classes unless they are ImageNet's own."""
         torch.manual_seed(0)
         if model == "tiny_vit":
-            assert train is not None
-            return self.transformer(train)
+            return self.transformer(dataset)
         weights = self.weights if self.plan["networks"][model] == "default" else self.plan["networks"][model]
-        network = build_model(model, 1000 if train is None else len(train.classes), weights).eval()
-        if train is not None:
+        network = build_model(model, len(train.classes), weights).eval()
+        if dataset != "imagenet-samples":
             fit_head(network, train)
         return network.to(memory_format=torch.channels_last)
 
-    def transformer(self, train: MaskedDataset) -> nn.Module:
+    def transformer(self, dataset: str) -> nn.Module:
         """Return the transformer, trained from scratch at the first call. Of ReLU, for the methods that guide it."""
-        file, network = self.out / "tiny_vit.pt", TinyViT(len(train.classes), activation="relu")
+        train, file = self.load("tiny_vit", dataset, "train"), self.out / "tiny_vit.pt"
+        network = TinyViT(len(train.classes), activation="relu")
         if file.is_file():
             network.load_state_dict(torch.load(file, weights_only=True))
             return network.eval()
-        trained = fine_tune(network, train, config=RECIPES["from-scratch"].start, progress=False).model.eval()
+        seen = InMemoryDataset.load(train)
+        trained = fine_tune(network, seen, config=RECIPES["from-scratch"].start, progress=False).model.eval()
         torch.save(trained.state_dict(), file)
         return trained
 
@@ -306,7 +301,7 @@ def collect(out: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 
     Scores have a line per network, set, image and metric, passes one per network.
     """
-    done = [Results.load(file.parent) for file in sorted(out.glob("*/*/round-*/run.json"))]
+    done = [Results.load(file.parent) for file in sorted(out.glob("*/*/*/run.json"))]
     rows = pd.concat([result.rows.astype(dict.fromkeys(TEXTS, str)) for result in done])
     wide = rows.rename(columns={"image_id": "image"}).pivot(index=KEY, columns="method", values="value").reset_index()
     names = [name for name in METHODS if name in wide]
@@ -314,7 +309,13 @@ def collect(out: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     return wide[[*KEY, *names]], pd.DataFrame(passes).T.rename_axis("model").reindex(columns=names).reset_index()
 
 
-def main(root: Path, weights: str = "default", out: Path = Path("results/leaderboard"), plan: Path = PLAN) -> None:
+def main(
+    root: Path,
+    weights: str = "default",
+    out: Path = Path("results/leaderboard"),
+    plan: Path = PLAN,
+    networks: list[str] | None = None,
+) -> None:
     """Do the rounds that are not done yet.
 
     Args:
@@ -322,22 +323,23 @@ def main(root: Path, weights: str = "default", out: Path = Path("results/leaderb
         weights: ImageNet weights of MobileNetV2: "default", or the path of a state dict.
         out: folder for the rounds and the tables.
         plan: the plan.
+        networks: those of the plan to work on, default all; two processes with different ones may share ``out``.
     """
     torch.set_num_threads(1)
     bench = Bench(yaml.safe_load(plan.read_text(encoding="utf-8")), root, weights, out)
     out.mkdir(parents=True, exist_ok=True)
     read = cache(bench.cell)
-    for number, round_ in enumerate(bench.plan["rounds"]):
+    for round_ in bench.plan["rounds"]:
         metrics = [name for group in round_["metrics"] for names in bench.plan["metrics"][group] for name in names]
-        for model, dataset in bench.cells():
-            place = out / model / dataset / f"round-{number}"
+        for model, dataset in bench.cells(networks or list(bench.plan["networks"])):
+            place = out / model / dataset / "-".join(map(str, (*round_["metrics"], *round_["images"])))
             if (place / "run.json").is_file():
                 continue
             start = time.process_time()
             score(read(model, dataset), (model, dataset), round_, metrics, place)
             for name, table in zip(("scores", "passes"), collect(out), strict=True):
                 table.to_csv(out / f"leaderboard_{name}.csv", index=False, float_format="%.4g", lineterminator="\n")
-            print(f"round {number}: {model} on {dataset}, {time.process_time() - start:.0f} s", flush=True)
+            print(f"{place.relative_to(out)}, {time.process_time() - start:.0f} s", flush=True)
 
 
 if __name__ == "__main__":

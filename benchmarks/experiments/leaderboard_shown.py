@@ -82,34 +82,41 @@ def main(scores: Path = HERE / "leaderboard_scores.csv", out: Path = PAGES) -> N
 
 
 def cells(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the mean over images, with its interval, of every network, set, method and metric."""
+    """Return four lines per network, set and metric, with a column per method: mean, low, high and n of the images."""
     lines = []
-    for (model, dataset, metric), part in rows.groupby(["model", "dataset", "metric"], sort=False):
-        for method in _methods(part):
-            found = bootstrap_mean(part[method].to_numpy())._asdict()
-            lines.append({"model": model, "dataset": dataset, "method": method, "metric": metric, **found})
-    return pd.DataFrame(lines).drop(columns="undefined")
+    for key, part in rows.groupby(["model", "dataset", "metric"], sort=False):
+        found = pd.DataFrame({m: bootstrap_mean(part[m].to_numpy())._asdict() for m in _methods(part)})
+        lines.append(pd.concat({key: found.drop(index="undefined")}, names=["model", "dataset", "metric"]))
+    return pd.concat(lines).rename_axis(index={None: "value"}).reset_index()
 
 
 def tables(rows: pd.DataFrame, passes: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Return the tables by the names of their files."""
-    asked = {name: votes(rows, metrics, CONVOLUTIONAL) for name, metrics in QUESTIONS.items()}
+    asked = asked_of(rows, CONVOLUTIONAL)
     means = {f"leaderboard_{name}": levels(rows, metrics) for name, metrics in SHOWN.items()}
     return {
         "leaderboard_size": size(rows),
         "leaderboard_ranks": ranks(asked, passes),
         "leaderboard_controls": against_controls(asked),
-        "leaderboard_transformer": ranks(
-            {name: votes(rows, metrics, TRANSFORMER) for name, metrics in QUESTIONS.items()}, passes
-        ),
+        "leaderboard_transformer": ranks(asked_of(rows, TRANSFORMER), passes),
         **means,
     }
 
 
+def asked_of(rows: pd.DataFrame, models: Sequence[str]) -> dict[str, Votes]:
+    """Return the votes by every question that was asked of these networks."""
+    scored = set(rows[rows["model"].isin(models)]["metric"])
+    return {name: votes(rows, metrics, models) for name, metrics in QUESTIONS.items() if scored & set(metrics)}
+
+
 def votes(rows: pd.DataFrame, metrics: Sequence[str], models: Sequence[str]) -> Votes:
-    """Return the votes of the photographs that these networks explain; a method without a score is last there."""
+    """Return the votes of the photographs that these networks explain, on methods that all of them take.
+
+    A method without a score is last there.
+    """
     chosen = rows[rows["metric"].isin(metrics) & rows["model"].isin(models)]
-    methods = _methods(chosen)
+    by_network = [_methods(part) for _, part in chosen.groupby("model")]
+    methods = [m for m in by_network[0] if all(m in others for others in by_network)]
     signs = np.array([1.0 if METRICS[name].higher_is_better else -1.0 for name in chosen["metric"]])
     scores = with_ties(chosen[methods].to_numpy() * signs[:, None])
     defined = ~np.isnan(scores).all(1)
@@ -122,7 +129,7 @@ def votes(rows: pd.DataFrame, metrics: Sequence[str], models: Sequence[str]) -> 
 def ranks(asked: dict[str, Votes], passes: pd.DataFrame) -> pd.DataFrame:
     """Return the mean rank of every method by every question, with its interval over photographs, and its passes."""
     columns = {
-        f"{name} (of {len(found.table.columns)}; {len(found.table)} images)": {
+        f"{name} (of {len(found.table.columns)}, n = {len(found.table)})": {
             method: _interval(bootstrap_mean(found.table[method].to_numpy()), 1) for method in found.table
         }
         for name, found in asked.items()
@@ -155,7 +162,7 @@ def levels(rows: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     methods = _methods(chosen)
     means = chosen.groupby(["metric", "dataset"], sort=False)[methods].mean().T
     means.columns = [f"{METRICS[metric].title}, {dataset}" for metric, dataset in means.columns]
-    order = means.mean(1).sort_values(ascending=False, kind="stable").index
+    order = means.mean(axis=1).sort_values(ascending=False, kind="stable").index
     return means.loc[order].map("{:.3f}".format).rename(index=_title).rename_axis("method")
 
 
@@ -177,7 +184,9 @@ def _title(method: str) -> str:
 
 
 def _interval(found: Interval, digits: int, sign: str = "") -> str:
-    return f"{found.mean:{sign}.{digits}f} [{found.low:{sign}.{digits}f}, {found.high:{sign}.{digits}f}]"
+    """The mean with its interval; of a single image there is none."""
+    mean, low, high = (f"{value:{sign}.{digits}f}" for value in found[:3])
+    return f"{mean} [{low}, {high}]" if found.n > 1 else mean
 
 
 if __name__ == "__main__":

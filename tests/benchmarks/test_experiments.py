@@ -270,6 +270,7 @@ def test_leaderboard_votes(script):
         ("efficientnet_lite0", "a", "1", "iou", 0.5, 0.9, np.nan),
         ("mobilenet_v2", "a", "1", "deletion", 0.1, 0.2, 0.3),  # the lower the better
         ("mobilenet_v2", "a", "2", "iou", 0.4, 0.4, 0.8),
+        ("efficientnet_lite0", "a", "2", "iou", 0.4, 0.4, 0.8),
         ("tiny_vit", "a", "2", "iou", 0.1, 0.2, 0.3),
     ]
     rows = pd.DataFrame(lines, columns=[*shown.KEY, "saliency", "gradcam", "control_center"])
