@@ -37,7 +37,7 @@ def choose_thresholds(validation: Results) -> dict[str, float]:
     require(len(scopes) == 1, "validation", rule, scopes.to_numpy().tolist())
     found: dict[str, float] = {}
     for (method,), points in validation.curve_cells(["method"], curve=OVER_THRESHOLDS):
-        means = points.groupby("x", sort=True)["y"].mean()
+        means = points.groupby("x", sort=True, observed=True)["y"].mean()
         require(bool(means.notna().any()), "validation", f"hold a defined IoU of {method}", "none")
         found[str(method)] = float(means.index[int(np.nanargmax(means.to_numpy()))])
     require(
