@@ -11,6 +11,7 @@ from sibx import METHODS, evaluate, explain
 from sibx.attribution import IBA, LayerStatistics, explain_many
 from sibx.datasets import InMemoryDataset, Part
 from sibx.models import TinyCNN
+from tests.helpers.methods import quick_table
 from tests.references.iba import iba
 
 IMAGES = torch.rand(10, 3, 20, 24, generator=torch.Generator().manual_seed(2))
@@ -165,5 +166,6 @@ class TestTables:
         one = Part(shapes, range(1))
         with pytest.raises(ValueError, match=r"`methods` must apply .*iba \(it has to see at least 2 images"):
             evaluate(TinyCNN(8, width=4).eval(), one, methods=["iba", "sib"], metrics=["iou"])
-        with pytest.warns(UserWarning, match=r"left out: .*iba \(it has to see at least 2 images of the data first"):
+        message = r"left out: .*iba \(it has to see at least 2 images of the data first"
+        with quick_table(), pytest.warns(UserWarning, match=message):
             assert "iba" not in explain_many(net, IMAGES[:1], 0, "all", "0")

@@ -9,6 +9,7 @@ import torch
 from sibx import METHODS, explain
 from sibx.attribution import Explainers, build_method, explain_many, resolve_methods, to_method
 from sibx.models import Scored, TinyCNN, find_cam_layer
+from tests.helpers.methods import quick_table
 
 IMAGES = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
 
@@ -60,7 +61,7 @@ class TestForms:
     def test_a_class_is_the_same_as_its_instance(self, net, name):
         cls = getattr(captum.attr, name)
         layer = [net.get_submodule(find_cam_layer(net, IMAGES))] if name.startswith("Layer") else []
-        targets, small = torch.tensor([0, 1, 4]), IMAGES[:, :, :8, :8] if name == "FeatureAblation" else IMAGES
+        targets, small = torch.tensor([0, 1, 4]), IMAGES[:, :, :4, :4] if name == "FeatureAblation" else IMAGES
         instance = cls(net, *layer)
         expected = instance.attribute(small, target=targets).detach()
         by_class, by_instance = (build_method(m, net).attribute(small, target=targets) for m in (cls, instance))
@@ -91,7 +92,7 @@ class TestForms:
         spec = to_method(method)
         assert (spec.kind, spec.signed, spec.needs_layer) == (kind, signed, needs_layer)
         changed = dataclasses.replace(spec, signed=not signed)
-        small = IMAGES[:1, :, :8, :8] if kind == "perturbation" else IMAGES
+        small = IMAGES[:1, :, :4, :4] if kind == "perturbation" else IMAGES
         assert not torch.equal(explain(net, small, spec), explain(net, small, changed))
 
     def test_a_noise_tunnel_is_what_it_repeats(self, net):
@@ -216,7 +217,8 @@ class TestRefusals:
 class TestAll:
     def test_what_does_not_apply_is_left_out_with_its_reason(self, net):
         # TinyCNN's SiLU: nothing is guided, and no rule of DeepLIFT reaches it
-        with pytest.warns(UserWarning, match=r"left out: guided_backprop \(.*nn.ReLU.*guided_gradcam.*deeplift \("):
+        message = r"left out: guided_backprop \(.*nn.ReLU.*guided_gradcam.*deeplift \("
+        with quick_table(), pytest.warns(UserWarning, match=message):
             maps = explain_many(net, IMAGES[:1], 0, "all")
         attentive = {name for name, spec in METHODS.items() if spec.kind == "attention"}
         assert set(METHODS) - set(maps) == {"guided_backprop", "guided_gradcam", "deeplift", "iba"} | attentive

@@ -16,6 +16,7 @@ from sibx.models import TinyCNN
 from sibx.objectives import GroupDROConfig, GroupDROLoss, GuidanceLoss, SIBConfig, SIBLoss
 from sibx.train import TRAININGS
 from tests.helpers.bad_input import Case
+from tests.helpers.methods import quick_spec
 
 SIDE, ROWS, CLASSES = 16, 3, 5
 BROKEN = 2  # rows that are broken where not all are; the last one has to come out as it was
@@ -216,11 +217,11 @@ def fitting() -> list[str]:
 
 @cache
 def _good_map(name: str) -> Tensor:
-    return explain(MODEL, IMAGES, name, TARGETS)
+    return explain(MODEL, IMAGES, quick_spec(name), TARGETS)
 
 
 def _map(name: str, images: object, target: object, partly: bool) -> str:
-    return _say(explain(MODEL, images, name, target), _good_map(name), partly)
+    return _say(explain(MODEL, images, quick_spec(name), target), _good_map(name), partly)
 
 
 def _rule_case(given: str, values: object, partly: bool = False) -> Case:
