@@ -20,7 +20,7 @@ from sibx.models.checkpoint import read_checkpoint, read_notes
 from sibx.models.zoo import read_weights
 from sibx.report import load_gallery
 from sibx.studies import Place, Study
-from sibx.studies.workbench import Workbench
+from sibx.studies.study_bench import Workbench
 from sibx.train.checkpoints import FORMAT, Checkpoints
 
 

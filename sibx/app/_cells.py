@@ -13,11 +13,11 @@ from markupsafe import Markup
 from matplotlib import colormaps
 from torch import Tensor
 
-from sibx.app._explaining import Opinion, Why
-from sibx.app._pictures import UNKNOWN, Picture, shown
+from sibx.app._opinions import Opinion, Why
+from sibx.app._picked import UNKNOWN, Picture, shown
 from sibx.report.maps import Scale, shared_scale
 
-SMALL = 512 * 512  # pixels of a picture up to which every one of them is kept
+SMALL = 128 * 128  # pixels of a picture up to which every one of them is kept
 QUALITY = 95  # of the JPEG of a larger one
 THUMBNAIL = 96  # pixels of its longer side
 FULL = 65535  # a map's largest value, as the page is told it
@@ -61,7 +61,7 @@ def viewer_json(pixels: Tensor, uri: str, rows: Sequence[tuple[str, Sequence[Why
         "scale": {
             "high": scale.high,
             "colors": base64.b64encode(colors.tobytes()).decode(),
-            "stops": [f"rgb({r},{g},{b})" for r, g, b in colors[::51].tolist()],
+            "stops": [f"rgb({r},{g},{b})" for r, g, b, _ in colors[::51].tolist()],
         },
         "rows": [{"title": title, "cells": [_cell(why) for why in whys]} for title, whys in rows],
     }
@@ -69,8 +69,8 @@ def viewer_json(pixels: Tensor, uri: str, rows: Sequence[tuple[str, Sequence[Why
 
 
 def _colors(scale: Scale) -> np.ndarray:
-    colors = colormaps[scale.colormap](np.linspace(0, 1, 256))[:, :3]
-    return np.round(colors * 255).astype(np.uint8)
+    """Return the colors from the scale's low end to its high one, (256, 4) bytes: red, green, blue and opaque."""
+    return np.round(colormaps[scale.colormap](np.linspace(0, 1, 256)) * 255).astype(np.uint8)
 
 
 def _cell(why: Why) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from sibx._checks import require
 from sibx.app._cells import Thumbnail, erased_html, picture_uri, predictions_html, thumbnails_html, viewer_json
 from sibx.app._eraser import erase, read_strokes
-from sibx.app._explaining import Opinion, ask, explain
-from sibx.app._pictures import UNKNOWN, Picture, picture_of
+from sibx.app._opinions import Opinion, ask, explain
+from sibx.app._picked import UNKNOWN, Picture, picture_of
 from sibx.app._survey import Survey
 
 if TYPE_CHECKING:

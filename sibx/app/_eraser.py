@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sibx._checks import look_up, require
 from sibx._outputs import probabilities
-from sibx.app._explaining import Opinion
+from sibx.app._opinions import Opinion
 from sibx.images.baselines import BLUR_SIDE, BLUR_SIGMA, blur
 
 MOST_POINTS = 100_000  # of all strokes of a picture

@@ -7,7 +7,7 @@ import gradio as gr
 
 from sibx.app._cells import problem_html
 from sibx.app._desk import AT_A_TIME, Desk, Place, Seen
-from sibx.app._pictures import read_dropped
+from sibx.app._picked import read_dropped
 from sibx.app._survey import AS_THEY_COME
 
 NONE = -1  # no choice of a dropdown, whose values are all of one kind
@@ -24,20 +24,22 @@ class Explaining:
     def __init__(self, desk: Desk):
         self._desk = desk
 
-    def show(self, place: Place) -> Parts:
-        """Return what is seen, what is said about it, the eraser's picture, an empty answer of it, and the problem."""
+    def show(self, place: Place, *asked: Any) -> Parts:
+        """Return what is seen, what is said about it, the eraser's picture, an empty answer of it, and why."""
         try:
             seen = self._desk.see(place)
         except (OSError, ValueError) as error:
-            return *_as_before(4), problem_html(str(error))
-        return seen, self._desk.said(seen), gr.HTML(value="[]", picture=seen.uri), "", ""
+            return *_as_before(5), problem_html(str(error))
+        return seen, self._desk.said(seen), gr.HTML(value="[]", picture=seen.uri), "", *self.why(seen, *asked)
 
-    def pick(self, places: list[Place], page: int, event: gr.EventData) -> Parts:
+    def pick(self, event: gr.EventData, places: list[Place], page: int, *asked: Any) -> Parts:
         """Show the picture whose thumbnail was pressed."""
         place = page * AT_A_TIME + int(event._data["index"])
-        return self.show(places[place]) if 0 <= place < len(places) else _as_before(5)
+        if not 0 <= place < len(places):
+            return _as_before(6)
+        return self.show(places[place], *asked)
 
-    def drop(self, files: list[str], places: list[Place]) -> Parts:
+    def drop(self, files: list[str], places: list[Place], *asked: Any) -> Parts:
         """Put dropped pictures before the others and show the first; those that cannot be read are named."""
         read, problems = [], []
         for file in files:
@@ -45,8 +47,8 @@ class Explaining:
                 read.append(read_dropped(file))
             except OSError as error:
                 problems.append(problem_html(str(error)))
-        *shown, problem = self.show(read[0]) if read else (*_as_before(4), "")
-        return *shown, "".join([*problems, problem]), [*read, *places], 0
+        shown = self.show(read[0], *asked) if read else _as_before(6)
+        return *shown, "".join(problems), [*read, *places], 0
 
     def why(self, seen: Seen | None, target: int, rival: int, layer: str, methods: list[str]) -> tuple[str, str]:
         """Return the maps, and the problem, which leaves no maps of another picture on the page."""

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from sibx.app._explaining import ask, explain
-from sibx.app._pictures import UNKNOWN, Picture, picture_of
+from sibx.app._opinions import ask, explain
+from sibx.app._picked import UNKNOWN, Picture, picture_of
 from sibx.app.networks import Network
 from sibx.attribution import to_heatmap
 from sibx.datasets import MaskedDataset, spread

@@ -7,8 +7,8 @@ import gradio as gr
 
 from sibx.app._desk import Desk, Seen
 from sibx.app._eraser import FILLS
-from sibx.app._explaining import layers_of, offered_methods
 from sibx.app._handlers import NONE, Explaining
+from sibx.app._opinions import layers_of, offered_methods
 from sibx.app._static import html
 from sibx.app._survey import AS_THEY_COME
 
@@ -54,14 +54,13 @@ def explain_tab(workbench: "Workbench") -> None:
                     erased = html("said", elem_id="erased")
 
     on = Explaining(desk)
-    shown = [seen, said, eraser, erased, notice]
-    maps: dict[str, Any] = {"fn": on.why, "inputs": [seen, *asked], "outputs": [viewer, problem], **AT_ONCE}
+    shown = [seen, said, eraser, erased, viewer, problem]  # one answer: a second request would take as long again
     strip: dict[str, Any] = {"fn": on.strip, "inputs": [places, page], "outputs": thumbnails, **AT_ONCE}
-    gr.on(None, partial(on.show, first.picture), None, shown, **AT_ONCE).then(**maps).then(**strip)
-    thumbnails.select(on.pick, [places, page], shown, **AT_ONCE).then(**maps)
-    dropped.upload(on.drop, [dropped, places], [*shown, places, page], **AT_ONCE).then(**maps).then(**strip)
-    for part in asked:
-        part.input(**maps)
+    begin = partial(on.show, first.picture, NONE, NONE, "", list(workbench.methods))
+    gr.on(None, begin, None, shown, **AT_ONCE).then(**strip)  # when the page is opened
+    thumbnails.select(on.pick, [places, page, *asked], shown, **AT_ONCE)
+    dropped.upload(on.drop, [dropped, places, *asked], [*shown, notice, places, page], **AT_ONCE).then(**strip)
+    gr.on([part.input for part in asked], on.why, [seen, *asked], [viewer, problem], **AT_ONCE)
     rubbed = [seen, eraser, fill, asked[0]]
     gr.on([eraser.input, fill.input, asked[0].input], on.rub, rubbed, [erased, problem], **AT_ONCE)
     order.input(on.sort, order, [notice, places, page], concurrency_limit=None, show_progress="hidden").then(**strip)

@@ -120,7 +120,7 @@ def serve(workbench: Workbench, *, port: int | None = None) -> Iterator[str]:
         try:
             yield str(address)
         finally:
-            page.close()
+            page.close(verbose=False)
 
 
 def _fonts(gr: Any, names: Sequence[str]) -> list[Any]:

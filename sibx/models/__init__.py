@@ -41,6 +41,7 @@ from sibx.models.heads import head_parameters
 from sibx.models.hugging_face import build_hugging_face
 from sibx.models.layers import eval_mode, frozen_batch_norm, record
 from sibx.models.layout import to_grid
+from sibx.models.looking import Eye
 from sibx.models.prompts import PromptScores, zero_shot
 from sibx.models.scored import Scored, contrast, unwrap
 from sibx.models.tiny import TinyCNN
@@ -65,6 +66,7 @@ __all__ = [
     "CellsApart",
     "Criterion",
     "EfficientNetLite",
+    "Eye",
     "HalfPixel",
     "ModelSpec",
     "Output",

@@ -28,6 +28,13 @@ class Eye(NamedTuple):
         normalization: normalization of its images.
         image_size: side in pixels that it was trained with.
         output: what its logits are.
+
+    Example:
+        >>> model = build_model("tiny_cnn", num_classes=5).eval()
+        >>> eye = Eye(model, torch.device("cpu"), Normalization((0.5,) * 3, (0.5,) * 3), image_size=32)
+        >>> look = eye.look(torch.rand(3, 40, 60))
+        >>> tuple(look.images.shape), tuple(look.logits.shape)
+        ((1, 3, 32, 48), (1, 5))
     """
 
     model: nn.Module

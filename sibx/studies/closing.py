@@ -15,7 +15,7 @@ from sibx.studies.findings import comparisons, summarize
 from sibx.studies.glance import scores_of_labels
 from sibx.studies.job import START, Job, left_of
 from sibx.studies.study import Study
-from sibx.studies.workbench import sweep
+from sibx.studies.study_bench import sweep
 
 
 @dataclass(frozen=True, slots=True)

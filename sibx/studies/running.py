@@ -24,8 +24,8 @@ from sibx.studies.closing import Outcome, put_together
 from sibx.studies.crew import assisted, count_places, limited_threads
 from sibx.studies.job import Job, left_of
 from sibx.studies.study import Study
+from sibx.studies.study_bench import Workbench, build_splits
 from sibx.studies.study_place import Place
-from sibx.studies.workbench import Workbench, build_splits
 
 POLL = 0.1  # seconds between looks at what other processes have done
 GROWING = ("dataset", "model", "seed", "trainings", "compare")

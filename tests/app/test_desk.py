@@ -14,8 +14,8 @@ from sibx.app import build_app
 from sibx.app._cells import predictions_html
 from sibx.app._desk import Desk
 from sibx.app._eraser import FILLS, MOST_POINTS, draw_strokes, erase, read_strokes
-from sibx.app._explaining import ask, explain, layers_of, offered_methods
-from sibx.app._pictures import picture_of, read_dropped
+from sibx.app._opinions import ask, explain, layers_of, offered_methods
+from sibx.app._picked import picture_of, read_dropped
 from sibx.models import contrast
 from tests.helpers.benches import CLASSES, PICTURES, SIDE, WRONG, Colors, Squares, bench, network
 

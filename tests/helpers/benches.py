@@ -6,7 +6,7 @@ from torch import nn
 from sibx.app import Network, Workbench
 from sibx.datasets import MaskedDataset, MaskedSample
 from sibx.images import Normalization
-from sibx.models.looking import Eye
+from sibx.models import Eye
 
 SIDE, CLASSES, PICTURES = 64, ("red", "<b>green"), 14
 HALF = Normalization((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))

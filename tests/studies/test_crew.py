@@ -10,7 +10,7 @@ from sibx.cli import main
 from sibx.studies import Study
 from sibx.studies.board import Board
 from sibx.studies.crew import assisted, count_places, limited_threads
-from sibx.studies.workbench import Workbench
+from sibx.studies.study_bench import Workbench
 from tests.helpers.studies import TINY
 
 

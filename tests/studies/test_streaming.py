@@ -11,7 +11,7 @@ from sibx.cli import main
 from sibx.datasets import InMemoryDataset
 from sibx.models import MODELS, build_model, head_parameters
 from sibx.studies import Place, closing
-from sibx.studies.workbench import Workbench
+from sibx.studies.study_bench import Workbench
 from tests.helpers.studies import TINY
 
 OWN = ["--trainings=[ce, sib-shuffled, sib-self-cut, sib-self-cut-shuffled]", "--processes=1"]

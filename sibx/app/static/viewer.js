@@ -8,12 +8,10 @@ const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
 const colored = (cell, scale) => { // the map in colors, at its own size
   const canvas = document.createElement("canvas");
   [canvas.width, canvas.height] = [cell.width, cell.height];
-  const image = new ImageData(cell.width, cell.height);
+  const image = new ImageData(cell.width, cell.height), pixels = new Uint32Array(image.data.buffer);
+  const step = (cell.high / scale.high) * (255 / 65535);
   cell.values = new Uint16Array(bytes(cell.data).buffer);
-  cell.values.forEach((v, i) => {
-    const place = Math.min(255, Math.round((v / 65535) * cell.high / scale.high * 255));
-    image.data.set([...scale.colors.subarray(3 * place, 3 * place + 3), 255], 4 * i);
-  });
+  for (let i = 0; i < pixels.length; i++) pixels[i] = scale.colors[Math.min(255, Math.round(cell.values[i] * step))];
   canvas.getContext("2d").putImageData(image, 0, 0);
   return canvas;
 };
@@ -69,11 +67,16 @@ const build = async () => {
     shown = [];
     return;
   }
-  const told = JSON.parse(props.value), image = new Image();
-  image.src = told.picture;
-  await image.decode();
-  [picture, shown] = [image, []];
-  const scale = { ...told.scale, colors: bytes(told.scale.colors) };
+  const told = JSON.parse(props.value), scale = { ...told.scale, colors: new Uint32Array(bytes(told.scale.colors).buffer) };
+  if (picture?.src !== told.picture) {
+    const image = new Image();
+    image.src = told.picture;
+    const asked = props.value;
+    await image.decode();
+    if (props.value !== asked) return; // another answer came meanwhile
+    picture = image;
+  }
+  shown = [];
   rows.replaceChildren(...told.rows.map((row) => {
     const line = node("section"), cells = node("div", "", "cells");
     for (const cell of row.cells) if (cell.data) cell.map = colored(cell, scale);
