@@ -1,7 +1,8 @@
 """From a click in the workbench to the heatmap, in Chromium, against the method's own time.
 
 Both are measured by turns on the same pictures of 224 px, on one thread: ``explain`` alone, which finds the predicted
-class and explains it, and a press on another picture until its map is drawn. On a busy machine only processor time
+class and explains it, and a press on another picture until its map is drawn. The page has asked the network about the
+pictures whose thumbnails it shows, so that a press waits for the map alone. On a busy machine only processor time
 means anything: that of the server does not hold what the browser draws. Needs the extras ``app``, ``dev`` and
 ``pretrained``, Chromium and its driver.
 

@@ -1,7 +1,9 @@
 """What the tab "Explain" answers, without a browser: what networks say, why, and what they say without some pixels."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from sibx._checks import require
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from sibx.app.workbench import Workbench
 
 AT_A_TIME = 12  # thumbnails
+KEPT = 2 * AT_A_TIME  # pictures of the data set that need not be looked at again
 Place = int | Picture  # where a picture comes from: its index in the data set, or itself where it was dropped
 
 
@@ -41,6 +44,7 @@ class Desk:
     def __init__(self, workbench: "Workbench"):
         self.networks, self.data, self._knows_labels = workbench.networks, workbench.data, workbench.knows_labels
         self.survey = Survey(self.networks, self.data, self._knows_labels)
+        self._seen = lru_cache(maxsize=KEPT)(self._look)  # of the data set alone: a dropped picture may be huge
 
     def see(self, place: Place) -> Seen:
         """Look at a picture.
@@ -48,9 +52,14 @@ class Desk:
         Raises:
             OSError, ValueError: a picture that cannot be read, or that a network does not take.
         """
-        picture = self._picture(place)
-        opinions = [ask(network, picture.pixels) for network in self.networks]
-        return Seen(picture, opinions, picture_uri(picture.pixels))
+        return self._seen(place) if isinstance(place, int) else self._look(place)
+
+    def look_ahead(self, places: Sequence[Place], page: int) -> None:
+        """Look at the pictures of a page of thumbnails, so that a press on one waits for its maps alone."""
+        for place in _of_page(places, page):
+            if isinstance(place, int):
+                with suppress(OSError, ValueError):  # said when it is picked
+                    self.see(place)
 
     def said(self, seen: Seen) -> str:
         """Return what the networks say about a picture, as HTML."""
@@ -99,7 +108,7 @@ class Desk:
 
     def strip(self, places: Sequence[Place], page: int) -> str:
         """Return a page of thumbnails, with what was found about each, as HTML."""
-        return thumbnails_html([self._thumbnail(p) for p in places[page * AT_A_TIME : (page + 1) * AT_A_TIME]])
+        return thumbnails_html([self._thumbnail(place) for place in _of_page(places, page)])
 
     def _thumbnail(self, place: Place) -> Thumbnail:
         try:
@@ -107,10 +116,19 @@ class Desk:
         except (OSError, ValueError) as error:
             return Thumbnail(str(error), None, "cannot be read")
         found = self.survey.found(place) if isinstance(place, int) else None
-        note = "" if found is None else ", ".join(f"{focus:.2f}" for focus in found.focus if focus == focus)
+        note = "" if found is None else " → ".join(f"{focus:.2f}" for focus in found.focus if focus == focus)
         wrong = found is not None and self._knows_labels and not all(found.right)
-        words = [f"focus {note}" if note else "", "wrong" if wrong else ""]
+        words = ["wrong" if wrong else "", f"focus {note}" if note else ""]
         return Thumbnail(picture.name, picture.pixels, "; ".join(filter(None, words)) or picture.name)
+
+    def _look(self, place: Place) -> Seen:
+        picture = self._picture(place)
+        opinions = [ask(network, picture.pixels) for network in self.networks]
+        return Seen(picture, opinions, picture_uri(picture.pixels))
 
     def _picture(self, place: Place) -> Picture:
         return place if isinstance(place, Picture) else picture_of(self.data, place)
+
+
+def _of_page(places: Sequence[Place], page: int) -> Sequence[Place]:
+    return places[page * AT_A_TIME : (page + 1) * AT_A_TIME]

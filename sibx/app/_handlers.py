@@ -75,6 +75,10 @@ class Explaining:
         """Return the thumbnails of a page."""
         return self._desk.strip(places, page)
 
+    def look_ahead(self, places: list[Place], page: int) -> None:
+        """Look at the pictures of a page before one is picked."""
+        self._desk.look_ahead(places, page)
+
     def back(self, page: int) -> int:
         """Return the page before."""
         return max(0, page - 1)

@@ -55,17 +55,20 @@ def explain_tab(workbench: "Workbench") -> None:
 
     on = Explaining(desk)
     shown = [seen, said, eraser, erased, viewer, problem]  # one answer: a second request would take as long again
-    strip: dict[str, Any] = {"fn": on.strip, "inputs": [places, page], "outputs": thumbnails, **AT_ONCE}
     begin = partial(on.show, first.picture, NONE, NONE, "", list(workbench.methods))
-    gr.on(None, begin, None, shown, **AT_ONCE).then(**strip)  # when the page is opened
     thumbnails.select(on.pick, [places, page, *asked], shown, **AT_ONCE)
-    dropped.upload(on.drop, [dropped, places, *asked], [*shown, notice, places, page], **AT_ONCE).then(**strip)
     gr.on([part.input for part in asked], on.why, [seen, *asked], [viewer, problem], **AT_ONCE)
     rubbed = [seen, eraser, fill, asked[0]]
     gr.on([eraser.input, fill.input, asked[0].input], on.rub, rubbed, [erased, problem], **AT_ONCE)
-    order.input(on.sort, order, [notice, places, page], concurrency_limit=None, show_progress="hidden").then(**strip)
-    back.click(on.back, page, page, **AT_ONCE).then(**strip)
-    more.click(on.more, [places, page], page, **AT_ONCE).then(**strip)
+    turned = [
+        gr.on(None, begin, None, shown, **AT_ONCE),  # when the page is opened
+        dropped.upload(on.drop, [dropped, places, *asked], [*shown, notice, places, page], **AT_ONCE),
+        order.input(on.sort, order, [notice, places, page], concurrency_limit=None, show_progress="hidden"),
+        back.click(on.back, page, page, **AT_ONCE),
+        more.click(on.more, [places, page], page, **AT_ONCE),
+    ]
+    for event in turned:  # thumbnails first: what is looked at ahead nobody waits for
+        event.then(on.strip, [places, page], thumbnails, **AT_ONCE).then(on.look_ahead, [places, page], **AT_ONCE)
 
 
 def _question(desk: Desk, first: Seen, methods: tuple[str, ...]) -> list[gr.Dropdown]:

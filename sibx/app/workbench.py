@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 
 HERE = "127.0.0.1"  # nobody else's machine reaches the page
 LARGEST_UPLOAD = "50mb"
+MOST_VISITS = 20  # pages that are open or were reloaded, of which the server knows what they look at
 # Fonts that the system has: a page that asks for others would ask another host for them.
 FONTS = ("system-ui", "sans-serif")
 MONOSPACE = ("ui-monospace", "monospace")
+STYLE = "#notice:not(:has(p)), #problem:not(:has(p)) { display: none }"  # nothing to say takes no place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -113,8 +115,10 @@ def serve(workbench: Workbench, *, port: int | None = None) -> Iterator[str]:
             prevent_thread_lock=True,
             allowed_paths=[str(workbench.out_dir.resolve())],
             max_file_size=LARGEST_UPLOAD,
+            state_session_capacity=MOST_VISITS,
             footer_links=[],
             ssr_mode=False,
+            css=STYLE,
             theme=gr.themes.Base(font=_fonts(gr, FONTS), font_mono=_fonts(gr, MONOSPACE)),
         )
         try:

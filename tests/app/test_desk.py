@@ -13,7 +13,7 @@ import sibx
 from sibx.app import build_app
 from sibx.app._cells import predictions_html
 from sibx.app._desk import Desk
-from sibx.app._eraser import FILLS, MOST_POINTS, draw_strokes, erase, read_strokes
+from sibx.app._eraser import FILLS, draw_strokes, erase, read_strokes
 from sibx.app._opinions import ask, explain, layers_of, offered_methods
 from sibx.app._picked import picture_of, read_dropped
 from sibx.models import contrast
@@ -113,9 +113,10 @@ class TestEraser:
         with pytest.raises(ValueError, match="`strokes` must"):
             read_strokes(text)
 
-    def test_too_many_points(self):
-        with pytest.raises(ValueError, match="at most"):
-            read_strokes(json.dumps([{"size": 0.1, "points": [[0, 0]] * (MOST_POINTS + 1)}]))
+    def test_too_many_points(self, monkeypatch):
+        monkeypatch.setattr("sibx.app._eraser.MOST_POINTS", 3)
+        with pytest.raises(ValueError, match="at most 3 points"):
+            read_strokes(json.dumps([{"size": 0.1, "points": [[0, 0]] * 4}]))
 
     def test_unknown_fill(self, desk):
         with pytest.raises(ValueError, match="`fill` must be"):
@@ -200,3 +201,14 @@ class TestWhatThePageIsTold:
             assert "<b>green" not in html
         assert "&lt;b&gt;green" in predictions_html(seen.picture, seen.opinions, 1)
         assert CLASSES[1] in json.loads(desk.why(seen, 1, 0, None, ["saliency"]))["rows"][0]["title"]  # set as text
+
+
+def test_what_was_looked_at_ahead_is_not_asked_again(desk):
+    asked = []
+    model = desk.networks[0].eye.model
+    handle = model.register_forward_hook(lambda *_: asked.append(1))
+    desk.look_ahead(range(PICTURES), 1)
+    assert len(asked) == PICTURES - 12
+    assert [desk.see(place).picture.name for place in (12, 13)] == ["<i>12", "<i>13"]
+    assert len(asked) == PICTURES - 12
+    handle.remove()
