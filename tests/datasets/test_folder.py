@@ -56,6 +56,20 @@ def test_tree(tree):
     assert data[11].label == 1
 
 
+def test_classes_come_in_the_order_of_a_file_that_lists_them(tree):
+    (tree / "classes.txt").write_text("dog\n\n bird \ncat\n")
+    data = FolderDataset(str(tree), "all", image_size=20)
+    assert data.classes == ("dog", "bird", "cat")
+    assert data[0].label == 2
+    assert FolderDataset(str(tree), "all", image_size=20, classes=("cat", "dog")).classes == ("cat", "dog")
+    (tree / "classes.txt").write_text("dog\n")
+    with pytest.raises(ValueError, match="`classes` must name all labels"):
+        FolderDataset(str(tree), "all", image_size=20)
+    (tree / "classes.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(ValueError, match=r"`root` must hold a classes\.txt in UTF-8"):
+        FolderDataset(str(tree), "all", image_size=20)
+
+
 def test_splits_partition_and_stay(tree):
     names = {s: {e.image for e in FolderDataset(str(tree), "all").entries if e.split == s} for s in ("train", "test")}
     save_image(tree / "images" / "cat" / "new.jpg", 3)
