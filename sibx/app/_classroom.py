@@ -8,10 +8,10 @@ from markupsafe import Markup
 
 from sibx._checks import require
 from sibx.app import _background as background
+from sibx.app._background import State, read_state, trainings_in
 from sibx.app._corrections import Corrections, corrections_folder
 from sibx.app._lesson import TAUGHT, Lesson, build_splits, plan, read_lesson, run_folder
 from sibx.app._proving import judge
-from sibx.app._background import State, read_state, trainings_in
 from sibx.app._teaching import (
     commands_html,
     curves_html,

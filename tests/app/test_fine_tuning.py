@@ -9,10 +9,10 @@ import torch
 
 from sibx import build_dataset, build_model
 from sibx.app import Network, Workbench
+from sibx.app._background import begin, go_on, read_state, stop, trainings_in
 from sibx.app._corrections import Corrections, corrections_folder
 from sibx.app._lesson import TRAININGS, as_typed, build_splits, plan, read_lesson, why_not
 from sibx.app._proving import judge
-from sibx.app._background import begin, go_on, read_state, stop, trainings_in
 from sibx.app._snapshot import write_snapshot
 from sibx.app._strokes import Box
 from sibx.app.example_pictures import ExamplePictures
