@@ -7,10 +7,10 @@ import gradio as gr
 from markupsafe import Markup
 
 from sibx._checks import require
-from sibx.app import _background as background
-from sibx.app._background import State, read_state, trainings_in
+from sibx.app import _processes as processes
 from sibx.app._corrections import Corrections, corrections_folder
 from sibx.app._lesson import TAUGHT, Lesson, build_splits, plan, read_lesson, run_folder
+from sibx.app._processes import State, read_state, trainings_in
 from sibx.app._proving import judge
 from sibx.app._teaching import (
     commands_html,
@@ -48,14 +48,14 @@ class Classroom:
             lesson = self._lesson(*settings)
         except ValueError as error:
             return _problem(error)
-        return commands_html(lesson, background.next_folder(self._out))
+        return commands_html(lesson, processes.next_folder(self._out))
 
     def start(self, *settings: Any) -> Parts:
         """Start a training; return the choice of trainings, and the problem."""
         try:
             rule = "hold corrected pictures: draw on some first (Correct)"
             require(self._corrections.count > 0, "out", rule, self._corrections.count)
-            folder = background.begin(self._out, self._lesson(*settings))
+            folder = processes.begin(self._out, self._lesson(*settings))
         except (OSError, ValueError) as error:
             return gr.skip(), _problem(error)
         return gr.Dropdown(self.trainings(), value=folder.name), ""
@@ -63,14 +63,14 @@ class Classroom:
     def stop(self, name: str | None) -> str:
         """Stop a training; return the problem."""
         if name in self.trainings():
-            background.stop(self._folder(str(name)))
+            processes.stop(self._folder(str(name)))
         return ""
 
     def go_on(self, name: str | None) -> str:
         """Go on with a training; return the problem."""
         try:
             if name in self.trainings():
-                background.go_on(self._out, self._folder(str(name)))
+                processes.go_on(self._out, self._folder(str(name)))
         except (OSError, ValueError) as error:
             return _problem(error)
         return ""
@@ -81,7 +81,7 @@ class Classroom:
             return seen, self.counted(), *[gr.skip()] * 5
         folder = self._folder(str(name))
         state, epochs = read_state(folder), last_epoch(folder)
-        stamp = (name, state, tuple(len(lines) for lines in background.read_curves(folder).values()), epochs)
+        stamp = (name, state, tuple(len(lines) for lines in processes.read_curves(folder).values()), epochs)
         if stamp == seen:
             return seen, self.counted(), *[gr.skip()] * 5
         new = not isinstance(seen, tuple) or seen[0] != name or seen[3] != epochs

@@ -8,8 +8,8 @@ from pathlib import Path
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from sibx.app._background import State, drawn_maps, read_curves
 from sibx.app._lesson import PLAIN, SHUFFLED, TAUGHT, TRAININGS, Lesson, as_typed
+from sibx.app._processes import State, drawn_maps, read_curves
 from sibx.app._proving import Verdict
 from sibx.report import training_panel
 

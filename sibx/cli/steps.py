@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sibx.app._background import STOP, State, last_words, read_state, write_state
 from sibx.app._corrections import Corrections, corrections_folder
 from sibx.app._lesson import PARTS, Lesson, as_typed, read_lesson, read_splits, words_of
+from sibx.app._processes import STOP, State, last_words, read_state, write_state
 from sibx.app._snapshot import write_snapshot
 from sibx.cli import INTERRUPTED, main
 from sibx.cli.loading import Classifier, from_checkpoint, from_weights

@@ -9,9 +9,9 @@ import torch
 
 from sibx import build_dataset, build_model
 from sibx.app import Network, Workbench
-from sibx.app._background import begin, go_on, read_state, stop, trainings_in
 from sibx.app._corrections import Corrections, corrections_folder
 from sibx.app._lesson import TRAININGS, as_typed, build_splits, plan, read_lesson, why_not
+from sibx.app._processes import begin, go_on, read_state, stop, trainings_in
 from sibx.app._proving import judge
 from sibx.app._snapshot import write_snapshot
 from sibx.app._strokes import Box
@@ -92,7 +92,7 @@ def test_what_cannot_be_taught_is_said(workbench):
 
 def test_a_training_does_the_commands_that_the_page_shows_and_goes_on(monkeypatch, workbench, capsys):
     """In this process; what the commands do is theirs, and is tested with them and in the browser."""
-    monkeypatch.setattr("sibx.app._background._start", lambda folder: None)
+    monkeypatch.setattr("sibx.app._processes._start", lambda folder: None)
     folder = begin(workbench.out_dir, small(workbench, elsewhere="own"))
     lesson = read_lesson(folder)
     assert lesson == small(workbench, elsewhere="own")
@@ -172,7 +172,7 @@ def test_a_process_that_is_stopped_or_killed_goes_on(monkeypatch, workbench, tmp
         "try:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    say('stopped', 1)\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr("sibx.app._background.PROGRAM", "standin")
+    monkeypatch.setattr("sibx.app._processes.PROGRAM", "standin")
     out = tmp_path / "out"
     folder = begin(out, small(workbench))
     assert read_state(folder).status == "running"

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sibx.app._background import read_state
 from sibx.app._corrections import Corrections, corrections_folder
 from sibx.app._lesson import TRAININGS
+from sibx.app._processes import read_state
 from sibx.app._strokes import HERE, Box, Brush, labels_of
 from sibx.datasets import SyntheticDataset
 
