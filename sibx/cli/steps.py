@@ -6,6 +6,7 @@
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -19,10 +20,12 @@ from sibx.cli import INTERRUPTED, main
 from sibx.cli.loading import Classifier, from_checkpoint, from_weights
 from sibx.cli.question import find_normalization
 from sibx.datasets import MaskedDataset
-from sibx.objectives import SIBConfig, self_masks
+from sibx.objectives import Frozen, SIBConfig, self_masks
 from sibx.studies.recipes import MIDDLE_LAYERS
+from sibx.train import TRAININGS
 
 PATIENT = 5  # niceness: the page answers first
+COTANGENTS = 36  # at most, for own masks: exact up to 37 classes
 
 
 def run(folder: Path) -> None:
@@ -61,7 +64,7 @@ def _prepare(lesson: Lesson, folder: Path) -> int:
         drawn = Corrections(corrections_folder(folder.parent.parent), parts["train"][0]).masks()
 
         def own(images: MaskedDataset) -> Tensor:
-            config = SIBConfig.recommended("self", MIDDLE_LAYERS.get(lesson.model, "auto"))
+            config = _reading(lesson.model)
             return self_masks(classifier.model, images, config=config, output=classifier.output(None), progress=False)
 
         write_snapshot(folder / "data", lesson, parts, drawn, own)
@@ -69,6 +72,14 @@ def _prepare(lesson: Lesson, folder: Path) -> int:
         print(f"error: {error}", flush=True)
         return 1
     return 0
+
+
+def _reading(model: str) -> SIBConfig:
+    """Return how own masks are read, as for the training ``sib-self-cut``, at few cotangents of many classes."""
+    config = TRAININGS["sib-self-cut"].at(MIDDLE_LAYERS.get(model, "auto")).reading
+    assert config is not None
+    assert isinstance(config.masks, Frozen)
+    return replace(config, masks=replace(config.masks, cotangents=COTANGENTS))
 
 
 def _load(network: tuple[str, ...]) -> Classifier:
