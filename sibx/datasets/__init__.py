@@ -42,6 +42,7 @@ from sibx.datasets.part import Part
 from sibx.datasets.pets import PetsDataset
 from sibx.datasets.pictures import PictureDataset
 from sibx.datasets.renormalized import Renormalized
+from sibx.datasets.scenes import SceneDataset
 from sibx.datasets.several import OnePerClass, SeveralLabels, one_per_class
 from sibx.datasets.synthetic import SPLITS, SyntheticDataset
 from sibx.datasets.voc import VOCDataset
@@ -74,6 +75,7 @@ __all__ = [
     "Part",
     "PetsDataset",
     "Renormalized",
+    "SceneDataset",
     "SeveralLabels",
     "StanfordDogsDataset",
     "SyntheticDataset",

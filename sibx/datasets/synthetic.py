@@ -19,7 +19,7 @@ import numpy.typing as npt
 import torch
 from skimage import color, data, filters, io, transform
 
-from sibx._checks import check_choice, check_integer, check_range
+from sibx._checks import check_choice, check_integer, check_range, require
 from sibx.datasets.base import MaskedDataset, MaskedSample
 from sibx.images.normalization import Normalization
 
@@ -197,14 +197,29 @@ class SyntheticDataset(MaskedDataset):
         return self.size
 
     def __getitem__(self, index: int) -> MaskedSample:
+        return self.redraw(index)
+
+    def redraw(self, index: int, *, shown: bool = True, background: int | None = None) -> MaskedSample:
+        """Return a sample with one thing changed and all else, to the pixel, as it is: an exact counterfactual.
+
+        Args:
+            index: which sample.
+            shown: whether the object is drawn; if not, the background goes on where it was. The mask stays.
+            background: index of the texture of the background, in the order of TEXTURES; None = the sample's own.
+
+        Raises:
+            ValueError: a background that is no index of TEXTURES.
+        """
         self._check_index(index)
-        # A counter-based generator: (seed, split) is the key and the index the counter.
-        rng = np.random.Generator(np.random.Philox(key=[self.seed, SPLITS.index(self.split)], counter=[0, 0, 0, index]))
-        label = self.label_of(index)
-        background = self._background(label, rng)
+        good = background is None or 0 <= background < len(TEXTURES)
+        require(good, "background", f"lie in 0..{len(TEXTURES) - 1}, the textures", background)
+        label, rng = self.label_of(index), self._generator(index)
+        own = self._background(label, rng)
+        background = own if background is None else background
         mask = self._mask(label, rng)
+        drawn = mask if shown else np.zeros_like(mask)
         return MaskedSample(
-            image=torch.from_numpy(self._image(background, mask, rng)),
+            image=torch.from_numpy(self._image(background, drawn, rng)),
             mask=torch.from_numpy(mask)[None],
             label=label,
             id=self._id(index),
@@ -216,10 +231,20 @@ class SyntheticDataset(MaskedDataset):
         """Return the class of a sample, which is not drawn."""
         return index % len(self.classes)
 
+    def texture_of(self, index: int) -> int:
+        """Return the index of the texture behind the object, which is not drawn."""
+        self._check_index(index)
+        return self._background(self.label_of(index), self._generator(index))
+
     def origin_of(self, index: int) -> Mapping[str, Any]:
         """Return all that a sample depends on."""
         drawn_by = [self.split, self.seed, index, self.image_size, self.rho, self.design]
         return {"image": drawn_by, "label": self.label_of(index), "id": self._id(index)}
+
+    def _generator(self, index: int) -> np.random.Generator:
+        """Return a counter-based generator: (seed, split) is the key and the index the counter."""
+        key = [self.seed, SPLITS.index(self.split)]
+        return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, index]))
 
     def _id(self, index: int) -> str:
         return f"{self.split}-{self.seed}-{index:06d}"

@@ -9,6 +9,7 @@ from sibx.evaluation.crossed import mean_over_seeds_and_images, p_value_over_see
 from sibx.evaluation.gain import Gain, paired_gain
 from sibx.evaluation.map_agreement import evaluate_agreement
 from sibx.evaluation.method_ranks import Ranking, rank_methods
+from sibx.evaluation.model_contrast import evaluate_contrast
 from sibx.evaluation.multi_label import label_scores
 from sibx.evaluation.over_sets import mean_over_sets
 from sibx.evaluation.recommendation import Recommendation
@@ -47,6 +48,7 @@ __all__ = [
     "choose_thresholds",
     "evaluate",
     "evaluate_agreement",
+    "evaluate_contrast",
     "evaluate_reliance",
     "evaluate_robustness",
     "focus",
