@@ -106,6 +106,17 @@ def test_every_grouping_says_which_groups_there_are():
     assert groups_of_whatever(ast.parse("t.groupby('a')\nt.groupby('a', observed=True)")) == [1]
 
 
+def unstacked_as_it_stands(tree: ast.Module) -> list[int]:
+    """Lines that unstack a table unsorted, where old pandas puts values under the names of others."""
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and name_of(node) == "unstack"]
+    return [call.lineno for call in calls if "sort" in {keyword.arg for keyword in call.keywords}]
+
+
+def test_nothing_is_unstacked_unsorted():
+    assert {path.name: lines for path, tree in trees() if (lines := unstacked_as_it_stands(tree))} == {}
+    assert unstacked_as_it_stands(ast.parse("t.unstack('a')\nt.unstack(sort=False)")) == [2]
+
+
 def test_files_have_names_of_their_own():
     folders = defaultdict(list)
     for path, _ in trees():

@@ -188,7 +188,15 @@ def join_tables(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     for name in shared:
         known = union_categoricals([table[name] for table in tables]).categories
         tables = [table.assign(**{name: table[name].cat.set_categories(known)}) for table in tables]
-    return pd.concat(tables, ignore_index=True)
+    return stacked(tables)
+
+
+def stacked(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Put tables below each other, numbered from 0; those without rows have no say in the types of columns.
+
+    pandas 2 leaves them out with a warning, pandas 3 takes their types in.
+    """
+    return pd.concat([table for table in tables if len(table)] or tables, ignore_index=True)
 
 
 def write_info(folder: Path, info: Mapping[str, Any]) -> None:

@@ -23,6 +23,7 @@ from sibx.evaluation.columns import (
     ROWS_FILE,
     for_json,
     read_info,
+    stacked,
     to_csv,
     write_info,
     write_table,
@@ -75,7 +76,7 @@ class InMemory:
         """Put the batches of all ranks together."""
         parts = {number: tables for of_rank in gather_objects(self._parts) for number, tables in of_rank.items()}
         ordered = (parts[number] for number in range(self.batches))
-        rows, curves = (pd.concat(tables, ignore_index=True) for tables in zip(*ordered, strict=True))
+        rows, curves = (stacked(tables) for tables in zip(*ordered, strict=True))
         return Results(rows, curves, gather_objects(info)[0] | {MASKED: count_masked(rows)})
 
 

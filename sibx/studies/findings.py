@@ -10,7 +10,7 @@ from sibx.report import to_markdown
 from sibx.report.claims import Comparison, default_comparisons
 from sibx.report.names import metric_title
 from sibx.studies.gains_over_sets import gains_over_sets
-from sibx.studies.glance import at_a_glance, levels
+from sibx.studies.glance import at_a_glance, levels, spread
 from sibx.studies.study import Study
 
 WORST = "worst group"
@@ -146,7 +146,7 @@ def _worst_gains(worst: pd.DataFrame, results: Results, study: Study) -> pd.Data
 def _undefined(rows: pd.DataFrame) -> pd.DataFrame:
     """How many maps have no value: one row per training that has such maps."""
     counts = rows["value"].isna().groupby([rows["training"], _columns(rows)], sort=False, observed=True).sum()
-    wide = counts.unstack(fill_value=0, sort=False)
+    wide = spread(counts, missing=0)
     return wide[wide.sum(axis=1) > 0].astype(str)
 
 

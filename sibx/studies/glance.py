@@ -1,6 +1,7 @@
 """All of a study in one table: what every training's classifier and maps are worth, and the maps that need no model."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -72,4 +73,13 @@ def levels(of_seeds: pd.Series) -> pd.DataFrame:
     """
     cells = of_seeds.groupby(["training", "what"], sort=False, observed=True).agg(["mean", "std"])
     texts = cells.apply(lambda c: f"{c['mean']:.3f} ± {c['std']:.3f}".removesuffix(" ± nan"), axis=1)
-    return texts.unstack("what", sort=False).fillna("")
+    return spread(texts, missing="")
+
+
+def spread(values: pd.Series, missing: Any) -> pd.DataFrame:
+    """Put the entries of the second of two levels side by side; both levels keep their order of first appearance.
+
+    With ``unstack(sort=False)`` pandas 2 puts values under the names of others.
+    """
+    rows, columns = (values.index.unique(level) for level in (0, 1))
+    return values.unstack(fill_value=missing).loc[rows, columns]
