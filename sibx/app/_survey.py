@@ -63,7 +63,7 @@ class Survey:
     networks: Sequence[Network]
     data: MaskedDataset
     knows_labels: bool
-    _found: dict[int, Found | str] = field(default_factory=dict)
+    _found: dict[int, Found | str] = field(default_factory=dict)  # copied to be read: others may add to it
     _lock: Lock = field(default_factory=Lock)
 
     def __post_init__(self) -> None:
@@ -87,7 +87,7 @@ class Survey:
         """Return the indices of the pictures in an order: those that were looked at, or all as they come."""
         if name == AS_THEY_COME:
             return list(range(len(self.data)))
-        found = {index: one for index, one in self._found.items() if isinstance(one, Found)}
+        found = {index: one for index, one in self._found.copy().items() if isinstance(one, Found)}
         keys = {index: ORDERS[name].key(one) for index, one in found.items()}
         return sorted(keys, key=lambda index: (np.isnan(keys[index]), keys[index], index))
 
@@ -98,7 +98,7 @@ class Survey:
 
     def problems(self) -> list[str]:
         """Return what went wrong, of pictures that could not be looked at."""
-        return [found for found in self._found.values() if isinstance(found, str)]
+        return [found for found in self._found.copy().values() if isinstance(found, str)]
 
     def _look_at(self, index: int) -> Found | str:
         try:

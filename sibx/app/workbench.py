@@ -23,6 +23,7 @@ MOST_VISITS = 20  # pages that are open or were reloaded, of which the server kn
 # Fonts that the system has: a page that asks for others would ask another host for them.
 FONTS = ("system-ui", "sans-serif")
 MONOSPACE = ("ui-monospace", "monospace")
+PURPOSE = "See where the network looks, draw where it should look, fine-tune it, and see what that gained."
 STYLE = "#notice:not(:has(p)), #problem:not(:has(p)) { display: none }"  # nothing to say takes no place
 
 
@@ -72,7 +73,7 @@ def build_app(workbench: Workbench) -> "gr.Blocks":
     """
     gr = _gradio()
     with gr.Blocks(title="sibx workbench", analytics_enabled=False) as page:
-        gr.Markdown("# sibx workbench\nSee where the network looks.")
+        gr.Markdown(f"# sibx workbench\n{PURPOSE}")
         for title, tab in _tabs().items():
             with gr.Tab(title):
                 tab(workbench)
