@@ -24,6 +24,7 @@ from sibx.app._teaching import (
 from sibx.app.workbench import Workbench
 
 Parts = tuple[Any, ...]  # new values of parts of the page
+SAME: Parts = (gr.skip(),)  # a part that stays as it is
 
 
 class Classroom:
@@ -76,24 +77,18 @@ class Classroom:
         return ""
 
     def look(self, name: str | None, seen: Any) -> Parts:
-        """Return what has changed since the last look: a stamp, counter, status, curves, epochs, and two buttons."""
+        """Return what has changed since the last look: a stamp, counter, status, two buttons, curves, epoch, maps."""
         if name not in self.trainings():
-            return seen, self.counted(), *[gr.skip()] * 5
+            return seen, self.counted(), *SAME * 6
         folder = self._folder(str(name))
-        state, epochs = read_state(folder), last_epoch(folder)
-        stamp = (name, state, tuple(len(lines) for lines in processes.read_curves(folder).values()), epochs)
-        if stamp == seen:
-            return seen, self.counted(), *[gr.skip()] * 5
-        new = not isinstance(seen, tuple) or seen[0] != name or seen[3] != epochs
-        slider = gr.Slider(0, max(1, epochs), value=epochs, step=1) if new else gr.skip()
-        return (
-            stamp,
-            self.counted(),
-            status_html(state, read_lesson(folder), folder),
-            curves_html(folder),
-            slider,
-            *_buttons(state),
-        )
+        state, pictures = read_state(folder), (name, *map(len, processes.drawn_maps(folder).values()))
+        epochs = (name, *map(len, processes.read_curves(folder).values()))
+        stamp = {"state": (name, state), "epochs": epochs, "pictures": pictures}
+        changed = {part for part, value in stamp.items() if not seen or seen[part] != value}
+        parts: Parts = (stamp, self.counted())
+        parts += (status_html(state, read_lesson(folder), folder), *_buttons(state)) if "state" in changed else SAME * 3
+        parts += (curves_html(folder),) if "epochs" in changed else SAME
+        return parts + (_newest_maps(folder) if "pictures" in changed else SAME * 2)
 
     def maps(self, name: str | None, epoch: float) -> str:
         """Return the maps after an epoch."""
@@ -134,6 +129,12 @@ class Classroom:
         require(not missing, "settings", "have numbers", missing)
         whole["train_images"] = min(whole["train_images"], len(self._corrections.data))
         return plan(self._bench, self.masked, elsewhere=elsewhere, **whole)
+
+
+def _newest_maps(folder: Path) -> Parts:
+    """Return the choice of epochs, and the maps after the last one."""
+    last = last_epoch(folder)
+    return gr.Slider(0, max(1, last), value=last, step=1), maps_html(folder, last)
 
 
 def _buttons(state: State) -> Parts:

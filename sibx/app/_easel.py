@@ -48,10 +48,16 @@ class Easel:
                 picture = self._number(asked.get("picture"))
                 return self._tell(picture, self._do(picture, asked), opened=asked.get("do") == "open")
             except SavedMeanwhileError:
-                words = "Somebody else has drawn on this picture meanwhile; here is what is there now."
-                return self._tell(picture, self._corrections.sheet(picture), opened=True) | {"problem": words}
+                return self._refuse(picture, "Somebody else has drawn on it meanwhile; here is what is there now.")
             except (OSError, ValueError) as error:
-                return self._tell(picture, self._corrections.sheet(picture), opened=True) | {"problem": str(error)}
+                return self._refuse(picture, str(error))
+
+    def _refuse(self, picture: int, problem: str) -> Answer:
+        """Say how a picture is, and what went wrong; of one that cannot be read there is nothing else to say."""
+        try:
+            return self._tell(picture, self._corrections.sheet(picture), opened=True) | {"problem": problem}
+        except (OSError, ValueError) as error:
+            return {"picture": picture, "pictures": len(self._corrections.data), "problem": str(error)}
 
     def _number(self, picture: object) -> int:
         last = len(self._corrections.data) - 1

@@ -50,12 +50,12 @@ def train_tab(workbench: "Workbench") -> None:
     looked: dict[str, Any] = {
         "fn": room.look,
         "inputs": [chosen, seen],
-        "outputs": [seen, counter, status, curves, epoch, stop, go_on],
+        "outputs": [seen, counter, status, stop, go_on, curves, epoch, maps],
         **AT_ONCE,
     }
     gr.Timer(EVERY).tick(**looked)
     chosen.change(**looked)
-    epoch.change(room.maps, [chosen, epoch], maps, **AT_ONCE)
+    epoch.input(room.maps, [chosen, epoch], maps, **AT_ONCE)
     for part in settings:
         part.change(room.preview, settings, commands, **AT_ONCE)
     start.click(room.start, settings, [chosen, problem], **AT_ONCE)

@@ -174,7 +174,7 @@ def test_a_server_that_is_killed_anywhere_loses_no_stroke(tmp_path, data):
         assert f",{kept.sheet(0).version}" in (folder / "index.csv").read_text()
 
 
-def test_the_board_says_what_it_was_asked_in_vain_and_changes_nothing(tmp_path, data):
+def test_the_board_says_what_it_was_asked_in_vain_and_changes_nothing(monkeypatch, tmp_path, data):
     easel = Easel(Corrections(tmp_path, data))
     opened = easel.answer({"do": "open", "picture": 1})
     assert opened["image"].startswith("data:image/png;base64,")
@@ -195,6 +195,10 @@ def test_the_board_says_what_it_was_asked_in_vain_and_changes_nothing(tmp_path, 
     }
     for named, asked in wrong.items():
         assert named in easel.answer(asked)["problem"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Corrections, "picture", lambda *_: (_ for _ in ()).throw(OSError("photo.jpg is broken")))
+        unread = easel.answer({"do": "open", "picture": 2})
+        assert unread == {"picture": 2, "pictures": 6, "problem": "photo.jpg is broken"}
     left = easel.answer({"do": "rest", "picture": 1, "version": 1, "rest": "open"})
     assert left["missing"].startswith("Mark something that is not here")
     assert (left["version"], left["corrected"]) == (2, 0)

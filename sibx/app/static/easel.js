@@ -51,6 +51,13 @@ const paint = () => {
 };
 
 const show = async (answer) => {
+  one(".problem").textContent = answer.problem;
+  if (!answer.overlay) { // a picture that cannot be read
+    [told, image, number.value] = [answer, null, answer.picture + 1];
+    canvas.getContext("2d").clearRect(0, 0, canvas.width, canvas.height);
+    one(".about").textContent = "";
+    return;
+  }
   overlay = await decoded(answer.overlay);
   if (answer.image) image = await decoded(answer.image);
   const other = told?.picture !== answer.picture;
@@ -62,7 +69,6 @@ const show = async (answer) => {
   [number.value, number.max, rest.value] = [told.picture + 1, told.pictures, told.rest];
   one(".of").textContent = `of ${told.pictures}; ${told.corrected} corrected`;
   one(".about").textContent = `${told.label} (${told.id}). ` + (told.missing || `Kept: ${told.strokes} strokes.`);
-  one(".problem").textContent = told.problem;
   one(".undo").disabled = told.strokes === 0;
   [element.dataset.version, element.dataset.picture] = [told.version, told.picture];
   paint();
