@@ -73,8 +73,8 @@ def _newest(room: Classroom) -> gr.Dropdown:
 def _settings(room: Classroom) -> list[Any]:
     """Put the settings of a training on the page."""
     offered = [(words, name) for name, words in ELSEWHERE.items() if room.masked or name != "given"]
+    elsewhere = gr.Radio(offered, value="none", label="Pictures that nobody drew on")
     with gr.Row():
-        elsewhere = gr.Radio(offered, value="none", label="Pictures that nobody drew on")
         epochs = gr.Number(3, minimum=1, precision=0, label="Epochs", info="Passes over the training pictures.")
         train = gr.Number(400, minimum=2, precision=0, label="Training pictures", info="At most; drawn ones first.")
         test = gr.Number(100, minimum=1, precision=0, label="Held-out pictures", info="At most; to judge by.")
