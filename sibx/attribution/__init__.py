@@ -26,6 +26,7 @@ from sibx.attribution.layer_statistics import LayerStatistics
 from sibx.attribution.layercam import LayerCAM
 from sibx.attribution.legrad import LeGrad
 from sibx.attribution.low_pass import LowPassGradient
+from sibx.attribution.lrp import LRP
 from sibx.attribution.many import Explainers
 from sibx.attribution.mask_rules import MASKS, DensityMask, HardDensityMask, MaskRule, PeakMask, TopP, TopShare
 from sibx.attribution.method import Method, MethodSpec
@@ -50,6 +51,7 @@ __all__ = [
     "IBA",
     "IDGI",
     "LIME",
+    "LRP",
     "MASKS",
     "METHODS",
     "RISE",

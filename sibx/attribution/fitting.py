@@ -17,7 +17,7 @@ from sibx.models.finding import resolve_layer
 
 NO_MODULE = "it needs a torch.nn.Module, and the model is a function"
 NO_FIT = "it has to see at least 2 images of the data first, as in build_method(name, model).fit(images)"
-FAILURES = (ValueError, TypeError, RuntimeError, NotImplementedError, AttributeError)
+FAILURES = (ValueError, TypeError, RuntimeError, NotImplementedError, AttributeError, ImportError)
 
 
 def why_not(

@@ -25,6 +25,7 @@ from sibx.attribution.integrated import GradientSHAP, IntegratedGradients
 from sibx.attribution.layercam import LayerCAM
 from sibx.attribution.legrad import LeGrad
 from sibx.attribution.low_pass import LowPassGradient
+from sibx.attribution.lrp import LRP
 from sibx.attribution.method import MethodSpec
 from sibx.attribution.modules import DeepLift, GuidedBackprop, GuidedGradCAM
 from sibx.attribution.occlusion import Occlusion
@@ -186,6 +187,15 @@ METHODS: Table[MethodSpec] = Table(
             needs_module=True,
             signed=True,
             baseline=torch.zeros_like,
+        ),
+        MethodSpec(
+            name="lrp",
+            title="LRP (EpsilonPlusFlat)",
+            build=lambda model, _: LRP(model),
+            reference="Bach 2015; Kohlbrenner 2020, arXiv 1910.09840",
+            kind="gradient",
+            needs_module=True,
+            signed=True,
         ),
         MethodSpec(
             name="occlusion",

@@ -45,11 +45,11 @@ from sibx.attribution.mask_rules import odd_window
 from sibx.images import IMAGENET
 from sibx.images.baselines import make_baseline
 from sibx.models import receptive_field
-from tests.helpers.methods import build, network_for
+from tests.helpers.methods import HERE, build, network_for
 from tests.helpers.waits import Waits
 from tests.references import sib as reference
 
-NAMES = list(METHODS)
+NAMES = HERE
 EXPLAINERS = [n for n in NAMES if not is_control(n)]
 
 

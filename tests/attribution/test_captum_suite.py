@@ -21,7 +21,8 @@ from sibx.attribution import METHODS
 NOT_HERE = ("attention", "perturbation")
 EXPLAINERS = [s for s in METHODS.values() if s.uses_target and s.kind not in NOT_HERE and not s.needs_fit]
 OF_IMAGES = ("blur_ig", "low_pass_gradient", "xrai", "fullgrad")  # blur, frequencies, segments, convolutions
-FOR_INPUTS = [s.name for s in EXPLAINERS if not s.needs_layer and s.name not in OF_IMAGES]
+# The rules of LRP belong to networks in which every step is a module: tests/attribution/test_lrp.py
+FOR_INPUTS = [s.name for s in EXPLAINERS if not s.needs_layer and s.name not in (*OF_IMAGES, "lrp")]
 CAMS = [s.name for s in EXPLAINERS if s.needs_layer and s.name != "guided_gradcam"]
 GUIDED = ["guided_gradcam"]  # drawn at the input's size, and in the table for its feature map only
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")

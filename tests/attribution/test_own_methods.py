@@ -221,4 +221,4 @@ class TestAll:
         with quick_table(), pytest.warns(UserWarning, match=message):
             maps = explain_many(net, IMAGES[:1], 0, "all")
         attentive = {name for name, spec in METHODS.items() if spec.kind == "attention"}
-        assert set(METHODS) - set(maps) == {"guided_backprop", "guided_gradcam", "deeplift", "iba"} | attentive
+        assert set(METHODS) - set(maps) == {"guided_backprop", "guided_gradcam", "deeplift", "lrp", "iba"} | attentive

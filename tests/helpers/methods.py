@@ -2,9 +2,11 @@
 
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib.util import find_spec
 
 import pytest
 import torch
+from torch import nn
 
 from sibx.attribution import (
     IBA,
@@ -23,6 +25,7 @@ from sibx.attribution import (
 )
 from sibx.models import TinyCNN, TinyViT
 
+HERE = [name for name in METHODS if name != "lrp" or find_spec("zennit")]  # what is installed for them
 SEEN = torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(1))  # images that methods are fitted to
 
 LAVISH = {
@@ -62,10 +65,26 @@ def quick_table():
         yield
 
 
+class OfModules(nn.Sequential):
+    """A small CNN in which every step is a module, as in VGG, which the rules of LRP belong to."""
+
+    def __init__(self, width=8, bias=True, norm=True):
+        def block(inside, outside):
+            normalize = [nn.BatchNorm2d(outside)] if norm else []
+            return [nn.Conv2d(inside, outside, 3, padding=1, bias=bias), *normalize, nn.ReLU(), nn.MaxPool2d(2)]
+
+        super().__init__()
+        self.features = nn.Sequential(*block(3, width), *block(width, 2 * width))
+        self.pool, self.flatten = nn.AdaptiveAvgPool2d(2), nn.Flatten()
+        self.classifier = nn.Linear(8 * width, 5, bias=bias)
+
+
 def network_for(name, width=8):
-    """A small CNN, with ReLU modules for the methods that rewrite them; a transformer for those that read attention."""
+    """A small CNN, with modules for the methods that rewrite them; a transformer for those that read attention."""
     torch.manual_seed(0)
     if name in METHODS and METHODS[name].kind == "attention":
         return TinyViT(num_classes=5, width=16, depth=2, heads=2).eval()
+    if name == "lrp":
+        return OfModules(width).eval()
     activation = "relu" if name in ("guided_backprop", "guided_gradcam", "deeplift") else "silu"
     return TinyCNN(num_classes=5, width=width, activation=activation).eval()

@@ -72,7 +72,7 @@ def kernels():
     return torch.backends.cuda.flash_sdp_enabled(), torch.backends.cuda.mem_efficient_sdp_enabled()
 
 
-NEED_RULES = ("guided_backprop", "guided_gradcam", "deeplift")  # TinyCNN's SiLU has no rule of theirs
+NEED_RULES = ("guided_backprop", "guided_gradcam", "deeplift", "lrp")  # TinyCNN has no rule of theirs
 DIFFERENTIATE = {s.name: s.kind for s in METHODS.values() if s.kind in ("attention", "cam", "gradient")}
 DIFFERENTIATE = {
     name: kind for name, kind in DIFFERENTIATE.items() if name not in NEED_RULES and not METHODS[name].needs_fit

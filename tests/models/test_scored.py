@@ -65,7 +65,7 @@ def by_name(output):
 
 
 UNFIT = ("perturbation", "attention")  # slow; needs another network
-NOT_HERE = ("scorecam", "iba", *(n for n, s in METHODS.items() if s.kind in UNFIT))
+NOT_HERE = ("scorecam", "iba", "lrp", *(n for n, s in METHODS.items() if s.kind in UNFIT))
 READINGS = [
     ("dict", "logits"),
     ("dict", 0),
