@@ -38,6 +38,7 @@ from sibx.metrics.faithfulness._relative_stability import (
 )
 from sibx.metrics.faithfulness._road import Removal, removal, road, road_lerf, road_morf
 from sibx.metrics.faithfulness._sensitivity_n import SensitivityN, sensitivity_n
+from sibx.metrics.faithfulness._single_deletion import single_deletion
 from sibx.metrics.localization import LOCALIZATION
 from sibx.metrics.localization._pointing_game import pointing_game
 from sibx.metrics.localization.cuts import chosen_iou, iou_at, iou_over_thresholds
@@ -126,6 +127,7 @@ __all__ = [
     "roc_auc",
     "sensitivity_n",
     "sic",
+    "single_deletion",
     "smooth_randomization",
     "smoothed",
     "sparseness",

@@ -54,7 +54,7 @@ def spearman(heatmaps: Tensor, others: Tensor) -> Tensor:
         tensor([1.], dtype=torch.float64)
     """
     a, b, good = _prepare(heatmaps, others)
-    a, b = _centered_ranks(a), _centered_ranks(b)
+    a, b = centered_ranks(a), centered_ranks(b)
     spread_a, spread_b = a.square().sum(1), b.square().sum(1)
     product = (spread_a * spread_b).sqrt()
     correlation = ((a * b).sum(1) / product).masked_fill(product == 0, 0)
@@ -120,7 +120,7 @@ def _prepare(heatmaps: Tensor, others: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return a, b, a.isfinite().all(1) & b.isfinite().all(1) & (a > 0).any(1)
 
 
-def _centered_ranks(values: Tensor) -> Tensor:
+def centered_ranks(values: Tensor) -> Tensor:
     """Rank of every pixel in its row (B, P), ties by their mean, minus the mean rank."""
     ordered = values.sort(dim=1).values
     below = torch.searchsorted(ordered, values)

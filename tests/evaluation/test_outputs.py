@@ -176,7 +176,7 @@ def test_every_score_that_runs_the_model_is_tried():
     derived = {n for n in METRICS if n.startswith(("normalized_", "road_")) or n in ("lerf", "aopc", "average_gain")}
     derived |= {n for n in METRICS if n.startswith("relative_")}
     derived |= {"insertion_minus_deletion", "infidelity", "max_sensitivity", "randomization", "smooth_randomization"}
-    derived |= {"complexity_rise", "completeness", *WITH_THEIR_CURVES}
+    derived |= {"complexity_rise", "completeness", "single_deletion", *WITH_THEIR_CURVES}
     assert {n for n, s in METRICS.items() if s.needs_model} <= tried | derived
 
 

@@ -55,7 +55,7 @@ BEST_IS_HIGHEST = {
     "average_precision roc_auc iou_at_mean pixel_accuracy average_precision_both iou_over_thresholds insertion "
     "lerf sic aic increase_in_confidence average_gain adcc road_lerf sparseness",
     POSITIVE: "foreground_lift normalized_insertion",
-    SIGNED: "insertion_minus_deletion srg aopc road sensitivity_n",
+    SIGNED: "insertion_minus_deletion srg aopc road sensitivity_n single_deletion",
     (-INF, 1): "irof",
     (-1, INF): "complexity_rise",
 }

@@ -37,6 +37,16 @@ def irof(output, image, heatmap, segments, baseline):
     return 1 - sum((curve[k] + curve[k + 1]) / 2 / steps for k in range(steps))
 
 
+@twin_of(metrics.single_deletion)
+def single_deletion(output, image, attributions, segments, baseline):
+    """Hesse 2023, equation 3 without its (1 + r) / 2, for values without ties: Spearman's correlation over parts."""
+    parts = [[p for p in np.ndindex(segments.shape) if segments[p] == label] for label in np.unique(segments)]
+    sums = [sum(attributions[p] for p in part) for part in parts]
+    falls = [output(image) - output(without(image, baseline, part)) for part in parts]
+    ranks = [[sorted(values).index(v) for v in values] for values in (sums, falls)]
+    return correlation(*ranks)
+
+
 @twin_of(metrics.sensitivity_n)
 def sensitivity_n(output, image, attributions, baseline, sets):
     """Ancona 2018, for sets of n pixels (y, x): Pearson's correlation of sum R_i with S(x) - S(x without them)."""

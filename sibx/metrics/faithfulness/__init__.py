@@ -10,6 +10,7 @@ from sibx.metrics.faithfulness import (
     _relative_stability,
     _road,
     _sensitivity_n,
+    _single_deletion,
 )
 from sibx.metrics.spec import MetricSpec
 
@@ -24,6 +25,7 @@ FAITHFULNESS: dict[str, MetricSpec] = {
         _road.ROAD_MORF,
         _road.ROAD_LERF,
         _irof.IROF,
+        _single_deletion.SINGLE_DELETION,
         _sensitivity_n.SENSITIVITY_N,
         _infidelity.INFIDELITY,
         _max_sensitivity.MAX_SENSITIVITY,

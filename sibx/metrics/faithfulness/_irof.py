@@ -66,7 +66,7 @@ def irof(
     Source: Rieger and Hansen, arXiv 2003.08747; there the area is in units of segments.
     """
     check_case(images, heatmaps, targets)
-    _check_segments(segments, heatmaps)
+    check_segments(segments, heatmaps)
     check_integer("batch_size", batch_size, 1)
     gone = make_baseline(images, baseline, normalization, seed)
     removals = [_removal(a, s, seed) for a, s in zip(heatmaps, segments, strict=True)]
@@ -80,14 +80,18 @@ def irof(
     return areas.masked_fill(~defined, torch.nan)
 
 
+def superpixels_of(e: Explained) -> Tensor:
+    """Return the superpixels of the images that were explained."""
+    return superpixels(e.images, e.normalization)
+
+
 def _irof(e: Explained) -> Tensor:
-    segments = superpixels(e.images, e.normalization)
     return irof(
         e.model,
         e.images,
         e.heatmaps,
         e.targets,
-        segments,
+        e.once(superpixels_of),
         output=e.output,
         batch_size=e.batch_size,
         seed=e.seed,
@@ -107,7 +111,8 @@ IROF = MetricSpec(
 )
 
 
-def _check_segments(segments: Tensor, heatmaps: Tensor) -> None:
+def check_segments(segments: Tensor, heatmaps: Tensor) -> None:
+    """Require integers in the shape of the heatmaps."""
     expected = tuple(heatmaps.shape)
     integer = isinstance(segments, Tensor) and not segments.is_floating_point() and segments.dtype != torch.bool
     good = integer and tuple(segments.shape) == expected
