@@ -40,7 +40,7 @@ QUESTIONS = {
 DRAWN = ("localization", "faithfulness")
 SHOWN = {  # metrics whose means the page shows, by question
     "localization": ("foreground_focus", "average_precision"),
-    "faithfulness": ("insertion_minus_deletion", "srg", "road"),
+    "faithfulness": ("insertion_minus_deletion", "road"),
 }
 CONVOLUTIONAL, TRANSFORMER = ("mobilenet_v2", "efficientnet_lite0"), ("tiny_vit",)
 PHOTO = ["dataset", "image"]

@@ -279,3 +279,18 @@ def test_leaderboard_votes(script):
     assert found.control == "control_center"
     gains = shown.against_controls({"all": found})
     assert gains.loc["Saliency", "all: over center"].startswith("+0.1 ")  # (3 - 4/3 + 1 - 5/2) / 2
+
+
+def test_leaderboard_stands_in_one_place(script):
+    """The page shows the tables of the scores that are kept, and ``leaderboard.csv`` has their means."""
+    shown = script("leaderboard_shown")
+    rows, passes = (pd.read_csv(shown.HERE / f"leaderboard_{name}.csv") for name in ("scores", "passes"))
+    for name, table in shown.tables(rows, passes).items():
+        file = shown.PAGES / "tables" / f"{name}.csv"
+        assert file.read_text(encoding="utf-8") == table.to_csv(lineterminator="\n")
+    kept = pd.read_csv(shown.HERE / "leaderboard.csv").set_index(["model", "dataset", "metric"])
+    means = rows.groupby(["model", "dataset", "metric"])[list(rows.columns[4:])].mean()
+    found = kept[kept["value"] == "mean"].reindex(means.index)[means.columns]
+    assert np.allclose(found, means, rtol=6e-3, equal_nan=True)
+    text = (shown.PAGES / "leaderboard.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"tables/(\w+)\.csv", text)) >= set(shown.tables(rows, passes))
