@@ -1,7 +1,7 @@
 """Do several trainings of one way explain an image alike, and more so than networks that have learned nothing?
 
     python benchmarks/run_all.py --config studies/baselines_embedded.yaml
-    python benchmarks/experiments/agreement.py results/baselines-embedded
+    python benchmarks/experiments/seed_agreement.py results/baselines-embedded
 
 Networks of all seeds of a study, the first 32 images of test-decorrelated, the class of the label. Writes
 ``docs/experiments/tables/agreement.csv``: Spearman's correlation of the maps of two trainings, mean over pairs and
