@@ -9,8 +9,10 @@ Writes ``leaderboard_scores.csv`` after every cell: a line per network, set, ima
 for each method; and ``leaderboard_passes.csv``. ``leaderboard_shown.py`` makes the page of them.
 """
 
+import contextlib
 import json
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -45,14 +47,10 @@ from sibx.attribution import (
     SmoothGradSquared,
     VarGrad,
 )
-from sibx.attribution.fitting import why_not
-from sibx.datasets import InMemoryDataset, MaskedDataset, MaskedSample, Part, spread
-from sibx.datasets.renormalized import Renormalized
+from sibx.datasets import InMemoryDataset, MaskedDataset, MaskedSample, Part, Renormalized, spread
 from sibx.evaluation import Results
-from sibx.evaluation.passes import Counter
 from sibx.images import resize_and_center_crop, to_pixels
 from sibx.models import TinyViT
-from sibx.models.heads import head_module
 from sibx.studies import RECIPES
 
 PLAN = Path(__file__).parents[1] / "studies" / "leaderboard.yaml"
@@ -142,12 +140,13 @@ class Bench:
         network = self.network(model, dataset, seen)
         images = torch.stack([seen[i].image for i in spread(len(seen), FITTED)])
         output = "sigmoid" if about.get("several_labels") else "softmax"
-        methods = applicable(self.plan["settings"], network, images, output)
+        methods = prepared(self.plan["settings"], images)
+        taken = self.counted(model, network, methods, images[:1])
         return Cell(
             model=network,
             data=InMemoryDataset(tested, samples_of(tested, most)),
-            methods=methods,
-            passes=self.counted(model, network, methods, images[:1]),
+            methods=[spec for spec in methods if spec.name in taken],
+            passes=taken,
             target=about.get("target", "label"),
             output=output,
         )
@@ -221,7 +220,8 @@ def in_turn(data: MaskedDataset) -> list[int]:
 
 def fit_head(network: nn.Module, train: MaskedDataset, decay: float = 1e-3, steps: int = 100) -> None:
     """Fit the last linear layer to the labels of images; all below it stays."""
-    head, found = head_module(network), list[Tensor]()
+    found = list[Tensor]()
+    *_, head = (layer for layer in network.modules() if isinstance(layer, nn.Linear))
     handle = head.register_forward_pre_hook(lambda _, inputs: found.append(inputs[0]))
     with torch.no_grad():
         for start in range(0, len(train), BATCH):
@@ -250,15 +250,14 @@ def fit_head(network: nn.Module, train: MaskedDataset, decay: float = 1e-3, step
     optimizer.step(closure)
 
 
-def applicable(settings: Mapping[str, Any], network: nn.Module, images: Tensor, output: Any) -> list[MethodSpec]:
-    """Return the methods that take the network, with the plan's settings; some have seen images (N, C, H, W)."""
+def prepared(settings: Mapping[str, Any], images: Tensor) -> list[MethodSpec]:
+    """Return all methods with the plan's settings; those that have to be fitted have seen images (N, C, H, W)."""
     specs = []
     for name, spec in METHODS.items():
         if name in settings:
             spec = replace(spec, build=partial(_build, SLOW[name], settings[name], spec.needs_layer))
         specs.append(spec.fitted_to(lambda: images))
-    refused = why_not(specs, network, images[:1], None, output, wholly=True)
-    return [spec for spec in specs if spec.name not in refused]
+    return specs
 
 
 def _build(kind: Any, settings: Mapping[str, Any], takes_layer: bool, model: Any, layer: Any) -> Any:
@@ -266,13 +265,26 @@ def _build(kind: Any, settings: Mapping[str, Any], takes_layer: bool, model: Any
 
 
 def passes(network: nn.Module, methods: list[MethodSpec], image: Tensor) -> dict[str, int]:
-    """Return how many passes of an image, there or back, a map of every method takes, counted on one (1, C, H, W)."""
-    counter, target = Counter(), torch.tensor([0])
-    for spec in [spec for spec in methods if spec.needs_layer][:1]:
-        explain(network, image, spec, target=target)  # its layer is looked for once, for all
-    with counter.watching(network) as watched:
-        explains = {spec.name: partial(explain, watched, image, spec, target=target) for spec in methods}
-        return {name: counter.of(run, float("inf")) or 0 for name, run in explains.items()}
+    """Return how many passes of an image, there or back, a map takes, counted on one (1, C, H, W).
+
+    Methods that do not take the network, or take it in parts only and warn of it, are absent.
+    """
+    counted = [0]
+
+    def count(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        counted[0] += len(inputs[0]) * (2 if torch.is_grad_enabled() else 1)
+
+    explain(network, image, "gradcam", target=torch.tensor([0]))  # the layer is looked for once, for all
+    found = {}
+    handle = network.register_forward_pre_hook(count)
+    for spec in methods:
+        counted[0] = 0
+        with contextlib.suppress(ValueError, Warning), warnings.catch_warnings():
+            warnings.simplefilter("error")
+            explain(network, image, spec, target=torch.tensor([0]))
+            found[spec.name] = counted[0]
+    handle.remove()
+    return found
 
 
 def score(cell: Cell, names: tuple[str, str], round_: Mapping[str, Any], metrics: list[str], place: Path) -> None:

@@ -22,9 +22,7 @@ from leaderboard import KEY
 
 from sibx import METHODS, METRICS
 from sibx.attribution import is_control
-from sibx.evaluation import Interval, bootstrap_mean, holm, rank_methods, wilcoxon_signed_rank
-from sibx.evaluation.method_ranks import Ranking
-from sibx.evaluation.ties import with_ties
+from sibx.evaluation import Interval, Ranking, bootstrap_mean, holm, rank_methods, wilcoxon_signed_rank
 from sibx.report import critical_difference
 
 HERE = Path(__file__).parent
@@ -118,7 +116,7 @@ def votes(rows: pd.DataFrame, metrics: Sequence[str], models: Sequence[str]) -> 
     by_network = [_methods(part) for _, part in chosen.groupby("model")]
     methods = [m for m in by_network[0] if all(m in others for others in by_network)]
     signs = np.array([1.0 if METRICS[name].higher_is_better else -1.0 for name in chosen["metric"]])
-    scores = with_ties(chosen[methods].to_numpy() * signs[:, None])
+    scores = chosen[methods].to_numpy() * signs[:, None]  # of four digits, so that what differs by rounding is equal
     defined = ~np.isnan(scores).all(1)
     ranked = pd.DataFrame(np.nan_to_num(scores, nan=-np.inf), columns=methods).rank(axis=1, ascending=False)
     labelled = pd.concat([chosen[PHOTO].reset_index(drop=True), ranked], axis=1)[defined]
