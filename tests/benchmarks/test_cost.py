@@ -86,6 +86,27 @@ def test_evaluation_peak(script, tmp_path, capsys):
     assert (tmp_path / "out" / "results.csv.gz").is_file()
 
 
+def test_rounding(script, monkeypatch):
+    """Threads and batch sizes move maps and scores by no more than trust.md says; a second run is the same."""
+    rounding = script("rounding")
+    few = {"METHODS": ["sib", "gradcam"], "METRICS": ["foreground_focus", "average_precision"], "BATCH_SIZES": (1, 3)}
+    for name, value in few.items():
+        monkeypatch.setattr(rounding, name, value)
+    try:
+        alone, *others = [found for threads in (1, 2) for found in rounding.measure(threads, images=3, side=32)]
+    finally:
+        torch.set_num_threads(1)
+    assert rounding.measure(1, images=3, side=32)[0].equals(alone)
+    assert np.isfinite(alone.maps).all()
+    for moved in (other.moved(alone) for other in others):
+        assert moved["map"] < 1e-5
+        assert moved["foreground_focus"] < 1e-5
+        assert moved["average_precision"] < 1e-4  # two pixels may change places
+    coarse = alone._replace(maps=alone.maps.round(4))
+    assert coarse.moved(alone)["map"] > 1e-5
+    assert not coarse.equals(alone)
+
+
 class TestScaling:
     @pytest.fixture
     def scaling(self, script):
