@@ -90,10 +90,11 @@ def test_what_is_imported_is_a_dependency_with_a_lowest_version():
     assert None not in needed
     extras = "\n".join(line for lines in project["optional-dependencies"].values() for line in lines)
     named = {*(found.group(1) for found in needed), *re.findall(r"^[\w-]+", extras, re.MULTILINE)}
+    named = {name.replace("_", "-") for name in named}
     homes = packages_distributions()
     for path in Path(sibx.__file__).parent.rglob("*.py"):
         for name in imported(path) - sys.stdlib_module_names - {"sibx"}:
-            assert named & {home.lower() for home in homes.get(name, [name])}, f"{path}: {name}"
+            assert named & {home.lower().replace("_", "-") for home in homes.get(name, [name])}, f"{path}: {name}"
 
 
 def imported(path):
