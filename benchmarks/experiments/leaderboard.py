@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import torch
@@ -110,8 +110,8 @@ class Cell:
     data: MaskedDataset
     methods: list[MethodSpec]
     passes: dict[str, int]
-    target: str
-    output: str
+    target: Literal["label", "predicted"]
+    output: Literal["softmax", "sigmoid"]
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class Bench:
         seen = InMemoryDataset.load(source, spread(len(source), self.plan["train_images"]))
         network = self.network(model, dataset, seen)
         images = torch.stack([seen[i].image for i in spread(len(seen), FITTED)])
-        output = "sigmoid" if about.get("several_labels") else "softmax"
+        output: Literal["softmax", "sigmoid"] = "sigmoid" if about.get("several_labels") else "softmax"
         methods = prepared(self.plan["settings"], images)
         taken = self.counted(model, network, methods, images[:1])
         return Cell(
@@ -228,7 +228,7 @@ def fit_head(network: nn.Module, train: MaskedDataset, decay: float = 1e-3, step
             network(torch.stack([train[i].image for i in range(start, min(start + BATCH, len(train)))]))
     handle.remove()
     features, labels = torch.cat(found), [train.label_of(i) for i in range(len(train))]
-    targets = torch.stack(labels) if isinstance(labels[0], Tensor) else torch.tensor(labels)
+    targets = torch.stack([torch.as_tensor(label) for label in labels])
     known = targets.isfinite()  # of several labels some may be unknown
     for parameter in head.parameters():
         nn.init.zeros_(parameter)

@@ -85,7 +85,7 @@ def cells(rows: pd.DataFrame) -> pd.DataFrame:
     for key, part in rows.groupby(["model", "dataset", "metric"], sort=False):
         found = pd.DataFrame({m: bootstrap_mean(part[m].to_numpy())._asdict() for m in _methods(part)})
         lines.append(pd.concat({key: found.drop(index="undefined")}, names=["model", "dataset", "metric"]))
-    return pd.concat(lines).rename_axis(index={None: "value"}).reset_index()
+    return pd.concat(lines).rename_axis(["model", "dataset", "metric", "value"]).reset_index()
 
 
 def tables(rows: pd.DataFrame, passes: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -142,7 +142,7 @@ def against_controls(asked: dict[str, Votes]) -> pd.DataFrame:
     """Return by how many ranks every method is before the best control, by every question; * = shown."""
     columns, order = {}, list(METHODS)
     for name, found in asked.items():
-        methods = [m for m in found.table if not is_control(m)]
+        methods = [str(m) for m in found.table.columns if not is_control(str(m))]
         lead = {m: (found.table[found.control] - found.table[m]).to_numpy() for m in methods}
         p_values = holm(np.array([wilcoxon_signed_rank(lead[m], np.zeros(len(lead[m]))).p_value for m in methods]))
         texts = {}
@@ -159,7 +159,8 @@ def levels(rows: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     chosen = rows[rows["metric"].isin(metrics) & rows["model"].isin(CONVOLUTIONAL)]
     methods = _methods(chosen)
     means = chosen.groupby(["metric", "dataset"], sort=False)[methods].mean().T
-    means.columns = [f"{METRICS[metric].title}, {dataset}" for metric, dataset in means.columns]
+    titles = [f"{METRICS[str(metric)].title}, {dataset}" for metric, dataset in means.columns.to_frame().to_numpy()]
+    means = means.set_axis(titles, axis=1)
     order = means.mean(axis=1).sort_values(ascending=False, kind="stable").index
     return means.loc[order].map("{:.3f}".format).rename(index=_title).rename_axis("method")
 
