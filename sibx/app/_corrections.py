@@ -27,12 +27,11 @@ from sibx.datasets import MaskedDataset
 from sibx.datasets.folder_masks import to_mask
 from sibx.images.geometry import resize_and_center_crop
 from sibx.images.pixels import as_colors
-from sibx.images.reading import Once
+from sibx.images.reading import Once, check_size, naming
 from sibx.runs.alone import alone_in
 
 COLUMNS = ("image", "mask", "label", "split", "group", "undefined", "id", "version")
 MOST_STROKES = 5000  # on one picture
-LARGEST_MASK = 2**26  # pixels of a mask that is imported
 
 Picture = npt.NDArray[np.uint8]  # (H, W, 3)
 
@@ -144,13 +143,11 @@ class Corrections:
         """
         size = self.picture(index).shape[:2]
         try:
-            with Image.open(io.BytesIO(file)) as picture:
-                require(
-                    picture.width * picture.height <= LARGEST_MASK, "mask", "have at most 2^26 pixels", picture.size
-                )
+            with naming("of a mask"), Image.open(io.BytesIO(file)) as picture:
+                check_size(picture)
                 mask = to_mask(picture, "the mask", Once())
-        except (OSError, SyntaxError) as error:
-            raise ValueError(f"`mask` must be a file of a picture, but got another one: {error}.") from error
+        except OSError as error:
+            raise ValueError(f"`mask` must be a file of a picture, but got another one: {error}") from error
         fitted = resize_and_center_crop(mask, (size[0], size[1]), masks=True)[0].numpy()
         return self.add(index, Imported.of(fitted), version)
 

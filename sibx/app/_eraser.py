@@ -39,7 +39,7 @@ def read_strokes(text: str) -> list[Stroke]:
     try:
         plain = json.loads(text or "[]")
         strokes = [Stroke(float(s["size"]), tuple((float(x), float(y)) for x, y in s["points"])) for s in plain]
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise ValueError(f"`strokes` must be a list of sizes and points, but got {text[:80]!r}: {error}") from error
     numbers = [v for s in strokes for v in (s.size, *(c for point in s.points for c in point))]
     require(len(numbers) <= 2 * MOST_POINTS, "strokes", f"have at most {MOST_POINTS:,} points", len(numbers) // 2)

@@ -4,7 +4,6 @@ To add a kind of drawing: a record with ``draw``, and its word in KINDS.
 """
 
 import base64
-import binascii
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -15,6 +14,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from sibx._checks import check_choice, require
+from sibx.images.reading import check_size, naming
 from sibx.objectives.own_masks.grab_cut import cut_from
 
 UNTOUCHED, HERE, AWAY = 0, 1, 2  # what is known of a pixel
@@ -144,9 +144,11 @@ class Imported:
 
     def _read(self) -> Mask:
         try:
-            with Image.open(io.BytesIO(base64.b64decode(self.png, validate=True)), formats=["PNG"]) as picture:
+            file = io.BytesIO(base64.b64decode(self.png, validate=True))
+            with naming("of a mask"), Image.open(file, formats=["PNG"]) as picture:
+                check_size(picture)
                 return np.asarray(picture.convert("L")) > 0
-        except (binascii.Error, OSError, ValueError) as error:
+        except (OSError, ValueError, TypeError) as error:
             raise ValueError(f"`mask` must be a PNG file in base 64, but got another text: {error}.") from error
 
 
@@ -179,7 +181,7 @@ def read_stroke(plain: object) -> Stroke:
             require(isinstance(values["here"], bool), "here", "be true or false", values["here"])
         if "size" in values:
             values["size"] = float(values["size"])
-    except TypeError as error:
+    except (OverflowError, TypeError) as error:
         raise ValueError(f"`stroke` must hold numbers, but got {values!r:.200}: {error}.") from error
     return KINDS[kind](**values)
 

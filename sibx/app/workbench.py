@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from socket import SO_REUSEADDR, SOL_SOCKET, socket
 from typing import TYPE_CHECKING, Any
 
-from sibx._checks import require
+from sibx._checks import check_integer, require
+from sibx.app._guard import HERE, OwnPageAlone
 from sibx.app.networks import Network
 from sibx.attribution import resolve_methods
 from sibx.datasets import MaskedDataset
@@ -17,7 +19,6 @@ from sibx.datasets.base import check_dataset
 if TYPE_CHECKING:
     import gradio as gr
 
-HERE = "127.0.0.1"  # nobody else's machine reaches the page
 LARGEST_UPLOAD = "50mb"
 MOST_VISITS = 20  # pages that are open or were reloaded, of which the server knows what they look at
 # Fonts that the system has: a page that asks for others would ask another host for them.
@@ -94,7 +95,8 @@ def _tabs() -> dict[str, Callable[[Workbench], None]]:
 def serve(workbench: Workbench, *, port: int | None = None) -> Iterator[str]:
     """Serve the page of a workbench on this machine alone, as long as the block runs; yields the page's address.
 
-    It is bound to 127.0.0.1, asks no other host for anything, and serves no file but those below ``out_dir``.
+    It is bound to 127.0.0.1, asks no other host for anything, answers no other page, and serves no file but those below
+    ``out_dir``.
 
     Args:
         workbench: what is worked on.
@@ -102,9 +104,13 @@ def serve(workbench: Workbench, *, port: int | None = None) -> Iterator[str]:
 
     Raises:
         ImportError: Gradio is not installed.
+        ValueError: a port that no machine has.
         OSError: the port is taken.
     """
     gr = _gradio()
+    from starlette.middleware import Middleware  # Gradio's own
+
+    _check_free(port)
     with tempfile.TemporaryDirectory(prefix="sibx-uploads-") as uploads:
         os.environ["GRADIO_TEMP_DIR"] = uploads  # what visitors drop; read when the page is made
         page = build_app(workbench)
@@ -119,6 +125,7 @@ def serve(workbench: Workbench, *, port: int | None = None) -> Iterator[str]:
             state_session_capacity=MOST_VISITS,
             footer_links=[],
             ssr_mode=False,
+            app_kwargs={"middleware": [Middleware(OwnPageAlone)]},
             css=STYLE,
             theme=gr.themes.Base(font=_fonts(gr, FONTS), font_mono=_fonts(gr, MONOSPACE)),
         )
@@ -126,6 +133,20 @@ def serve(workbench: Workbench, *, port: int | None = None) -> Iterator[str]:
             yield str(address)
         finally:
             page.close(verbose=False)
+
+
+def _check_free(port: int | None) -> None:
+    """Require a port that nobody listens on: Gradio's own message tells of settings that the command line lacks."""
+    if port is None:
+        return
+    check_integer("port", port, 1)
+    require(port < 2**16, "port", "be at most 65535", port)
+    with socket() as tried:
+        tried.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)  # as the server does: one that has just ended does not matter
+        try:
+            tried.bind((HERE, port))
+        except OSError as error:
+            raise OSError(f"`port` must be one that can be listened on, but got {port}: {error.strerror}") from error
 
 
 def _fonts(gr: Any, names: Sequence[str]) -> list[Any]:

@@ -1,7 +1,9 @@
 """``sibx app``: the workbench in the browser."""
 
+import signal
 from argparse import Namespace
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event
 
@@ -18,7 +20,7 @@ from sibx.runs import named_device
 
 
 def run(args: Namespace) -> int:
-    """Load what the options name and serve the page until Ctrl-C."""
+    """Load what the options name and serve the page until Ctrl-C, or until the process is asked to end."""
     networks = _networks(args)
     workbench = Workbench(
         networks=networks,
@@ -27,10 +29,20 @@ def run(args: Namespace) -> int:
         options=_words(dataset=args.dataset, root=args.root, split=args.split),
         out_dir=Path(args.out),
     )
-    with suppress(KeyboardInterrupt), serve(workbench, port=args.port) as address:
+    with suppress(KeyboardInterrupt), _ended_in_order(), serve(workbench, port=args.port) as address:
         print(f"{address}: the workbench; Ctrl-C ends it", flush=True)
         Event().wait()  # for ever
     return 0
+
+
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """Take a request to end as Ctrl-C, so that dropped pictures are removed."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _networks(args: Namespace) -> tuple[Network, ...]:

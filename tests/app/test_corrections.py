@@ -4,6 +4,8 @@ import base64
 import json
 import os
 import signal
+import struct
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -19,6 +21,12 @@ from sibx.app._strokes import AWAY, HERE, Box, Brush, Imported, draw_mask, label
 from sibx.datasets import SyntheticDataset
 
 SIZE = 32
+# A PNG file of a few bytes whose header says 30000 x 30000 pixels.
+CHUNKS = {b"IHDR": struct.pack(">IIBBBBB", 30000, 30000, 8, 0, 0, 0, 0), b"IDAT": zlib.compress(b"0"), b"IEND": b""}
+HUGE = b"\x89PNG\r\n\x1a\n" + b"".join(
+    struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+    for kind, content in CHUNKS.items()
+)
 GRAY = np.full((SIZE, SIZE, 3), 128, np.uint8)
 
 
@@ -79,7 +87,10 @@ def test_what_no_stroke_touched_is_away_or_open_or_cut_along_edges():
         ({"kind": "brush", "here": True, "points": [[1, 2]], "size": 0}, "`size`"),
         ({"kind": "brush", "here": True, "points": [[1, 2]], "size": 3, "color": 1}, "`stroke`"),
         ({"kind": "brush", "here": True, "points": None, "size": 3}, "`stroke`"),
+        ({"kind": "box", "here": True, "points": [[1, 2], [3, 10**400]]}, "`stroke`"),
         ({"kind": "mask", "png": base64.b64encode(b"GIF89a").decode()}, "`mask`"),
+        ({"kind": "mask", "png": base64.b64encode(HUGE).decode()}, "`mask`"),
+        ({"kind": "mask", "png": None}, "`mask`"),
     ],
 )
 def test_a_stroke_that_is_none_is_named(plain, named):
@@ -97,8 +108,9 @@ def test_strokes_are_kept_in_a_folder_that_every_command_reads(tmp_path, data):
     mask = tmp_path / "mask.png"
     Image.fromarray(np.pad(np.full((16, 16), 9, np.uint8), 24)).save(mask)  # 64 pixels for a picture of 32
     kept.take_mask(4, mask.read_bytes(), 0)
-    with pytest.raises(ValueError, match="`mask` must be a file of a picture"):
-        kept.take_mask(4, b"no picture", 1)
+    for file in (b"no picture", HUGE):
+        with pytest.raises(ValueError, match="`mask` must be a file of a picture"):
+            kept.take_mask(4, file, 1)
     assert kept.count == 2
     assert Corrections(tmp_path / "drawn", data).corrected() == [2, 4]
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 from urllib.error import HTTPError
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import pytest
 from PIL import Image
@@ -197,3 +197,15 @@ def test_no_other_file_is_served(path, address):
         urlopen(f"{address}gradio_api/file={path}")
     with raised.value:  # the answer is still open
         assert raised.value.code in (403, 404)
+
+
+@pytest.mark.parametrize("headers", [{"Origin": "http://example.org"}, {"Host": "example.org"}])
+def test_no_other_page_is_answered(headers, address):
+    """Else a web site that is open in the same browser could draw, train, and read pictures."""
+    body = {"session_hash": "", "component_id": 0, "fn_name": "draw", "data": {"do": "open", "picture": 0}}
+    asked = Request(f"{address}gradio_api/component_server", json.dumps(body).encode(), {"Content-Type": "text/plain"})
+    for name, value in headers.items():
+        asked.add_header(name, value)
+    with pytest.raises(HTTPError, match="403") as raised:
+        urlopen(asked)
+    raised.value.close()

@@ -1,7 +1,9 @@
 """Serves a small workbench until it is ended; says its address, and refuses to talk to any other machine."""
 
+import signal
 import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 from threading import Event
 
@@ -21,6 +23,7 @@ def connect_here(self, address):
 
 
 socket.socket.connect = connect_here
-with serve(bench(Path(sys.argv[1]))) as address:
+signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that nothing is left in the temporary folder
+with suppress(KeyboardInterrupt), serve(bench(Path(sys.argv[1]))) as address:
     print(address, flush=True)
     Event().wait()
