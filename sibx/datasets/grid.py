@@ -47,6 +47,7 @@ class GridDataset(MaskedDataset):
         check_integer("count", count, 1)
         require(not source.several_labels, "source", "have one label per image", source.name)
         self._describe_as(source)
+        self.no_masks = ""  # cells are masks, whatever the source has
         self.name = f"{source.name}-grid" + "-apart" * apart
         self.source, self.side, self.apart = source, side, apart
         labels = stack_labels([source.label_of(i) for i in range(len(source))])

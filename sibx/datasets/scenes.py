@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from sibx._checks import require
 from sibx.datasets.base import MaskedDataset, MaskedSample
 from sibx.datasets.synthetic import TEXTURES, SyntheticDataset
 
@@ -16,6 +17,9 @@ class SceneDataset(MaskedDataset):
         source: the images; with ``rho=1 / 8`` shapes and textures know nothing of each other.
         shown: whether the objects are drawn; if not, the background goes on where they were, exactly.
 
+    Raises:
+        ValueError: a source of another kind, which has no textures to tell.
+
     Source: BAM's scenes, Yang and Kim, arXiv 1907.09701.
 
     Example:
@@ -27,6 +31,8 @@ class SceneDataset(MaskedDataset):
     """
 
     def __init__(self, source: SyntheticDataset, *, shown: bool = True):
+        good = isinstance(source, SyntheticDataset)
+        require(good, "source", "be a SyntheticDataset (take a Part of the scenes, not scenes of a Part)", source)
         self._describe_as(source)
         self.name = "synthetic-scenes" if shown else "synthetic-scenes-bare"
         self.classes = tuple(TEXTURES)

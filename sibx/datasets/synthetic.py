@@ -211,8 +211,10 @@ class SyntheticDataset(MaskedDataset):
             ValueError: a background that is no index of TEXTURES.
         """
         self._check_index(index)
-        good = background is None or 0 <= background < len(TEXTURES)
-        require(good, "background", f"lie in 0..{len(TEXTURES) - 1}, the textures", background)
+        if background is not None:
+            check_integer("background", background, 0)
+            rule = f"lie in 0..{len(TEXTURES) - 1}, the textures"
+            require(background < len(TEXTURES), "background", rule, background)
         label, rng = self.label_of(index), self._generator(index)
         own = self._background(label, rng)
         background = own if background is None else background

@@ -21,7 +21,8 @@ def choose_thresholds(validation: Results) -> dict[str, float]:
         ``sibx.metrics.chosen_iou`` makes a metric of them.
 
     Raises:
-        ValueError: results without the metric, of several models, trainings or splits, or of a method without a score.
+        ValueError: no Results, or results without the metric, of several models, trainings or splits, or of a method
+            without a score.
 
     Example:
         >>> val, test = (build_dataset("synthetic", split=s, image_size=32, size=4) for s in ("val", "test-id"))
@@ -32,6 +33,7 @@ def choose_thresholds(validation: Results) -> dict[str, float]:
         >>> best > chosen  # which sees no mask of these images
         True
     """
+    require(isinstance(validation, Results), "validation", "be Results", type(validation).__name__)
     scopes = validation.distinct("dataset", "split", "model", "training")
     rule = "be of one data set, split, model and training (Results.where picks them)"
     require(len(scopes) == 1, "validation", rule, scopes.to_numpy().tolist())

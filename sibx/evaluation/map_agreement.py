@@ -64,11 +64,11 @@ def evaluate_agreement(
         progress: whether to show a progress bar on stderr, where that is a terminal.
 
     Returns:
-        Results with three metrics, in [-1, 1]: ``between_trainings``, the mean of Spearman's rank correlation of the
-        maps over all pairs of networks; ``with_untrained``, its mean over each network with its untrained copy;
-        ``beyond_untrained``, the difference of the two. NaN where a map of a network is zero everywhere or not finite.
-        Images are the sample: intervals say what other images would give, for these trainings. ``predicted`` and
-        ``confidence`` are those of the first network.
+        Results with three metrics: ``between_trainings`` in [-1, 1], the mean of Spearman's rank correlation of the
+        maps over all pairs of networks; ``with_untrained`` in [-1, 1], its mean over each network with its untrained
+        copy; ``beyond_untrained`` in [-2, 2], the first minus the second. NaN where a map of a network is zero
+        everywhere or not finite. Images are the sample: intervals say what other images would give, for these
+        trainings. ``predicted`` and ``confidence`` are those of the first network.
 
     Raises:
         ValueError: fewer than two networks, networks whose parameters differ in name or shape, or what ``evaluate``

@@ -14,7 +14,7 @@ from sibx.attribution import MethodSpec
 from sibx.datasets.base import MaskedDataset, require_masks
 from sibx.evaluation.alike import PARTLY
 from sibx.evaluation.identified import given_labels, identify_model, name_of
-from sibx.metrics import AnyMetric, MetricSpec, to_metric
+from sibx.metrics import METRICS, AnyMetric, MetricSpec, to_metric
 from sibx.models import Align
 from sibx.runs.identity import identify_data
 
@@ -153,12 +153,15 @@ class Request:
     def identify(self) -> dict[str, Any]:
         """Say which evaluation this is, in plain values by argument: whatever the scores depend on.
 
-        Specs and functions of the caller's are known by their names only.
+        Specs and functions of the caller's are known by their names only, and by the formulas of those that have one.
         """
         described = self.describe()
+        known = {spec.name: spec.formula for spec in METRICS.values()}
+        own = [spec for spec in self.metrics if spec.formula != known.get(spec.name, "")]
         same = ("methods", "metrics", "target", "output", "batch_size", "seed", "versions")
         return {
             **{name: described[name] for name in same},
+            **{f"metrics.formula of {spec.name}": spec.formula for spec in own},
             "dataset": identify_data(self.dataset, self.device, self.workers),
             "labels": given_labels(self.columns, self.dataset),
             "model": identify_model(self.model),

@@ -21,11 +21,12 @@ class CellsApart(nn.Module):
         side: number N of cells along a side, at least 2.
         layer: layer that CAM methods look at, its name or the module; None = ``find_cam_layer``. Its maps of the cells
             are laid out as those of one large image, in the module ``cells``, which is the layer to name, with
-            ``align="half_pixel"``: no unit looks beyond its cell.
+            ``align="half_pixel"``: no unit looks beyond its cell. Where they are tokens (a transformer) there is no
+            such layer: other methods than CAMs explain.
 
     Raises:
         ValueError: a model that is no module, ``side`` below 2, an unknown layer, or, in the forward pass, images that
-            cannot be cut into N x N cells.
+            cannot be cut into N x N cells, or a model with a single logit.
 
     Source: DiFull of Rao et al., arXiv 2205.10435.
 
@@ -58,11 +59,12 @@ class CellsApart(nn.Module):
             logits: Tensor = self.model(self._cut(images))
         finally:
             handle.remove()
+        require(logits.shape[1] > 1, "model", "have a score for every class, two or more", tuple(logits.shape))
         return logits.reshape(len(images), -1)
 
     def _lay_out(self, _: nn.Module, __: Any, maps: Tensor) -> Tensor:
-        """Show the maps of all cells as one to whoever looks at ``cells``."""
-        return self._cut(self.cells(self._join(maps)))
+        """Show the maps of all cells as one to whoever looks at ``cells``; tokens are no maps, and stay."""
+        return self._cut(self.cells(self._join(maps))) if maps.ndim == 4 else maps
 
     def _cut(self, images: Tensor) -> Tensor:
         """(B, C, N H, N W) -> (B N^2, C, H, W)."""

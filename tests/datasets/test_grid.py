@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from sibx import evaluate
+from sibx import evaluate, explain
 from sibx.datasets import GridDataset, InMemoryDataset
-from sibx.models import CellsApart, TinyCNN, find_cam_layer
+from sibx.models import CellsApart, TinyCNN, TinyViT, find_cam_layer
 
 
 @pytest.fixture
@@ -50,6 +50,28 @@ def test_errors(shapes, net):
         CellsApart(lambda x: x)
     with pytest.raises(ValueError, match="`images` must have sides that are multiples of 2"):
         CellsApart(net)(torch.rand(1, 3, 32, 33))
+    with pytest.raises(ValueError, match=r"`model` must have a score for every class, two or more, but got \(4, 1\)"):
+        CellsApart(TinyCNN(1, width=4))(torch.rand(1, 3, 32, 32))
+
+
+def test_cells_are_masks_of_images_without(shapes, net):
+    """Nobody has to draw anything for a grid."""
+    bare = InMemoryDataset(shapes, [s._replace(mask=torch.zeros_like(s.mask)) for s in shapes.samples])
+    bare.no_masks = "nobody drew any"
+    options = {"methods": "control_center", "metrics": "foreground_focus", "target": "label", "progress": False}
+    rows = evaluate(net, GridDataset(bare, count=1), **options).rows
+    assert rows["value"].mean() == pytest.approx(0.25)
+
+
+def test_a_transformer_apart():
+    """Its tokens are no maps to lay out; its scores and gradients are those of the cells all the same."""
+    torch.manual_seed(0)
+    inner = TinyViT(3, width=16, depth=1).eval()
+    images = torch.rand(1, 3, 64, 64)
+    model = CellsApart(inner)
+    assert torch.allclose(model(images)[:, 3:6], inner(images[:, :, :32, 32:]), atol=1e-5)
+    heatmap = explain(model, images, "saliency", target=4)
+    assert heatmap[:, :, :32, 32:].max() > 0 == heatmap[:, :, 32:].max() == heatmap[..., :32].max()
 
 
 def test_a_map_without_a_class_scores_chance(shapes, net):

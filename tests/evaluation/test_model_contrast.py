@@ -31,6 +31,10 @@ def test_one_thing_changes_and_all_else_stays(data):
         assert not torch.equal(other[:, ~mask], sample.image[:, ~mask])
     with pytest.raises(ValueError, match=r"`background` must lie in 0\.\.7, the textures, but got 8"):
         data.redraw(0, background=8)
+    with pytest.raises(ValueError, match="`background` must be a whole number"):
+        data.redraw(0, background=1.5)
+    with pytest.raises(ValueError, match="`source` must be a SyntheticDataset"):
+        SceneDataset(Part(data, [0]))
     assert scenes.origin_of(1)["image"] != bare.origin_of(1)["image"]
 
 

@@ -84,16 +84,19 @@ def chosen_iou(thresholds: Mapping[str, float]) -> MetricSpec:
         thresholds: name of a method -> threshold, above 0, at most 1; ``sibx.evaluation.choose_thresholds`` gives it.
 
     Raises:
-        ValueError: a threshold out of its range; when scored, a method that has none.
+        ValueError: no mapping, or a threshold out of its range; when scored, a method that has none.
 
     Example:
         >>> metric = chosen_iou({"gradcam": 0.4, "sib": 0.25})
         >>> metric.name, metric.needs_masks
         ('iou_at_chosen', True)
     """
+    rule = "be a mapping, name of a method -> threshold"
+    require(isinstance(thresholds, Mapping), "thresholds", rule, thresholds)
     for threshold in thresholds.values():
         _check(threshold)
     given = dict(thresholds)
+    told = ", ".join(f"{threshold:g} for {method}" for method, threshold in given.items())
 
     def score(e: Explained) -> Tensor:
         require(e.method in given, "thresholds", f"hold one for every method, {e.method} too", sorted(given))
@@ -102,7 +105,7 @@ def chosen_iou(thresholds: Mapping[str, float]) -> MetricSpec:
     return MetricSpec(
         name="iou_at_chosen",
         title="IoU at the chosen threshold",
-        formula="intersection over union of s and {a >= t}, a scaled to [0, 1], t chosen on validation images",
+        formula=f"intersection over union of s and {{a >= t}}, a scaled to [0, 1], t chosen elsewhere: {told}",
         score=score,
         higher_is_better=True,
         bounds=(0.0, 1.0),

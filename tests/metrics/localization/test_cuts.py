@@ -104,6 +104,23 @@ def test_refusals(squares, on_val):
     on_test = evaluate(model(), squares[1], metrics=[CURVE], **OPTIONS)
     with pytest.raises(ValueError, match="`validation` must be of one data set, split, model and training"):
         choose_thresholds(Results.concat([on_val, on_test]))
+    with pytest.raises(ValueError, match="`validation` must be Results, but got 'DataFrame'"):
+        choose_thresholds(on_val.rows)
+    with pytest.raises(ValueError, match="`thresholds` must be a mapping"):
+        chosen_iou([("soft", 0.5)])
+
+
+def test_a_run_goes_on_with_its_own_thresholds_only(squares, tmp_path):
+    """Scores of two thresholds in one table would be of neither."""
+
+    def run(threshold, **options):
+        metrics = [chosen_iou({"soft": threshold, "hard": 0.5})]
+        return evaluate(model(), squares[1], metrics=metrics, out_dir=tmp_path, **options, **OPTIONS)
+
+    first = run(0.25).rows
+    assert run(0.25, resume=True).rows.equals(first)
+    with pytest.raises(ValueError, match=r"`metrics` must .*formula of iou_at_chosen = .*0.25 for soft.* 0.5 for soft"):
+        run(0.5, resume=True)
 
 
 def model():
