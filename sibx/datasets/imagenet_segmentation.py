@@ -66,6 +66,7 @@ class ImageNetSegmentationDataset(MaskedDataset):
         self._check_index(index)
         with self._reading() as file:
             pixels, values = (torch.from_numpy(_cell(file, field, index)) for field in ("img", "gt"))
+        require(pixels.dtype == torch.uint8, "root", "hold pictures of bytes", f"{self.ids[index]} of {pixels.dtype}")
         # MATLAB counts columns first: (C, W, H) or of gray pictures (W, H), and (W, H).
         pixels, values = pixels.mT.expand(3, -1, -1) / 255, values.mT.unsqueeze(0)
         got = f"{self.ids[index]} with {tuple(values.shape[1:])}"
@@ -101,7 +102,7 @@ class ImageNetSegmentationDataset(MaskedDataset):
         try:
             with h5py.File(self.path) as file:
                 yield file
-        except (OSError, KeyError) as error:
+        except Exception as error:  # a file that is laid out otherwise may make h5py raise any
             raise OSError(f"{self.path.name} cannot be read as {LAYOUT}: {error}") from error
 
 

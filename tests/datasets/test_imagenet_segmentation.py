@@ -90,14 +90,15 @@ def test_errors(root, monkeypatch):
         build(root.parent)
     with pytest.raises(ValueError, match="`split` must be one of test, but got 'train'"):
         build_dataset("imagenet-segmentation", str(root), "train")
-    for content in (b"MATLAB 5.0 MAT-file", None):
-        path = root / "gtsegs_ijcv.mat"
-        if content:
+    path = root / "gtsegs_ijcv.mat"
+    for content in (b"MATLAB 5.0 MAT-file", {}, {"value/img": np.zeros((2, 1))}, {"value/img/0": 1}):
+        if isinstance(content, bytes):
             path.write_bytes(content)
         else:
-            h5py.File(path, "w").close()
+            with h5py.File(path, "w") as file:
+                file.update(content)
         with pytest.raises(OSError, match=r"gtsegs_ijcv.mat cannot be read as <root>/gtsegs_ijcv.mat \(MATLAB 7.3"):
-            build(root)
+            build(root)[0]
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(ImportError, match=r"imagenet-segmentation needs h5py: pip install 'sibx\[segmentation\]'"):
         build(root)
