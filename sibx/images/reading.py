@@ -24,7 +24,7 @@ TURNS = {  # EXIF orientation -> what brings the picture upright
 }
 SHORT = 65535  # white of a 16-bit picture
 HOLDS_SHORT = ("PNG", "PPM")  # formats whose 16-bit pictures Pillow may give as 32-bit ones
-LARGEST = 64_000_000  # pixels of a picture, such as 8000 x 8000: each takes up to 25 bytes while it is read
+LARGEST = 178_956_970  # pixels of a picture, Pillow's own limit, 4 GB while it is read: cameras of 150 million exist
 
 
 class Once:
@@ -132,6 +132,8 @@ def upright(picture: Image.Image, warn: Once | None = None) -> Image.Image:
 
 def check_size(picture: Image.Image) -> None:
     """Require a picture that is small enough to be read: its header, in a file of a few bytes, may claim any size.
+
+    Pillow looks when it opens a file, but not at what only shows later, such as the picture in an icon.
 
     Raises:
         ValueError: a larger one, with the size that it claims.

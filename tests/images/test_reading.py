@@ -3,6 +3,7 @@
 import io
 import struct
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -77,6 +78,13 @@ class TestErrors:
         read_pixels(tmp_path / "just.png")
         with pytest.raises(OSError, match=r"3 of 4 that do not: .*claims.*claims.*claims"):
             check_headers(tmp_path, dict.fromkeys(tmp_path.iterdir(), ()))
+
+    def test_large_cameras(self):
+        """150 million pixels are a photograph, and 200 million are more than Pillow opens, too."""
+        reading.check_size(SimpleNamespace(width=14204, height=10652))
+        with pytest.raises(ValueError, match=r"claims 16320 x 12240 pixels, and at most 178,956,970 are read"):
+            reading.check_size(SimpleNamespace(width=16320, height=12240))
+        assert reading.LARGEST == 2 * Image.MAX_IMAGE_PIXELS
 
     def test_an_array_is_none(self):
         with pytest.raises(ValueError, match=r"`picture` must be a picture of Pillow \(PIL.Image.fromarray"):
