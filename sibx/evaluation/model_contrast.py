@@ -57,10 +57,10 @@ def evaluate_contrast(
     Returns:
         Results with two metrics of every image and method, for the classes of the labels. ``model_contrast`` in [-1,
         1]: the object's share of the map of the network of objects, minus that of the network of scenes; higher is
-        better, 0 is a map that sees no network. ``input_dependence``: 1 where the network of scenes has less of its
-        map on the object than on the same place without it, else 0; the mean is the rate. Images that the network of
-        scenes gets wrong, with or without the object, and undefined maps are NaN. ``predicted`` is that of the network
-        of objects for the first, of scenes for the second.
+        better, 0 is a map that sees no network; NaN for images that either network gets wrong. ``input_dependence``:
+        1 where the network of scenes has less of its map on the object than on the same place without it, else 0; the
+        mean is the rate; NaN for images that it gets wrong with or without the object. Undefined maps are NaN.
+        ``predicted`` is that of the network of objects for the first, of scenes for the second.
 
     Raises:
         ValueError: data sets with other images or in another order, or what ``evaluate`` refuses.
@@ -74,8 +74,8 @@ def evaluate_contrast(
         >>> scenes, bare = (SceneDataset(data, shown=shown) for shown in (True, False))
         >>> model = build_model("tiny_cnn", 8)
         >>> options = {"objects": data, "scenes": scenes, "bare": bare, "methods": "control_center", "progress": False}
-        >>> evaluate_contrast(model, model, **options).where(metric="model_contrast").rows["value"].tolist()
-        [0.0, 0.0, 0.0, 0.0]
+        >>> evaluate_contrast(model, model, **options).rows.groupby("metric", observed=True).size().to_dict()
+        {'input_dependence': 4, 'model_contrast': 4}
     """
     sets = {"scenes": scenes, "bare": bare}
     for name, data in sets.items():
@@ -102,11 +102,14 @@ def evaluate_contrast(
     for name, rows in (("scenes", of_scenes), ("bare", of_bare)):
         same = rows["image_id"].tolist() == of_objects["image_id"].tolist()
         require(same, name, "hold the images of `objects` in the same order", rows["image_id"].iloc[0])
-    contrast = of_objects.assign(metric=CONTRAST, value=of_objects["value"] - of_scenes["value"])
+    difference = of_objects["value"] - of_scenes["value"]
+    contrast = of_objects.assign(metric=CONTRAST, value=difference.where(_right(of_objects) & _right(of_scenes)))
     known = (of_scenes["value"] + of_bare["value"]).notna()
-    for rows in (of_scenes, of_bare):
-        known &= rows["predicted"] == rows["label"]
-    less = (of_scenes["value"] < of_bare["value"]).astype(float).where(known)
+    less = (of_scenes["value"] < of_bare["value"]).astype(float).where(known & _right(of_scenes) & _right(of_bare))
     dependence = of_scenes.assign(metric=DEPENDENCE, value=less, dataset=objects.name)
     rows = pd.concat([contrast, dependence], ignore_index=True)
     return Results(rows, found[0].curves, found[0].info | {"metrics": [CONTRAST, DEPENDENCE]})
+
+
+def _right(rows: pd.DataFrame) -> "pd.Series[bool]":
+    return rows["predicted"] == rows["label"]
