@@ -1,5 +1,8 @@
 """Photographs that every installation has, for a workbench without a data set."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from PIL import Image
 from skimage import data
@@ -25,3 +28,11 @@ class ExamplePictures(MaskedDataset):
         image = self.normalization(to_pixels(Image.fromarray(getattr(data, NAMES[index])())))
         nothing = torch.zeros_like(image[:1], dtype=torch.bool)
         return MaskedSample(image=image, mask=nothing, label=UNKNOWN, id=NAMES[index], group=-1, undefined=nothing)
+
+    def label_of(self, index: int) -> int:
+        """Return that nobody knows the class."""
+        return UNKNOWN
+
+    def origin_of(self, index: int) -> Mapping[str, Any]:
+        """Return the photograph as scikit-image has it."""
+        return {"image": getattr(data, NAMES[index])(), "label": UNKNOWN, "id": NAMES[index]}
