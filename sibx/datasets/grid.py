@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sibx._checks import check_integer, require
+from sibx._checks import check_integer, check_seed, require
 from sibx.datasets.base import MaskedDataset, MaskedSample, check_dataset, stack_labels
+from sibx.datasets.tiles import tile
 
 
 class GridDataset(MaskedDataset):
@@ -30,7 +31,8 @@ class GridDataset(MaskedDataset):
         apart: whether labels say cell and class (cell * K + class), for a model in ``CellsApart``.
 
     Raises:
-        ValueError: a source with several labels or fewer than N^2 classes, ``side`` below 2, or ``count`` below 1.
+        ValueError: a source with several labels or fewer than N^2 classes, ``side`` below 2, ``count`` below 1, no
+            seed, or, when a grid is read, images of different shapes.
 
     Source: Boehle et al., arXiv 2104.00032 (500 grids of 3 x 3 images that the model classifies with the most
     confidence); with ``apart`` DiFull of Rao et al., arXiv 2205.10435.
@@ -45,6 +47,7 @@ class GridDataset(MaskedDataset):
         check_dataset(source, "source")
         check_integer("side", side, 2)
         check_integer("count", count, 1)
+        check_seed("seed", seed)
         require(not source.several_labels, "source", "have one label per image", source.name)
         self._describe_as(source)
         self.no_masks = ""  # cells are masks, whatever the source has
@@ -67,10 +70,10 @@ class GridDataset(MaskedDataset):
         grid, cell = divmod(index, self.side**2)
         parts = [self.source[i] for i in self._grids[grid]]
         masks = [torch.full_like(part.mask, i == cell) for i, part in enumerate(parts)]
-        mask = self._tile(masks)
+        mask = tile(masks, self.side)
         photo = self._name(grid, [part.id for part in parts])
         return MaskedSample(
-            image=self._tile([part.image for part in parts]),
+            image=tile([part.image for part in parts], self.side),
             mask=mask,
             label=self.label_of(index),
             id=f"{photo}/{cell}",
@@ -94,11 +97,6 @@ class GridDataset(MaskedDataset):
 
     def _name(self, grid: int, ids: list[str]) -> str:
         return f"{grid:05d}:" + "+".join(ids)
-
-    def _tile(self, parts: list[Tensor]) -> Tensor:
-        """Put N^2 tensors (C, H, W) together, row by row, as (C, N H, N W)."""
-        rows = [torch.cat(parts[i : i + self.side], 2) for i in range(0, len(parts), self.side)]
-        return torch.cat(rows, 1)
 
 
 def _draw(labels: Tensor, present: Tensor, cells: int, generator: torch.Generator) -> list[int]:

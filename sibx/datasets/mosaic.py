@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from sibx._checks import check_integer, require
+from sibx._checks import check_integer, check_seed, require
 from sibx.datasets.base import MaskedDataset, MaskedSample, check_dataset, stack_labels
+from sibx.datasets.tiles import tile
 
 
 class _Mosaic(NamedTuple):
@@ -31,13 +32,15 @@ class MosaicDataset(MaskedDataset):
         seed: seed of the random draws.
 
     Raises:
-        ValueError: a source without a class of two images or without two images of other classes, or ``count`` below 1.
+        ValueError: a source without a class of two images or without two images of other classes, ``count`` below 1,
+            no seed, or, when a mosaic is read, images of different shapes.
 
     Source: Arias-Duart et al., arXiv 2109.15035 (100 mosaics per class, of 448 x 448 pixels).
     """
 
     def __init__(self, source: MaskedDataset, count: int = 100, seed: int = 0):
         check_integer("count", count, 1)
+        check_seed("seed", seed)
         check_dataset(source, "source")
         self.name, self.split = f"{source.name}-mosaic", source.split
         self.classes, self.normalization = source.classes, source.normalization
@@ -58,10 +61,10 @@ class MosaicDataset(MaskedDataset):
         parts = [self.source[i] for i in mosaic.places]
         images = [p.image for p in parts]
         masks = [torch.full_like(p.mask, bool(p.label == mosaic.label)) for p in parts]
-        mask = _tile(masks)
+        mask = tile(masks, 2)
         name = f"{index:05d}:" + "+".join(p.id for p in parts)
         return MaskedSample(
-            image=_tile(images),
+            image=tile(images, 2),
             mask=mask,
             label=mosaic.label,
             id=name,
@@ -85,8 +88,3 @@ def _draw(labels: Tensor, label: int, generator: torch.Generator) -> _Mosaic:
     for candidates in ((labels == label).nonzero()[:, 0], (labels != label).nonzero()[:, 0]):
         chosen += candidates[torch.randperm(len(candidates), generator=generator)[:2]].tolist()
     return _Mosaic([chosen[i] for i in torch.randperm(4, generator=generator).tolist()], label)
-
-
-def _tile(parts: list[Tensor]) -> Tensor:
-    """Put four (C, H, W) tensors together as (C, 2 H, 2 W)."""
-    return torch.cat([torch.cat(parts[:2], 2), torch.cat(parts[2:], 2)], 1)

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import torch
 from skimage import color, data, filters, io, transform
 
-from sibx._checks import check_choice, check_integer, check_range, require
+from sibx._checks import check_choice, check_integer, check_range, check_seed, require
 from sibx.datasets.base import MaskedDataset, MaskedSample
 from sibx.images.normalization import Normalization
 
@@ -166,7 +166,7 @@ class SyntheticDataset(MaskedDataset):
     The group of a sample is ``2 * label + (background is the class's own)``.
 
     Raises:
-        ValueError: an unknown split or design, ``rho`` outside [0, 1], or a non-positive size.
+        ValueError: an unknown split or design, ``rho`` outside [0, 1], a non-positive size, or no seed.
     """
 
     name = "synthetic"
@@ -186,6 +186,7 @@ class SyntheticDataset(MaskedDataset):
         check_choice("design", design, tuple(DESIGNS))
         check_integer("image_size", image_size, 16)
         check_range("rho", rho, 0, 1)
+        check_seed("seed", seed)
         self.split, self.image_size, self.seed = split, image_size, seed
         self.size = DEFAULT_SIZES[split] if size is None else size
         check_range("size", self.size, 1)
@@ -245,7 +246,7 @@ class SyntheticDataset(MaskedDataset):
 
     def _generator(self, index: int) -> np.random.Generator:
         """Return a counter-based generator: (seed, split) is the key and the index the counter."""
-        key = [self.seed, SPLITS.index(self.split)]
+        key = np.array([int(self.seed) % 2**64, SPLITS.index(self.split)], dtype=np.uint64)
         return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, index]))
 
     def _id(self, index: int) -> str:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sibx import evaluate, explain
-from sibx.datasets import GridDataset, InMemoryDataset
+from sibx.datasets import GridDataset, InMemoryDataset, MosaicDataset
 from sibx.models import CellsApart, TinyCNN, TinyViT, find_cam_layer
 
 
@@ -46,6 +46,13 @@ def test_errors(shapes, net):
         GridDataset(few)
     with pytest.raises(ValueError, match="`side` must be at least 2"):
         GridDataset(shapes, side=1)
+    unlike = InMemoryDataset(shapes, shapes.samples)
+    unlike.samples = [s._replace(image=s.image[..., : 32 - s.label % 2]) for s in shapes.samples]
+    for kind in (GridDataset, MosaicDataset):
+        with pytest.raises(ValueError, match="`seed` must be a whole number, but got 'a'"):
+            kind(shapes, seed="a")
+        with pytest.raises(ValueError, match="`source` must hold images of one shape"):
+            [*map(kind(unlike, count=4).__getitem__, range(4))]
     with pytest.raises(ValueError, match=r"`model` must be a torch.nn.Module"):
         CellsApart(lambda x: x)
     with pytest.raises(ValueError, match="`images` must have sides that are multiples of 2"):

@@ -33,6 +33,10 @@ def test_one_thing_changes_and_all_else_stays(data):
         data.redraw(0, background=8)
     with pytest.raises(ValueError, match="`background` must be a whole number"):
         data.redraw(0, background=1.5)
+    with pytest.raises(ValueError, match="`seed` must be a whole number"):
+        SyntheticDataset(seed=1.5)
+    large = [SyntheticDataset("val", 32, seed=2**63 + i)[0].image for i in (0, 1)]
+    assert not torch.equal(*large)  # as numbers of double precision they are one
     with pytest.raises(ValueError, match="`source` must be a SyntheticDataset"):
         SceneDataset(Part(data, [0]))
     assert scenes.origin_of(1)["image"] != bare.origin_of(1)["image"]
