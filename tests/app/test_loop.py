@@ -27,25 +27,31 @@ class Server:
     """A server of its own process, which can be killed and started again."""
 
     def __init__(self, folder):
-        self.folder, self.out = folder, folder / "out"
+        self.out = folder / "out"
+        words = [sys.executable, "-m", "tests.helpers.taught_bench", str(folder)]
+        home, pipe = Path(__file__).parents[2], subprocess.PIPE
+        self.parent = subprocess.Popen(words, stdin=pipe, stdout=pipe, text=True, cwd=home, start_new_session=True)
         self.start()
 
     def start(self):
-        words = [sys.executable, "-m", "tests.helpers.taught_bench", str(self.folder)]
-        home = Path(__file__).parents[2]
-        self.process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=home, start_new_session=True)
-        self.address = self.process.stdout.readline().strip()
+        self.parent.stdin.write("\n")
+        self.parent.stdin.flush()
+        number, self.address = self.parent.stdout.readline().split()
+        self.process = int(number)
 
     def kill(self):
-        self.process.send_signal(signal.SIGKILL)
-        self.process.communicate()
+        os.kill(self.process, signal.SIGKILL)
+
+    def end(self):
+        self.kill()
+        self.parent.communicate()
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     found = Server(tmp_path_factory.mktemp("loop"))
     yield found
-    found.kill()
+    found.end()
     for path in (found.out / "trainings").glob("*"):
         if read_state(path).status == "running":
             os.kill(read_state(path).process, signal.SIGKILL)

@@ -1,5 +1,10 @@
-"""Serves a workbench of the embedded images, with a small network that has learned a little, until it is ended."""
+"""Serves a workbench of the embedded images, with a small network that has learned a little.
 
+Every line of the input starts a server anew, a process that can be killed; its number and address are said.
+"""
+
+import os
+import signal
 import sys
 from pathlib import Path
 from threading import Event
@@ -8,6 +13,7 @@ import torch
 
 from sibx import TrainConfig, build_dataset, build_model, fine_tune
 from sibx.app import Network, Workbench, serve
+from sibx.app.workbench import _gradio
 from sibx.cli.loading import from_checkpoint
 from sibx.datasets import InMemoryDataset
 from sibx.models.looking import Eye
@@ -36,10 +42,18 @@ def bench(file, out_dir):
     return Workbench(networks=(network,), data=data, options=options, methods=("gradcam",), out_dir=out_dir)
 
 
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    folder = Path(sys.argv[1])
+def answer(folder):
+    """Serve until the process is killed."""
     file = folder / "start" / "model.pt"
     with serve(bench(file if file.is_file() else start(folder), folder / "out")) as address:
-        print(address, flush=True)
+        print(os.getpid(), address, flush=True)
         Event().wait()
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    _gradio()  # now, as every server would import it again
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # a server that was killed leaves nothing behind
+    for _ in sys.stdin:  # a server for every line, by a fork: all imports anew would take longer than its work
+        if not os.fork():
+            answer(Path(sys.argv[1]))
