@@ -294,3 +294,18 @@ def test_leaderboard_stands_in_one_place(script):
     assert np.allclose(found, means, rtol=6e-3, equal_nan=True)
     text = (shown.PAGES / "leaderboard.md").read_text(encoding="utf-8")
     assert set(re.findall(r"tables/(\w+)\.csv", text)) >= set(shown.tables(rows, passes))
+
+
+def test_few_masks(script):
+    """Larger shares hold the smaller ones; shuffled, every mask is another image's of its kind; the page's table."""
+    few, shown = script("few_masks"), script("few_masks_shown")
+    some, more = few.drawn(20, 0.1, seed=3), few.drawn(20, 0.5, seed=3)
+    assert (some.sum(), more.sum(), (some & ~more).sum(), few.drawn(20, 0.0, seed=3).sum()) == (2, 10, 0, 0)
+    train = build_dataset("synthetic", split="train", image_size=16, size=20)
+    truth, none = torch.stack([sample.mask for sample in train]), torch.zeros(20, 1, 16, 16).bool()
+    given, moved = (few.masks_of(train, none, more, shuffled=shuffled) for shuffled in (False, True))
+    assert torch.equal(given, truth & more[:, None, None, None])
+    assert torch.equal(moved[more], truth[more].roll(1, 0))
+    assert not moved[~more].any()
+    table = pd.read_csv(shown.PAGES / "tables" / "few_masks.csv", index_col=0, dtype=str, keep_default_na=False)
+    pd.testing.assert_frame_equal(shown.gains(shown.read(shown.HERE / "few_masks.csv")), table, check_dtype=False)
