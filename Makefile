@@ -31,7 +31,7 @@ $(LOWEST):
 	$(LOWEST_PYTHON) -m venv .venv-lowest
 	$(LOWEST_PYTHON) .ci/lowest > .venv-lowest/lowest.txt
 	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check --constraint .venv-lowest/lowest.txt \
-	  --editable ".[yaml,labels,pretrained,bench,completion,test]"
+	  --editable ".[yaml,labels,pretrained,bench,completion,lrp,segmentation,test]"
 	@touch $(LOWEST)
 
 # Twenty times as many drawn cases as in make test, and new ones every time.

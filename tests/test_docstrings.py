@@ -5,6 +5,7 @@ import doctest
 import importlib
 import pkgutil
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ import torch
 
 import sibx
 
-MODULES = [m.name for m in pkgutil.walk_packages(sibx.__path__, "sibx.") if m.name != "sibx.__main__"]
+WITHOUT = ("sibx.__main__", *(("sibx.app.",) if find_spec("gradio") is None else ()))
+MODULES = [m.name for m in pkgutil.walk_packages(sibx.__path__, "sibx.") if not m.name.startswith(WITHOUT)]
 PACKAGES = ("attribution", "datasets", "evaluation", "images", "metrics", "models", "objectives", "report", "train")
 WITH_EXAMPLE = (
     *("DensityMask", "GradCAM", "GuidanceConfig", "Normalization", "PromptScores", "SIBAttribution", "SIBConfig"),

@@ -7,6 +7,7 @@ import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import pandas as pd
@@ -143,7 +144,10 @@ def _find_mask(image: Path, masks: Mapping[tuple[str, str], list[Path]]) -> Path
 def _from_index(root: Path) -> Iterator[Entry]:
     path = root / INDEX
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True).fillna("")
+        content = path.read_bytes()
+        if b"\0" in content:  # what comes after one is lost or not, by the version of pandas
+            raise ValueError("NUL bytes")
+        table = pd.read_csv(BytesIO(content), dtype=str, keep_default_na=False, skipinitialspace=True).fillna("")
     except ValueError as error:  # another encoding, an empty file, rows that are too long
         raise ValueError(f"`root` must hold an {INDEX} in UTF-8, but got {str(path)!r}: {error}") from error
     missing = {"image", "mask", "label"} - set(table.columns)

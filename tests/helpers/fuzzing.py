@@ -9,6 +9,7 @@ PROFILES = {  # name -> what is different, and times as many cases as a test ask
     "fuzz": ({"print_blob": True}, 20),
     "mutants": ({"derandomize": True, "phases": (Phase.explicit, Phase.generate)}, 1),  # without the smallest failure
 }
+LOADED = ["ci"]  # the name of the last one that was loaded
 PASSED = Counter()  # name of a test -> cases that it went through so far
 
 
@@ -17,6 +18,7 @@ def load_profile(name):
     for known, (options, _) in PROFILES.items():
         settings.register_profile(known, deadline=None, database=None, **options)
     settings.load_profile(name)
+    LOADED.append(name)
 
 
 def cases(count):
@@ -30,7 +32,7 @@ def cases(count):
             PASSED[inner.__name__] += 1
 
         test.hypothesis.inner_test = counted
-        _, times = PROFILES[settings.get_current_profile_name()]
+        _, times = PROFILES[LOADED[-1]]
         slow = (HealthCheck.too_slow, HealthCheck.data_too_large)  # of the machine, not of the tests
         return settings(max_examples=count * times, suppress_health_check=slow)(test)
 

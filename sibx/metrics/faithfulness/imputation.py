@@ -80,7 +80,8 @@ def _fill(known: Tensor, hole: Tensor, tolerance: float) -> Tensor:
     held = hole * _blur(F.pad(1 - hole, FRAME))
     error = tolerance * known.abs().amax((2, 3), keepdim=True)
     bound = held.sum((2, 3), keepdim=True) * error.square()
-    return _solve(_grid(hole, held), hole * _blur(F.pad(known, FRAME)), MOST_STEPS, bound)
+    found = _solve(_grid(hole, held), hole * _blur(F.pad(known, FRAME)), MOST_STEPS, bound)
+    return found.mul_(hole)  # the inverse of a small grid may be rounded where it should hold zeros
 
 
 def _grid(hole: Tensor, held: Tensor) -> _Grid | Tensor:
