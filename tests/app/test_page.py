@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 from urllib.error import HTTPError
+from urllib.parse import quote
 from urllib.request import Request, urlopen
 
 import pytest
@@ -194,7 +195,7 @@ def test_nothing_sticks_out(size, page):
 @pytest.mark.parametrize("path", ["/etc/passwd", f"{Path(__file__)}", "pyproject.toml"])
 def test_no_other_file_is_served(path, address):
     with pytest.raises(HTTPError) as raised:
-        urlopen(f"{address}gradio_api/file={path}")
+        urlopen(f"{address}gradio_api/file={quote(path)}")
     with raised.value:  # the answer is still open
         assert raised.value.code in (403, 404)
 

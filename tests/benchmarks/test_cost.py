@@ -142,7 +142,7 @@ class TestScaling:
 def test_memory(script, tmp_path, capsys, monkeypatch):
     memory = script("memory")
     monkeypatch.setattr(memory, "TASKS", (memory.score, memory.study))
-    memory.main(folder=tmp_path, pictures=(90, 180), side=16, large=4, workers=(0, 1))
+    memory.main(folder=tmp_path, pictures=(40, 80), side=16, large=4, workers=(0, 1))
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     assert [line.split("|")[1].strip() for line in lines[2:4]] == [
         "Explain all pictures and score the maps",
