@@ -66,7 +66,7 @@ class Verdict:
     def _gains(self) -> str:
         if not self.shown:
             return (
-                "Nothing is shown: no gain of the drawn masks over both controls (training on without masks, and with "
+                "Nothing is shown: no gain of the drawn masks over both controls (training as long without masks, and with "
                 "the masks of other pictures) is beyond chance on the held-out pictures."
             )
         names = ", ".join(metric_title(name) for name in self.shown)
