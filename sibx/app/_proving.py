@@ -66,8 +66,8 @@ class Verdict:
     def _gains(self) -> str:
         if not self.shown:
             return (
-                "Nothing is shown: no gain of the drawn masks over both controls (training as long without masks, and with "
-                "the masks of other pictures) is beyond chance on the held-out pictures."
+                "Nothing is shown: no gain of the drawn masks over both controls (training as long without masks, and "
+                "with the masks of other pictures) is beyond chance on the held-out pictures."
             )
         names = ", ".join(metric_title(name) for name in self.shown)
         return f"Shown against both controls, on held-out pictures: {names}."
