@@ -167,7 +167,7 @@ def draw_until_killed(folder, data, writes, answers):
         os.write(answers, b"!")
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the processes to kill are forked")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_server_that_is_killed_anywhere_loses_no_stroke(tmp_path, data):
     for writes in (5, 6, 7, 8):  # before the second version's first write, and behind each of the next
