@@ -1,7 +1,6 @@
 """The workbench in a real browser: explain, compare, sort, erase, drop; nothing asked of another machine."""
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,14 +12,13 @@ import pytest
 from PIL import Image
 
 from tests.helpers.benches import PICTURES, WRONG
+from tests.helpers.chromium import opened
 
 pytest.importorskip("gradio", reason="the workbench needs gradio (extra app)")
 webdriver = pytest.importorskip("selenium.webdriver", reason="the browser tests need selenium (extra dev)")
 By, Keys = (pytest.importorskip(f"selenium.webdriver.common.{m}") for m in ("by", "keys"))
 Wait = pytest.importorskip("selenium.webdriver.support.ui").WebDriverWait
 CSS = By.By.CSS_SELECTOR
-SWITCHES = ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--no-first-run")
-QUIET = ("--disable-background-networking", "--disable-component-update", "--disable-sync")
 DESK, PHONE = (1280, 900), (390, 844)
 PATIENCE = 60  # seconds that a busy machine may take
 
@@ -38,18 +36,8 @@ def server(tmp_path_factory):
 @pytest.fixture(scope="module")
 def chromium(server, tmp_path_factory):
     """A driver of Chromium that notes every request; without one the tests are skipped."""
-    program = shutil.which("chromium") or shutil.which("google-chrome")
-    driver = shutil.which("chromedriver")
-    if not (program and driver):
-        pytest.skip("no Chromium with its driver here (Debian: apt-get install chromium chromium-driver)")
-    options = webdriver.ChromeOptions()
-    options.binary_location = program
-    for switch in (*SWITCHES, *QUIET, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(switch)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield browser
-    browser.quit()
+    with opened(tmp_path_factory.mktemp("profile"), ("browser", "performance")) as browser:
+        yield browser
 
 
 @pytest.fixture(scope="module")

@@ -1,26 +1,15 @@
 """The report in a real browser: no error, tables sort and filter, the gallery enlarges, on a desk and on a phone."""
 
-import shutil
-
 import numpy as np
 import pytest
 
 from sibx import Results, write_report
+from tests.helpers.chromium import opened
 from tests.helpers.reports import HOSTILE, draw_gallery, make_results
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="the browser tests need selenium (extra dev)")
 By, Keys = (pytest.importorskip(f"selenium.webdriver.common.{m}") for m in ("by", "keys"))
 CSS = By.By.CSS_SELECTOR
-SWITCHES = (
-    "--headless=new",
-    "--no-sandbox",  # root has none
-    "--disable-dev-shm-usage",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-)
 DESK, PHONE = (1280, 900), (390, 844)
 IMAGES = 8
 SEEN = "[...document.querySelectorAll(arguments[0])].filter((n) => n.checkVisibility())"
@@ -55,18 +44,8 @@ return lowest;
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory):
     """A driver of Chromium; without one the tests are skipped."""
-    program = shutil.which("chromium") or shutil.which("google-chrome")
-    driver = shutil.which("chromedriver")
-    if not (program and driver):
-        pytest.skip("no Chromium with its driver here (Debian: apt-get install chromium chromium-driver)")
-    options = webdriver.ChromeOptions()
-    options.binary_location = program
-    for switch in (*SWITCHES, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(switch)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield browser
-    browser.quit()
+    with opened(tmp_path_factory.mktemp("profile"), ("browser",)) as browser:
+        yield browser
 
 
 @pytest.fixture(scope="module")
