@@ -63,19 +63,19 @@ class Ranking:
         least = max(DIVIDED, ABOVE_CHANCE / len(self.mean_ranks))
         return [m for m in self.mean_ranks if min(self.first[m], self.last[m]) >= least]
 
+    def letters(self, method: str) -> str:
+        """Return the letters of a method's groups; methods that share one do not differ."""
+        return "".join(_letter(i) for i, group in enumerate(self.groups) if method in group)
+
     def table(self) -> pd.DataFrame:
         """Return a line per method; methods that share a letter do not differ."""
-        letters = {
-            method: "".join(_letter(i) for i, group in enumerate(self.groups) if method in group)
-            for method in self.mean_ranks
-        }
         lines = [
             {
                 "method": method,
                 "mean_rank": rank,
                 "first": self.first[method],
                 "last": self.last[method],
-                "groups": letters[method],
+                "groups": self.letters(method),
                 "undefined": self.undefined_by[method],
             }
             for method, rank in self.mean_ranks.items()

@@ -17,7 +17,7 @@ def photographs_of(index: pd.Index) -> Codes | None:
             them is ``photo``.
     """
     names = list(index.names)
-    if "photo" not in names:
+    if "photo" not in names or index.get_level_values("photo").is_unique:
         return None
     frame = index.to_frame(index=False).drop(columns=[name for name in ROW if name in names])
     codes = np.asarray(frame.groupby(list(frame), sort=False, observed=True).ngroup(), dtype=np.int64)

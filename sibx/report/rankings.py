@@ -20,6 +20,8 @@ RANKS_NOTE = (
 
 def over_seeds(cell: pd.DataFrame) -> pd.DataFrame:
     """Every score once per image, the mean over seeds: rows of the same image say less than rows of other images."""
+    if cell["image_id"].is_unique:
+        return cell
     keys = ["image_id", "label"]
     means = cell.groupby(keys, sort=False, observed=True)["value"].transform("mean")
     return cell.assign(value=means).drop_duplicates(keys)
@@ -49,9 +51,9 @@ class RankTable(NamedTuple):
 
 
 def _cell(ranking: Ranking, method: str) -> str:
-    line = ranking.table().set_index("method").loc[method]
-    shares = f" (first {line['first']:.0%}, last {line['last']:.0%})" if method in ranking.divided else ""
-    return f"{line['mean_rank']:.2f} {line['groups']}{shares}"
+    first, last = ranking.first[method], ranking.last[method]
+    shares = f" (first {first:.0%}, last {last:.0%})" if method in ranking.divided else ""
+    return f"{ranking.mean_ranks[method]:.2f} {ranking.letters(method)}{shares}"
 
 
 def rank_tables(results: Results, names: Mapping[Scope, str], directions: Mapping[str, bool]) -> Iterator[RankTable]:
