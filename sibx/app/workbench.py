@@ -124,6 +124,7 @@ def serve(workbench: Workbench, *, port: int | None = None) -> Iterator[str]:
             max_file_size=LARGEST_UPLOAD,
             state_session_capacity=MOST_VISITS,
             footer_links=[],
+            run_history=False,  # it would keep every answer in the browser, and write all of them again at each
             ssr_mode=False,
             app_kwargs={"middleware": [Middleware(OwnPageAlone)]},
             css=STYLE,

@@ -128,6 +128,7 @@ def test_explains_and_compares(page):
     before = page.run("return arguments[0].toDataURL()", center)
     page.run("const o = document.querySelector('.opacity'); o.value = 0; o.dispatchEvent(new Event('input'))")
     assert page.run("return arguments[0].toDataURL()", center) != before
+    assert page.run("return Object.keys(localStorage).filter((name) => name.includes('history'))") == [], "answers kept"
 
 
 def test_what_is_wrong_comes_first(page):
