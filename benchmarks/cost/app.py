@@ -1,10 +1,10 @@
 """From a click in the workbench to the heatmap, in Chromium, against the method's own time.
 
 Both are measured by turns on the same pictures of 224 px, on one thread: ``explain`` alone, which finds the predicted
-class and explains it, and a press on another picture until its map is drawn. The page has asked the network about the
-pictures whose thumbnails it shows, so that a press waits for the map alone. On a busy machine only processor time
-means anything: that of the server does not hold what the browser draws. Needs the extras ``app``, ``dev`` and
-``pretrained``, Chromium and its driver.
+class and explains it, and a press on another picture until its map is drawn, by the browser's clock. The page has asked
+the network about the pictures whose thumbnails it shows, so that a press waits for the map alone. What is said is the
+median over pairs. Processor time, which other work on the machine changes less, does not hold what the browser does.
+Needs the extras ``app``, ``dev`` and ``pretrained``, Chromium and its driver.
 
     OMP_NUM_THREADS=1 python benchmarks/cost/app.py [METHOD ...]
 """
@@ -27,13 +27,13 @@ from sibx.models import Eye
 
 METHODS = ("sib", "gradcam", "integrated_gradients")
 PHOTOGRAPHS = ("cat", "coffee", "rocket", "astronaut")
-ROUNDS = 12
+WARM_UP, ROUNDS = 4, 20
 SWITCHES = ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu")
 DRAWN = "#viewer [data-drawn]"
-# Presses a thumbnail, and is done when the next maps are drawn.
+# Presses a thumbnail, and says after how many milliseconds the next maps are drawn.
 TIMED = f"""
-const done = arguments[arguments.length - 1], place = arguments[0];
-new MutationObserver((_, watch) => {{ watch.disconnect(); done(); }})
+const done = arguments[arguments.length - 1], place = arguments[0], begin = performance.now();
+new MutationObserver((_, watch) => {{ watch.disconnect(); done(performance.now() - begin); }})
   .observe(document.querySelector("{DRAWN}"), {{ attributes: true, attributeFilter: ["data-drawn"] }});
 document.querySelectorAll("#pictures button")[place].click();
 """
@@ -56,12 +56,12 @@ def main(methods: Sequence[str]) -> None:
     images = [pictures[place].image for place in range(len(PHOTOGRAPHS))]
     for method in methods:
         with serve(Workbench(networks=(network,), data=pictures, methods=(method,))) as address:
-            own, click = measure(network, images, method, address)
-        ratio = click.processor / own.processor
-        print(
-            f"{method}: {own.processor:.0f} ms of a processor, of a click {click.processor:.0f} ms: {ratio:.2f} times;"
-        )
-        print(f"  by the clock {own.clock:.0f} ms, to the drawn map {click.clock:.0f} ms", flush=True)
+            pairs = measure(network, images, method, address)
+        own, click = (Cost(*map(statistics.median, zip(*costs, strict=True))) for costs in zip(*pairs, strict=True))
+        clock, processor = (statistics.median(c[i] / o[i] for o, c in pairs) for i in range(2))
+        print(f"{method}: {own.clock:.0f} ms, from a press to the drawn map {click.clock:.0f} ms: {clock:.2f} times;")
+        words = f"{own.processor:.0f} ms of a processor, of the server's for a press {click.processor:.0f} ms"
+        print(f"  {words}: {processor:.2f} times", flush=True)
 
 
 def load() -> Network:
@@ -74,8 +74,8 @@ def load() -> Network:
     return Network(name="efficientnet_lite0", eye=eye, classes=known.classes)
 
 
-def measure(network: Network, images: Sequence[torch.Tensor], method: str, address: str) -> tuple[Cost, Cost]:
-    """Return the medians of the method alone and from click to map, measured by turns."""
+def measure(network: Network, images: Sequence[torch.Tensor], method: str, address: str) -> list[tuple[Cost, Cost]]:
+    """Return what the method alone costs, and from press to map, measured by turns."""
     options = webdriver.ChromeOptions()
     for switch in SWITCHES:
         options.add_argument(switch)
@@ -86,24 +86,21 @@ def measure(network: Network, images: Sequence[torch.Tensor], method: str, addre
         found = "return [...document.querySelectorAll(arguments[0])].length"
         while not (browser.execute_script(found, DRAWN) and browser.execute_script(found, "#pictures button")):
             time.sleep(0.1)
-        own, clicks = [], []
-        for turn in range(ROUNDS):
+        pairs = []
+        for turn in range(WARM_UP + ROUNDS):
             place = turn % len(images)
-            clicks.append(cost(partial(browser.execute_async_script, TIMED, place)))
-            own.append(cost(partial(sibx.explain, network.eye.model, images[place][None], method)))
-    return median(own), median(clicks)
+            click = cost(partial(browser.execute_async_script, TIMED, place))
+            own = cost(partial(sibx.explain, network.eye.model, images[place][None], method))
+            pairs.append((own, click))
+    return pairs[WARM_UP:]
 
 
 def cost(act: Callable[[], object]) -> Cost:
-    """Return what an act costs."""
+    """Return what an act costs, by the clock as it says itself, if it returns a number."""
     begin = time.perf_counter(), time.process_time()
-    act()
-    return Cost(1000 * (time.perf_counter() - begin[0]), 1000 * (time.process_time() - begin[1]))
-
-
-def median(costs: Sequence[Cost]) -> Cost:
-    """Return the median of each part."""
-    return Cost(*map(statistics.median, zip(*costs, strict=True)))
+    said = act()
+    clock, processor = 1000 * (time.perf_counter() - begin[0]), 1000 * (time.process_time() - begin[1])
+    return Cost(said if isinstance(said, int | float) else clock, processor)
 
 
 if __name__ == "__main__":

@@ -9,13 +9,18 @@ from sibx.app._cells import problem_html
 from sibx.app._desk import AT_A_TIME, Desk, Place, Seen
 from sibx.app._picked import read_dropped
 from sibx.app._survey import AS_THEY_COME
+from sibx.app._visit import NONE, Question, Visit
 
-NONE = -1  # no choice of a dropdown, whose values are all of one kind
+FIRST = 0  # the picture that a page begins with
+FORGOTTEN = "The server has forgotten this page, as many others were opened since: reload it."
 Parts = tuple[Any, ...]  # new values of parts of the page
 
 
 class Explaining:
     """The handlers; what goes wrong becomes the value of the part for problems, and the other parts stay.
+
+    What a visitor asks for is noted in the visit before it is answered. An answer that comes late, to what is no longer
+    asked, leaves the page as it is.
 
     Args:
         desk: what answers.
@@ -24,22 +29,18 @@ class Explaining:
     def __init__(self, desk: Desk):
         self._desk = desk
 
-    def show(self, place: Place, *asked: Any) -> Parts:
-        """Return what is seen, what is said about it, the eraser's picture, an empty answer of it, and why."""
-        try:
-            seen = self._desk.see(place)
-        except (OSError, ValueError) as error:
-            return *_as_before(5), problem_html(str(error))
-        return seen, self._desk.said(seen), gr.HTML(value="[]", picture=seen.uri), "", *self.why(seen, *asked)
+    def begin(self, visit: Visit) -> Parts:
+        """Show the first picture of a page that was opened."""
+        return self._show(visit, FIRST)
 
-    def pick(self, event: gr.EventData, places: list[Place], page: int, *asked: Any) -> Parts:
+    def pick(self, event: gr.EventData, visit: Visit, places: list[Place], page: int) -> Parts:
         """Show the picture whose thumbnail was pressed."""
+        if visit.place is None:
+            return *_as_before(4), problem_html(FORGOTTEN)
         place = page * AT_A_TIME + int(event._data["index"])
-        if not 0 <= place < len(places):
-            return _as_before(6)
-        return self.show(places[place], *asked)
+        return self._show(visit, places[place]) if 0 <= place < len(places) else _as_before(5)
 
-    def drop(self, files: list[str], places: list[Place], *asked: Any) -> Parts:
+    def drop(self, files: list[str], visit: Visit, places: list[Place]) -> Parts:
         """Put dropped pictures before the others and show the first; those that cannot be read are named."""
         read, problems = [], []
         for file in files:
@@ -47,22 +48,26 @@ class Explaining:
                 read.append(read_dropped(file))
             except OSError as error:
                 problems.append(problem_html(str(error)))
-        shown = self.show(read[0], *asked) if read else _as_before(6)
+        shown = self._show(visit, read[0]) if read else _as_before(5)
         return *shown, "".join(problems), [*read, *places], 0
 
-    def why(self, seen: Seen | None, target: int, rival: int, layer: str, methods: list[str]) -> tuple[str, str]:
-        """Return the maps, and the problem, which leaves no maps of another picture on the page."""
-        try:
-            return (self._desk.why(seen, _given(target), _given(rival), layer or None, methods) if seen else ""), ""
-        except ValueError as error:
-            return "", problem_html(str(error))
+    def ask(self, visit: Visit, target: int, rival: int, layer: str, methods: list[str]) -> Parts:
+        """Return the maps that answer a question about the picture, and the problem."""
+        visit.question = Question(target, rival, layer, tuple(methods))
+        return self._why(visit)
 
-    def rub(self, seen: Seen | None, strokes: str, fill: str, target: int) -> tuple[str, str]:
+    def rub(self, visit: Visit, strokes: str, fill: str, target: int) -> Parts:
         """Return what is said without the pixels under the strokes, and the problem."""
-        try:
-            return (self._desk.without(seen, strokes, fill, _given(target)) if seen else ""), ""
-        except ValueError as error:
-            return "", problem_html(str(error))
+        seen = visit.seen
+        if seen is None:
+            return "", problem_html(FORGOTTEN)
+        rubbed = visit.rubbed = (strokes, fill, target)
+        with visit.lock:
+            try:
+                answer = self._desk.without(seen, strokes, fill, _given(target)), ""
+            except ValueError as error:
+                answer = "", problem_html(str(error))
+        return answer if (visit.seen, visit.rubbed) == (seen, rubbed) else _as_before(2)
 
     def sort(self, order: str) -> Iterator[Parts]:
         """Look at all pictures, and say how far that is; then return what went wrong, the places, and the page."""
@@ -86,6 +91,41 @@ class Explaining:
     def more(self, places: list[Place], page: int) -> int:
         """Return the next page."""
         return min(page + 1, max(0, (len(places) - 1) // AT_A_TIME))
+
+    def _show(self, visit: Visit, place: Place) -> Parts:
+        """Return what is said about a picture, the eraser's picture and empty answer, the maps, and the problem."""
+        before, visit.place = visit.place, place
+        try:
+            seen = self._seen(visit, place)
+        except (OSError, ValueError) as error:
+            if visit.place == place:
+                visit.place = before
+            return *_as_before(4), problem_html(str(error))
+        maps = self._why(visit)
+        if visit.place != place:
+            return _as_before(5)
+        visit.seen = seen
+        return self._desk.said(seen), gr.HTML(value="[]", picture=seen.uri), "", *maps
+
+    def _why(self, visit: Visit) -> Parts:
+        """Return maps and problem, which leaves no maps of another picture on the page."""
+        place, question = asked = visit.asked
+        if place is None:
+            return "", problem_html(FORGOTTEN)
+        with visit.lock:
+            if visit.asked != asked:  # while this one waited
+                return _as_before(2)
+            try:
+                target, rival, layer, methods = question
+                seen = self._seen(visit, place)
+                answer = self._desk.why(seen, _given(target), _given(rival), layer or None, methods), ""
+            except (OSError, ValueError) as error:
+                answer = "", problem_html(str(error))
+        return answer if visit.asked == asked else _as_before(2)
+
+    def _seen(self, visit: Visit, place: Place) -> Seen:
+        """Look at a picture, unless the page shows it already: a dropped one is kept nowhere else."""
+        return visit.seen if visit.seen is not None and visit.seen.picture is place else self._desk.see(place)
 
 
 def _given(choice: int) -> int | None:

@@ -1,22 +1,23 @@
 """The tab "Explain": a picture, what the networks say about it, why, and what they say without some of its pixels."""
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from sibx.app._desk import Desk, Seen
+from sibx.app._desk import Desk
 from sibx.app._eraser import FILLS
-from sibx.app._handlers import NONE, Explaining
+from sibx.app._handlers import FIRST, Explaining
 from sibx.app._opinions import layers_of, offered_methods
 from sibx.app._static import html
 from sibx.app._survey import AS_THEY_COME
+from sibx.app._visit import NONE, Question, Visit
 
 if TYPE_CHECKING:
     from sibx.app.workbench import Workbench
 
 # Short work waits for nobody else's: not for a training, and not for a look at all pictures.
 AT_ONCE: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
+OFTEN = AT_ONCE | {"trigger_mode": "multiple"}  # also before the last answer has come
 CONTROLS = "A map that a control draws as well, without the network, says nothing about the network."
 
 
@@ -27,9 +28,8 @@ def explain_tab(workbench: "Workbench") -> None:
         workbench: what is worked on.
     """
     desk = Desk(workbench)
-    first = desk.see(0)
     places = gr.State(desk.survey.order(AS_THEY_COME))
-    page, seen = gr.State(0), gr.State(None)
+    page = gr.State(0)
     with gr.Row():
         with gr.Column(scale=1, min_width=280):
             dropped = gr.File(label="Your own pictures", file_count="multiple", file_types=["image"], height=130)
@@ -42,7 +42,7 @@ def explain_tab(workbench: "Workbench") -> None:
                 back, more = (gr.Button(name, size="sm", min_width=80) for name in ("Back", "More"))
             said = html("said", elem_id="said")
         with gr.Column(scale=3, min_width=320):
-            asked = _question(desk, first, workbench.methods)
+            asked = _question(desk, workbench.methods)
             problem = html("said", elem_id="problem")
             viewer = html("viewer", elem_id="viewer")
             gr.Markdown("### Eraser\nBrush pixels away, and see whether the networks needed them.")
@@ -54,15 +54,15 @@ def explain_tab(workbench: "Workbench") -> None:
                     erased = html("said", elem_id="erased")
 
     on = Explaining(desk)
-    shown = [seen, said, eraser, erased, viewer, problem]  # one answer: a second request would take as long again
-    begin = partial(on.show, first.picture, NONE, NONE, "", list(workbench.methods))
-    thumbnails.select(on.pick, [places, page, *asked], shown, **AT_ONCE)
-    gr.on([part.input for part in asked], on.why, [seen, *asked], [viewer, problem], **AT_ONCE)
-    rubbed = [seen, eraser, fill, asked[0]]
-    gr.on([eraser.input, fill.input, asked[0].input], on.rub, rubbed, [erased, problem], **AT_ONCE)
+    visit = gr.State(Visit(Question(NONE, NONE, "", workbench.methods)))
+    shown = [said, eraser, erased, viewer, problem]  # one answer: a second request would take as long again
+    thumbnails.select(on.pick, [visit, places, page], shown, **OFTEN)
+    gr.on([part.input for part in asked], on.ask, [visit, *asked], [viewer, problem], **OFTEN)
+    rubbed = [visit, eraser, fill, asked[0]]
+    gr.on([eraser.input, fill.input, asked[0].input], on.rub, rubbed, [erased, problem], **OFTEN)
     turned = [
-        gr.on(None, begin, None, shown, **AT_ONCE),  # when the page is opened
-        dropped.upload(on.drop, [dropped, places, *asked], [*shown, notice, places, page], **AT_ONCE),
+        gr.on(None, on.begin, visit, shown, **AT_ONCE),  # when the page is opened
+        dropped.upload(on.drop, [dropped, visit, places], [*shown, notice, places, page], **AT_ONCE),
         order.input(on.sort, order, [notice, places, page], concurrency_limit=None, show_progress="hidden"),
         back.click(on.back, page, page, **AT_ONCE),
         more.click(on.more, [places, page], page, **AT_ONCE),
@@ -71,9 +71,9 @@ def explain_tab(workbench: "Workbench") -> None:
         event.then(on.strip, [places, page], thumbnails, **AT_ONCE).then(on.look_ahead, [places, page], **AT_ONCE)
 
 
-def _question(desk: Desk, first: Seen, methods: tuple[str, ...]) -> list[gr.Dropdown]:
+def _question(desk: Desk, methods: tuple[str, ...]) -> list[gr.Dropdown]:
     """Put on the page what is asked: class, rival, layer and methods."""
-    network, opinion = desk.networks[0], first.opinions[0]
+    network, opinion = desk.networks[0], desk.see(FIRST).opinions[0]
     classes = [(network.label(i), i) for i in range(len(opinion.rates))]
     layers = [(name, name) for name in layers_of(network, opinion.look.images)]
     with gr.Row():

@@ -121,6 +121,8 @@ def test_explains_and_compares(page):
     assert "why <b>green" in page.titles()[0]
     assert page.one("#said h3").text == "<i>1"
     assert page.all("#said h3 i") == []
+    page.run("const b = document.querySelectorAll('#pictures button'); b[0].click(); b[3].click()")
+    page.until(lambda: page.one("#said h3").text == "<i>3" and "why <b>green" in page.titles()[0])
     center = page.all("#viewer canvas")[2]
     webdriver.ActionChains(page.browser).move_to_element(center).perform()
     values = [float(output.text) for output in page.all("#viewer output")]
