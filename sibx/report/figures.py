@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -122,10 +123,19 @@ def training_panel(
             x, y = [h["epoch"] for h in lines], [h[quantity] for h in lines]
             axes.plot(x, y, color=shared[name].color, linestyle=shared[name].dash, marker="o", markersize=3, label=name)
         axes.set(xlabel="epoch", ylabel=quantity.replace("_", " "))
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))  # of one epoch else its fractions
+        _zoom_out(axes)
         if legend:
             _add_legend(figure, found)
     return figure
+
+
+def _zoom_out(axes: Axes) -> None:
+    """Show at least a hundredth of the values' size from bottom to top, so that equal values look equal."""
+    low, high = axes.get_ylim()
+    middle = (low + high) / 2
+    if high - low < abs(middle) / 100:
+        axes.set_ylim(middle - abs(middle) / 200, middle + abs(middle) / 200)
 
 
 def heat_table(values: pd.DataFrame, higher_is_better: Mapping[str, bool]) -> Figure:

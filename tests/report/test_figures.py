@@ -148,6 +148,17 @@ class TestTrainingPanel:
         with pytest.raises(ValueError, match="`quantity` must be in at least one"):
             training_panel(histories, "loss")
 
+    def test_one_epoch_and_equal_values_stay_what_they_are(self):
+        lines = {name: [{"epoch": 1, "focus": 0.7 + spread}] for name, spread in (("sib", 0.0), ("ce", 3e-8))}
+        figure = training_panel(lines, "focus")
+        figure.draw_without_rendering()
+        axes = figure.axes[0]
+        low, high = axes.get_xlim()
+        assert [tick for tick in axes.get_xticks() if low <= tick <= high] == [1]
+        assert {text.get_text() for text in axes.get_xticklabels()} >= {"1"}
+        assert axes.yaxis.get_offset_text().get_text() == ""
+        assert axes.get_ylim() == pytest.approx((0.6965, 0.7035), abs=1e-4)
+
 
 VALUES = pd.DataFrame(
     {"foreground_focus": [0.2, 0.4, np.nan], "deletion": [0.1, 0.3, 0.2], "own": 1.0, "flat": 0.5},
