@@ -56,8 +56,7 @@ def train_tab(workbench: "Workbench") -> None:
     gr.Timer(EVERY).tick(**looked)
     chosen.change(**looked)
     epoch.input(room.maps, [chosen, epoch], maps, **AT_ONCE)
-    for part in settings:
-        part.change(room.preview, settings, commands, **AT_ONCE)
+    gr.on([part.change for part in settings], room.preview, settings, commands, **AT_ONCE)  # one event: in their order
     start.click(room.start, settings, [chosen, problem], **AT_ONCE)
     stop.click(room.stop, chosen, problem, **AT_ONCE).then(**looked)
     go_on.click(room.go_on, chosen, problem, **AT_ONCE).then(**looked)
@@ -71,11 +70,14 @@ def _newest(room: Classroom) -> gr.Dropdown:
 
 
 def _settings(room: Classroom) -> list[Any]:
-    """Put the settings of a training on the page."""
+    """Put the settings of a training on the page; a number that is too small is named where the commands are.
+
+    With a minimum Gradio would report an error while 12 is typed, at the 1.
+    """
     offered = [(words, name) for name, words in ELSEWHERE.items() if room.masked or name != "given"]
     elsewhere = gr.Radio(offered, value="none", label="Pictures that nobody drew on")
     with gr.Row():
-        epochs = gr.Number(3, minimum=1, precision=0, label="Epochs", info="Passes over the training pictures.")
-        train = gr.Number(400, minimum=2, precision=0, label="Training pictures", info="At most; drawn ones first.")
-        test = gr.Number(100, minimum=1, precision=0, label="Held-out pictures", info="At most; to judge by.")
+        epochs = gr.Number(3, precision=0, label="Epochs", info="Passes over the training pictures.")
+        train = gr.Number(400, precision=0, label="Training pictures", info="At most; drawn ones first.")
+        test = gr.Number(100, precision=0, label="Held-out pictures", info="At most; to judge by.")
     return [elsewhere, epochs, train, test]

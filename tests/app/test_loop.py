@@ -159,7 +159,7 @@ def test_a_training_outlives_the_server_and_is_judged(loop, server):
     for label, value in {"Epochs": 1, "Training pictures": 32, "Held-out pictures": 9}.items():
         loop.number(label, value)
     loop.click("button.label-wrap")  # the commands
-    loop.until(lambda: "--epochs 1 " in loop.text("#commands"))
+    loop.until(lambda: all(words in loop.text("#commands") for words in ("--epochs 1 ", "--batch-size 16 ")))
     typed = loop.text("#commands pre").splitlines()
     loop.click("#start")
     folder = server.out / "trainings" / "1"
