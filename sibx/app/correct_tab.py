@@ -32,7 +32,7 @@ def correct_tab(workbench: "Workbench") -> None:
 
     gr.Markdown(
         "Mark where the network should look (here) and where not. Drawn is on training pictures alone, so that what is "
-        f"proved later is proved on others. Every stroke is kept at once, in `{folder}`."
+        f"proved later is proved on others. Every stroke is kept at once, in `{folder}`"
     )
     rests = {value: f"{words}" for value, words in RESTS.items()}
     html("easel", elem_id="easel", server_functions=[draw], rests=rests)

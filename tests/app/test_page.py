@@ -158,6 +158,8 @@ def test_erases_with_the_mouse_and_with_keys(page):
     canvas.send_keys(*[Keys.Keys.ARROW_LEFT] * 9, Keys.Keys.ENTER)
     found = page.until(page.erased)
     assert found[0][1] < found[0][0] - 0.02
+    seen = "getContext('2d').getImageData(0.32 * arguments[0].width, 0.5 * arguments[0].height, 1, 1).data[2]"
+    assert page.run(f"return arguments[0].{seen}", canvas) > 50, "a dot on the red square is seen"
     canvas.send_keys(Keys.Keys.CONTROL, "z")
     page.until(lambda: page.erased() == [])
 

@@ -24,7 +24,8 @@ const draw = (context, stroke) => {
   [context.lineCap, context.lineJoin, context.lineWidth] = ["round", "round", stroke.size];
   context.beginPath();
   context.moveTo(...first);
-  for (const point of others.length ? others : [first]) context.lineTo(...point);
+  const dot = [first[0] + 0.01, first[1]]; // a line without any length is not drawn
+  for (const point of others.length ? others : [dot]) context.lineTo(...point);
   context.stroke();
 };
 
@@ -60,15 +61,16 @@ const show = async (answer) => {
   }
   overlay = await decoded(answer.overlay);
   if (answer.image) image = await decoded(answer.image);
-  const other = told?.picture !== answer.picture;
+  const other = told?.picture !== answer.picture, first = !told;
   told = answer;
   if (other) [way, corner, cursor] = [[], null, null];
   if (canvas.width !== image.naturalWidth) canvas.width = image.naturalWidth;
   if (canvas.height !== image.naturalHeight) canvas.height = image.naturalHeight;
   size.max = Math.max(2, Math.round(image.naturalWidth / 2));
+  if (first) size.value = Math.max(1, Math.round(image.naturalWidth / 18));
   [number.value, number.max, rest.value] = [told.picture + 1, told.pictures, told.rest];
   one(".of").textContent = `of ${told.pictures}; ${told.corrected} corrected`;
-  one(".about").textContent = `${told.label} (${told.id}). ` + (told.missing || `Kept: ${told.strokes} strokes.`);
+  one(".about").textContent = `${told.label} (${told.id}). ` + (told.missing || `Kept: ${told.strokes} stroke${told.strokes === 1 ? "" : "s"}.`);
   one(".undo").disabled = told.strokes === 0;
   [element.dataset.version, element.dataset.picture] = [told.version, told.picture];
   paint();

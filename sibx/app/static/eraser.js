@@ -1,6 +1,8 @@
 // Strokes on a picture. props.value is JSON: [{size, points: [[x, y], ...]}, ...] in shares of the picture's width.
 const canvas = element.querySelector("canvas"), brush = element.querySelector(".brush");
 const STEP = 0.02; // of the width, that an arrow key moves the brush
+const FINE = 480; // pixels of the canvas at least, so that the brush is round on a small picture
+const DOT = 1e-4; // a line without any length is not drawn
 let picture = null, strokes = [], drawing = null, cursor = null;
 
 const size = () => Number(brush.value) / 100;
@@ -19,7 +21,7 @@ const paint = () => {
     pen.beginPath();
     const [first, ...others] = stroke.points;
     pen.moveTo(first[0] * width, first[1] * width);
-    for (const [x, y] of others.length ? others : [first]) pen.lineTo(x * width, y * width);
+    for (const [x, y] of others.length ? others : [[first[0] + DOT, first[1]]]) pen.lineTo(x * width, y * width);
     pen.stroke();
   }
   context.globalAlpha = 0.6;
@@ -88,7 +90,8 @@ const load = async () => {
   image.src = props.picture;
   await image.decode();
   [picture, strokes, drawing, cursor] = [image, [], null, null];
-  [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
+  const scale = Math.ceil(FINE / image.naturalWidth);
+  [canvas.width, canvas.height] = [scale * image.naturalWidth, scale * image.naturalHeight];
   paint();
 };
 watch("picture", load);
