@@ -1,5 +1,6 @@
 """What happens when a visitor does something in the tabs "Fine-tune" and "Prove"."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +64,11 @@ class Classroom:
 
     def stop(self, name: str | None) -> str:
         """Stop a training; return the problem."""
-        if name in self.trainings():
-            processes.stop(self._folder(str(name)))
+        try:
+            if name in self.trainings():
+                processes.stop(self._folder(str(name)))
+        except (OSError, ValueError) as error:
+            return _problem(error)
         return ""
 
     def go_on(self, name: str | None) -> str:
@@ -77,18 +81,18 @@ class Classroom:
         return ""
 
     def look(self, name: str | None, seen: Any) -> Parts:
-        """Return what has changed since the last look: a stamp, counter, status, two buttons, curves, epoch, maps."""
+        """Return what has changed since the last look: a stamp, counter, status, two buttons, curves, epoch, maps.
+
+        Files of a training that cannot be read are named as its status.
+        """
         if name not in self.trainings():
             return seen, self.counted(), *SAME * 6
-        folder = self._folder(str(name))
-        state, pictures = read_state(folder), (name, *map(len, processes.drawn_maps(folder).values()))
-        epochs = (name, *map(len, processes.read_curves(folder).values()))
-        stamp = {"state": (name, state), "epochs": epochs, "pictures": pictures}
-        changed = {part for part, value in stamp.items() if not seen or seen[part] != value}
-        parts: Parts = (stamp, self.counted())
-        parts += (status_html(state, read_lesson(folder), folder), *_buttons(state)) if "state" in changed else SAME * 3
-        parts += (curves_html(folder),) if "epochs" in changed else SAME
-        return parts + (_newest_maps(folder) if "pictures" in changed else SAME * 2)
+        try:
+            return self._look(str(name), seen or {})
+        except (OSError, ValueError) as error:
+            problem = {"problem": (name, str(error))}
+            status = SAME * 3 if seen == problem else (_problem(error), *_buttons(State()))
+            return problem, self.counted(), *status, *SAME * 3
 
     def maps(self, name: str | None, epoch: float) -> str:
         """Return the maps after an epoch."""
@@ -118,6 +122,17 @@ class Classroom:
         """Return the report."""
         verdict = judge(self._folder(str(name))) if name in self.trainings() else None
         return report_html(verdict.page) if verdict else ""
+
+    def _look(self, name: str, seen: Mapping[str, Any]) -> Parts:
+        folder = self._folder(name)
+        state, pictures = read_state(folder), (name, *map(len, processes.drawn_maps(folder).values()))
+        epochs = (name, *map(len, processes.read_curves(folder).values()))
+        stamp = {"state": (name, state), "epochs": epochs, "pictures": pictures}
+        changed = {part for part, value in stamp.items() if seen.get(part) != value}
+        parts: Parts = (stamp, self.counted())
+        parts += (status_html(state, read_lesson(folder), folder), *_buttons(state)) if "state" in changed else SAME * 3
+        parts += (curves_html(folder),) if "epochs" in changed else SAME
+        return parts + (_newest_maps(folder) if "pictures" in changed else SAME * 2)
 
     def _folder(self, name: str) -> Path:
         return self._out / "trainings" / name

@@ -91,11 +91,18 @@ def stop(folder: Path) -> None:
 
 
 def read_state(folder: Path) -> State:
-    """Return how far a training has come."""
+    """Return how far a training has come.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
     path = folder / STATE
     if not path.is_file():
         return State("running") if is_held(folder) else State()
-    found = State(**json.loads(path.read_text(encoding="utf-8")))
+    try:
+        found = State(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, TypeError, ValueError) as error:
+        raise ValueError(f"`folder` must be one of a training, but {str(path)!r} cannot be read: {error}") from error
     if found.status == "running" and not is_held(folder):  # killed
         return State("stopped", found.done, found.process)
     return found

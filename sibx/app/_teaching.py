@@ -41,6 +41,8 @@ def status_html(state: State, lesson: Lesson, folder: Path) -> str:
     if state.status in ("running", "stopped", "failed"):
         step = "writing the pictures" if state.done == 0 else _in_short(commands[min(state.done, len(commands)) - 1])
         words += f": step {state.done + 1} of {1 + len(commands)}, {step}."
+    if state.status in ("stopped", "failed"):
+        words += f" Go on does its unfinished {'epoch' if 'finetune' in words else 'step'} again."
     if state.status == "running" and not state.process:
         words = "Starting."
     said = Markup("<pre>{}</pre>").format(state.said) if state.said else ""

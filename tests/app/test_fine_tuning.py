@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,8 +11,8 @@ import torch
 from sibx import build_dataset, build_model
 from sibx.app import Network, Workbench
 from sibx.app._corrections import Corrections, corrections_folder
-from sibx.app._lesson import TRAININGS, as_typed, build_splits, plan, read_lesson, why_not
-from sibx.app._processes import begin, go_on, read_state, stop, trainings_in
+from sibx.app._lesson import TRAININGS, as_typed, build_splits, plan, read_lesson, why_not, write_lesson
+from sibx.app._processes import State, begin, go_on, read_state, stop, trainings_in, write_state
 from sibx.app._proving import judge
 from sibx.app._snapshot import write_snapshot
 from sibx.app._strokes import Box
@@ -115,6 +116,30 @@ def test_a_training_does_the_commands_that_the_page_shows_and_goes_on(monkeypatc
     for command in commands:
         assert f"$ {as_typed(command)}" in said
         build_parser_of(command)
+
+
+def test_files_of_a_training_that_cannot_be_read_are_named_once(workbench, tmp_path):
+    pytest.importorskip("gradio", reason="the page's handlers need gradio (extra app)")
+    from sibx.app._classroom import SAME, Classroom
+
+    folder = tmp_path / "trainings" / "1"
+    write_lesson(small(workbench), folder)
+    write_state(folder, State("stopped", 2))
+    room = Classroom(replace(workbench, out_dir=tmp_path))
+    good, _, status, *_ = room.look("1", None)
+    assert "Stopped: step 3 of 11, finetune sib-shuffled. Go on does its unfinished epoch again." in status
+    files = {name: (folder / name).read_text() for name in ("lesson.json", "state.json")}
+    for name in files:
+        (folder / name).write_text("{")
+        bad, _, status, *_ = room.look("1", good if name == "state.json" else None)
+        assert "`folder` must be one of a training" in status
+        assert str(folder) in status
+        assert room.look("1", bad)[2:] == SAME * 6
+        (folder / name).write_text(files[name])
+        assert "Stopped" in room.look("1", bad)[2]
+    (folder / "state.json").write_text("{")
+    assert "state.json" in room.stop("1")
+    assert "state.json" in room.go_on("1")
 
 
 def build_parser_of(words):
