@@ -43,7 +43,7 @@ class Desk:
 
     def __init__(self, workbench: "Workbench"):
         self.networks, self.data, self._knows_labels = workbench.networks, workbench.data, workbench.knows_labels
-        self.survey = Survey(self.networks, self.data, self._knows_labels)
+        self.survey = Survey(self.networks, self.data, self._knows_labels, workbench.out_dir / "looked_at")
         self._seen = lru_cache(maxsize=KEPT)(self._look)  # of the data set alone: a dropped picture may be huge
 
     def see(self, place: Place) -> Seen:

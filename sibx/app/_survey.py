@@ -1,19 +1,25 @@
 """The data set of a workbench in orders worth looking at: what is wrong, what looks elsewhere, what gained."""
 
+import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
 from threading import Lock
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
+from sibx._files import write_atomically
 from sibx.app._opinions import ask, explain
 from sibx.app._picked import UNKNOWN, Picture, picture_of
 from sibx.app.networks import Network
 from sibx.attribution import to_heatmap
 from sibx.datasets import MaskedDataset, spread
 from sibx.metrics import foreground_focus
+from sibx.runs.identity import digest
 
 MOST = 500  # pictures that are looked at, spread evenly over the data
 METHOD = "sib"  # whose map's focus on the object is meant
@@ -52,17 +58,19 @@ ORDERS = {
 
 @dataclass(eq=False)
 class Survey:
-    """What was found about the pictures of a data set; each is looked at once, whoever asks.
+    """What was found about the pictures of a data set; each is looked at once, whoever asks, and whenever.
 
     Attributes:
         networks: the networks.
         data: the data set.
         knows_labels: whether its labels are classes of the networks.
+        folder: where it is kept, in a file for these networks.
     """
 
     networks: Sequence[Network]
     data: MaskedDataset
     knows_labels: bool
+    folder: Path
     _found: dict[int, Found | str] = field(default_factory=dict)  # copied to be read: others may add to it
     _lock: Lock = field(default_factory=Lock)
 
@@ -81,6 +89,8 @@ class Survey:
             with self._lock:
                 if index not in self._found:
                     self._found[index] = self._look_at(index)
+                    if done == len(self.indices):
+                        write_atomically(self._file, json.dumps(self._kept).encode())
             yield done / len(self.indices)
 
     def order(self, name: str) -> list[int]:
@@ -100,10 +110,26 @@ class Survey:
         """Return what went wrong, of pictures that could not be looked at."""
         return [found for found in self._found.copy().values() if isinstance(found, str)]
 
+    @cached_property
+    def _file(self) -> Path:
+        """The file for these networks, as they see, and for what is asked about them."""
+        seen = [[repr(n.eye), n.eye.model.state_dict()] for n in self.networks]  # the first is its parts, in words
+        return self.folder / f"{digest([METHOD, self.knows_labels, seen])}.json"
+
+    @cached_property
+    def _kept(self) -> dict[str, Sequence[Any]]:
+        """What was found about pictures, by their content: at earlier starts, and now."""
+        with suppress(OSError, ValueError):  # of a file that is broken everything is found again
+            return dict(json.loads(self._file.read_bytes()))
+        return {}
+
     def _look_at(self, index: int) -> Found | str:
         try:
             picture = picture_of(self.data, index)
-            return Found(*zip(*(self._one(network, picture) for network in self.networks), strict=True))
+            content = digest([picture.pixels, picture.label, picture.mask, picture.undefined])
+            if content not in self._kept:
+                self._kept[content] = tuple(zip(*(self._one(n, picture) for n in self.networks), strict=True))
+            return Found(*map(tuple, self._kept[content]))
         except (OSError, ValueError) as error:
             return str(error)
 

@@ -174,6 +174,23 @@ class TestSurvey:
         assert 3 not in desk.survey.order("lowest focus")
         assert "cannot be read" in desk.strip(range(PICTURES), 0)
 
+    def test_what_was_found_is_kept_for_these_networks(self, tmp_path):
+        first = Desk(bench(tmp_path)).survey
+        list(first.look())
+        again, asked = Desk(bench(tmp_path)).survey, []
+        with again.networks[0].eye.model.register_forward_hook(lambda *_: asked.append(1)):
+            list(again.look())
+        assert asked == []
+        assert [str(again.found(i)) for i in range(PICTURES)] == [str(first.found(i)) for i in range(PICTURES)]
+        (file,) = (tmp_path / "looked_at").iterdir()
+        other = Desk(bench(tmp_path, networks=(network("before", 0.5), network("after", 0.25)))).survey
+        list(other.look())
+        assert other.found(3) != first.found(3)
+        file.write_text("{")
+        broken = Desk(bench(tmp_path)).survey
+        list(broken.look())
+        assert broken.found(3) == first.found(3)
+
     def test_orders_that_nothing_is_known_for_are_not_offered(self, tmp_path):
         class Bare(Squares):
             classes, no_masks = ("other", "names"), "nobody drew any"
