@@ -11,7 +11,7 @@ from sibx.app._cells import Thumbnail, erased_html, picture_uri, predictions_htm
 from sibx.app._eraser import erase, read_strokes
 from sibx.app._opinions import Opinion, ask, explain
 from sibx.app._picked import UNKNOWN, Picture, picture_of
-from sibx.app._survey import Survey
+from sibx.app._survey import FOLDER, Survey
 
 if TYPE_CHECKING:
     from sibx.app.workbench import Workbench
@@ -43,7 +43,7 @@ class Desk:
 
     def __init__(self, workbench: "Workbench"):
         self.networks, self.data, self._knows_labels = workbench.networks, workbench.data, workbench.knows_labels
-        self.survey = Survey(self.networks, self.data, self._knows_labels, workbench.out_dir / "looked_at")
+        self.survey = Survey(self.networks, self.data, self._knows_labels, workbench.out_dir / FOLDER)
         self._seen = lru_cache(maxsize=KEPT)(self._look)  # of the data set alone: a dropped picture may be huge
 
     def see(self, place: Place) -> Seen:

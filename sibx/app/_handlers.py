@@ -8,7 +8,7 @@ import gradio as gr
 from sibx.app._cells import problem_html
 from sibx.app._desk import AT_A_TIME, Desk, Place, Seen
 from sibx.app._picked import read_dropped
-from sibx.app._survey import AS_THEY_COME
+from sibx.app._survey import AS_THEY_COME, Survey
 from sibx.app._visit import NONE, Question, Visit
 
 FIRST = 0  # the picture that a page begins with
@@ -71,10 +71,8 @@ class Explaining:
 
     def sort(self, order: str) -> Iterator[Parts]:
         """Look at all pictures, and say how far that is; then return what went wrong, the places, and the page."""
-        for done in self._desk.survey.look() if order != AS_THEY_COME else ():
-            yield f"<p>{done:.0%} looked at</p>", *_as_before(2)
-        problems = "".join(map(problem_html, self._desk.survey.problems()))
-        yield problems, self._desk.survey.order(order), 0
+        for said, places in sorting(self._desk.survey, order):
+            yield said, *(_as_before(2) if places is None else (places, 0))
 
     def strip(self, places: list[Place], page: int) -> str:
         """Return the thumbnails of a page."""
@@ -126,6 +124,13 @@ class Explaining:
     def _seen(self, visit: Visit, place: Place) -> Seen:
         """Look at a picture, unless the page shows it already: a dropped one is kept nowhere else."""
         return visit.seen if visit.seen is not None and visit.seen.picture is place else self._desk.see(place)
+
+
+def sorting(survey: Survey, order: str) -> Iterator[tuple[str, list[int] | None]]:
+    """Yield how far the look at all pictures is; at last what went wrong, and the pictures in an order."""
+    for done in survey.look() if order != AS_THEY_COME else ():
+        yield f"<p>{done:.0%} looked at</p>", None
+    yield "".join(map(problem_html, survey.problems())), survey.order(order)
 
 
 def _given(choice: int) -> int | None:

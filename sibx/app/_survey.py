@@ -49,6 +49,7 @@ class Order(NamedTuple):
 
 
 AS_THEY_COME = "as they come"
+FOLDER = "looked_at"  # in that of everything that is written
 ORDERS = {
     "wrong first": Order(lambda f: sum(f.right) + float(np.mean(f.rates)), labels=True),
     "lowest focus": Order(lambda f: f.focus[0], masks=True),

@@ -25,7 +25,7 @@ MOST_VISITS = 20  # pages that are open or were reloaded, of which the server kn
 FONTS = ("system-ui", "sans-serif")
 MONOSPACE = ("ui-monospace", "monospace")
 PURPOSE = "See where the network looks, draw where it should look, fine-tune it, and see what that gained."
-STYLE = "#notice:not(:has(p)), #problem:not(:has(p)) { display: none }"  # nothing to say takes no place
+STYLE = ":is(#notice, #problem, #sorted):not(:has(p)) { display: none }"  # nothing to say takes no place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -13,10 +13,13 @@ from PIL import Image
 from torch.nn.functional import cross_entropy
 
 from sibx import build_dataset, build_model
+from sibx.app import Network
 from sibx.app._corrections import Corrections, corrections_folder
 from sibx.app._lesson import TRAININGS
 from sibx.app._processes import read_state
 from sibx.app._strokes import HERE, labels_of
+from sibx.app._survey import AS_THEY_COME, Survey
+from sibx.models import Eye, about, load_model
 from sibx.models.checkpoint import save_checkpoint
 
 looped = pytest.importorskip("tests.app.test_loop", reason="the browser tests need gradio and selenium")
@@ -115,11 +118,28 @@ def test_explains_compares_and_erases(loop):
     assert all(before - after < swapped / 2 for before, after in loop.until(loop.erased))
 
 
-def test_draws_fine_tunes_and_proves(loop, root):
+def known(file):
+    """The network of a file, as the workbench sees it."""
+    taught = load_model(file, "tiny_cnn").eval()
+    about_it = about(taught)
+    eye = Eye(taught, torch.device("cpu"), about_it.normalization, SIZE)
+    return Network(name=file.stem, eye=eye, classes=about_it.classes)
+
+
+def test_draws_fine_tunes_and_proves(loop, root, networks):
     loop.open()
     loop.tab("Correct")
     loop.kept(0)
-    board = loop.one("#easel canvas")
+    data = build_dataset("oxford-pets", str(root), "train", SIZE)
+    survey = Survey([known(file) for file in networks], data, True, root / "elsewhere")
+    list(survey.look())
+    board, order = loop.one("#easel canvas"), survey.order("lowest focus")
+    assert order != list(range(TAUGHT))
+    loop.choose("Order", "lowest focus")
+    for place in order[:2]:
+        loop.until(lambda place=place: loop.board("picture") == str(place))
+        board.send_keys(page.Keys.Keys.PAGE_DOWN)
+    loop.choose("Order", AS_THEY_COME)
     for place, shift in enumerate((-20, 0, 20)):
         loop.until(lambda place=place: loop.board("picture") == str(place))
         board.send_keys("h")
@@ -131,7 +151,6 @@ def test_draws_fine_tunes_and_proves(loop, root):
         if place == 0:
             loop.narrow()
         board.send_keys(page.Keys.Keys.PAGE_DOWN)
-    data = build_dataset("oxford-pets", str(root), "train", SIZE)
     kept = Corrections(corrections_folder(root / "out"), data)
     assert kept.corrected() == [0, 1, 2]
     for place in kept.corrected():

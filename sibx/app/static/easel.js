@@ -5,6 +5,10 @@ const COLORS = { true: "#009e73", false: "#d55e00" };
 let told = null, image = null, overlay = null; // what the server said, and its two pictures
 let here = true, tool = "brush", way = [], corner = null, cursor = null; // way: of the stroke that is being drawn
 let waiting = Promise.resolve(), sending = [];
+// props.order is JSON, the numbers of the pictures in their order; "" = all as they come.
+const places = () => (props.order ? JSON.parse(props.order) : null);
+const count = () => places()?.length ?? told.pictures;
+const turn = () => (told ? (places()?.indexOf(told.picture) ?? told.picture) : 0); // which of them is seen
 
 const decoded = async (address) => {
   const picture = new Image();
@@ -54,7 +58,8 @@ const paint = () => {
 const show = async (answer) => {
   one(".problem").textContent = answer.problem;
   if (!answer.overlay) { // a picture that cannot be read
-    [told, image, number.value] = [answer, null, answer.picture + 1];
+    [told, image] = [answer, null];
+    number.value = turn() + 1;
     canvas.getContext("2d").clearRect(0, 0, canvas.width, canvas.height);
     one(".about").textContent = "";
     return;
@@ -68,8 +73,8 @@ const show = async (answer) => {
   if (canvas.height !== image.naturalHeight) canvas.height = image.naturalHeight;
   size.max = Math.max(2, Math.round(image.naturalWidth / 2));
   if (first) size.value = Math.max(1, Math.round(image.naturalWidth / 18));
-  [number.value, number.max, rest.value] = [told.picture + 1, told.pictures, told.rest];
-  one(".of").textContent = `of ${told.pictures}; ${told.corrected} corrected`;
+  [number.value, number.max, rest.value] = [turn() + 1, count(), told.rest];
+  one(".of").textContent = `of ${count()}; ${told.corrected} corrected`;
   one(".about").textContent = `${told.label} (${told.id}). ` + (told.missing || `Kept: ${told.strokes} stroke${told.strokes === 1 ? "" : "s"}.`);
   one(".undo").disabled = told.strokes === 0;
   [element.dataset.version, element.dataset.picture] = [told.version, told.picture];
@@ -100,7 +105,10 @@ const send = (points) => {
   ask({ do: "stroke", stroke: drawn });
 };
 const undo = () => ask({ do: "undo" });
-const open = (picture) => ask({ do: "open", picture: Math.min(Math.max(0, picture), (told?.pictures ?? 1) - 1) });
+const open = (wanted) => {
+  const found = Math.max(0, Math.min(wanted, told ? count() - 1 : 0));
+  return ask({ do: "open", picture: places()?.[found] ?? found });
+};
 const choose = (which, value) => {
   if (which === "here") here = value === "true";
   else [tool, corner] = [value, null];
@@ -135,7 +143,7 @@ const KEYS = {
   h: () => choose("here", "true"), n: () => choose("here", "false"),
   b: () => choose("tool", "brush"), x: () => choose("tool", "box"),
   "[": () => { size.value = Number(size.value) - 1; }, "]": () => { size.value = Number(size.value) + 1; },
-  PageUp: () => open(told.picture - 1), PageDown: () => open(told.picture + 1),
+  PageUp: () => open(turn() - 1), PageDown: () => open(turn() + 1),
   Escape: () => { corner = null; },
   Enter: () => {
     if (tool === "brush") send([cursor]);
@@ -161,8 +169,8 @@ for (const button of all("[data-here]")) button.addEventListener("click", () => 
 for (const button of all("[data-tool]")) button.addEventListener("click", () => choose("tool", button.dataset.tool));
 size.addEventListener("input", paint);
 one(".undo").addEventListener("click", undo);
-one(".back").addEventListener("click", () => open(told.picture - 1));
-one(".next").addEventListener("click", () => open(told.picture + 1));
+one(".back").addEventListener("click", () => open(turn() - 1));
+one(".next").addEventListener("click", () => open(turn() + 1));
 number.addEventListener("change", () => open(Number(number.value) - 1));
 rest.addEventListener("change", () => ask({ do: "rest", rest: rest.value }));
 one(".mask").addEventListener("change", async (event) => {
@@ -176,4 +184,5 @@ one(".mask").addEventListener("change", async (event) => {
   ask({ do: "mask", mask: reader.result.split(",")[1] ?? "" });
 });
 for (const [value, words] of Object.entries(props.rests)) rest.add(new Option(words, value));
+watch("order", () => open(0));
 open(0);
