@@ -32,7 +32,7 @@ def explain_tab(workbench: "Workbench") -> None:
     page = gr.State(0)
     with gr.Row():
         with gr.Column(scale=1, min_width=280):
-            dropped = gr.File(label="Your own pictures", file_count="multiple", file_types=["image"], height=130)
+            dropped = gr.File(label="Your own pictures", file_count="multiple", file_types=["image"], height=160)
             order = gr.Dropdown(
                 desk.survey.orders(), value=AS_THEY_COME, label="Pictures", info=f"{len(desk.data)} of {desk.data.name}"
             )
