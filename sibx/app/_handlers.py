@@ -92,17 +92,17 @@ class Explaining:
 
     def _show(self, visit: Visit, place: Place) -> Parts:
         """Return what is said about a picture, the eraser's picture and empty answer, the maps, and the problem."""
-        before, visit.place = visit.place, place
+        visit.place = place
         try:
             seen = self._seen(visit, place)
         except (OSError, ValueError) as error:
             if visit.place == place:
-                visit.place = before
+                visit.place = visit.shown  # whatever was asked for in between: its answer would hide the problem
             return *_as_before(4), problem_html(str(error))
         maps = self._why(visit)
         if visit.place != place:
             return _as_before(5)
-        visit.seen = seen
+        visit.shown, visit.seen = place, seen
         return self._desk.said(seen), gr.HTML(value="[]", picture=seen.uri), "", *maps
 
     def _why(self, visit: Visit) -> Parts:

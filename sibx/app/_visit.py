@@ -33,7 +33,8 @@ class Visit:
     Attributes:
         place: the picture that was asked for last, None before the first.
         question: what was asked last.
-        seen: the picture that the page shows.
+        shown: the picture that the page shows, None before the first.
+        seen: the same, with what the networks say about it.
         rubbed: what was erased last: strokes, filling and class.
         lock: held by the request that computes: one page waits for its own answers.
     """
@@ -41,6 +42,7 @@ class Visit:
     def __init__(self, question: Question):
         self.question = question
         self.place: Place | None = None
+        self.shown: Place | None = None
         self.seen: Seen | None = None
         self.rubbed: tuple[str, str, int] | None = None
         self.lock = Lock()
