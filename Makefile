@@ -21,7 +21,7 @@ demo: $(STAMP)
 	$(RUN) examples/demo.py
 
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses 2 --cov --cov-report=term:skip-covered
+	OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses 2 --dist worksteal --cov --cov-report=term:skip-covered
 
 # What oracles and extras are missing skips its tests. Old packages warn of what newer ones that they use have in mind.
 test-lowest: $(LOWEST)

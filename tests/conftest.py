@@ -1,5 +1,6 @@
 """Shared fixtures: small models and images, the real data where it is at hand, and the scripts of experiments."""
 
+import gc
 import importlib
 import ipaddress
 import os
@@ -17,11 +18,13 @@ from sibx.evaluation import heatmaps_of
 from sibx.images.normalization import IMAGENET
 from sibx.metrics import Explained
 from sibx.models import TinyCNN
+from sibx.studies import closing
 from tests.helpers.fuzzing import load_profile
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared" / "data"
 
+gc.set_threshold(100_000, 50, 50)  # all that torch and pandas load is looked through less often: a tenth of the time
 load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
@@ -67,6 +70,12 @@ def script(monkeypatch):
     yield importlib.import_module
     for path in folder.glob("*.py"):
         sys.modules.pop(path.stem, None)
+
+
+@pytest.fixture
+def brief(monkeypatch):
+    """Studies without their report, which takes more time than all else of a small one."""
+    monkeypatch.setattr(closing, "write_report", lambda *_, **__: Path("report.html"))
 
 
 @pytest.fixture

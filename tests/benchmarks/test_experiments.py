@@ -86,11 +86,8 @@ def test_factors(tmp_path, script, monkeypatch, capsys):
     # Every arm is another training: no two end with the same weights.
     weights = [torch.load(f)["classifier.weight"] for f in sorted(tmp_path.glob("ramp/seed-0/*.pt"))]
     assert all(not torch.equal(a, b) for i, a in enumerate(weights) for b in weights[:i])
-    networks = [n for n in factors.NETWORKS if n != "tiny_cnn"]
-    for name in networks:
-        factors.main(seeds=[0], designs=["ramp"], arms=["ce", "base"], network=name, out=tmp_path)
-    cells = factors.load_cells(tmp_path)
-    assert set(cells["design"]) == {"ramp", *(f"ramp {n}" for n in networks)}
+    factors.main(seeds=[0], designs=["ramp"], arms=["ce", "base"], network="thin_resnet", out=tmp_path)
+    assert set(factors.load_cells(tmp_path)["design"]) == {"ramp", "ramp thin_resnet"}
     monkeypatch.setattr(factors, "learn", lambda *_: pytest.fail("a finished arm was repeated"))
     factors.main(seeds=[0], designs=["ramp"], out=tmp_path)
 

@@ -112,7 +112,7 @@ def test_more_than_two_classes_are_no_binary_data(tmp_path, capsys):
     assert "`output` must be 'softmax' (or 'auto') for more than two classes" in capsys.readouterr().err
 
 
-def test_study(tree, tmp_path):
+def test_study(tree, tmp_path, brief):
     """From the checkpoint with a criterion of its own to the table, by one logit."""
     study = Study(
         dataset="folder",
