@@ -63,11 +63,16 @@ TEXTS = ("dataset", "split", "image_id", "photo", "model", "training", "method",
 MEASURED = ("confidence", "area", "value", "x", "y")  # numbers, whatever a table of one's own has as labels
 
 
-def per_image(rows: pd.DataFrame) -> pd.Series:
-    """Return the mean of every image's defined values, in order of first appearance; NaN for one that has none."""
-    if rows["image_id"].is_unique:  # as nearly always: a group takes far longer
-        return rows.set_index(list(IMAGE))["value"]
-    return rows.groupby(list(IMAGE), sort=False, observed=True)["value"].mean()
+def per_image(rows: pd.DataFrame, image: Sequence[str] = IMAGE) -> pd.Series:
+    """Return the mean of every image's defined values, in order of first appearance; NaN for one that has none.
+
+    Args:
+        rows: rows of Results.
+        image: columns that together name a line.
+    """
+    if rows["image_id"].is_unique:  # as nearly always: groups take far longer
+        return rows.set_index(list(image))["value"]
+    return rows.groupby(list(image), sort=False, observed=True)["value"].mean()
 
 
 def side_by_side(rows: pd.DataFrame, image: Sequence[str], column: str) -> pd.DataFrame:

@@ -55,9 +55,7 @@ def paired_gain(differences: pd.Series) -> Gain:
     >>> f"{gain.interval:.2f}", f"{gain.these:.2f}", gain.seeds
     ('0.21 [-0.05, 0.47]', '0.21 [0.12, 0.30]', 2)
     """
-    image = [name for name in differences.index.names if name != "seed"]
-    of_images = differences.groupby(level=image, sort=False, observed=True).mean()  # in order of first appearance
-    values = differences.unstack("seed").loc[of_images.index].to_numpy()  # (images, seeds)
+    of_images, values = _over_seeds(differences)
     seeds = int((~np.isnan(values)).any(0).sum())
     photos, means = photographs_of(of_images.index), of_images.to_numpy()
     these, rows = bootstrap_mean(means, photos=photos), int((~np.isnan(means)).sum())
@@ -76,6 +74,16 @@ def paired_gain(differences: pd.Series) -> Gain:
         error=float(np.hypot(error, _error(of_seeds))),
         rows=rows,
     )
+
+
+def _over_seeds(differences: pd.Series) -> tuple[pd.Series, Array]:
+    """Return the mean of every image, in order of first appearance, and the values (images, seeds)."""
+    if differences.index.get_level_values("seed").nunique() == 1:
+        of_images = differences.droplevel("seed")
+        return of_images, of_images.to_numpy()[:, None]
+    image = [name for name in differences.index.names if name != "seed"]
+    of_images = differences.groupby(level=image, sort=False, observed=True).mean()
+    return of_images, differences.unstack("seed").loc[of_images.index].to_numpy()
 
 
 def _error(values: Array) -> float:

@@ -20,7 +20,7 @@ from sibx.attribution import is_control
 from sibx.evaluation import Gain, Interval, Results, paired_gain
 from sibx.evaluation.classified import to_balanced
 from sibx.evaluation.classifier_rates import MAJORITY, RATES
-from sibx.evaluation.columns import ACCURACY, BALANCED, CLASSIFIER, IMAGE
+from sibx.evaluation.columns import ACCURACY, BALANCED, CLASSIFIER, IMAGE, per_image
 from sibx.evaluation.label_rates import LABEL_RATES
 from sibx.metrics import METRICS
 from sibx.report.unequal import are_unequal
@@ -250,7 +250,7 @@ class _Pairs:
         found = {}
         by = ["training", "method"]
         for (training, method), cell in self.results.cells(by, **self.scope._asdict(), metric=metric):
-            means = cell.groupby(PAIRED, sort=False, observed=True)["value"].mean()
+            means = per_image(cell, PAIRED)
             values, there = np.full(len(self.hits), np.nan), np.zeros(len(self.hits), dtype=bool)
             places = self.hits.index.get_indexer(means.index)
             values[places], there[places] = means, True
