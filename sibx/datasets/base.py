@@ -23,7 +23,9 @@ class MaskedSample(NamedTuple):
         label: class index of the object; or (K,) float32, of every class whether it is there: 1, 0, or NaN = unknown.
         id: unique name of the image within its data set.
         group: index of a subpopulation (for example class x background), or -1 where the data set has no groups.
-        undefined: like ``mask``, True where it is not known whether a pixel is object (trimap boundary, void).
+        undefined: like ``mask``, True where it is not known whether a pixel is object (trimap boundary, void). Scores
+            leave such a pixel out; to an objective it is object if ``mask`` says so, otherwise neither object nor
+            background.
         photo: name of the photograph where several samples show the same one, so that they are no independent evidence;
             "" = the sample has a photograph of its own.
     """

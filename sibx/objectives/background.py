@@ -1,4 +1,7 @@
-"""The background term: how much of R lies outside M; smaller is better."""
+"""The background term: how much of R lies outside M; smaller is better.
+
+Undefined pixels are neither object nor background: U is their share of every cell, and ``1 - M - U`` the background's.
+"""
 
 from dataclasses import dataclass
 
@@ -26,20 +29,23 @@ class Variance:
     def __post_init__(self) -> None:
         check_range("weight", self.weight, 0)
 
-    def __call__(self, vjp_map: Tensor, strength: Tensor, mask: Tensor) -> Tensor:
+    def __call__(self, vjp_map: Tensor, strength: Tensor, mask: Tensor, undefined: Tensor | float = 0.0) -> Tensor:
         """Return the term of every image, (B,).
 
         Args:
             vjp_map: VJP map R, (B, C, h, w).
             strength: strength of R, at least 0, (B, C or 1, h, w); not used by this term.
             mask: mask M, (B, 1, h, w).
+            undefined: share U of every cell that is undefined, (B, 1, h, w); R counts as zero there, as on the object.
         """
-        return (vjp_map * (1 - mask)).flatten(1).var(1)
+        return (vjp_map * (1 - mask - undefined)).flatten(1).var(1)
 
 
 @dataclass(frozen=True, slots=True)
 class Fraction:
     """The fraction of the strength of R outside M, ``sum(s (1 - M)) / sum(s)``, in [0, 1]: a term without a scale.
+
+    With undefined pixels it is ``sum(s (1 - M - U)) / sum(s (1 - U))``.
 
     Attributes:
         weight: factor of the term in the loss, at least 0; with ``GradNorm`` the length of the term's gradient as a
@@ -54,13 +60,15 @@ class Fraction:
     def __post_init__(self) -> None:
         check_range("weight", self.weight, 0)
 
-    def __call__(self, vjp_map: Tensor, strength: Tensor, mask: Tensor) -> Tensor:
+    def __call__(self, vjp_map: Tensor, strength: Tensor, mask: Tensor, undefined: Tensor | float = 0.0) -> Tensor:
         """Return the term of every image, (B,).
 
         Args:
             vjp_map: VJP map R, (B, C, h, w); not used by this term.
             strength: strength s of R, at least 0, (B, C or 1, h, w).
             mask: mask M, (B, 1, h, w).
+            undefined: share U of every cell that is undefined, (B, 1, h, w).
         """
-        outside, everywhere = (s.flatten(1).sum(1) for s in (strength * (1 - mask), strength))
+        counted = strength * (1 - undefined)
+        outside, everywhere = (s.flatten(1).sum(1) for s in (strength * (1 - mask - undefined), counted))
         return outside / everywhere.clamp(min=EPSILON)

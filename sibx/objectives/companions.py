@@ -1,6 +1,7 @@
 """Second versions of images for guidance losses: what a network should answer as it answers the image itself.
 
-Every function returns one image per row, of the shape of ``images``, in normalized values. Random numbers come from
+Every function returns one image per row, of the shape of ``images``, in normalized values. Masks are True where a pixel
+stays as it is and is not lent: on the object, and where it is not known whether it is object. Random numbers come from
 torch's generator.
 """
 

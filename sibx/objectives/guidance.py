@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from sibx._checks import (
     check_choice,
     check_images,
-    check_masks,
     check_range,
     check_same_batch,
     look_up,
@@ -23,7 +22,7 @@ from sibx._outputs import Criterion, Output, check_output, usual_criterion
 from sibx.models.alignment import Align
 from sibx.models.failures import say_why
 from sibx.models.finding import find_cam_layer
-from sibx.objectives.cases import lay_out
+from sibx.objectives.cases import check_regions, lay_out
 from sibx.objectives.guidance_parts import Meaning, Place
 from sibx.objectives.guidance_table import GUIDANCE, GuidanceSpec
 from sibx.objectives.terms import Batch
@@ -120,7 +119,14 @@ class GuidanceLoss(nn.Module):
         self.meaning = Meaning(output, criterion or usual_criterion(output))
 
     def forward(
-        self, model: nn.Module, images: Tensor, labels: Tensor, masks: Tensor | None = None, *, ramp: float = 1.0
+        self,
+        model: nn.Module,
+        images: Tensor,
+        labels: Tensor,
+        masks: Tensor | None = None,
+        *,
+        undefined: Tensor | None = None,
+        ramp: float = 1.0,
     ) -> GuidanceTerms:
         """Compute the loss of one batch.
 
@@ -133,6 +139,9 @@ class GuidanceLoss(nn.Module):
                 mask for each image and class present, in this order; what does not ask of one class (``rrr``, second
                 versions by masks) sees their union, and what does (``saliency-guided``, too) leaves out an image
                 without any.
+            undefined: bool like ``masks``, True where it is not known whether a pixel is object (trimap boundary,
+                void): if the mask is False there, it is neither object nor background, and stays as it is in a second
+                version. None = nowhere.
             ramp: factor in [0, 1] of the weighted term, for a warm-up.
 
         Raises:
@@ -140,9 +149,10 @@ class GuidanceLoss(nn.Module):
                 ``background-swap``, a layer that does not exist or outputs no feature map, or a model whose output is
                 not (B, K).
         """
-        self._check(images, labels, masks)
+        self._check(images, labels, masks, undefined)
         check_range("ramp", ramp, 0, 1)
-        batch = self._batch(images.detach(), labels, masks if self.config.needs_masks else None)
+        regions = (masks, undefined) if self.config.needs_masks else (None, None)
+        batch = self._batch(images.detach(), labels, *regions)
         with say_why(model, images):
             place = Place(self.config.layer_for(model, images), self.config.align)
             logits, guidance = self.spec.term(model, batch, place, self.meaning)
@@ -151,15 +161,14 @@ class GuidanceLoss(nn.Module):
         total = cross_entropy + ramp * self.config.weight * guidance
         return GuidanceTerms(total, cross_entropy.detach(), guidance.detach(), learned.detach())
 
-    def _batch(self, images: Tensor, labels: Tensor, masks: Tensor | None) -> Batch:
+    def _batch(self, images: Tensor, labels: Tensor, masks: Tensor | None, undefined: Tensor | None) -> Batch:
         """Return the images in rows; without masks everything is object."""
-        batch = Batch(images, labels, masks)
-        if labels.ndim == 2:
-            batch = lay_out(batch, by_class=self.spec.term.by_class)
+        batch = Batch(images, labels, masks, undefined=undefined)
+        batch = batch.told_apart() if labels.ndim == 1 else lay_out(batch, by_class=self.spec.term.by_class)
         everything = torch.ones_like(batch.images[:, :1], dtype=torch.bool)
         return batch._replace(masks=everything if batch.masks is None else batch.masks)
 
-    def _check(self, images: Tensor, labels: Tensor, masks: Tensor | None) -> None:
+    def _check(self, images: Tensor, labels: Tensor, masks: Tensor | None, undefined: Tensor | None) -> None:
         check_images(images)
         least = self.spec.term.least
         rule = f"have at least {least} rows (an object needs another image's background)"
@@ -167,5 +176,4 @@ class GuidanceLoss(nn.Module):
         check_same_batch(images, labels=labels)
         rule = f"be given for method={self.config.method!r}"
         require(masks is not None or not self.config.needs_masks, "masks", rule, None)
-        if masks is not None and labels.ndim == 1:
-            check_masks(masks, images)
+        check_regions(images, labels, masks, undefined)

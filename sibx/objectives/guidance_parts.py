@@ -65,13 +65,14 @@ class Penalty:
 
     Attributes:
         scalar: function ``(logits, labels, what they mean)`` -> a sum over images.
-        of_gradient: function ``(gradient, point where it was taken, masks on its grid)`` -> (B,).
+        of_gradient: function ``(gradient, point where it was taken, masks on its grid, undefined shares there)`` ->
+            (B,).
         by_class: whether the scalar is one of the label's class.
         least: smallest number of images of a batch.
     """
 
     scalar: Callable[[Tensor, Tensor, Meaning], Tensor]
-    of_gradient: Callable[[Tensor, Tensor, Tensor], Tensor]
+    of_gradient: Callable[[Tensor, Tensor, Tensor, Tensor | float], Tensor]
     by_class: bool = False
     least: int = 1
 
@@ -88,9 +89,11 @@ class Penalty:
             labels = batch.labels if self.by_class else batch.learned(logits)[1]
             (gradients,) = differentiate(self.scalar(logits, labels, meaning), [point], create_graph=True)
         gradients, point = (to_grid(t, batch.size) for t in (gradients, point))
-        pooled = alignment.pool(batch.masks.to(point.dtype), (point.shape[2], point.shape[3]))
+        grid = (point.shape[2], point.shape[3])
+        pooled = alignment.pool(batch.masks.to(point.dtype), grid)
+        undefined = 0.0 if batch.undefined is None else alignment.pool(batch.undefined.to(point.dtype), grid)
         rows = batch.masks.flatten(1).any(1)
-        return logits, self.of_gradient(gradients, point, pooled)[rows].sum() / rows.sum().clamp(min=1)
+        return logits, self.of_gradient(gradients, point, pooled, undefined)[rows].sum() / rows.sum().clamp(min=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +103,8 @@ class Companion:
     An answer is the logits, or the features at the layer of a term that is taken at one.
 
     Attributes:
-        change: function ``(model, images, labels, masks, output)`` -> the second versions, see
-            ``sibx.objectives.companions``.
+        change: function ``(model, images, labels, masks of what stays, output)`` -> the second versions, see
+            ``sibx.objectives.companions``; undefined pixels stay as the object does.
         compare: function ``(answers to the images, answers to the second versions, what is true of these, what logits
             mean)`` -> the mean over images.
         by_class: whether the second version is one of the label's class.
@@ -120,7 +123,8 @@ class Companion:
         rows = rows if len(rows) >= self.least else rows[:0]  # a single object, say, has no other background
         second = batch.images[rows]
         if len(rows):
-            second = self.change(model, second, batch.labels[rows], batch.masks[rows], meaning.output)
+            kept = batch.masks if batch.undefined is None else batch.masks | batch.undefined
+            second = self.change(model, second, batch.labels[rows], kept[rows], meaning.output)
         with torch.enable_grad(), record(model, place.modules(model), tokens=True) as activations:
             logits = model(torch.cat([batch.images, second]))
         check_logits(logits, len(batch.images) + len(rows))

@@ -81,7 +81,7 @@ def _by_masks(
     return lambda _, images, __, masks, ___: change(images, masks)
 
 
-_ENERGY = Penalty(_label_logit, lambda g, x, m: energy_loss(_contributions(g, x), m), by_class=True)
+_ENERGY = Penalty(_label_logit, lambda g, x, *m: energy_loss(_contributions(g, x), *m), by_class=True)
 
 GUIDANCE: dict[str, GuidanceSpec] = {
     spec.name: spec
@@ -97,7 +97,7 @@ GUIDANCE: dict[str, GuidanceSpec] = {
         GuidanceSpec(
             name="l1",
             title="L1 loss on Input x Gradient",
-            term=Penalty(_label_logit, lambda g, x, m: l1_loss(_contributions(g, x), m), by_class=True),
+            term=Penalty(_label_logit, lambda g, x, *m: l1_loss(_contributions(g, x), *m), by_class=True),
             needs_masks=True,
             at_layer=False,
             reference="Gao 2022, GRADIA; Rao 2023, arXiv 2303.11932",
@@ -106,7 +106,7 @@ GUIDANCE: dict[str, GuidanceSpec] = {
             name="rrr",
             title="Right for the right reasons",
             term=Penalty(
-                lambda z, _, meaning: _log_probabilities(z, meaning, "rrr").sum(), lambda g, _, m: rrr_loss(g, m)
+                lambda z, _, meaning: _log_probabilities(z, meaning, "rrr").sum(), lambda g, _, *m: rrr_loss(g, *m)
             ),
             needs_masks=True,
             at_layer=False,
@@ -115,7 +115,7 @@ GUIDANCE: dict[str, GuidanceSpec] = {
         GuidanceSpec(
             name="rrr-cam",
             title="Right for the right reasons on Grad-CAM",
-            term=Penalty(_label_logit, lambda g, x, m: rrr_loss(grad_cam(g, x), m), by_class=True),
+            term=Penalty(_label_logit, lambda g, x, *m: rrr_loss(grad_cam(g, x), *m), by_class=True),
             needs_masks=True,
             at_layer=True,
             reference="Schramowski 2020, arXiv 2001.05371",
@@ -131,7 +131,7 @@ GUIDANCE: dict[str, GuidanceSpec] = {
         GuidanceSpec(
             name="gradient-penalty",
             title="Gradient penalty",
-            term=Penalty(_losses, lambda g, _, __: gradient_penalty(g)),
+            term=Penalty(_losses, lambda g, *_: gradient_penalty(g)),
             needs_masks=False,
             at_layer=False,
             reference="Drucker 1992; Ross 2018, arXiv 1711.09404",

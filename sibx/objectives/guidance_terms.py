@@ -3,7 +3,8 @@
 The papers and their authors' code sum or average over images in different ways. Here every term is the mean over
 images, like the cross-entropy, so that a weight does not depend on the batch size; published weights cannot be used
 unchanged. The second versions of images that some terms compare are in ``sibx.objectives.companions``. Masks are the
-object's pixels where the papers use boxes or annotations. Each function names its other departures.
+object's pixels where the papers use boxes or annotations. Pixels that are marked undefined are neither object nor
+background (``undefined`` U is their share of every cell) and enter no term. Each function names its other departures.
 """
 
 from torch import Tensor, ones_like
@@ -11,8 +12,8 @@ from torch import Tensor, ones_like
 EPSILON = 1e-12  # keeps a quotient finite where no attribution is positive; its numerator is then zero, too
 
 
-def energy_loss(attributions: Tensor, masks: Tensor) -> Tensor:
-    """Return ``1 - sum(A+ M) / sum(A+)`` of every image, A+ the positive part of A.
+def energy_loss(attributions: Tensor, masks: Tensor, undefined: Tensor | float = 0.0) -> Tensor:
+    """Return ``1 - sum(A+ M) / sum(A+ (1 - U))`` of every image, A+ the positive part of A.
 
     The Energy loss of Rao et al. 2023 (arXiv 2303.11932): one minus the energy-based pointing game. In [0, 1], lower is
     better, 0 = all positive attribution lies on the object; it does not depend on the scale of A. Without any positive
@@ -22,48 +23,54 @@ def energy_loss(attributions: Tensor, masks: Tensor) -> Tensor:
     Args:
         attributions: attributions A, (B, 1, h, w), signed.
         masks: masks M, (B, 1, h, w) in [0, 1].
+        undefined: undefined share U of every cell, (B, 1, h, w) in [0, 1].
 
     Returns:
         The loss of every image, (B,).
     """
     positive = attributions.relu()
-    inside, everywhere = ((positive * m).flatten(1).sum(1) for m in (masks, ones_like(masks)))
+    inside, everywhere = ((positive * m).flatten(1).sum(1) for m in (masks, ones_like(masks) - undefined))
     return 1 - inside / everywhere.clamp(min=EPSILON)
 
 
-def l1_loss(attributions: Tensor, masks: Tensor) -> Tensor:
-    """Return ``mean |A+ / max(A+) - M|`` over the pixels of every image, A+ the positive part of A.
+def l1_loss(attributions: Tensor, masks: Tensor, undefined: Tensor | float = 0.0) -> Tensor:
+    """Return ``mean |A+ / max(A+) - M|`` over the pixels of every image, A+ the positive part of ``A (1 - U)``.
 
     The L1 loss as Rao et al. 2023 (arXiv 2303.11932) compare it, after Gao et al. 2022 (GRADIA); the maximum is the
     image's own and gradients flow through it. In [0, 1], lower is better, 0 = attribution is uniform on the object and
-    zero elsewhere. Without any positive attribution it is the mean of M and has no gradient.
+    zero elsewhere. Without any positive attribution it is the mean of M and has no gradient. A cell counts in the mean
+    as far as it is defined.
 
     Args:
         attributions: attributions A, (B, 1, h, w), signed.
         masks: masks M, (B, 1, h, w) in [0, 1].
+        undefined: undefined share U of every cell, (B, 1, h, w) in [0, 1].
 
     Returns:
         The loss of every image, (B,).
     """
-    positive = attributions.relu()
+    positive = attributions.relu() * (1 - undefined)
     scaled = positive / positive.amax((1, 2, 3), keepdim=True).clamp(min=EPSILON)
-    return (scaled - masks).abs().flatten(1).mean(1)
+    counted = 1 - (ones_like(masks) * undefined).flatten(1).mean(1)
+    return (scaled - masks).abs().flatten(1).mean(1) / counted.clamp(min=EPSILON)
 
 
-def rrr_loss(gradients: Tensor, masks: Tensor) -> Tensor:
-    """Return ``sum ((1 - M) g)^2`` over the pixels and channels of every image, ``g = d sum_k log p_k / dx``.
+def rrr_loss(gradients: Tensor, masks: Tensor, undefined: Tensor | float = 0.0) -> Tensor:
+    """Return ``sum ((1 - M - U) g)^2`` over the pixels and channels of every image, ``g = d sum_k log p_k / dx``.
 
-    "Right for the right reasons", Ross, Hughes, Doshi-Velez 2017 (arXiv 1703.03717), their annotation A being 1 - M. At
-    least 0, unbounded, lower is better, 0 = no background pixel moves any log-probability on average over the classes.
+    "Right for the right reasons", Ross, Hughes, Doshi-Velez 2017 (arXiv 1703.03717), their annotation A being
+    ``1 - M - U``. At least 0, unbounded, lower is better, 0 = no background pixel moves any log-probability on average
+    over the classes.
 
     Args:
         gradients: gradients g, (B, C, H, W).
         masks: masks M, (B, 1, H, W) in [0, 1].
+        undefined: undefined share U of every cell, (B, 1, H, W) in [0, 1].
 
     Returns:
         The loss of every image, (B,).
     """
-    return ((1 - masks) * gradients).square().flatten(1).sum(1)
+    return ((1 - masks - undefined) * gradients).square().flatten(1).sum(1)
 
 
 def gradient_penalty(gradients: Tensor) -> Tensor:

@@ -16,6 +16,8 @@ Departures from the paper (none in ``SIBConfig.published()`` at 224 px, in float
 - ``balance`` measures gradients and scales the terms: ``GradNorm`` so that a weight says how long the term's gradient
   is, as a share of the cross-entropy's; ``Share`` so that all terms together pull a share as hard, never against it.
 - An image without any object pixel (no mask known, or the object cropped away) takes no part in the S-IB terms.
+- Pixels marked undefined (trimap boundary, void) that no mask claims are neither object nor background: R there enters
+  no term.
 - Under autocast only the model runs in half precision; the paper trains in float32.
 
 Under ``torch.distributed`` every rank computes the loss of the global batch, all ranks' images in rank order, from
@@ -29,7 +31,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from sibx._checks import check_images, check_logits, check_masks, check_range, check_same_batch, require
+from sibx._checks import check_images, check_logits, check_range, check_same_batch, require
 from sibx._hsic import RandomProjection, unit_rows
 from sibx._outputs import Criterion, Output, check_output, check_truth, usual_criterion
 from sibx.attribution.cotangents import CLASS_SCORES, differentiate, potential_of_checked
@@ -40,7 +42,7 @@ from sibx.models.finding import resolve_layer
 from sibx.models.layers import frozen_batch_norm, record
 from sibx.models.layout import to_grid
 from sibx.objectives.balance import gradient_norm
-from sibx.objectives.cases import lay_out
+from sibx.objectives.cases import check_regions, lay_out
 from sibx.objectives.config import SIBConfig
 from sibx.objectives.evidence import contribution
 from sibx.objectives.masks import View
@@ -103,7 +105,14 @@ class SIBLoss(nn.Module):
         self.balance = balance.build(names) if balance else None
 
     def forward(
-        self, model: nn.Module, images: Tensor, labels: Tensor, masks: Tensor | None = None, *, ramp: float = 1.0
+        self,
+        model: nn.Module,
+        images: Tensor,
+        labels: Tensor,
+        masks: Tensor | None = None,
+        *,
+        undefined: Tensor | None = None,
+        ramp: float = 1.0,
     ) -> LossTerms:
         """Compute the loss of one batch.
 
@@ -115,6 +124,8 @@ class SIBLoss(nn.Module):
             masks: masks (B, 1, H, W) bool, True on the object; needed for ``Given`` and ``Frozen`` masks. An image
                 whose mask is empty takes no part in the S-IB terms and lends no background. With several labels one
                 for each image and class present, in this order; every image then runs once for each of its classes.
+            undefined: bool like ``masks``, True where it is not known whether a pixel is object (trimap boundary,
+                void): if the mask is False there, it is neither object nor background. None = nowhere.
             ramp: factor in [0, 1] of all terms except the cross-entropy, for a warm-up.
 
         Raises:
@@ -122,11 +133,11 @@ class SIBLoss(nn.Module):
                 layer that does not exist or outputs neither a feature map (B, C, h, w) nor tokens (B, N, D) that fill a
                 grid, or a model whose output is not (B, K).
         """
-        self._check(images, labels, masks)
+        self._check(images, labels, masks, undefined)
         check_range("ramp", ramp, 0, 1)
         recorded = torch.is_grad_enabled()
         with gradients_on():
-            parts = self._parts(model, self._batch(images, labels, masks))
+            parts = self._parts(model, self._batch(images, labels, masks, undefined))
             learn = recorded and self.training
             if learn and parts.positive_share is not None:
                 self._guard(parts.positive_share, self.config.cotangent)
@@ -148,7 +159,13 @@ class SIBLoss(nn.Module):
         )
 
     def gradient_norms(
-        self, model: nn.Module, images: Tensor, labels: Tensor, masks: Tensor | None = None
+        self,
+        model: nn.Module,
+        images: Tensor,
+        labels: Tensor,
+        masks: Tensor | None = None,
+        *,
+        undefined: Tensor | None = None,
     ) -> dict[str, float]:
         """Measure the influence of each term: the L2 norm of its gradient over the model's parameters.
 
@@ -162,6 +179,7 @@ class SIBLoss(nn.Module):
             images: images (B, C, H, W), floating point.
             labels: class indices (B,).
             masks: masks (B, 1, H, W) bool, True on the object; needed for ``Given`` and ``Frozen`` masks.
+            undefined: bool like ``masks``, True where it is not known whether a pixel is object; None = nowhere.
 
         Returns:
             The norm, at least 0, of ``cross_entropy``, ``foreground``, ``background`` and, if it has a weight,
@@ -172,10 +190,10 @@ class SIBLoss(nn.Module):
             ValueError: a wrong shape or dtype, labels outside the model's classes, too few images, missing masks, a
                 layer that does not exist or outputs no map, or a model whose output is not (B, K).
         """
-        self._check(images, labels, masks)
+        self._check(images, labels, masks, undefined)
         devices = [images.device] if images.device.type == "cuda" else []
         with gradients_on(), frozen_batch_norm(model), torch.random.fork_rng(devices):
-            parts = self._parts(model, self._batch(images, labels, masks))
+            parts = self._parts(model, self._batch(images, labels, masks, undefined))
             factors, weights = self._factors(model, parts, learn=False), term_weights(self.config)
             norms = {
                 name: float(weights[name] * factors.get(name, 1.0) * gradient_norm(value, _trained(model)))
@@ -191,14 +209,20 @@ class SIBLoss(nn.Module):
         values, weights = term_values(self.config, parts), term_weights(self.config)
         return self.balance.factors(values, weights, _trained(model), fit=fit_of(parts), learn=learn)
 
-    def _batch(self, images: Tensor, labels: Tensor, masks: Tensor | None) -> Batch:
-        batch = Batch(images, labels, masks).recordable()
-        return batch if labels.ndim == 1 else lay_out(batch, by_class=self.config.cotangent in CLASS_SCORES)
+    def _batch(self, images: Tensor, labels: Tensor, masks: Tensor | None, undefined: Tensor | None) -> Batch:
+        batch = Batch(images, labels, masks, undefined=undefined).recordable()
+        if labels.ndim == 1:
+            return batch.told_apart()
+        return lay_out(batch, by_class=self.config.cotangent in CLASS_SCORES)
 
     def _parts(self, model: nn.Module, batch: Batch) -> Parts:
         """Run the model once, and compute the VJPs and every term."""
-        if batch.masks is not None:
-            batch = batch._replace(masks=self.config.masks.arrange(batch.masks))
+        arrange = self.config.masks.arrange
+        batch = batch._replace(
+            masks=None if batch.masks is None else arrange(batch.masks),
+            # The model's masks of each step are of every pixel.
+            undefined=arrange(batch.undefined) if batch.undefined is not None and self.config.needs_masks else None,
+        )
         with say_why(model, batch.images):
             layers = layer_weights(model, self.config, batch.images)
         modules = {name: resolve_layer(model, name) for name in layers if name != "input"}
@@ -228,7 +252,7 @@ class SIBLoss(nn.Module):
         if self.config.swap == 0:
             return None
         assert batch.masks is not None
-        return BackgroundSwap(batch.masks, modules, list(alignments.values())[-1])
+        return BackgroundSwap(batch.masks, modules, list(alignments.values())[-1], batch.undefined)
 
     def _terms(self, logits: Tensor, points: Mapping[str, Point], batch: Batch) -> Parts:
         """Compute every term from the logits of the images and, after a swap, of their second versions."""
@@ -249,13 +273,16 @@ class SIBLoss(nn.Module):
                 alignment=point.alignment,
                 output=self.output,
             )
-            mask = self.config.masks.at(view)
+            mask, grid = self.config.masks.at(view), (vjp_map.shape[2], vjp_map.shape[3])
             strength = vjp_map if name == "input" else contribution(vjp_map, activations)
             share = share if name == "input" else share_of_positive(strength.detach())
             if len(rows) >= self._least:
-                images = point.alignment.pool(full_precision(batch.images), (vjp_map.shape[2], vjp_map.shape[3]))
+                images = point.alignment.pool(full_precision(batch.images), grid)
+                undefined: Tensor | float = 0.0
+                if batch.undefined is not None:
+                    undefined = point.alignment.pool(batch.undefined.to(mask.dtype), grid)
                 f = self._foreground(vjp_map, images, mask, rows)
-                b = self._background(vjp_map, strength.abs(), mask, rows)
+                b = self._background(vjp_map, strength.abs(), mask, undefined, rows)
                 terms[name] = LayerTerms(point.weight, f, b)
         swap = None
         if len(swapped) and len(rows):
@@ -280,21 +307,22 @@ class SIBLoss(nn.Module):
         a, b = (gather_rows(self._project(pair) if self._project else pair)[rows] for pair in pairs)
         return self.config.foreground(a, b)
 
-    def _background(self, vjp_map: Tensor, strength: Tensor, mask: Tensor, rows: Tensor) -> Tensor | None:
+    def _background(
+        self, vjp_map: Tensor, strength: Tensor, mask: Tensor, undefined: Tensor | float, rows: Tensor
+    ) -> Tensor | None:
         """Return the background term, a mean over the same images."""
         if self.config.background is None:
             return None
-        return gather_rows(self.config.background(vjp_map, strength, mask))[rows].mean()
+        return gather_rows(self.config.background(vjp_map, strength, mask, undefined))[rows].mean()
 
-    def _check(self, images: Tensor, labels: Tensor, masks: Tensor | None) -> None:
+    def _check(self, images: Tensor, labels: Tensor, masks: Tensor | None, undefined: Tensor | None) -> None:
         check_images(images)
         rule = f"have at least {self._least} rows (HSIC is not defined for fewer)"
         require(len(images) * world_size() >= self._least, "images", rule, images)
         check_same_batch(images, labels=labels)
         rule = f"be given for masks={self.config.masks} (self_masks computes the model's own)"
         require(masks is not None or not self.config.needs_masks, "masks", rule, None)
-        if masks is not None and labels.ndim == 1:
-            check_masks(masks, images)
+        check_regions(images, labels, masks, undefined)
 
 
 def _trained(model: nn.Module) -> list[Tensor]:

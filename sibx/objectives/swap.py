@@ -21,11 +21,18 @@ class BackgroundSwap:
     global batch's images with an object and a background count. Feature maps of both versions are stacked into one
     batch, so that one forward pass gives both logits. Tokens usually have a residual path around the layer, on which
     nothing is stacked, so they need a second pass. Only patches are mixed; the tokens in front of them stay the
-    image's own.
+    image's own. Undefined pixels stay the image's own, too, and are not lent.
     """
 
-    def __init__(self, masks: Tensor, modules: Mapping[str, nn.Module], alignment: Alignment):
+    def __init__(
+        self,
+        masks: Tensor,
+        modules: Mapping[str, nn.Module],
+        alignment: Alignment,
+        undefined: Tensor | None = None,
+    ):
         self.masks, self.alignment = masks, alignment
+        self.kept = masks if undefined is None else masks | undefined
         self.layer = dict([list(modules.items())[-1]])
         self.rewrites: dict[str, Callable[[Tensor], Tensor]] = dict.fromkeys(self.layer, self._rewrite)
         self._tokens: Tensor | None = None
@@ -53,10 +60,11 @@ class BackgroundSwap:
         return self._tokens
 
     def _mix(self, grid: Tensor) -> Tensor:
-        mask = self.alignment.pool(self.masks.to(grid.dtype), (grid.shape[2], grid.shape[3]))
-        outside = 1 - mask
+        kept = self.alignment.pool(self.kept.to(grid.dtype), (grid.shape[2], grid.shape[3]))
+        outside = 1 - kept
         room = outside.sum((2, 3), keepdim=True)
         background = (grid * outside).sum((2, 3), keepdim=True) / room.clamp(min=EPSILON)
-        # Without a mask the object would count as background; without a background pixel there is no mean.
-        lends = self.masks.flatten(1).any(1) & (room.flatten() > 0)
-        return grid * mask + outside * previous_rows(background, among=lends)
+        # Without a mask the object would count as background; without a background pixel there is no mean, whatever
+        # the rounding of averages leaves of it.
+        lends = self.masks.flatten(1).any(1) & ~self.kept.flatten(1).all(1) & (room.flatten() > 0)
+        return grid * kept + outside * previous_rows(background, among=lends)

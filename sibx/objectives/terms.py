@@ -102,6 +102,7 @@ class Batch(NamedTuple):
         masks: masks (B, 1, H, W) bool, or None.
         truth: all labels (N, K) of the N images, where an image may have several (see ``lay_out``); None = ``labels``.
         first: the first row of each of these images, (N,); None = every image has one row.
+        undefined: like masks, True where it is not known whether a pixel is background; None = nowhere.
     """
 
     images: Tensor
@@ -109,6 +110,7 @@ class Batch(NamedTuple):
     masks: Tensor | None
     truth: Tensor | None = None
     first: Tensor | None = None
+    undefined: Tensor | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -117,9 +119,14 @@ class Batch(NamedTuple):
 
     def recordable(self) -> "Batch":
         """Return the batch with copies of tensors made in inference mode, which autograd does not accept."""
-        images, labels = (t.clone() if t.is_inference() else t for t in (self.images, self.labels))
-        masks = self.masks.clone() if self.masks is not None and self.masks.is_inference() else self.masks
-        return Batch(images, labels, masks)
+        made = {k: t.clone() for k, t in self._asdict().items() if t is not None and t.is_inference()}
+        return self._replace(**made)
+
+    def told_apart(self) -> "Batch":
+        """Return the batch with undefined pixels that are no object: where a mask says so, a pixel is."""
+        if self.masks is None or self.undefined is None:
+            return self
+        return self._replace(undefined=self.undefined & ~self.masks)
 
     def learned(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Return the logits of the images, each once, and what is true of them."""

@@ -33,11 +33,20 @@ def lesson(
     if not spec.from_outside:
         return data, objective
     if spec.shuffled:
-        masks = masks_of(data, workers) if own is None else own
-        data = OtherMasks(data, masks.reordered(shuffled_order(classes_of(data), seed)))
+        order = shuffled_order(classes_of(data), seed)
+        regions = regions_of(data, workers) if own is None else (own,)
+        data = OtherMasks(data, *(region.reordered(order) for region in regions))
     elif own is not None:
         data = OtherMasks(data, own)
     return data, replace(objective, masks=Given()) if isinstance(objective, SIBConfig) else objective
+
+
+def regions_of(data: MaskedDataset, workers: int = 0) -> tuple[PackedMasks, PackedMasks]:
+    """All masks and their undefined pixels; the images are read through once."""
+    batches = load_batches(data, AT_ONCE, workers)
+    both = PackedMasks(torch.stack([b.masks, b.undefined], 1).flatten(0, 1) for b in batches)
+    places = 2 * torch.arange(len(both) // 2)
+    return both.reordered(places), both.reordered(places + 1)
 
 
 def masks_of(data: MaskedDataset, workers: int = 0) -> PackedMasks:
@@ -53,14 +62,15 @@ def classes_of(data: MaskedDataset) -> Tensor:
 
 
 def precision(masked: MaskedDataset, truth: MaskedDataset, workers: int = 0) -> float:
-    """Share of the masks' pixels in [0, 1] that lie on objects."""
+    """Share of the masks' pixels in [0, 1] that lie on objects; undefined pixels do not count."""
     if masked is truth:
         return 1.0
-    masks, objects = masks_of(masked, workers), masks_of(truth, workers)
+    masks, (objects, undefined) = masks_of(masked, workers), regions_of(truth, workers)
     inside = total = 0
     for first in range(0, len(masks), AT_ONCE):
         rows = slice(first, first + AT_ONCE)
-        inside, total = inside + int((masks[rows] & objects[rows]).sum()), total + int(masks[rows].sum())
+        counted = masks[rows] & ~undefined[rows]
+        inside, total = inside + int((counted & objects[rows]).sum()), total + int(counted.sum())
     return inside / total if total else float("nan")
 
 

@@ -27,7 +27,7 @@ class Loss:
         compute: function ``(model, images, labels, what is read)`` -> the scalar to minimize, or terms.
         reads: what of a batch the loss is handed beside images and labels: its masks, its groups, or nothing.
         module: the loss as a module, if it has a state for checkpoints, else None.
-        takes_ramp: whether ``compute`` takes ``ramp=``, for a warm-up.
+        takes_ramp: whether ``compute`` takes ``ramp=``, for a warm-up, and ``undefined=`` beside masks.
         strata: index (N,) of the part of the training data that an image belongs to, all parts to be drawn equally
             often; None = as the settings say.
     """
@@ -40,13 +40,21 @@ class Loss:
 
     def __call__(self, model: nn.Module, batch: MaskedBatch, ramp: float) -> dict[str, Tensor]:
         """Return the terms of a batch by name, ``total`` among them."""
-        options = {"ramp": ramp} if self.takes_ramp else {}
+        options = {"ramp": ramp, "undefined": self.undefined(batch)} if self.takes_ramp else {}
         terms = self.compute(model, batch.images, batch.labels, self.reads(batch), **options)
         if isinstance(terms, Tensor):
             return {"total": terms}
         named = dict(terms) if isinstance(terms, Mapping) else dict(terms._asdict())
         require("total" in named, "objective", "return a scalar, or terms with a `total`", sorted(named))
         return named
+
+    def reads_masks(self, batch: MaskedBatch) -> bool:
+        """Whether masks are what the loss is handed of a batch."""
+        return self.reads(batch) is batch.masks
+
+    def undefined(self, batch: MaskedBatch) -> Tensor | None:
+        """Return the undefined pixels of the masks that the loss is handed, None without masks."""
+        return batch.undefined if self.reads_masks(batch) else None
 
 
 def build_loss(

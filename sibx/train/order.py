@@ -144,13 +144,14 @@ def _order(labels: Tensor | int, generator: torch.Generator) -> Tensor:
 
 
 def _augmented(batch: MaskedBatch, config: TrainConfig, draws: Tensor) -> MaskedBatch:
+    regions = [batch.masks, batch.undefined]
     if batch.labels.ndim == 1:
-        images, (masks,) = apply_augmentation(batch.images, [batch.masks], _named(config), draws)
-        return replace(batch, images=images, masks=masks)
+        images, (masks, undefined) = apply_augmentation(batch.images, regions, _named(config), draws)
+        return replace(batch, images=images, masks=masks, undefined=undefined)
     images, _ = apply_augmentation(batch.images, [], _named(config), draws)
     owners = (batch.labels == 1).nonzero()[:, 0]
-    _, (masks,) = apply_augmentation(batch.masks.float(), [batch.masks], _named(config), draws[owners])
-    return replace(batch, images=images, masks=masks)
+    _, (masks, undefined) = apply_augmentation(batch.masks.float(), regions, _named(config), draws[owners])
+    return replace(batch, images=images, masks=masks, undefined=undefined)
 
 
 def _named(config: TrainConfig) -> Augmentation:

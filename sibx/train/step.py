@@ -94,8 +94,13 @@ class Learner:
         batch = batch.to(self.device)
         wrapped = self.network if isinstance(self.network, DistributedDataParallel) else None
         with wrapped.no_sync() if wrapped else nullcontext():
-            read = self.loss.reads(batch)
-            norms = self.objective.gradient_norms(self.network, batch.images, batch.labels, read)
+            norms = self.objective.gradient_norms(
+                self.network,
+                batch.images,
+                batch.labels,
+                self.loss.reads(batch),
+                undefined=self.loss.undefined(batch),
+            )
         self.auxiliary.loss(batch.labels)  # of no use here, and its graph is to be forgotten
         return {f"norm_{name}": norm for name, norm in norms.items()}
 
@@ -136,7 +141,7 @@ class Learner:
             warn_of_probabilities(terms["logits"], self.config.output)
         if "logits" in terms and self.config.output != "raw":
             terms["accuracy"] = hits(terms["logits"].detach(), batch.labels, self.config.output).nanmean()
-        if self.loss.reads(batch) is batch.masks and len(batch.masks):
+        if self.loss.reads_masks(batch) and len(batch.masks):
             terms["masked"] = batch.masks.flatten(1).any(1).float().mean()
         return {k: v.detach() for k, v in terms.items() if v.ndim == 0}
 

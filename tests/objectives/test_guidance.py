@@ -66,13 +66,18 @@ def gradients(total, net):
 
 class TestFormulas:
     @every_method
-    @pytest.mark.parametrize("empty", [(), (1,), (0, 3)], ids=["all", "one-empty", "two-empty"])
-    def test_equals_the_paper(self, method, empty, batch, net):
+    @pytest.mark.parametrize(
+        ("empty", "border"), [((), 0), ((0, 3), 0), ((1,), 1)], ids=["all", "two-empty", "one-empty-undefined-borders"]
+    )
+    def test_equals_the_paper(self, method, empty, border, batch, net):
+        """Undefined are a border around the object and the object's uppermost row, also where there is no mask."""
         images, labels, masks = batch
+        undefined = (F.max_pool2d(masks.double(), 1 + 2 * border, 1, border) > 0) & ~masks
+        undefined[:, :, 1] |= masks[:, :, 1] & bool(border)
         masks[list(empty)] = False
-        terms = loss_of(method, 0.7)(net, images, labels, masks)
+        terms = loss_of(method, 0.7)(net, images, labels, masks, undefined=undefined if border else None)
         torch.manual_seed(SEED)
-        guidance = reference.term(method, net[:2], net[2:], images, labels, masks)
+        guidance = reference.term(method, net[:2], net[2:], images, labels, masks, undefined)
         cross_entropy = reference.cross_entropy(net, images, labels)
         for ours, theirs in (
             (terms.guidance, guidance),
@@ -324,6 +329,7 @@ class TestErrors:
             ({"masks": torch.zeros(2, 1, 8, 8)}, r"`masks` must be a bool tensor of shape \(2, 1, 8, 8\)"),
             ({"masks": torch.zeros(2, 1, 4, 4, dtype=torch.bool)}, "`masks` must be a bool tensor"),
             ({"masks": None}, "`masks` must be given for method='(energy|background-swap)', but got None"),
+            ({"undefined": torch.zeros(2, 1, 8, 8)}, r"`undefined` must be a bool tensor of shape \(2, 1, 8, 8\)"),
             ({"model": nn.Conv2d(3, 3, 1)}, r"`model` must return logits of shape \(B, K\)"),
         ],
     )

@@ -274,6 +274,10 @@ class TestErrors:
             ),
             ({"masks": torch.zeros(2, 1, 8, 8)}, "`masks` must be a bool tensor"),
             ({"masks": None}, r"`masks` must be given for masks=Given\(\)"),
+            (
+                {"undefined": torch.zeros(2, 1, 4, 4).bool()},
+                r"`undefined` must be a bool tensor of shape \(2, 1, 8, 8\)",
+            ),
             ({"model": nn.Conv2d(3, 3, 1)}, r"`model` must return logits of shape \(B, K\)"),
         ],
     )
@@ -287,6 +291,10 @@ class TestErrors:
         config = SIBConfig(masks=Given())
         with pytest.raises(ValueError, match=message):
             SIBLoss(config)(**{**good, **change})
+
+    def test_undefined_pixels_belong_to_masks(self, batch, net):
+        with pytest.raises(ValueError, match="`undefined` must be None without masks"):
+            SIBLoss()(net, *batch[:2], undefined=batch[2])
 
     def test_unbiased_needs_four_images(self):
         loss = SIBLoss(SIBConfig(foreground=HSIC(estimator="unbiased")))

@@ -65,3 +65,39 @@ def loss(model, images, labels, *, window, exponential=False):
     else:
         total = cross_entropy - 0.01 * foreground + 1000 * background
     return total, foreground, background
+
+
+def regions(masks, undefined, side):
+    """Shares of object and of background in every cell of a grid of ``side`` cells, (B, h, w) each."""
+
+    def averaged(region):
+        rows = region.double().split(region.shape[2] // side, 2)
+        cells = [
+            torch.stack([cell.mean((1, 2, 3)) for cell in row.split(region.shape[3] // side, 3)], 1) for row in rows
+        ]
+        return torch.stack(cells, 1)
+
+    return averaged(masks), averaged(~masks & ~undefined)
+
+
+def background_fraction(strength, inside, outside):
+    """sum(s outside) / sum(s where it is known what a pixel is), one position of one image (1, h, w) at a time."""
+    lost = everything = 0
+    for s, m, n in zip(strength.flatten(), inside.flatten(), outside.flatten(), strict=True):
+        lost = lost + s * n
+        everything = everything + s * (m + n)
+    return lost / everything
+
+
+def background_variance(r, outside):
+    """Unbiased variance over all values of R (C, h, w), which are zero where there is no background."""
+    values = [r[c, i, j] * outside[i, j] for c, i, j in torch.cartesian_prod(*map(torch.arange, r.shape)).tolist()]
+    mean = sum(values) / len(values)
+    return sum((value - mean) ** 2 for value in values) / (len(values) - 1)
+
+
+def swapped_features(features, outside):
+    """Background cells of a (B, C, h, w) hold the mean background of the image before; all other parts stay."""
+    means = [(a * n).sum((1, 2)) / n.sum() for a, n in zip(features, outside, strict=True)]
+    lent = [means[i - 1][:, None, None] for i in range(len(means))]
+    return torch.stack([a * (1 - n) + b * n for a, n, b in zip(features, outside, lent, strict=True)])
