@@ -97,8 +97,8 @@ def load(study: Study, dataset: str, root: str) -> dict[str, InMemoryDataset]:
     return found
 
 
-def judge(model: nn.Module, data: InMemoryDataset, *, explained: bool) -> dict[str, float]:
-    """Return accuracies, the worst group's where there are groups, and the focus of maps."""
+def judge(model: nn.Module, data: InMemoryDataset, *, explained: bool, most: int = EXPLAINED) -> dict[str, float]:
+    """Return accuracies, the worst group's where there are groups, and the focus of maps of at most so many images."""
     predicted, labels = predict(model, data)
     right = pd.Series((predicted == labels).double())
     scores = {"accuracy": right.mean(), "balanced": right.groupby(labels.numpy(), observed=True).mean().mean()}
@@ -106,7 +106,7 @@ def judge(model: nn.Module, data: InMemoryDataset, *, explained: bool) -> dict[s
     if (groups >= 0).all():
         scores["worst_group"] = right.groupby(groups.numpy(), observed=True).mean().min()
     if explained:
-        few = InMemoryDataset.load(data, spread(len(data), EXPLAINED))
+        few = InMemoryDataset.load(data, spread(len(data), most))
         rows = evaluate(model, few, methods=list(METHODS), metrics=["foreground_focus"], progress=False).rows
         rows = rows[rows["metric"] == "foreground_focus"]
         scores |= {str(name): value for name, value in rows.groupby("method", observed=True)["value"].mean().items()}

@@ -95,7 +95,7 @@ def gains_over_sets(test: pd.DataFrame) -> pd.DataFrame:
         of_sets = differences.groupby("dataset", observed=True)
         means, errors = of_sets.mean(), (of_sets.var().mean() / of_sets.count()) ** 0.5
         errors = errors.fillna(0)  # of single seeds nothing is known of their spread
-        lines[claim] = {title: _marked(mean_over_sets(means[name], errors[name])) for name, title in SHOWN.items()}
+        lines[claim] = {title: marked(mean_over_sets(means[name], errors[name])) for name, title in SHOWN.items()}
     return pd.DataFrame(lines).T
 
 
@@ -109,7 +109,7 @@ def leave_one_out(val: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:
         )
         share = max(s for s, loss in losses.items() if loss >= -MARGIN - 1e-9)
         gain = paired(test[test["dataset"] == left_out], ("own", share), ("own", 0.0))
-        found = {title: _marked(mean_over_seeds(gain[name].to_numpy())) for name, title in SHOWN.items()}
+        found = {title: marked(mean_over_seeds(gain[name].to_numpy())) for name, title in SHOWN.items()}
         lines[left_out] = {"share chosen on the others": f"{share:g}", **found}
     return pd.DataFrame(lines).T
 
@@ -139,7 +139,8 @@ def _trace(panel: Axes, part: pd.DataFrame, masks: str, color: str) -> None:
         panel.annotate(f"{share:g}", (focus, accuracy), textcoords="offset points", xytext=(4, 4), fontsize=8)
 
 
-def _marked(found: Interval) -> str:
+def marked(found: Interval) -> str:
+    """Write a difference with its interval, and a star where 0 lies outside."""
     text = f"{found:+.3f}" if abs(found.high) < 10 else f"{found.mean:+.3f}"  # of one seed or set there is no interval
     return f"{text}{' *' if found.excludes_zero else ''}"
 

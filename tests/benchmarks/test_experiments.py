@@ -306,3 +306,23 @@ def test_few_masks(script):
     assert not moved[~more].any()
     table = pd.read_csv(shown.PAGES / "tables" / "few_masks.csv", index_col=0, dtype=str, keep_default_na=False)
     pd.testing.assert_frame_equal(shown.gains(shown.read(shown.HERE / "few_masks.csv")), table, check_dtype=False)
+
+
+def test_what_undefined_pixels_count_as(script, shapes):
+    """In every form the masks of ``undefined.py`` are those of its name; gains are paired by seed."""
+    undefined = script("undefined")
+    edge = [s.mask.roll(1, -1) & ~s.mask for s in shapes.samples]
+    data = InMemoryDataset(shapes, [s._replace(undefined=u) for s, u in zip(shapes.samples, edge, strict=True)])
+    masks, one = {form: undefined.counted(data, form)[0] for form in undefined.FORMS}, data[0]
+    assert masks["left out"] is masks["left out, shuffled"] is masks["cross-entropy"] is one
+    assert not any(masks[form].undefined.any() for form in ("background", "object"))
+    assert torch.equal(masks["background"].mask, one.mask)
+    assert torch.equal(masks["object"].mask, one.mask | one.undefined)
+
+    rows = [
+        (form, seed, 0.1 * seed + gain) for form, gain in (("left out", 0.02), ("object", 0.0)) for seed in (0, 1, 2)
+    ]
+    table = pd.DataFrame(rows, columns=["undefined", "seed", "vjp"]).assign(dataset="msrc-v2")
+    table = table.sample(frac=1, random_state=0).assign(accuracy=0.5, focus=0.5, gradcam=0.5)
+    (line,) = undefined.gains(table)["VJP"]
+    assert line.startswith("+0.020 [+0.020, +0.020]")
