@@ -120,7 +120,7 @@ class Survey:
     @cached_property
     def _kept(self) -> dict[str, Sequence[Any]]:
         """What was found about pictures, by their content: at earlier starts, and now."""
-        with suppress(OSError, ValueError):  # of a file that is broken everything is found again
+        with suppress(OSError, ValueError, TypeError):  # of a file that is broken everything is found again
             return dict(json.loads(self._file.read_bytes()))
         return {}
 
