@@ -3,7 +3,7 @@
     python benchmarks/experiments/few_masks_shown.py
 
 The table has the mean over seeds of every training, and what it gains over cross-entropy and over its shuffled control
-(paired by seed, with Student's interval). The figure draws the means with the intervals over seeds.
+(paired by seed, with Student's interval). The figure draws the means, and every seed.
 """
 
 from pathlib import Path
@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from shares import METHODS
 
+from sibx import DATASETS
 from sibx.evaluation import mean_over_seeds
 
 HERE = Path(__file__).parent
@@ -89,13 +90,13 @@ def draw(table: pd.DataFrame) -> Figure:
     for row, dataset in zip(panels, sets, strict=True):
         for panel, (name, title) in zip(row, SHOWN.items(), strict=True):
             _fill(panel, table[table["dataset"] == dataset], name)
-            panel.set(title=dataset, xlabel="images with a drawn mask", ylabel=title)
-    panels[0, 0].legend(fontsize=8)
+            panel.set(title=DATASETS[dataset].title, xlabel="images with a drawn mask", ylabel=title)
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
     return figure
 
 
 def _fill(panel: Axes, table: pd.DataFrame, name: str) -> None:
-    """Draw the means over seeds, evenly spaced, with their intervals; every seed is a small dot."""
+    """Draw the means over seeds, evenly spaced; every seed is a small dot."""
     shares = sorted(set(table["drawn"]))
     places = {share: float(i) for i, share in enumerate(shares)}
     plain = table[(table["drawn"] == 0) & (table["rest"] == "none")][name].mean()
