@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from sibx._checks import require
 from sibx.evaluation.crossed import mean_over_seeds_and_images, p_value_over_seeds_and_images
 from sibx.evaluation.photographs import influences, means_of, photographs_of
 from sibx.evaluation.significance import wilcoxon_signed_rank
@@ -49,12 +50,16 @@ def paired_gain(differences: pd.Series) -> Gain:
     Returns:
         Gain. A row counts as undefined if no seed has a pair of it.
 
+    Raises:
+        ValueError: an index without these levels, or one that names an image and seed twice, or none.
+
     >>> import pandas as pd
     >>> index = pd.MultiIndex.from_product([["cat", "dog", "fox"], [0, 1]], names=["image_id", "seed"])
     >>> gain = paired_gain(pd.Series([0.10, 0.14, 0.20, 0.22, 0.30, 0.30], index))
     >>> f"{gain.interval:.2f}", f"{gain.these:.2f}", gain.seeds
     ('0.21 [-0.05, 0.47]', '0.21 [0.12, 0.30]', 2)
     """
+    _check_index(differences.index)
     of_images, values = _over_seeds(differences)
     seeds = int((~np.isnan(values)).any(0).sum())
     photos, means = photographs_of(of_images.index), of_images.to_numpy()
@@ -74,6 +79,15 @@ def paired_gain(differences: pd.Series) -> Gain:
         error=float(np.hypot(error, _error(of_seeds))),
         rows=rows,
     )
+
+
+def _check_index(index: pd.Index) -> None:
+    """Require that lines are told apart: twice the same, or without a name, they would count as other images."""
+    rule = "have an index whose levels are `seed` and what names an image"
+    require(isinstance(index, pd.MultiIndex) and "seed" in index.names, "differences", rule, list(index.names))
+    assert isinstance(index, pd.MultiIndex)
+    wrong = index.duplicated() | np.any([codes < 0 for codes in index.codes], axis=0)
+    require(not wrong.any(), "differences", "name every image and seed, once", index[wrong][:1].tolist())
 
 
 def _over_seeds(differences: pd.Series) -> tuple[pd.Series, Array]:

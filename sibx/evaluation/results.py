@@ -47,6 +47,7 @@ from sibx.evaluation.strata import Sizes, add_sizes
 from sibx.evaluation.summaries import class_means, summarize
 
 Table = pd.DataFrame | Callable[[], OnShelves]
+NAMING = ("image_id", "label", "seed")  # what a row cannot be without
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,9 @@ class Results:
             asked for, and needs about 100 bytes of memory per row; nothing else here needs it (see ``cells``).
         curves: one row per image, method and curve point, with the columns of ``CURVE_COLUMNS``; made like ``rows``.
         info: what made them: settings, versions, device, seconds.
+
+    Raises:
+        ValueError: rows without a column, or one without a label, a seed or the name of its image.
     """
 
     rows: pd.DataFrame
@@ -483,11 +487,13 @@ def _completed(rows: pd.DataFrame) -> pd.DataFrame:
     _check_columns(rows, {"area"})
     if "area" not in rows:
         rows.insert(COLUMNS.index("area"), "area", np.nan)
-    require(bool(rows["label"].notna().all()), "rows", "have a label each, as whole lines have", "one without")
     return with_photos(rows)
 
 
 def _check_columns(rows: pd.DataFrame, made: Set[str] = frozenset()) -> None:
-    """Require the columns of rows, but for those that are made where they are missing."""
+    """Require the columns of rows, but for those that are made where they are missing, and their names."""
     missing = set(COLUMNS) - {"photo"} - made - set(rows.columns)
     require(not missing, "rows", f"have the columns {sorted(missing)}", list(rows.columns))
+    # One without would belong to no group, and be left out wherever rows are grouped.
+    for name in NAMING:
+        require(bool(rows[name].notna().all()), "rows", f"have a {name} each, as whole lines have", "one without")

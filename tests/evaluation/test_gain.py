@@ -61,3 +61,20 @@ def test_a_seed_without_a_pair_does_not_count():
     nothing = paired_gain(pairs(np.full((4, 2), np.nan), [0, 1]))
     assert (nothing.seeds, nothing.interval.n, nothing.interval.undefined) == (0, 0, 4)
     assert np.isnan(nothing.p_value)
+
+
+@pytest.mark.parametrize(
+    ("lines", "rule"),
+    [
+        ([("a", 0), ("b", 0), ("a", 0)], r"name every image and seed, once, but got \[\('a', 0\)\]"),
+        ([("a", 0), ("a", 1), ("a", 1)], "name every image and seed, once"),
+        ([("a", 0), ("a", np.nan)], "name every image and seed, once"),
+        ([(np.nan, 0), ("a", 0)], "name every image and seed, once"),
+    ],
+)
+def test_lines_that_nothing_tells_apart_are_refused(lines, rule):
+    index = pd.MultiIndex.from_tuples(lines, names=["image_id", "seed"])
+    with pytest.raises(ValueError, match=f"`differences` must {rule}"):
+        paired_gain(pd.Series(0.1, index))
+    with pytest.raises(ValueError, match="`differences` must have an index whose levels"):
+        paired_gain(pd.Series(0.1, index.droplevel("seed")))

@@ -7,8 +7,8 @@ import pytest
 from sibx import Results, build_dataset, evaluate, write_report
 from sibx.datasets import InMemoryDataset, collate, one_per_class
 from sibx.evaluation import bootstrap_band, bootstrap_difference, bootstrap_mean, paired_gain, worst_group
-from sibx.evaluation.columns import COLUMNS, CURVE_COLUMNS
-from sibx.evaluation.photographs import influences
+from sibx.evaluation.columns import COLUMNS, CURVE_COLUMNS, IMAGE, per_image
+from sibx.evaluation.photographs import influences, photographs_of
 from sibx.models import TinyCNN
 from tests.helpers.several import several
 
@@ -140,3 +140,26 @@ def test_files_of_before(tmp_path):
     Results(results.rows, results.curves).save(tmp_path)
     old = Results(results.rows.drop(columns="photo"), results.curves)
     pd.testing.assert_frame_equal(old.rows, results.rows)
+
+
+class TestWithoutGroups:
+    """Rows of one per image are not grouped: they are what groups would give."""
+
+    @pytest.mark.parametrize("texts", [str, pd.CategoricalDtype(["unused", "a", "b", "c", "x", "y", "d"])])
+    @pytest.mark.parametrize("values", [[3, 1, 2], [0.5, np.nan, 0.25]])
+    def test_an_image_each(self, values, texts):
+        columns = {"image_id": ["b", "c", "a"], "photo": ["x", "x", "y"], "dataset": "d", "split": "d"}
+        rows = pd.DataFrame(columns, dtype=texts).assign(label=[2, 0, 2], value=values)
+        grouped = rows.groupby(list(IMAGE), sort=False, observed=True)["value"].mean()
+        found = per_image(rows)
+        assert found.index.tolist() == grouped.index.tolist()
+        np.testing.assert_array_equal(found, grouped)
+        np.testing.assert_array_equal(photographs_of(found.index), [0, 0, 1])
+        assert photographs_of(found.index[1:]) is None
+
+    @pytest.mark.parametrize("name", ["image_id", "label", "seed"])
+    def test_a_row_without_a_name_is_refused_as_groups_would_leave_it_out(self, name, both):
+        rows = both[0].rows.astype({name: object})
+        rows.loc[3, name] = None
+        with pytest.raises(ValueError, match=f"`rows` must have a {name} each"):
+            Results(rows, both[0].curves)
