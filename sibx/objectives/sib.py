@@ -16,6 +16,7 @@ Departures from the paper (none in ``SIBConfig.published()`` at 224 px, in float
 - ``balance`` measures gradients and scales the terms: ``GradNorm`` so that a weight says how long the term's gradient
   is, as a share of the cross-entropy's; ``Share`` so that all terms together pull a share as hard, never against it.
 - An image without any object pixel (no mask known, or the object cropped away) takes no part in the S-IB terms.
+- The background term of an image whose mask leaves no background pixel is 0, not what rounding makes of it.
 - Pixels marked undefined (trimap boundary, void) that no mask claims are neither object nor background: R there enters
   no term.
 - Under autocast only the model runs in half precision; the paper trains in float32.
@@ -282,7 +283,8 @@ class SIBLoss(nn.Module):
                 if batch.undefined is not None:
                     undefined = point.alignment.pool(batch.undefined.to(mask.dtype), grid)
                 f = self._foreground(vjp_map, images, mask, rows)
-                b = self._background(vjp_map, strength.abs(), mask, undefined, rows)
+                b = self._background(vjp_map, strength.abs(), mask, undefined, batch)
+                b = None if b is None else b[rows].mean()
                 terms[name] = LayerTerms(point.weight, f, b)
         swap = None
         if len(swapped) and len(rows):
@@ -308,12 +310,14 @@ class SIBLoss(nn.Module):
         return self.config.foreground(a, b)
 
     def _background(
-        self, vjp_map: Tensor, strength: Tensor, mask: Tensor, undefined: Tensor | float, rows: Tensor
+        self, vjp_map: Tensor, strength: Tensor, mask: Tensor, undefined: Tensor | float, batch: Batch
     ) -> Tensor | None:
-        """Return the background term, a mean over the same images."""
+        """Return the background term of every image of the global batch."""
         if self.config.background is None:
             return None
-        return gather_rows(self.config.background(vjp_map, strength, mask, undefined))[rows].mean()
+        terms = self.config.background(vjp_map, strength, mask, undefined)
+        # Without a background pixel it is what rounding leaves, which ``balance`` would draw to full length.
+        return gather_rows(terms * batch.with_background() if self.config.needs_masks else terms)
 
     def _check(self, images: Tensor, labels: Tensor, masks: Tensor | None, undefined: Tensor | None) -> None:
         check_images(images)

@@ -148,6 +148,12 @@ class Batch(NamedTuple):
         objects = torch.ones_like(self.labels) if self.masks is None else self.masks.flatten(1).sum(1)
         return gather_rows(objects).nonzero().squeeze(1)
 
+    def with_background(self) -> Tensor:
+        """Return whether each image has a pixel that is neither object nor undefined, (B,) bool."""
+        assert self.masks is not None
+        kept = self.masks if self.undefined is None else self.masks | self.undefined
+        return ~kept.flatten(1).all(1)
+
 
 def share_of_positive(contributions: Tensor) -> Tensor:
     """Return the positive share of the summed ``|c|`` of the global batch, for contributions c (B, 1, h, w)."""

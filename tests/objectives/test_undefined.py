@@ -12,7 +12,7 @@ from sibx import GuidanceConfig, GuidanceLoss, SIBConfig, SIBLoss, TrainConfig, 
 from sibx.datasets import InMemoryDataset, OtherMasks, SyntheticDataset, collate
 from sibx.models import TinyCNN
 from sibx.models.alignment import HalfPixel
-from sibx.objectives import CKA, GUIDANCE, HSIC, Fraction, Given, Shuffled, Variance
+from sibx.objectives import CKA, GUIDANCE, HSIC, Fraction, Given, GradNorm, Shuffled, Variance
 from sibx.objectives.swap import BackgroundSwap
 from sibx.studies.lessons import lesson, precision, shuffled_order
 from sibx.train import TRAININGS
@@ -139,6 +139,18 @@ class TestContract:
         mixed = swap._mix(features)
         assert torch.allclose(mixed[2, 0], torch.tensor([2.0, 0.0]))  # not of the one before, which has none
         assert torch.allclose(mixed[1], features[1])
+
+    @pytest.mark.parametrize("whole", [False, True], ids=["all else is undefined", "all is object"])
+    def test_nor_does_it_train(self, whole, batch):
+        """As of pictures on which only the object was drawn; ``balance`` would give the noise a full pull."""
+        images, labels, masks = batch[0].float(), *batch[1:]
+        config = SIBConfig("auto", Given(), None, Fraction(), cotangent="log_probability", balance=GradNorm())
+        regions = (masks | True, None) if whole else (masks, ~masks)
+        loss, net = SIBLoss(config), TinyCNN(5, width=8)
+        loss(net, images, labels, regions[0], undefined=regions[1])  # measures
+        assert loss.gradient_norms(net, images, labels, regions[0], undefined=regions[1])["background"] == 0
+        regions[0][0, ..., :3, :3] = False  # a pixel is enough
+        assert loss.gradient_norms(net, images, labels, regions[0])["background"] > 0
 
     def test_shuffled_masks_take_them_along(self, batch, net, undefined):
         images, labels, masks = batch
