@@ -64,11 +64,15 @@ def check_device(tensor: Tensor, like: Tensor, argument: str) -> None:
     require(tensor.device == like.device, argument, f"lie on {like.device} as the others do", str(tensor.device))
 
 
-def check_masks(masks: Tensor, like: Tensor, argument: str = "masks") -> None:
-    """Require a bool tensor of shape (B, 1, H, W) with the batch and spatial size of ``like``."""
-    expected = (like.shape[0], 1, *like.shape[2:])
+def check_masks(masks: Tensor, like: Tensor, argument: str = "masks", count: int | None = None) -> None:
+    """Require a bool tensor of shape (B, 1, H, W) with the spatial size of ``like``, and so many rows; None = its own.
+
+    A number says that images have several labels.
+    """
+    expected = (like.shape[0] if count is None else count, 1, *like.shape[2:])
     good = isinstance(masks, Tensor) and masks.dtype == torch.bool and tuple(masks.shape) == expected
-    require(good, argument, f"be a bool tensor of shape {expected}", masks)
+    each = "" if count is None else ", one mask per image and class present"
+    require(good, argument, f"be a bool tensor of shape {expected}{each}", masks)
     check_values(masks, argument)
     check_device(masks, like, argument)
 

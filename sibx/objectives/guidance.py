@@ -163,7 +163,7 @@ class GuidanceLoss(nn.Module):
 
     def _batch(self, images: Tensor, labels: Tensor, masks: Tensor | None, undefined: Tensor | None) -> Batch:
         """Return the images in rows; without masks everything is object."""
-        batch = Batch(images, labels, masks, undefined=undefined)
+        batch = Batch(images, labels, masks, undefined=undefined).recordable()
         batch = batch.told_apart() if labels.ndim == 1 else lay_out(batch, by_class=self.spec.term.by_class)
         everything = torch.ones_like(batch.images[:, :1], dtype=torch.bool)
         return batch._replace(masks=everything if batch.masks is None else batch.masks)

@@ -34,6 +34,10 @@ def undefined(batch):
     return ring
 
 
+def loss_of(method):
+    return GuidanceLoss(GuidanceConfig(method, 1.0))
+
+
 def terms_of(config, net, batch, undefined):
     return SIBLoss(config)(net, *batch, undefined=undefined)
 
@@ -152,6 +156,18 @@ class TestContract:
         regions[0][0, ..., :3, :3] = False  # a pixel is enough
         assert loss.gradient_norms(net, images, labels, regions[0])["background"] > 0
 
+    @pytest.mark.parametrize("loss", [SIBLoss(every_term()), *(loss_of(name) for name in GUIDANCE)])
+    def test_tensors_of_inference_mode(self, loss, batch, undefined, net):
+        """Read by a loop that predicts as well; autograd does not accept them."""
+        with torch.inference_mode():
+            made = [t.clone() for t in (*batch, undefined)]
+        totals = []
+        for *arguments, known in ([*batch, undefined], made):
+            torch.manual_seed(0)
+            totals.append(loss(net, *arguments, undefined=known).total)
+        assert torch.equal(*totals)
+        totals[1].backward()
+
     def test_shuffled_masks_take_them_along(self, batch, net, undefined):
         images, labels, masks = batch
         masks = masks & (torch.arange(32) < torch.arange(12, 24, 2).view(6, 1, 1, 1))
@@ -187,11 +203,13 @@ class TestSeveralLabels:
         expected = (s * (~masks & ~undefined)).flatten(1).sum(1) / (s * ~undefined).flatten(1).sum(1)
         torch.testing.assert_close(terms.background, expected.mean())
 
-    def test_another_number(self, batch):
-        with pytest.raises(ValueError, match=r"`undefined` must be a bool tensor of shape \(9, 1, 32, 32\)"):
-            SIBLoss(every_term(), output="sigmoid")(
-                TinyCNN(4), batch.images, batch.labels, batch.masks, undefined=batch.undefined[:6]
-            )
+    @pytest.mark.parametrize("argument", ["masks", "undefined"])
+    def test_another_number_or_no_tensors(self, argument, batch):
+        rule = r"must be a bool tensor of shape \(9, 1, 32, 32\), one mask per image and class present, but got a"
+        for wrong in (batch.masks[:6], batch.masks.numpy(), batch.masks.tolist()):
+            regions = {"masks": batch.masks, "undefined": batch.undefined, argument: wrong}
+            with pytest.raises(ValueError, match=f"`{argument}` {rule}"):
+                SIBLoss(every_term(), output="sigmoid")(TinyCNN(4), batch.images, batch.labels, **regions)
 
 
 class TestTraining:
