@@ -42,6 +42,8 @@ class Explaining:
 
     def drop(self, files: list[str], visit: Visit, places: list[Place]) -> Parts:
         """Put dropped pictures before the others and show the first; those that cannot be read are named."""
+        if visit.place is None:
+            return *_as_before(4), problem_html(FORGOTTEN), *_as_before(3)
         read, problems = [], []
         for file in files:
             try:
@@ -59,8 +61,8 @@ class Explaining:
     def rub(self, visit: Visit, strokes: str, fill: str, target: int) -> Parts:
         """Return what is said without the pixels under the strokes, and the problem."""
         seen = visit.seen
-        if seen is None:
-            return "", problem_html(FORGOTTEN)
+        if seen is None:  # of a page whose first picture cannot be read nothing is erased
+            return ("", problem_html(FORGOTTEN)) if visit.place is None else _as_before(2)
         rubbed = visit.rubbed = (strokes, fill, target)
         with visit.lock:
             try:
@@ -96,7 +98,7 @@ class Explaining:
         try:
             seen = self._seen(visit, place)
         except (OSError, ValueError) as error:
-            if visit.place == place:
+            if visit.place == place and visit.shown is not None:
                 visit.place = visit.shown  # whatever was asked for in between: its answer would hide the problem
             return *_as_before(4), problem_html(str(error))
         maps = self._why(visit)

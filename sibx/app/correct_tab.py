@@ -8,6 +8,7 @@ import gradio as gr
 
 from sibx.app._corrections import Corrections, corrections_folder
 from sibx.app._easel import Easel
+from sibx.app._events import LATEST
 from sibx.app._handlers import sorting
 from sibx.app._lesson import build_splits, why_not
 from sibx.app._static import html
@@ -48,4 +49,4 @@ def correct_tab(workbench: "Workbench") -> None:
     notice = html("said", elem_id="sorted")
     rests = {value: f"{words}" for value, words in RESTS.items()}
     board = html("easel", elem_id="easel", server_functions=[draw], rests=rests, order="")
-    order.input(sort, order, [notice, board], concurrency_limit=None, show_progress="hidden")
+    order.input(sort, order, [notice, board], concurrency_limit=None, show_progress="hidden", **LATEST)

@@ -1,11 +1,12 @@
 """The tab "Explain": a picture, what the networks say about it, why, and what they say without some of its pixels."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import gradio as gr
 
 from sibx.app._desk import Desk
 from sibx.app._eraser import FILLS
+from sibx.app._events import AT_ONCE, LATEST, NEWEST, OFTEN
 from sibx.app._handlers import FIRST, Explaining
 from sibx.app._opinions import layers_of, offered_methods
 from sibx.app._static import html
@@ -15,9 +16,6 @@ from sibx.app._visit import NONE, Question, Visit
 if TYPE_CHECKING:
     from sibx.app.workbench import Workbench
 
-# Short work waits for nobody else's: not for a training, and not for a look at all pictures.
-AT_ONCE: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
-OFTEN = AT_ONCE | {"trigger_mode": "multiple"}  # also before the last answer has come
 CONTROLS = "A map that a control draws as well, without the network, says nothing about the network."
 
 
@@ -63,12 +61,12 @@ def explain_tab(workbench: "Workbench") -> None:
     turned = [
         gr.on(None, on.begin, visit, shown, **AT_ONCE),  # when the page is opened
         dropped.upload(on.drop, [dropped, visit, places], [*shown, notice, places, page], **AT_ONCE),
-        order.input(on.sort, order, [notice, places, page], concurrency_limit=None, show_progress="hidden"),
+        order.input(on.sort, order, [notice, places, page], concurrency_limit=None, show_progress="hidden", **LATEST),
         back.click(on.back, page, page, **AT_ONCE),
         more.click(on.more, [places, page], page, **AT_ONCE),
     ]
     for event in turned:  # thumbnails first: what is looked at ahead nobody waits for
-        event.then(on.strip, [places, page], thumbnails, **AT_ONCE).then(on.look_ahead, [places, page], **AT_ONCE)
+        event.then(on.strip, [places, page], thumbnails, **NEWEST).then(on.look_ahead, [places, page], **NEWEST)
 
 
 def _question(desk: Desk, methods: tuple[str, ...]) -> list[gr.Dropdown]:

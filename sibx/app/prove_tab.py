@@ -5,13 +5,12 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from sibx.app._classroom import Classroom
+from sibx.app._events import AT_ONCE, LATEST
 from sibx.app._lesson import why_not
 from sibx.app._static import html
 
 if TYPE_CHECKING:
     from sibx.app.workbench import Workbench
-
-AT_ONCE: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
 
 
 def prove_tab(workbench: "Workbench") -> None:
@@ -53,5 +52,5 @@ def prove_tab(workbench: "Workbench") -> None:
 
     gr.on([again.click], choices, None, chosen, **AT_ONCE).then(**judged)
     gr.on(None, choices, None, chosen, **AT_ONCE).then(**judged)
-    chosen.input(**judged)
+    chosen.input(**judged, **LATEST)
     opened.click(room.report, chosen, frame, **AT_ONCE)

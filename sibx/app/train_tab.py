@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from sibx.app._classroom import Classroom
+from sibx.app._events import AT_ONCE, NEWEST
 from sibx.app._lesson import ELSEWHERE, starts_anew, why_not
 from sibx.app._static import html
 
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
     from sibx.app.workbench import Workbench
 
 EVERY = 2  # seconds between two looks at a training
-AT_ONCE: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
 
 
 def train_tab(workbench: "Workbench") -> None:
@@ -55,7 +55,7 @@ def train_tab(workbench: "Workbench") -> None:
     }
     gr.Timer(EVERY).tick(**looked)
     chosen.change(**looked)
-    epoch.input(room.maps, [chosen, epoch], maps, **AT_ONCE)
+    epoch.input(room.maps, [chosen, epoch], maps, **NEWEST)
     gr.on([part.change for part in settings], room.preview, settings, commands, **AT_ONCE)  # one event: in their order
     start.click(room.start, settings, [chosen, problem], **AT_ONCE)
     stop.click(room.stop, chosen, problem, **AT_ONCE).then(**looked)

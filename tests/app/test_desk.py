@@ -186,10 +186,11 @@ class TestSurvey:
         other = Desk(bench(tmp_path, networks=(network("before", 0.5), network("after", 0.25)))).survey
         list(other.look())
         assert other.found(3) != first.found(3)
-        file.write_text("{")
-        broken = Desk(bench(tmp_path)).survey
-        list(broken.look())
-        assert broken.found(3) == first.found(3)
+        for text in ("{", "null"):
+            file.write_text(text)
+            broken = Desk(bench(tmp_path)).survey
+            list(broken.look())
+            assert broken.found(3) == first.found(3)
 
     def test_orders_that_nothing_is_known_for_are_not_offered(self, tmp_path):
         class Bare(Squares):

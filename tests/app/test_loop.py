@@ -1,11 +1,13 @@
 """The workbench's loop in a real browser: draw, fine-tune, prove; the server is killed on the way."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
@@ -100,6 +102,15 @@ def loop(chromium, server):
     yield Loop(chromium, server.address)
     lines = [line["message"] for line in chromium.get_log("browser") if line["level"] == "SEVERE"]
     assert [line for line in lines if "net::ERR_" not in line] == [], "the console, but for a server that was killed"
+
+
+def test_no_choice_is_dropped_while_an_answer_is_awaited(server):
+    """Gradio drops a second one, and what was to follow it, unless told otherwise: the page would say what is not."""
+    events = json.load(urlopen(server.address + "config"))["dependencies"]
+    chosen = {"input", "change", "select", "then"}
+    late = [e for e in events if e["trigger_mode"] == "once" and chosen & {name for _, name in e["targets"]}]
+    # What a button, or time, asks again.
+    assert {e["api_name"].rstrip("_0123456789") for e in late} == {"look", "judged"}
 
 
 def on_disk(server, index):

@@ -139,5 +139,23 @@ def test_a_page_that_the_server_has_forgotten_says_so(desk, visit):
         on.pick(pressed(1), visit, PLACES, 0),
         on.ask(visit, 0, NONE, "", ["gradcam"]),
         on.rub(visit, STROKE, "mean", NONE),
+        on.drop(["leaf.png"], visit, PLACES)[:5],
     ):
         assert "reload it" in problem
+
+
+def test_a_page_whose_first_picture_cannot_be_read_shows_another_one(desk, visit, monkeypatch):
+    on, look = Explaining(desk), desk.see
+
+    def broken(place):
+        if place == 0:
+            raise OSError("picture 0 is broken")
+        return look(place)
+
+    monkeypatch.setattr(desk, "see", broken)
+    assert "picture 0 is broken" in on.begin(visit)[-1]
+    assert "picture 0 is broken" in on.ask(visit, 0, NONE, "", ["gradcam"])[-1]
+    assert all(map(same, on.rub(visit, STROKE, "mean", NONE)))
+    said, *_, problem = on.pick(pressed(1), visit, PLACES, 0)
+    assert "<h3>&lt;i&gt;1</h3>" in said
+    assert problem == ""

@@ -1,0 +1,11 @@
+"""How the page sends what a visitor does: for the arguments of Gradio's events."""
+
+from typing import Any
+
+# Short work waits for nobody else's: not for a training, and not for a look at all pictures. What is asked while the
+# last answer is awaited is dropped: a press on a button that works already.
+AT_ONCE: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
+OFTEN = AT_ONCE | {"trigger_mode": "multiple"}  # also before the last answer has come
+# Not dropped, but asked when the last answer has come, with what the page says by then.
+LATEST: dict[str, Any] = {"trigger_mode": "always_last"}
+NEWEST = AT_ONCE | LATEST
