@@ -91,8 +91,9 @@ class Classroom:
             return self._look(str(name), seen or {})
         except (OSError, ValueError) as error:
             problem = {"problem": (name, str(error))}
-            status = SAME * 3 if seen == problem else (_problem(error), *_buttons(State()))
-            return problem, self.counted(), *status, *SAME * 3
+            # What is seen of the training before is not of this one.
+            told = SAME * 6 if seen == problem else (_problem(error), *_buttons(State()), "", gr.skip(), "")
+            return problem, self.counted(), *told
 
     def maps(self, name: str | None, epoch: float) -> str:
         """Return the maps after an epoch."""
@@ -105,13 +106,17 @@ class Classroom:
         return Markup("<p data-corrected='{}'>{}</p>").format(count, words)
 
     def judged(self, name: str | None) -> Parts:
-        """Return the verdict, and what can be downloaded."""
+        """Return the verdict, or what cannot be read, and what can be downloaded."""
         folder = self._folder(str(name)) if name in self.trainings() else None
-        verdict = judge(folder) if folder else None
+        try:
+            verdict = judge(folder) if folder else None
+            said = verdict_html(verdict)
+        except (OSError, ValueError) as error:
+            verdict, said = None, _problem(error)
         network = run_folder(folder, TAUGHT) / "model.pt" if folder else None
         there = network is not None and network.is_file()
         return (
-            verdict_html(verdict),
+            said,
             gr.Button(visible=verdict is not None),
             gr.DownloadButton(value=str(verdict.page) if verdict else None, visible=verdict is not None),
             gr.DownloadButton(value=str(network) if there else None, visible=there),
@@ -120,8 +125,11 @@ class Classroom:
 
     def report(self, name: str | None) -> str:
         """Return the report."""
-        verdict = judge(self._folder(str(name))) if name in self.trainings() else None
-        return report_html(verdict.page) if verdict else ""
+        try:
+            verdict = judge(self._folder(str(name))) if name in self.trainings() else None
+            return report_html(verdict.page) if verdict else ""
+        except (OSError, ValueError) as error:
+            return _problem(error)
 
     def _look(self, name: str, seen: Mapping[str, Any]) -> Parts:
         folder = self._folder(name)

@@ -12,6 +12,7 @@ from sibx._files import write_atomically
 from sibx.app.networks import Network
 from sibx.app.workbench import Workbench
 from sibx.datasets import DATASETS, MaskedDataset, build_dataset
+from sibx.evaluation.columns import naming
 from sibx.models import about
 from sibx.studies import RECIPES
 from sibx.studies.recipes import MIDDLE_LAYERS
@@ -224,12 +225,11 @@ def read_lesson(folder: Path) -> Lesson:
     Raises:
         ValueError: there are none that can be read.
     """
-    try:
-        found = json.loads((folder / "lesson.json").read_text(encoding="utf-8"))
+    path = folder / "lesson.json"
+    with naming(path):
+        found = json.loads(path.read_text(encoding="utf-8"))
         values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in found.items()}
         return Lesson(**values)
-    except (OSError, TypeError, ValueError) as error:
-        raise ValueError(f"`folder` must be one of a training, but got {str(folder)!r}: {error}") from error
 
 
 def _splits(dataset: str, part: str) -> list[str]:

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from threading import Thread
-from typing import Literal
+from typing import Literal, get_args
 
 from sibx._checks import require
 from sibx._files import write_atomically
 from sibx.app._lesson import TRAININGS, Lesson, read_lesson, run_folder, write_lesson
+from sibx.evaluation.columns import naming
 from sibx.runs.alone import handed_on, is_held
 
 STATE, LOG, STOP = "state.json", "log.txt", "stop"
@@ -99,10 +100,9 @@ def read_state(folder: Path) -> State:
     path = folder / STATE
     if not path.is_file():
         return State("running") if is_held(folder) else State()
-    try:
+    with naming(path):
         found = State(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, TypeError, ValueError) as error:
-        raise ValueError(f"`folder` must be one of a training, but {str(path)!r} cannot be read: {error}") from error
+        require(found.status in get_args(Status), "status", f"be one of {', '.join(get_args(Status))}", found.status)
     if found.status == "running" and not is_held(folder):  # killed
         return State("stopped", found.done, found.process)
     return found
@@ -115,12 +115,16 @@ def write_state(folder: Path, state: State) -> None:
 
 
 def read_curves(folder: Path) -> Mapping[str, Sequence[Mapping[str, float]]]:
-    """Return training -> one line per finished epoch, as far as there are any."""
+    """Return training -> one line per finished epoch, as far as there are any.
+
+    Raises:
+        ValueError: they cannot be read.
+    """
     found = {}
     for name in TRAININGS:
         path = run_folder(folder, name) / "log.csv"
         if path.is_file():
-            with path.open(newline="", encoding="utf-8") as file:
+            with naming(path), path.open(newline="", encoding="utf-8") as file:
                 found[name] = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
     return found
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from sibx import build_dataset, build_model
+from sibx._files import write_atomically
 from sibx.app import Network, Workbench
 from sibx.app._corrections import Corrections, corrections_folder
 from sibx.app._lesson import TRAININGS, as_typed, build_splits, plan, read_lesson, why_not, write_lesson
@@ -132,11 +133,23 @@ def test_files_of_a_training_that_cannot_be_read_are_named_once(workbench, tmp_p
     for name in files:
         (folder / name).write_text("{")
         bad, _, status, *_ = room.look("1", good if name == "state.json" else None)
-        assert "`folder` must be one of a training" in status
+        assert f"{name}&#39; cannot be read" in status
         assert str(folder) in status
         assert room.look("1", bad)[2:] == SAME * 6
         (folder / name).write_text(files[name])
         assert "Stopped" in room.look("1", bad)[2]
+    for name, text in {"lesson.json": "[1]", "state.json": '{"status": "lost"}', "sib/log.csv": "epoch\n1,2\n"}.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text)
+        _, _, status, _, _, curves, _, maps = room.look("1", None)
+        assert f"{name}&#39; cannot be read" in status
+        assert curves == maps == ""  # not those of the training that was looked at before
+        (folder / name).write_text(files.get(name, ""))
+    write_atomically(folder / "report/report.html", b"")
+    said, report, *_ = room.judged("1")
+    assert "`folder` must hold results.csv.gz" in said
+    assert not report.visible
+    assert "`folder` must hold results.csv.gz" in room.report("1")
     (folder / "state.json").write_text("{")
     assert "state.json" in room.stop("1")
     assert "state.json" in room.go_on("1")
