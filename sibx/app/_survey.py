@@ -73,6 +73,7 @@ class Survey:
     knows_labels: bool
     folder: Path
     _found: dict[int, Found | str] = field(default_factory=dict)  # copied to be read: others may add to it
+    _unkept: list[str] = field(default_factory=list)
     _lock: Lock = field(default_factory=Lock)
 
     def __post_init__(self) -> None:
@@ -91,7 +92,7 @@ class Survey:
                 if index not in self._found:
                     self._found[index] = self._look_at(index)
                     if done == len(self.indices):
-                        write_atomically(self._file, json.dumps(self._kept).encode())
+                        self._keep()
             yield done / len(self.indices)
 
     def order(self, name: str) -> list[int]:
@@ -108,8 +109,8 @@ class Survey:
         return found if isinstance(found, Found) else None
 
     def problems(self) -> list[str]:
-        """Return what went wrong, of pictures that could not be looked at."""
-        return [found for found in self._found.copy().values() if isinstance(found, str)]
+        """Return what went wrong: pictures that could not be looked at, and what was found if it cannot be kept."""
+        return [found for found in self._found.copy().values() if isinstance(found, str)] + self._unkept
 
     @cached_property
     def _file(self) -> Path:
@@ -123,6 +124,12 @@ class Survey:
         with suppress(OSError, ValueError, TypeError):  # of a file that is broken everything is found again
             return dict(json.loads(self._file.read_bytes()))
         return {}
+
+    def _keep(self) -> None:
+        try:
+            write_atomically(self._file, json.dumps(self._kept).encode())
+        except OSError as error:  # of a full disk, say: the order is there all the same
+            self._unkept.append(f"What was found is not kept for the next start: {error}")
 
     def _look_at(self, index: int) -> Found | str:
         try:

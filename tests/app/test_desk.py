@@ -192,6 +192,14 @@ class TestSurvey:
             list(broken.look())
             assert broken.found(3) == first.found(3)
 
+    def test_what_cannot_be_kept_is_said(self, tmp_path):
+        (tmp_path / "looked_at").write_text("no folder")
+        survey = Desk(bench(tmp_path)).survey
+        assert list(survey.look())[-1] == 1
+        assert survey.order("wrong first")[0] == WRONG
+        (problem,) = survey.problems()
+        assert "is not kept for the next start" in problem
+
     def test_orders_that_nothing_is_known_for_are_not_offered(self, tmp_path):
         class Bare(Squares):
             classes, no_masks = ("other", "names"), "nobody drew any"
