@@ -5,7 +5,8 @@ from typing import Any
 # Short work waits for nobody else's: not for a training, and not for a look at all pictures. What is asked while the
 # last answer is awaited is dropped: a press on a button that works already.
 AT_ONCE: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
-OFTEN = AT_ONCE | {"trigger_mode": "multiple"}  # also before the last answer has come
+# Also before the last answer has come; the server may see such presses in another order: they have to say theirs.
+OFTEN = AT_ONCE | {"trigger_mode": "multiple"}
 # Not dropped, but asked when the last answer has come, with what the page says by then.
 LATEST: dict[str, Any] = {"trigger_mode": "always_last"}
 NEWEST = AT_ONCE | LATEST

@@ -31,6 +31,7 @@ class Explaining:
 
     def begin(self, visit: Visit) -> Parts:
         """Show the first picture of a page that was opened."""
+        visit.place = FIRST
         return self._show(visit, FIRST)
 
     def pick(self, event: gr.EventData, visit: Visit, places: list[Place], page: int) -> Parts:
@@ -38,7 +39,9 @@ class Explaining:
         if visit.place is None:
             return *_as_before(4), problem_html(FORGOTTEN)
         place = page * AT_A_TIME + int(event._data["index"])
-        return self._show(visit, places[place]) if 0 <= place < len(places) else _as_before(5)
+        if not 0 <= place < len(places) or not visit.turn_to(places[place], int(event._data["press"])):
+            return _as_before(5)
+        return self._show(visit, places[place])
 
     def drop(self, files: list[str], visit: Visit, places: list[Place]) -> Parts:
         """Put dropped pictures before the others and show the first; those that cannot be read are named."""
@@ -50,6 +53,8 @@ class Explaining:
                 read.append(read_dropped(file))
             except OSError as error:
                 problems.append(problem_html(str(error)))
+        if read:
+            visit.place = read[0]
         shown = self._show(visit, read[0]) if read else _as_before(5)
         return *shown, "".join(problems), [*read, *places], 0
 
@@ -93,8 +98,7 @@ class Explaining:
         return min(page + 1, max(0, (len(places) - 1) // AT_A_TIME))
 
     def _show(self, visit: Visit, place: Place) -> Parts:
-        """Return what is said about a picture, the eraser's picture and empty answer, the maps, and the problem."""
-        visit.place = place
+        """Return what is said about the picture that is asked for, the eraser's picture, maps, and the problem."""
         try:
             seen = self._seen(visit, place)
         except (OSError, ValueError) as error:

@@ -46,10 +46,25 @@ class Visit:
         self.seen: Seen | None = None
         self.rubbed: tuple[str, str, int] | None = None
         self.lock = Lock()
+        self._press = 0
+        self._turning = Lock()
 
     def __deepcopy__(self, _: object) -> "Visit":
         """Return a new visit: Gradio copies the first one for every page that is opened."""
         return Visit(self.question)
+
+    def turn_to(self, place: Place, press: int) -> bool:
+        """Note the picture that a press asks for, and return whether it is newer than every press before.
+
+        Args:
+            place: the picture.
+            press: number of the press; those of a page grow.
+        """
+        with self._turning:
+            if press <= self._press:
+                return False
+            self.place, self._press = place, press
+            return True
 
     @property
     def asked(self) -> tuple[Place | None, Question]:

@@ -55,9 +55,9 @@ def explain_tab(workbench: "Workbench") -> None:
     visit = gr.State(Visit(Question(NONE, NONE, "", workbench.methods)))
     shown = [said, eraser, erased, viewer, problem]  # one answer: a second request would take as long again
     thumbnails.select(on.pick, [visit, places, page], shown, **OFTEN)
-    gr.on([part.input for part in asked], on.ask, [visit, *asked], [viewer, problem], **OFTEN)
+    gr.on([part.input for part in asked], on.ask, [visit, *asked], [viewer, problem], **NEWEST)
     rubbed = [visit, eraser, fill, asked[0]]
-    gr.on([eraser.input, fill.input, asked[0].input], on.rub, rubbed, [erased, problem], **OFTEN)
+    gr.on([eraser.input, fill.input, asked[0].input], on.rub, rubbed, [erased, problem], **NEWEST)
     turned = [
         gr.on(None, on.begin, visit, shown, **AT_ONCE),  # when the page is opened
         dropped.upload(on.drop, [dropped, visit, places], [*shown, notice, places, page], **AT_ONCE),

@@ -27,8 +27,8 @@ def visit():
     return Visit(Question(NONE, NONE, "", ("saliency",)))
 
 
-def pressed(place):
-    return SimpleNamespace(_data={"index": place})
+def pressed(place, press=1):
+    return SimpleNamespace(_data={"index": place, "press": press})
 
 
 def same(part):
@@ -61,7 +61,7 @@ def test_a_second_press_is_not_overwritten_by_the_first(desk, visit, monkeypatch
     on = Explaining(desk)
     assert "why red" in on.begin(visit)[3]
     second = meanwhile(
-        monkeypatch, desk, "why", lambda: on.pick(pressed(3), visit, PLACES, 0), lambda: visit.place == 3
+        monkeypatch, desk, "why", lambda: on.pick(pressed(3, 2), visit, PLACES, 0), lambda: visit.place == 3
     )
     first = on.pick(pressed(1), visit, PLACES, 0)
     assert all(map(same, first))
@@ -70,6 +70,17 @@ def test_a_second_press_is_not_overwritten_by_the_first(desk, visit, monkeypatch
     assert eraser.props["picture"] == visit.seen.uri == desk.see(3).uri
     assert (erased, problem) == ("", "")
     assert "why <b>green" in maps
+
+
+def test_a_press_that_arrives_after_a_later_one_changes_nothing(desk, visit):
+    on = Explaining(desk)
+    on.begin(visit)
+    on.pick(pressed(3, press=8), visit, PLACES, 0)
+    for late in (7, 8):
+        assert all(map(same, on.pick(pressed(1, late), visit, PLACES, 0)))
+        assert visit.place == 3
+        assert desk.see(3).uri in on.ask(visit, 0, NONE, "", ["gradcam"])[0]
+    assert "<h3>&lt;i&gt;1</h3>" in on.pick(pressed(1, press=9), visit, PLACES, 0)[0]
 
 
 def test_a_question_during_a_press_is_answered_for_the_new_picture(desk, visit, monkeypatch):
@@ -116,7 +127,7 @@ def test_a_picture_that_cannot_be_read_leaves_the_one_before(desk, visit, monkey
 
     monkeypatch.setattr(desk, "see", broken)
     second = meanwhile(
-        monkeypatch, desk, "why", lambda: on.pick(pressed(2), visit, PLACES, 0), lambda: False
+        monkeypatch, desk, "why", lambda: on.pick(pressed(2, 2), visit, PLACES, 0), lambda: False
     )  # while another one is explained, which would hide the problem
     assert all(map(same, on.pick(pressed(1), visit, PLACES, 0)))
     *others, problem = second()

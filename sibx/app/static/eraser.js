@@ -86,9 +86,10 @@ element.querySelector(".clear").addEventListener("click", clear);
 
 const load = async () => {
   if (!props.picture) return;
-  const image = new Image();
-  image.src = props.picture;
+  const image = new Image(), asked = props.picture;
+  image.src = asked;
   await image.decode();
+  if (props.picture !== asked) return; // another one came meanwhile
   [picture, strokes, drawing, cursor] = [image, [], null, null];
   const scale = Math.ceil(FINE / image.naturalWidth);
   [canvas.width, canvas.height] = [scale * image.naturalWidth, scale * image.naturalHeight];

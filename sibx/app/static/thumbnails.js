@@ -1,5 +1,8 @@
-// A press on a thumbnail says which one it was.
+// A press on a thumbnail says which one it was, and which press: of two presses the second may reach the server first.
+let pressed = 0;
 element.addEventListener("click", (event) => {
   const button = event.target.closest("[data-place]");
-  if (button) trigger("select", { index: Number(button.dataset.place) });
+  if (!button) return;
+  pressed = Math.max(pressed + 1, Date.now()); // grows, also where this code is run again
+  trigger("select", { index: Number(button.dataset.place), press: pressed });
 });
