@@ -71,7 +71,7 @@ def test_arms_at_a_layer(script):
 @pytest.mark.slow
 def test_factors(tmp_path, script, monkeypatch, capsys):
     factors = script("factors")
-    for name, value in {"START": 48, "TRAIN": 48, "JUDGED": 32, "EXPLAINED": 2}.items():
+    for name, value in {"START": 32, "TRAIN": 32, "JUDGED": 16, "EXPLAINED": 1}.items():
         monkeypatch.setattr(factors, name, value)
     brief = TrainConfig(epochs=1, batch_size=16)
     monkeypatch.setattr(factors, "RECIPE", factors.replace(factors.RECIPE, start=brief, tune=brief))

@@ -11,6 +11,7 @@ from tests.faults.runs import RUNS, finetune, left_in, score
 from tests.faults.trials import at_operation, two_in_one_folder
 
 pytestmark = [
+    pytest.mark.no_cover,  # the same lines again and again
     pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
     pytest.mark.usefixtures("one_thread"),
 ]

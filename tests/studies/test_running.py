@@ -29,7 +29,8 @@ def study(*words):
 
 @pytest.mark.slow
 def test_default_run_in_small(tmp_path):
-    done = run(RUN_ALL, *SMALL, *FEW, "--image-size", "32", "--processes=1", cwd=tmp_path)
+    few = (*SMALL, *FEW, "--image-size=32", "--test-images=2", "--perturbed-images=1")
+    done = run(RUN_ALL, *few, "--processes=1", cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     own = "sib-self-cut - sib-self-cut-shuffled"
     for text in ("worst group", "test-adversarial", "foreground_focus", own, "Gains"):
@@ -55,13 +56,13 @@ def test_default_run_in_small(tmp_path):
 
 
 @pytest.mark.slow
-def test_real_photographs_in_small(tmp_path, shared_data):
+def test_real_photographs_in_small(tmp_path, brief, shared_data):
     weights = str(shared_data / "weights" / "mobilenet_v2_tf2ptq.pth")
-    config = ("--config", "studies/pets_mobilenet.yaml", "--root", str(shared_data / "oxford-iiit-pet-3"))
+    config = str(ROOT / "benchmarks" / "studies" / "pets_mobilenet.yaml")
+    words = ("--config", config, "--root", str(shared_data / "oxford-iiit-pet-3"), "--weights", weights)
     few = ("--methods=[sib, gradcam]", "--trainings=[ce, sib-self-cut]", "--reliance-images=2", "--image-size=64")
-    done = run(RUN_ALL, *config, "--weights", weights, *SMALL, *few, "--processes=1", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr[-2000:]
-    results = Results.load(tmp_path / "results" / "oxford-pets-mobilenet_v2")
+    assert study(*words, *SMALL, *few, "--processes=1", f"--out={tmp_path}") == 0
+    results = Results.load(tmp_path / "oxford-pets-mobilenet_v2")
     assert "Abyssinian" in str(results.rows["image_id"].unique())
     assert str(shared_data) not in json.dumps(results.info)
 
