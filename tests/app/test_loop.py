@@ -163,6 +163,36 @@ def test_what_is_drawn_with_keys_and_pointer_is_the_mask_on_the_disk(loop, serve
     loop.narrow()
 
 
+AT_ONCE = """
+const [board, ...acts] = arguments, one = (name) => document.querySelector(`#easel ${name}`);
+const at = (type) => new PointerEvent(type, {clientX: board.getBoundingClientRect().left + 9, clientY: 0, pointerId: 1});
+board.setPointerCapture = () => {};
+for (const act of acts)
+  if (act === "draw") ["pointerdown", "pointermove", "pointerup"].forEach((type) => board.dispatchEvent(at(type)));
+  else one(act).click();
+"""
+
+
+def test_presses_while_a_picture_is_awaited(loop, server):
+    """Each of them counts, and nothing is drawn on a picture that is not seen."""
+    loop.open()
+    loop.tab("Correct")
+    loop.until(lambda: loop.board("picture") == "0")
+    board, undo = loop.one("#easel canvas"), loop.one("#easel .undo")
+    before = len(on_disk(server, 0)[0].strokes)
+    loop.run(AT_ONCE, board, "draw", ".next", "draw", ".undo", ".next", "draw")
+    loop.until(lambda: loop.board("picture") == "2" and loop.one("#easel .number").get_attribute("value") == "3")
+    assert not undo.is_enabled()
+    loop.run(AT_ONCE, board, ".back", ".next", ".back")
+    loop.until(lambda: loop.board("picture") == "1")
+    assert not undo.is_enabled()
+    loop.run(AT_ONCE, board, ".back")
+    loop.until(lambda: loop.board("picture") == "0")
+    assert len(on_disk(server, 0)[0].strokes) == before + 1
+    loop.run(AT_ONCE, board, ".undo")
+    loop.until(lambda: len(on_disk(server, 0)[0].strokes) == before)
+
+
 def test_a_training_outlives_the_server_and_is_judged(loop, server):
     loop.open()
     loop.tab("Correct")

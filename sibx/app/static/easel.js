@@ -5,6 +5,7 @@ const COLORS = { true: "#009e73", false: "#d55e00" };
 let told = null, image = null, overlay = null; // what the server said, and its two pictures
 let here = true, tool = "brush", way = [], corner = null, cursor = null; // way: of the stroke that is being drawn
 let waiting = Promise.resolve(), sending = [];
+let going = null; // the turn of the picture that was asked for and is not seen yet: till then nothing is drawn
 // props.order is JSON, the numbers of the pictures in their order; "" = all as they come.
 const places = () => (props.order ? JSON.parse(props.order) : null);
 const count = () => places()?.length ?? told.pictures;
@@ -83,6 +84,7 @@ const show = async (answer) => {
 
 // One after the other, so that every stroke is drawn on the version before it.
 const ask = (asked) => {
+  if (going !== null && asked.do !== "open") return waiting; // what is seen is not what it would change
   waiting = waiting.then(async () => {
     try {
       const answer = await server.draw({ picture: told?.picture ?? 0, version: told?.version ?? 0, ...asked });
@@ -99,16 +101,18 @@ const ask = (asked) => {
 
 const send = (points) => {
   const drawn = stroke(points);
-  sending.push(drawn);
   [way, corner] = [[], null];
+  if (going === null) sending.push(drawn);
   paint();
   ask({ do: "stroke", stroke: drawn });
 };
 const undo = () => ask({ do: "undo" });
-const open = (wanted) => {
-  const found = Math.max(0, Math.min(wanted, told ? count() - 1 : 0));
-  return ask({ do: "open", picture: places()?.[found] ?? found });
+const open = async (wanted) => {
+  const found = (going = Math.max(0, Math.min(wanted, told ? count() - 1 : 0)));
+  await ask({ do: "open", picture: places()?.[found] ?? found });
+  if (going === found) going = null;
 };
+const step = (by) => open((going ?? turn()) + by);
 const choose = (which, value) => {
   if (which === "here") here = value === "true";
   else [tool, corner] = [value, null];
@@ -143,7 +147,7 @@ const KEYS = {
   h: () => choose("here", "true"), n: () => choose("here", "false"),
   b: () => choose("tool", "brush"), x: () => choose("tool", "box"),
   "[": () => { size.value = Number(size.value) - 1; }, "]": () => { size.value = Number(size.value) + 1; },
-  PageUp: () => open(turn() - 1), PageDown: () => open(turn() + 1),
+  PageUp: () => step(-1), PageDown: () => step(1),
   Escape: () => { corner = null; },
   Enter: () => {
     if (tool === "brush") send([cursor]);
@@ -169,18 +173,22 @@ for (const button of all("[data-here]")) button.addEventListener("click", () => 
 for (const button of all("[data-tool]")) button.addEventListener("click", () => choose("tool", button.dataset.tool));
 size.addEventListener("input", paint);
 one(".undo").addEventListener("click", undo);
-one(".back").addEventListener("click", () => open(turn() - 1));
-one(".next").addEventListener("click", () => open(turn() + 1));
+one(".back").addEventListener("click", () => step(-1));
+one(".next").addEventListener("click", () => step(1));
 number.addEventListener("change", () => open(Number(number.value) - 1));
 rest.addEventListener("change", () => ask({ do: "rest", rest: rest.value }));
 one(".mask").addEventListener("change", async (event) => {
   const file = event.target.files[0];
   if (!file) return;
-  const reader = new FileReader();
+  const reader = new FileReader(), meant = told?.picture;
   const read = new Promise((done, failed) => { [reader.onload, reader.onerror] = [done, failed]; });
   reader.readAsDataURL(file);
   await read;
   event.target.value = "";
+  if (going !== null || told?.picture !== meant) {
+    one(".problem").textContent = "Another picture was opened while the mask was read: import it again there.";
+    return;
+  }
   ask({ do: "mask", mask: reader.result.split(",")[1] ?? "" });
 });
 for (const [value, words] of Object.entries(props.rests)) rest.add(new Option(words, value));
