@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -151,13 +151,13 @@ class Thumbnail(NamedTuple):
     note: str
 
 
-def thumbnails_html(thumbnails: Sequence[Thumbnail]) -> str:
-    """Return small pictures as buttons; the button's ``data-place`` counts them."""
+def thumbnails_html(thumbnails: Mapping[int, Thumbnail]) -> str:
+    """Return small pictures as buttons; the button's ``data-place`` is the picture's number."""
     button = Markup('<button type="button" data-place="{}" title="{}">{}<span>{}</span></button>')
     image = Markup('<img src="{}" alt="{}">')
     lines = (
         button.format(place, t.name, "" if t.pixels is None else image.format(thumbnail_uri(t.pixels), t.name), t.note)
-        for place, t in enumerate(thumbnails)
+        for place, t in thumbnails.items()
     )
     return str(Markup("").join(lines))
 

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import count
 from typing import TYPE_CHECKING
 
 from sibx._checks import require
 from sibx.app._cells import Thumbnail, erased_html, picture_uri, predictions_html, thumbnails_html, viewer_json
-from sibx.app._eraser import erase, read_strokes
+from sibx.app._eraser import Stroke, erase
 from sibx.app._opinions import Opinion, ask, explain
 from sibx.app._picked import UNKNOWN, Picture, picture_of
 from sibx.app._survey import FOLDER, Survey
@@ -18,16 +19,18 @@ if TYPE_CHECKING:
 
 AT_A_TIME = 12  # thumbnails
 KEPT = 2 * AT_A_TIME  # pictures of the data set that need not be looked at again
+LOOKS = count(1)
 Place = int | Picture  # where a picture comes from: its index in the data set, or itself where it was dropped
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Seen:
-    """The picture that a visitor looks at, what the networks say about it, and the picture as an address."""
+    """The picture that a visitor looks at, what the networks say about it, the picture as an address, and a number."""
 
     picture: Picture
     opinions: list[Opinion]
     uri: str
+    number: int
 
     def target(self, chosen: int | None) -> int:
         """Return the class that is meant: the chosen one, else what the first network predicts."""
@@ -88,27 +91,31 @@ class Desk:
             rows.append((f"{opinion.network.name}: {question} ({float(opinion.rates[meant]):.1%})", maps))
         return viewer_json(seen.picture.pixels, seen.uri, rows)
 
-    def without(self, seen: Seen, strokes: str, fill: str, target: int | None) -> str:
+    def without(self, seen: Seen, strokes: list[Stroke], fill: str, target: int | None) -> str:
         """Return what the networks say without the pixels under the strokes, as HTML; "" without a stroke.
 
         Args:
             seen: the picture.
-            strokes: strokes as the page sends them.
+            strokes: strokes on it.
             fill: key of FILLS.
             target: class that is followed; None = the predicted one.
 
         Raises:
-            ValueError: strokes that cannot be read, or another way to fill.
+            ValueError: another way to fill.
         """
-        read = read_strokes(strokes)
-        if not read:
+        if not strokes:
             return ""
-        found = [erase(opinion, read, fill) for opinion in seen.opinions]
+        found = [erase(opinion, strokes, fill) for opinion in seen.opinions]
         return erased_html(seen.opinions, found, seen.target(target))
 
     def strip(self, places: Sequence[Place], page: int) -> str:
         """Return a page of thumbnails, with what was found about each, as HTML."""
-        return thumbnails_html([self._thumbnail(place) for place in _of_page(places, page)])
+        dropped = sum(isinstance(place, Picture) for place in places)
+        first = page * AT_A_TIME
+        # A press names the picture, whatever stands at its place by then. Dropped ones count from the last of them, as
+        # further ones come before them.
+        numbers = [p if isinstance(p, int) else k - dropped for k, p in enumerate(_of_page(places, page), first)]
+        return thumbnails_html(dict(zip(numbers, map(self._thumbnail, _of_page(places, page)), strict=True)))
 
     def _thumbnail(self, place: Place) -> Thumbnail:
         try:
@@ -124,7 +131,7 @@ class Desk:
     def _look(self, place: Place) -> Seen:
         picture = self._picture(place)
         opinions = [ask(network, picture.pixels) for network in self.networks]
-        return Seen(picture, opinions, picture_uri(picture.pixels))
+        return Seen(picture, opinions, picture_uri(picture.pixels), next(LOOKS))
 
     def _picture(self, place: Place) -> Picture:
         return place if isinstance(place, Picture) else picture_of(self.data, place)

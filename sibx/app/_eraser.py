@@ -23,22 +23,26 @@ SOFTENED = 4  # times the blur of the baseline: an object is to be unrecognizabl
 class Stroke:
     """A stroke of a round brush: its diameter and the points (x, y) it goes through, in shares of the picture's width.
 
-    Shares, so that a stroke means the same at every size the picture is shown or seen at.
+    Shares, so that a stroke means the same at every size the picture is shown or seen at. ``of`` is the number of the
+    picture that was seen, which may be another one by now.
     """
 
     size: float
     points: tuple[tuple[float, float], ...]
+    of: int
 
 
 def read_strokes(text: str) -> list[Stroke]:
-    """Read strokes as the page sends them, JSON: [{"size": 0.1, "points": [[x, y], ...]}, ...].
+    """Read strokes as the page sends them, JSON: [{"size": 0.1, "points": [[x, y], ...], "of": 3}, ...].
 
     Raises:
         ValueError: anything else, or more than MOST_POINTS points.
     """
     try:
         plain = json.loads(text or "[]")
-        strokes = [Stroke(float(s["size"]), tuple((float(x), float(y)) for x, y in s["points"])) for s in plain]
+        strokes = [
+            Stroke(float(s["size"]), tuple((float(x), float(y)) for x, y in s["points"]), int(s["of"])) for s in plain
+        ]
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise ValueError(f"`strokes` must be a list of sizes and points, but got {text[:80]!r}: {error}") from error
     numbers = [v for s in strokes for v in (s.size, *(c for point in s.points for c in point))]

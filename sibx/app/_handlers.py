@@ -6,7 +6,9 @@ from typing import Any
 import gradio as gr
 
 from sibx.app._cells import problem_html
-from sibx.app._desk import AT_A_TIME, Desk, Place, Seen
+from sibx.app._desk import Desk, Place, Seen
+from sibx.app._eraser import read_strokes
+from sibx.app._events import ask_anew
 from sibx.app._picked import read_dropped
 from sibx.app._survey import AS_THEY_COME, Survey
 from sibx.app._visit import NONE, Question, Visit
@@ -30,72 +32,76 @@ class Explaining:
         self._desk = desk
 
     def begin(self, visit: Visit) -> Parts:
-        """Show the first picture of a page that was opened."""
+        """Show the first picture of a page that was opened, and ask for the thumbnails."""
         visit.place = FIRST
-        return self._show(visit, FIRST)
+        return *self._show(visit, FIRST), ask_anew()
 
-    def pick(self, event: gr.EventData, visit: Visit, places: list[Place], page: int) -> Parts:
+    def pick(self, event: gr.EventData, visit: Visit) -> Parts:
         """Show the picture whose thumbnail was pressed."""
         if visit.place is None:
             return *_as_before(4), problem_html(FORGOTTEN)
-        place = page * AT_A_TIME + int(event._data["index"])
-        if not 0 <= place < len(places) or not visit.turn_to(places[place], int(event._data["press"])):
+        place = visit.place_of(int(event._data["place"]))
+        if place is None or not visit.turn_to(place, int(event._data["press"])):
             return _as_before(5)
-        return self._show(visit, places[place])
+        return self._show(visit, place)
 
-    def drop(self, files: list[str], visit: Visit, places: list[Place]) -> Parts:
+    def drop(self, files: list[str], visit: Visit) -> Parts:
         """Put dropped pictures before the others and show the first; those that cannot be read are named."""
         if visit.place is None:
-            return *_as_before(4), problem_html(FORGOTTEN), *_as_before(3)
+            return *_as_before(4), problem_html(FORGOTTEN), *_as_before(2)
+        new, turn = visit.receive(files)
         read, problems = [], []
-        for file in files:
+        for file in new:
             try:
                 read.append(read_dropped(file))
             except OSError as error:
                 problems.append(problem_html(str(error)))
-        if read:
-            visit.place = read[0]
-        shown = self._show(visit, read[0]) if read else _as_before(5)
-        return *shown, "".join(problems), [*read, *places], 0
+        shown = self._show(visit, read[0]) if read and visit.put_first(read, turn) else _as_before(5)
+        return *shown, "".join(problems), ask_anew()
 
     def ask(self, visit: Visit, target: int, rival: int, layer: str, methods: list[str]) -> Parts:
         """Return the maps that answer a question about the picture, and the problem."""
         visit.question = Question(target, rival, layer, tuple(methods))
         return self._why(visit)
 
-    def rub(self, visit: Visit, strokes: str, fill: str, target: int) -> Parts:
-        """Return what is said without the pixels under the strokes, and the problem."""
+    def rub(self, visit: Visit, strokes: str, fill: str, target: int) -> Any:
+        """Return what is said without the pixels under the strokes, or what is wrong with them."""
         seen = visit.seen
         if seen is None:  # of a page whose first picture cannot be read nothing is erased
-            return ("", problem_html(FORGOTTEN)) if visit.place is None else _as_before(2)
+            return problem_html(FORGOTTEN) if visit.place is None else gr.skip()
         rubbed = visit.rubbed = (strokes, fill, target)
         with visit.lock:
             try:
-                answer = self._desk.without(seen, strokes, fill, _given(target)), ""
+                there = [stroke for stroke in read_strokes(strokes) if stroke.of == seen.number]
+                answer = self._desk.without(seen, there, fill, _given(target))
             except ValueError as error:
-                answer = "", problem_html(str(error))
-        return answer if (visit.seen, visit.rubbed) == (seen, rubbed) else _as_before(2)
+                answer = problem_html(str(error))
+        return answer if (visit.seen, visit.rubbed) == (seen, rubbed) else gr.skip()
 
-    def sort(self, order: str) -> Iterator[Parts]:
-        """Look at all pictures, and say how far that is; then return what went wrong, the places, and the page."""
+    def sort(self, visit: Visit, order: str) -> Iterator[Parts]:
+        """Look at all pictures, and say how far that is; then say what went wrong, and ask for the thumbnails."""
         for said, places in sorting(self._desk.survey, order):
-            yield said, *(_as_before(2) if places is None else (places, 0))
+            if places is not None:
+                visit.sort(places)
+            yield said, gr.skip() if places is None else ask_anew()
 
-    def strip(self, places: list[Place], page: int) -> str:
-        """Return the thumbnails of a page."""
-        return self._desk.strip(places, page)
+    def strip(self, visit: Visit) -> str:
+        """Return the thumbnails of the page that is turned to."""
+        return self._desk.strip(visit.places, visit.page)
 
-    def look_ahead(self, places: list[Place], page: int) -> None:
-        """Look at the pictures of a page before one is picked."""
-        self._desk.look_ahead(places, page)
+    def look_ahead(self, visit: Visit) -> None:
+        """Look at the pictures of that page before one is picked."""
+        self._desk.look_ahead(visit.places, visit.page)
 
-    def back(self, page: int) -> int:
-        """Return the page before."""
-        return max(0, page - 1)
+    def back(self, visit: Visit) -> gr.HTML:
+        """Turn to the page before, and ask for its thumbnails."""
+        visit.leaf(-1)
+        return ask_anew()
 
-    def more(self, places: list[Place], page: int) -> int:
-        """Return the next page."""
-        return min(page + 1, max(0, (len(places) - 1) // AT_A_TIME))
+    def more(self, visit: Visit) -> gr.HTML:
+        """Turn to the next page, and ask for its thumbnails."""
+        visit.leaf(1)
+        return ask_anew()
 
     def _show(self, visit: Visit, place: Place) -> Parts:
         """Return what is said about the picture that is asked for, the eraser's picture, maps, and the problem."""
@@ -108,8 +114,10 @@ class Explaining:
         maps = self._why(visit)
         if visit.place != place:
             return _as_before(5)
+        other = visit.seen is not seen  # pressed again, the same picture keeps its strokes
         visit.shown, visit.seen = place, seen
-        return self._desk.said(seen), gr.HTML(value="[]", picture=seen.uri), "", *maps
+        erased = (gr.HTML(value="[]", picture=seen.uri, of=seen.number), "") if other else _as_before(2)
+        return self._desk.said(seen), *erased, *maps
 
     def _why(self, visit: Visit) -> Parts:
         """Return maps and problem, which leaves no maps of another picture on the page."""

@@ -26,15 +26,13 @@ def explain_tab(workbench: "Workbench") -> None:
         workbench: what is worked on.
     """
     desk = Desk(workbench)
-    places = gr.State(desk.survey.order(AS_THEY_COME))
-    page = gr.State(0)
     with gr.Row():
         with gr.Column(scale=1, min_width=280):
             dropped = gr.File(label="Your own pictures", file_count="multiple", file_types=["image"], height=160)
             order = gr.Dropdown(
                 desk.survey.orders(), value=AS_THEY_COME, label="Pictures", info=f"{len(desk.data)} of {desk.data.name}"
             )
-            thumbnails = html("thumbnails", elem_id="pictures")
+            thumbnails = html("thumbnails", asked=0, elem_id="pictures")
             notice = html("said", elem_id="notice")
             with gr.Row():
                 back, more = (gr.Button(name, size="sm", min_width=80) for name in ("Back", "More"))
@@ -46,27 +44,25 @@ def explain_tab(workbench: "Workbench") -> None:
             gr.Markdown("### Eraser\nBrush pixels away, and see whether the networks needed them.")
             with gr.Row():
                 with gr.Column(min_width=280):
-                    eraser = html("eraser", value="[]", picture="", elem_id="eraser")
+                    eraser = html("eraser", value="[]", picture="", of=0, elem_id="eraser")
                     fill = gr.Radio(list(FILLS), value="blur", label="Filled with", info="What takes their place.")
                 with gr.Column(min_width=280):
                     erased = html("said", elem_id="erased")
 
     on = Explaining(desk)
-    visit = gr.State(Visit(Question(NONE, NONE, "", workbench.methods)))
+    visit = gr.State(Visit(Question(NONE, NONE, "", workbench.methods), desk.survey.order(AS_THEY_COME)))
     shown = [said, eraser, erased, viewer, problem]  # one answer: a second request would take as long again
-    thumbnails.select(on.pick, [visit, places, page], shown, **OFTEN)
+    thumbnails.select(on.pick, visit, shown, **OFTEN)
     gr.on([part.input for part in asked], on.ask, [visit, *asked], [viewer, problem], **NEWEST)
     rubbed = [visit, eraser, fill, asked[0]]
-    gr.on([eraser.input, fill.input, asked[0].input], on.rub, rubbed, [erased, problem], **NEWEST)
-    turned = [
-        gr.on(None, on.begin, visit, shown, **AT_ONCE),  # when the page is opened
-        dropped.upload(on.drop, [dropped, visit, places], [*shown, notice, places, page], **AT_ONCE),
-        order.input(on.sort, order, [notice, places, page], concurrency_limit=None, show_progress="hidden", **LATEST),
-        back.click(on.back, page, page, **AT_ONCE),
-        more.click(on.more, [places, page], page, **AT_ONCE),
-    ]
-    for event in turned:  # thumbnails first: what is looked at ahead nobody waits for
-        event.then(on.strip, [places, page], thumbnails, **NEWEST).then(on.look_ahead, [places, page], **NEWEST)
+    gr.on([eraser.input, fill.input, asked[0].input], on.rub, rubbed, erased, **NEWEST)
+    gr.on(None, on.begin, visit, [*shown, thumbnails], **AT_ONCE)  # when the page is opened
+    dropped.upload(on.drop, [dropped, visit], [*shown, notice, thumbnails], **NEWEST)
+    order.input(on.sort, [visit, order], [notice, thumbnails], concurrency_limit=None, show_progress="hidden", **LATEST)
+    back.click(on.back, visit, thumbnails, **OFTEN)
+    more.click(on.more, visit, thumbnails, **OFTEN)
+    # Thumbnails first: what is looked at ahead nobody waits for.
+    thumbnails.input(on.strip, visit, thumbnails, **NEWEST).then(on.look_ahead, visit, **NEWEST)
 
 
 def _question(desk: Desk, methods: tuple[str, ...]) -> list[gr.Dropdown]:

@@ -19,8 +19,8 @@ from sibx.app._picked import picture_of, read_dropped
 from sibx.models import contrast
 from tests.helpers.benches import CLASSES, PICTURES, SIDE, WRONG, Colors, Squares, bench, network
 
-OBJECT = json.dumps([{"size": 0.45, "points": [[0.32, 0.56], [0.32, 0.57]]}])  # over the red or green square
-BLUE = json.dumps([{"size": 0.4, "points": [[0.7, 0.1]]}])
+OBJECT = json.dumps([{"size": 0.45, "points": [[0.32, 0.56], [0.32, 0.57]], "of": 1}])  # over the red or green square
+BLUE = json.dumps([{"size": 0.4, "points": [[0.7, 0.1]], "of": 1}])
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ class TestExplaining:
 
 class TestEraser:
     def test_strokes_are_round_and_where_they_were_drawn(self):
-        (stroke,) = read_strokes('[{"size": 0.25, "points": [[0.25, 0.5], [0.75, 0.5]]}]')
+        (stroke,) = read_strokes('[{"size": 0.25, "points": [[0.25, 0.5], [0.75, 0.5]], "of": 1}]')
         drawn = draw_strokes([stroke], 80, 80)
         y, x = np.mgrid[:80, :80] + 0.5
         away = np.hypot(x - x.clip(20, 60), y - 40)  # from the line
@@ -107,7 +107,15 @@ class TestEraser:
         assert erase(after, read_strokes(BLUE), "mean")[1][0] == pytest.approx(float(after.rates[0]), abs=1e-6)
 
     @pytest.mark.parametrize(
-        "text", ["{", "[1]", '[{"size": 1}]', '[{"size": NaN, "points": [[0, 0]]}]', '[{"size": 1, "points": []}]']
+        "text",
+        [
+            "{",
+            "[1]",
+            '[{"size": 1}]',
+            '[{"size": 1, "points": [[0, 0]]}]',
+            '[{"size": NaN, "points": [[0, 0]], "of": 1}]',
+            '[{"size": 1, "points": [], "of": 1}]',
+        ],
     )
     def test_bad_strokes(self, text):
         with pytest.raises(ValueError, match="`strokes` must"):
@@ -116,12 +124,12 @@ class TestEraser:
     def test_too_many_points(self, monkeypatch):
         monkeypatch.setattr("sibx.app._eraser.MOST_POINTS", 3)
         with pytest.raises(ValueError, match="at most 3 points"):
-            read_strokes(json.dumps([{"size": 0.1, "points": [[0, 0]] * 4}]))
+            read_strokes(json.dumps([{"size": 0.1, "points": [[0, 0]] * 4, "of": 1}]))
 
     def test_unknown_fill(self, desk):
         with pytest.raises(ValueError, match="`fill` must be"):
-            desk.without(desk.see(0), OBJECT, "white", None)
-        assert desk.without(desk.see(0), "[]", "mean", None) == ""
+            desk.without(desk.see(0), read_strokes(OBJECT), "white", None)
+        assert desk.without(desk.see(0), [], "mean", None) == ""
 
 
 class TestPictures:
@@ -222,7 +230,7 @@ class TestWhatThePageIsTold:
 
     def test_names_are_escaped(self, desk):
         seen = desk.see(1)
-        for html in (desk.said(seen), desk.strip([0, 1], 0), desk.without(seen, OBJECT, "mean", None)):
+        for html in (desk.said(seen), desk.strip([0, 1], 0), desk.without(seen, read_strokes(OBJECT), "mean", None)):
             assert "<i>1" not in html
             assert "<b>green" not in html
         assert "&lt;b&gt;green" in predictions_html(seen.picture, seen.opinions, 1)

@@ -165,7 +165,8 @@ def test_what_is_drawn_with_keys_and_pointer_is_the_mask_on_the_disk(loop, serve
 
 AT_ONCE = """
 const [board, ...acts] = arguments, one = (name) => document.querySelector(`#easel ${name}`);
-const at = (type) => new PointerEvent(type, {clientX: board.getBoundingClientRect().left + 9, clientY: 0, pointerId: 1});
+const left = board.getBoundingClientRect().left + 9;
+const at = (type) => new PointerEvent(type, {clientX: left, clientY: 0, pointerId: 1});
 board.setPointerCapture = () => {};
 for (const act of acts)
   if (act === "draw") ["pointerdown", "pointermove", "pointerup"].forEach((type) => board.dispatchEvent(at(type)));

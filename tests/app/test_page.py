@@ -80,6 +80,10 @@ class Page:
         act()
         self.until(lambda: self.drawn() != before)
 
+    def pictures(self):
+        """The names of the thumbnails."""
+        return self.run("return [...document.querySelectorAll('#pictures button')].map((b) => b.title)")
+
     def titles(self):
         return [title.text for title in self.all("#viewer h3")]
 
@@ -175,6 +179,22 @@ def test_dropped_pictures(page, tmp_path):
     assert page.titles()[0].startswith("before: why <b>green")
     width, height = page.run("const c = document.querySelector('#viewer canvas'); return [c.width, c.height]")
     assert (width, height) == (300, 200)  # its own resolution
+    Image.new("RGB", (30, 20), (255, 0, 0)).save(tmp_path / "rose.png")
+    page.drawn_after(lambda: page.one("input[type=file]").send_keys(str(tmp_path / "rose.png")))
+    assert page.one("#said h3").text == "rose.png"
+    page.until(lambda: page.pictures()[0] == "rose.png")
+    assert [page.pictures()[1].endswith("leaf.png"), *page.pictures()[2:4]] == [True, "<i>0", "<i>1"]
+
+
+def test_the_problem_of_a_question_stays_when_something_is_erased(page):
+    page.open()
+    page.drawn_after(lambda: page.choose("rather than", "<b>green"))
+    page.one("#eraser canvas").send_keys(Keys.Keys.ENTER)
+    page.until(page.erased)
+    page.choose("Why", "<b>green")  # asked for maps, and then for the class that the eraser follows
+    page.until(lambda: "before: <b>green" in page.one("#erased").text)
+    assert "`rival` must be another class" in page.one("#problem").text
+    assert page.titles() == []
 
 
 @pytest.mark.parametrize("size", [DESK, PHONE])

@@ -1,9 +1,10 @@
-// Strokes on a picture. props.value is JSON: [{size, points: [[x, y], ...]}, ...] in shares of the picture's width.
+// Strokes on a picture. props.value is JSON: [{size, points: [[x, y], ...], of}, ...] in shares of the picture's width;
+// `of` is the picture's number: the server may know another one already when a stroke ends.
 const canvas = element.querySelector("canvas"), brush = element.querySelector(".brush");
 const STEP = 0.02; // of the width, that an arrow key moves the brush
 const FINE = 480; // pixels of the canvas at least, so that the brush is round on a small picture
 const DOT = 1e-4; // a line without any length is not drawn
-let picture = null, strokes = [], drawing = null, cursor = null;
+let picture = null, of = 0, strokes = [], drawing = null, cursor = null;
 
 const size = () => Number(brush.value) / 100;
 
@@ -52,7 +53,7 @@ canvas.addEventListener("pointerdown", (event) => {
   if (!picture) return;
   canvas.setPointerCapture(event.pointerId);
   cursor = null;
-  drawing = { size: size(), points: [place(event)] };
+  drawing = { size: size(), points: [place(event)], of };
   paint();
 });
 canvas.addEventListener("pointermove", (event) => {
@@ -75,7 +76,7 @@ canvas.addEventListener("keydown", (event) => {
   cursor ??= [0.5, canvas.height / canvas.width / 2];
   const move = MOVES[event.key];
   if (move) cursor = cursor.map((c, i) => Math.min([1, canvas.height / canvas.width][i], Math.max(0, c + STEP * move[i])));
-  else if (event.key === "Enter" || event.key === " ") { strokes.push({ size: size(), points: [cursor] }); send(); }
+  else if (event.key === "Enter" || event.key === " ") { strokes.push({ size: size(), points: [cursor], of }); send(); }
   else if (event.key === "z" && (event.ctrlKey || event.metaKey)) undo();
   else return;
   event.preventDefault();
@@ -86,14 +87,14 @@ element.querySelector(".clear").addEventListener("click", clear);
 
 const load = async () => {
   if (!props.picture) return;
-  const image = new Image(), asked = props.picture;
+  const image = new Image(), asked = props.picture, number = props.of;
   image.src = asked;
   await image.decode();
-  if (props.picture !== asked) return; // another one came meanwhile
-  [picture, strokes, drawing, cursor] = [image, [], null, null];
+  if (props.picture !== asked || props.of !== number) return; // another one came meanwhile
+  [picture, of, strokes, drawing, cursor] = [image, number, [], null, null];
   const scale = Math.ceil(FINE / image.naturalWidth);
   [canvas.width, canvas.height] = [scale * image.naturalWidth, scale * image.naturalHeight];
   paint();
 };
-watch("picture", load);
+watch(["picture", "of"], load);
 load();
