@@ -6,8 +6,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -18,7 +18,7 @@ from sibx._checks import require
 from sibx._files import write_atomically
 from sibx.app._lesson import TRAININGS, Lesson, read_lesson, run_folder, write_lesson
 from sibx.evaluation.columns import naming
-from sibx.runs.alone import handed_on, is_held
+from sibx.runs.alone import alone_in, handed_on, is_held
 
 STATE, LOG, STOP = "state.json", "log.txt", "stop"
 PROGRAM = "sibx.cli.steps"  # what does the work, ``python -m``; it writes the state
@@ -61,13 +61,11 @@ def begin(out_dir: Path, lesson: Lesson) -> Path:
 
     Raises:
         ValueError: another training of this workbench is running.
-        FileExistsError: somebody else starts one at the same moment.
     """
-    _require_none_running(out_dir)
-    folder = next_folder(out_dir)
-    folder.mkdir(parents=True)  # two pages may ask at once: the folder is only one's
-    write_lesson(lesson, folder)
-    _start(folder)
+    with _none_running(out_dir):
+        folder = next_folder(out_dir)
+        write_lesson(lesson, folder)
+        _start(folder)
     return folder
 
 
@@ -77,9 +75,9 @@ def go_on(out_dir: Path, folder: Path) -> None:
     Raises:
         ValueError: a training of this workbench is running.
     """
-    _require_none_running(out_dir)
-    read_lesson(folder)
-    _start(folder)
+    with _none_running(out_dir):
+        read_lesson(folder)
+        _start(folder)
 
 
 def stop(folder: Path) -> None:
@@ -143,9 +141,13 @@ def last_words(folder: Path) -> str:
     return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-LAST_LINES:])
 
 
-def _require_none_running(out_dir: Path) -> None:
-    running = [path.name for path in trainings_in(out_dir) if read_state(path).status == "running"]
-    require(not running, "out", "hold no training that is running (stop it first)", running)
+@contextmanager
+def _none_running(out_dir: Path) -> Iterator[None]:
+    """Require that no training is running; within the block no other one starts, as two pages may ask at once."""
+    with alone_in(out_dir / "trainings", "out"):
+        running = [path.name for path in trainings_in(out_dir) if read_state(path).status == "running"]
+        require(not running, "out", "hold no training that is running (stop it first)", running)
+        yield
 
 
 def _start(folder: Path) -> None:
