@@ -10,6 +10,7 @@ from markupsafe import Markup
 from sibx._checks import require
 from sibx.app import _processes as processes
 from sibx.app._corrections import Corrections, corrections_folder
+from sibx.app._events import ask_anew
 from sibx.app._lesson import TAUGHT, Lesson, build_splits, plan, read_lesson, run_folder
 from sibx.app._processes import State, read_state, trainings_in
 from sibx.app._proving import judge
@@ -52,35 +53,40 @@ class Classroom:
             return _problem(error)
         return commands_html(lesson, processes.next_folder(self._out))
 
+    def newest(self) -> Parts:
+        """Choose the newest training; ask for its status, and for the commands of the next one."""
+        known = self.trainings()
+        return gr.Dropdown(known, value=known[0] if known else None), ask_anew(), ask_anew()
+
     def start(self, *settings: Any) -> Parts:
-        """Start a training; return the choice of trainings, and the problem."""
+        """Start a training; return the problem, or choose it and ask for its status and the next one's commands."""
         try:
             rule = "hold corrected pictures: draw on some first (Correct)"
             require(self._corrections.count > 0, "out", rule, self._corrections.count)
-            folder = processes.begin(self._out, self._lesson(*settings))
+            processes.begin(self._out, self._lesson(*settings))
         except (OSError, ValueError) as error:
-            return gr.skip(), _problem(error)
-        return gr.Dropdown(self.trainings(), value=folder.name), ""
+            return _problem(error), *SAME * 3
+        return "", *self.newest()
 
-    def stop(self, name: str | None) -> str:
-        """Stop a training; return the problem."""
+    def stop(self, name: str | None) -> Parts:
+        """Stop a training; return the problem, and ask for its status."""
         try:
             if name in self.trainings():
                 processes.stop(self._folder(str(name)))
         except (OSError, ValueError) as error:
-            return _problem(error)
-        return ""
+            return _problem(error), ask_anew()
+        return "", ask_anew()
 
-    def go_on(self, name: str | None) -> str:
-        """Go on with a training; return the problem."""
+    def go_on(self, name: str | None) -> Parts:
+        """Go on with a training; return the problem, and ask for its status."""
         try:
             if name in self.trainings():
                 processes.go_on(self._out, self._folder(str(name)))
         except (OSError, ValueError) as error:
-            return _problem(error)
-        return ""
+            return _problem(error), ask_anew()
+        return "", ask_anew()
 
-    def look(self, name: str | None, seen: Any) -> Parts:
+    def look(self, name: str | None, epoch: float, seen: Any) -> Parts:
         """Return what has changed since the last look: a stamp, counter, status, two buttons, curves, epoch, maps.
 
         Files of a training that cannot be read are named as its status.
@@ -88,16 +94,12 @@ class Classroom:
         if name not in self.trainings():
             return seen, self.counted(), *SAME * 6
         try:
-            return self._look(str(name), seen or {})
+            return self._look(str(name), int(epoch), seen or {})
         except (OSError, ValueError) as error:
             problem = {"problem": (name, str(error))}
             # What is seen of the training before is not of this one.
             told = SAME * 6 if seen == problem else (_problem(error), *_buttons(State()), "", gr.skip(), "")
             return problem, self.counted(), *told
-
-    def maps(self, name: str | None, epoch: float) -> str:
-        """Return the maps after an epoch."""
-        return maps_html(self._folder(str(name)), int(epoch)) if name in self.trainings() else ""
 
     def counted(self) -> str:
         """Return how many pictures are corrected."""
@@ -105,14 +107,23 @@ class Classroom:
         words = f"{count} corrected picture{'' if count == 1 else 's'}."
         return Markup("<p data-corrected='{}'>{}</p>").format(count, words)
 
-    def judged(self, name: str | None) -> Parts:
-        """Return the verdict, or what cannot be read, and what can be downloaded."""
+    def look_again(self) -> Parts:
+        """Choose the newest training, ask for its verdict, and for no report."""
+        return *self.newest()[:2], None
+
+    def open_report(self, name: str | None) -> Parts:
+        """Ask for the report of a training."""
+        return ask_anew(), name
+
+    def judged(self, name: str | None, wanted: str | None) -> Parts:
+        """Return the verdict, or what cannot be read, what can be downloaded, and the report if it is wanted."""
         folder = self._folder(str(name)) if name in self.trainings() else None
         try:
             verdict = judge(folder) if folder else None
             said = verdict_html(verdict)
+            frame = report_html(verdict.page) if verdict and name == wanted else ""
         except (OSError, ValueError) as error:
-            verdict, said = None, _problem(error)
+            verdict, said, frame = None, _problem(error), ""
         network = run_folder(folder, TAUGHT) / "model.pt" if folder else None
         there = network is not None and network.is_file()
         return (
@@ -120,27 +131,22 @@ class Classroom:
             gr.Button(visible=verdict is not None),
             gr.DownloadButton(value=str(verdict.page) if verdict else None, visible=verdict is not None),
             gr.DownloadButton(value=str(network) if there else None, visible=there),
-            "",
+            frame,
         )
 
-    def report(self, name: str | None) -> str:
-        """Return the report."""
-        try:
-            verdict = judge(self._folder(str(name))) if name in self.trainings() else None
-            return report_html(verdict.page) if verdict else ""
-        except (OSError, ValueError) as error:
-            return _problem(error)
-
-    def _look(self, name: str, seen: Mapping[str, Any]) -> Parts:
+    def _look(self, name: str, epoch: int, seen: Mapping[str, Any]) -> Parts:
         folder = self._folder(name)
         state, pictures = read_state(folder), (name, *map(len, processes.drawn_maps(folder).values()))
         epochs = (name, *map(len, processes.read_curves(folder).values()))
         stamp = {"state": (name, state), "epochs": epochs, "pictures": pictures}
         changed = {part for part, value in stamp.items() if seen.get(part) != value}
-        parts: Parts = (stamp, self.counted())
+        newer = "pictures" in changed
+        shown = last_epoch(folder) if newer else epoch
+        parts: Parts = (stamp | {"epoch": shown}, self.counted())
         parts += (status_html(state, read_lesson(folder), folder), *_buttons(state)) if "state" in changed else SAME * 3
         parts += (curves_html(folder),) if "epochs" in changed else SAME
-        return parts + (_newest_maps(folder) if "pictures" in changed else SAME * 2)
+        slider = gr.Slider(0, max(1, shown), value=shown, step=1) if newer else gr.skip()
+        return *parts, slider, maps_html(folder, shown) if newer or seen["epoch"] != epoch else gr.skip()
 
     def _folder(self, name: str) -> Path:
         return self._out / "trainings" / name
@@ -152,12 +158,6 @@ class Classroom:
         require(not missing, "settings", "have numbers", missing)
         whole["train_images"] = min(whole["train_images"], len(self._corrections.data))
         return plan(self._bench, self.masked, elsewhere=elsewhere, **whole)
-
-
-def _newest_maps(folder: Path) -> Parts:
-    """Return the choice of epochs, and the maps after the last one."""
-    last = last_epoch(folder)
-    return gr.Slider(0, max(1, last), value=last, step=1), maps_html(folder, last)
 
 
 def _buttons(state: State) -> Parts:

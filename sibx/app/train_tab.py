@@ -33,7 +33,7 @@ def train_tab(workbench: "Workbench") -> None:
     counter = html("teaching", room.counted(), elem_id="corrected")
     settings = _settings(room)
     with gr.Accordion("The commands that this runs", open=False):
-        commands = html("teaching", room.preview(*[part.value for part in settings]), elem_id="commands")
+        commands = html("teaching", room.preview(*[part.value for part in settings]), asked=0, elem_id="commands")
     problem = html("teaching", elem_id="training-problem")
     with gr.Row():
         start = gr.Button("Start", variant="primary", elem_id="start")
@@ -42,31 +42,21 @@ def train_tab(workbench: "Workbench") -> None:
     known = room.trainings()
     chosen = gr.Dropdown(known, value=known[0] if known else None, label="Training", elem_id="training")
     seen = gr.State(None)
-    status = html("teaching", elem_id="status")
+    status = html("teaching", asked=0, elem_id="status")
     curves = html("teaching", elem_id="curves")
-    epoch = gr.Slider(0, 1, value=0, step=1, label="Maps after epoch", info="0: before the training.")
+    epoch = gr.Slider(0, 1, value=0, step=1, label="Maps after epoch", info="0: before the training.", elem_id="epoch")
     maps = html("teaching", elem_id="maps")
 
-    looked: dict[str, Any] = {
-        "fn": room.look,
-        "inputs": [chosen, seen],
-        "outputs": [seen, counter, status, stop, go_on, curves, epoch, maps],
-        **AT_ONCE,
-    }
-    gr.Timer(EVERY).tick(**looked)
-    chosen.change(**looked)
-    epoch.input(room.maps, [chosen, epoch], maps, **NEWEST)
-    gr.on([part.change for part in settings], room.preview, settings, commands, **AT_ONCE)  # one event: in their order
-    start.click(room.start, settings, [chosen, problem], **AT_ONCE)
-    stop.click(room.stop, chosen, problem, **AT_ONCE).then(**looked)
-    go_on.click(room.go_on, chosen, problem, **AT_ONCE).then(**looked)
-    gr.on(None, lambda: _newest(room), None, chosen, **AT_ONCE).then(**looked)
-
-
-def _newest(room: Classroom) -> gr.Dropdown:
-    """Return the choice of trainings as it is now: the page may be opened again while one is running."""
-    known = room.trainings()
-    return gr.Dropdown(known, value=known[0] if known else None)
+    # One event for each part: what is seen is of the training, the epoch and the settings that the page says.
+    asks = [gr.Timer(EVERY).tick, chosen.input, epoch.input, status.input]
+    looked = [seen, counter, status, stop, go_on, curves, epoch, maps]
+    gr.on(asks, room.look, [chosen, epoch, seen], looked, **NEWEST)
+    gr.on([*(part.change for part in settings), commands.input], room.preview, settings, commands, **NEWEST)
+    start.click(room.start, settings, [problem, chosen, status, commands], **AT_ONCE)
+    stop.click(room.stop, chosen, [problem, status], **AT_ONCE)
+    go_on.click(room.go_on, chosen, [problem, status], **AT_ONCE)
+    # The page may be opened again while one is running.
+    gr.on(None, room.newest, None, [chosen, status, commands], **AT_ONCE)
 
 
 def _settings(room: Classroom) -> list[Any]:

@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -127,32 +128,63 @@ def test_files_of_a_training_that_cannot_be_read_are_named_once(workbench, tmp_p
     write_lesson(small(workbench), folder)
     write_state(folder, State("stopped", 2))
     room = Classroom(replace(workbench, out_dir=tmp_path))
-    good, _, status, *_ = room.look("1", None)
+    good, _, status, *_ = room.look("1", 0, None)
     assert "Stopped: step 3 of 11, finetune sib-shuffled. Go on does its unfinished epoch again." in status
     files = {name: (folder / name).read_text() for name in ("lesson.json", "state.json")}
     for name in files:
         (folder / name).write_text("{")
-        bad, _, status, *_ = room.look("1", good if name == "state.json" else None)
+        bad, _, status, *_ = room.look("1", 0, good if name == "state.json" else None)
         assert f"{name}&#39; cannot be read" in status
         assert str(folder) in status
-        assert room.look("1", bad)[2:] == SAME * 6
+        assert room.look("1", 0, bad)[2:] == SAME * 6
         (folder / name).write_text(files[name])
-        assert "Stopped" in room.look("1", bad)[2]
+        assert "Stopped" in room.look("1", 0, bad)[2]
     for name, text in {"lesson.json": "[1]", "state.json": '{"status": "lost"}', "sib/log.csv": "epoch\n1,2\n"}.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)
-        _, _, status, _, _, curves, _, maps = room.look("1", None)
+        _, _, status, _, _, curves, _, maps = room.look("1", 0, None)
         assert f"{name}&#39; cannot be read" in status
         assert curves == maps == ""  # not those of the training that was looked at before
         (folder / name).write_text(files.get(name, ""))
     write_atomically(folder / "report/report.html", b"")
-    said, report, *_ = room.judged("1")
+    said, report, *_, frame = room.judged("1", "1")
     assert "`folder` must hold results.csv.gz" in said
     assert not report.visible
-    assert "`folder` must hold results.csv.gz" in room.report("1")
+    assert frame == ""
     (folder / "state.json").write_text("{")
-    assert "state.json" in room.stop("1")
-    assert "state.json" in room.go_on("1")
+    assert "state.json" in room.stop("1")[0]
+    assert "state.json" in room.go_on("1")[0]
+
+
+def test_the_maps_are_those_of_the_epoch_that_the_page_says(workbench, tmp_path):
+    pytest.importorskip("gradio", reason="the page's handlers need gradio (extra app)")
+    from sibx.app._classroom import SAME, Classroom
+
+    folder = tmp_path / "trainings" / "1"
+    write_lesson(small(workbench), folder)
+    room = Classroom(replace(workbench, out_dir=tmp_path))
+
+    def draw(epoch):
+        (folder / "sib" / "maps").mkdir(parents=True, exist_ok=True)
+        (folder / "sib" / "maps" / f"epoch-{epoch}.png").write_bytes(b"")
+
+    def look(epoch, seen):
+        seen, *_, slider, maps = room.look("1", epoch, seen)
+        return seen, slider, maps
+
+    seen, *_ = look(0, None)
+    draw(0)
+    draw(1)
+    seen, slider, maps = look(0, seen)
+    assert slider.value == 1
+    assert "epoch 1" in maps
+    assert look(1, seen)[1:] == SAME * 2
+    seen, slider, maps = look(0, seen)  # chosen on the page
+    assert slider == SAME[0]
+    assert "epoch 0" in maps
+    assert look(0, seen)[1:] == SAME * 2
+    draw(2)
+    assert "epoch 2" in look(0, seen)[2]
 
 
 def build_parser_of(words):
@@ -196,7 +228,8 @@ def test_the_verdict_is_that_of_the_report_against_both_controls(tmp_path):
     assert "The opposite is shown" in judge(tmp_path).words
 
 
-def test_a_process_that_is_stopped_or_killed_goes_on(monkeypatch, workbench, tmp_path):
+@pytest.fixture
+def standin(monkeypatch, tmp_path):
     """The real process, with a stand-in for its work."""
     program = tmp_path / "standin.py"
     program.write_text(
@@ -211,6 +244,25 @@ def test_a_process_that_is_stopped_or_killed_goes_on(monkeypatch, workbench, tmp
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setattr("sibx.app._processes.PROGRAM", "standin")
+
+
+def test_of_two_pages_that_start_a_training_at_once_one_does(monkeypatch, workbench, tmp_path, standin):
+    def slow(lesson, folder):
+        time.sleep(0.5)  # the other one asks meanwhile
+        write_lesson(lesson, folder)
+
+    monkeypatch.setattr("sibx.app._processes.write_lesson", slow)
+    with ThreadPoolExecutor() as pool:
+        asked = [pool.submit(begin, tmp_path / "out", small(workbench)) for _ in range(2)]
+        (problem,) = filter(None, [one.exception() for one in asked])
+    assert "stop it first" in str(problem)
+    (folder,) = trainings_in(tmp_path / "out")
+    wait_for(lambda: read_state(folder).process)
+    stop(folder)
+    assert wait_for(lambda: read_state(folder).status == "stopped")
+
+
+def test_a_process_that_is_stopped_or_killed_goes_on(workbench, tmp_path, standin):
     out = tmp_path / "out"
     folder = begin(out, small(workbench))
     assert read_state(folder).status == "running"
@@ -228,7 +280,7 @@ def test_a_process_that_is_stopped_or_killed_goes_on(monkeypatch, workbench, tmp
     assert read_state(folder).done == 1
 
 
-def wait_for(found, seconds=20):
+def wait_for(found, seconds=60):
     """What a function returns, as soon as it is true."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
