@@ -122,10 +122,13 @@ def test_what_a_part_shows_is_answered_to_one_event(server):
     assert [asked[part] for part in parts] == [1] * len(parts)
 
 
+def corrections(server):
+    return Corrections(corrections_folder(server.out), SyntheticDataset("train", SIZE))
+
+
 def on_disk(server, index):
-    data = SyntheticDataset("train", SIZE)
-    kept = Corrections(corrections_folder(server.out), data)
-    name = data[index].id
+    kept = corrections(server)
+    name = kept.data[index].id
     return kept.sheet(index), np.asarray(Image.open(corrections_folder(server.out) / "masks" / f"{name}.png")) > 0
 
 
@@ -201,6 +204,28 @@ def test_presses_while_a_picture_is_awaited(loop, server):
     assert len(on_disk(server, 0)[0].strokes) == before + 1
     loop.run(AT_ONCE, board, ".undo")
     loop.until(lambda: len(on_disk(server, 0)[0].strokes) == before)
+
+
+def test_what_was_asked_before_somebody_elses_stroke_was_seen_does_not_touch_it(loop, server):
+    loop.open()
+    loop.tab("Correct")
+    loop.until(lambda: loop.board("picture") == "0")
+    board, kept = loop.one("#easel canvas"), corrections(server)
+    version = kept.sheet(0).version + 1
+    loop.run(AT_ONCE, board, "draw")
+    loop.kept(version)
+    before = kept.sheet(0).strokes
+    kept.add(0, Box(True, [(0, 0), (5, 5)]), version)
+    loop.run(AT_ONCE, board, ".undo", ".undo", "draw")
+    loop.until(lambda: "Somebody else" in loop.text("#easel .problem"))
+    loop.run(AT_ONCE, board, ".next")
+    loop.until(lambda: loop.board("picture") == "1")  # nothing that was asked is awaited any longer
+    assert kept.sheet(0).strokes == (*before, Box(True, [(0, 0), (5, 5)]))
+    loop.run(AT_ONCE, board, ".back")
+    loop.until(lambda: loop.board("picture") == "0")
+    for left in (len(before), len(before) - 1):
+        loop.run(AT_ONCE, board, ".undo")
+        loop.until(lambda left=left: len(kept.sheet(0).strokes) == left)
 
 
 def test_a_training_outlives_the_server_and_is_judged(loop, server):

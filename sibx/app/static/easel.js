@@ -5,7 +5,8 @@ const COLORS = { true: "#009e73", false: "#d55e00" };
 let told = null, image = null, overlay = null; // what the server said, and its two pictures
 let here = true, tool = "brush", way = [], corner = null, cursor = null; // way: of the stroke that is being drawn
 let waiting = Promise.resolve(), sending = [];
-let going = null; // the turn of the picture that was asked for and is not seen yet: till then nothing is drawn
+let going = null; // {turn} of the picture that was asked for and is not seen yet: till then nothing is drawn
+let upset = 0; // how often what is seen became otherwise than by what was asked: what was asked before that is void
 // props.order is JSON, the numbers of the pictures in their order; "" = all as they come.
 const places = () => (props.order ? JSON.parse(props.order) : null);
 const count = () => places()?.length ?? told.pictures;
@@ -84,14 +85,18 @@ const show = async (answer) => {
 
 // One after the other, so that every stroke is drawn on the version before it.
 const ask = (asked) => {
-  if (going !== null && asked.do !== "open") return waiting; // what is seen is not what it would change
+  if (going && asked.do !== "open") return waiting; // what is seen is not what it would change
+  const before = upset;
   waiting = waiting.then(async () => {
+    if (upset !== before && asked.do !== "open") return;
     try {
-      const answer = await server.draw({ picture: told?.picture ?? 0, version: told?.version ?? 0, ...asked });
+      const { picture = 0, version = 0 } = told ?? {};
+      const answer = await server.draw({ picture, version, ...asked });
       sending = sending.filter((other) => other !== asked.stroke);
+      if (answer.problem && answer.version !== version) [upset, sending] = [upset + 1, []]; // somebody else's
       await show(answer);
     } catch (error) {
-      sending = [];
+      [upset, sending] = [upset + 1, []];
       one(".problem").textContent = "The server does not answer; what was drawn since is not kept.";
       paint();
     }
@@ -102,17 +107,17 @@ const ask = (asked) => {
 const send = (points) => {
   const drawn = stroke(points);
   [way, corner] = [[], null];
-  if (going === null) sending.push(drawn);
+  if (!going) sending.push(drawn);
   paint();
   ask({ do: "stroke", stroke: drawn });
 };
 const undo = () => ask({ do: "undo" });
 const open = async (wanted) => {
-  const found = (going = Math.max(0, Math.min(wanted, told ? count() - 1 : 0)));
+  const found = Math.max(0, Math.min(wanted, told ? count() - 1 : 0)), mine = (going = { turn: found });
   await ask({ do: "open", picture: places()?.[found] ?? found });
-  if (going === found) going = null;
+  if (going === mine) going = null;
 };
-const step = (by) => open((going ?? turn()) + by);
+const step = (by) => open((going?.turn ?? turn()) + by);
 const choose = (which, value) => {
   if (which === "here") here = value === "true";
   else [tool, corner] = [value, null];
@@ -185,7 +190,7 @@ one(".mask").addEventListener("change", async (event) => {
   reader.readAsDataURL(file);
   await read;
   event.target.value = "";
-  if (going !== null || told?.picture !== meant) {
+  if (going || told?.picture !== meant) {
     one(".problem").textContent = "Another picture was opened while the mask was read: import it again there.";
     return;
   }
