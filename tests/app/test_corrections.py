@@ -19,6 +19,7 @@ from sibx.app._corrections import Corrections, SavedMeanwhileError
 from sibx.app._easel import Easel
 from sibx.app._strokes import AWAY, HERE, Box, Brush, Imported, draw_mask, labels_of, read_stroke, to_plain
 from sibx.datasets import SyntheticDataset
+from sibx.runs import alone
 
 SIZE = 32
 # A PNG file of a few bytes whose header says 30000 x 30000 pixels.
@@ -130,7 +131,8 @@ def test_strokes_are_kept_in_a_folder_that_every_command_reads(tmp_path, data):
     assert kept.undo(2, 4).strokes == ()
 
 
-def test_nobody_draws_over_what_somebody_else_has_saved_meanwhile(tmp_path, data):
+def test_nobody_draws_over_what_somebody_else_has_saved_meanwhile(monkeypatch, tmp_path, data):
+    monkeypatch.setattr(alone, "PATIENCE", 60.0)  # seconds: three at once on a busy machine
     one, other = Corrections(tmp_path, data), Corrections(tmp_path, data)
     one.add(0, Box(True, [(0, 0), (9, 9)]), 0)
     with pytest.raises(SavedMeanwhileError, match="somebody else"):

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 from urllib.request import urlopen
@@ -79,7 +78,7 @@ class Loop(page.Page):
 
     def click(self, selector):
         self.until(lambda: self.all(selector) and self.one(selector).is_displayed())
-        self.run("arguments[0].click()", self.one(selector))
+        self.run("document.querySelector(arguments[0]).click()", selector)
 
     def number(self, label, value):
         box = self.one(f"input[aria-label='{label}']")
@@ -192,7 +191,8 @@ def test_presses_while_a_picture_is_awaited(loop, server):
     loop.tab("Correct")
     loop.until(lambda: loop.board("picture") == "0")
     board, undo = loop.one("#easel canvas"), loop.one("#easel .undo")
-    before = len(on_disk(server, 0)[0].strokes)
+    kept = corrections(server)
+    before = len(kept.sheet(0).strokes)
     loop.run(AT_ONCE, board, "draw", ".next", "draw", ".undo", ".next", "draw")
     loop.until(lambda: loop.board("picture") == "2" and loop.one("#easel .number").get_attribute("value") == "3")
     assert not undo.is_enabled()
@@ -201,9 +201,9 @@ def test_presses_while_a_picture_is_awaited(loop, server):
     assert not undo.is_enabled()
     loop.run(AT_ONCE, board, ".back")
     loop.until(lambda: loop.board("picture") == "0")
-    assert len(on_disk(server, 0)[0].strokes) == before + 1
+    assert len(kept.sheet(0).strokes) == before + 1
     loop.run(AT_ONCE, board, ".undo")
-    loop.until(lambda: len(on_disk(server, 0)[0].strokes) == before)
+    loop.until(lambda: len(kept.sheet(0).strokes) == before)
 
 
 def test_what_was_asked_before_somebody_elses_stroke_was_seen_does_not_touch_it(loop, server):
@@ -254,16 +254,15 @@ def test_a_training_outlives_the_server_and_is_judged(loop, server):
     loop.until(lambda: "step" in loop.text("#status"))
     loop.tab("Correct")
     loop.kept(drawn)  # no stroke is lost
-    asked = time.monotonic()
     loop.one("#easel canvas").send_keys(Keys.CONTROL + "z")
     loop.kept(drawn + 1)
-    assert time.monotonic() - asked < 5, "seconds that a stroke takes during a training"
+    assert read_state(folder).status == "running", "a stroke waits for no training"
     loop.tab("Fine-tune")
-    page.Wait(loop.browser, TRAINED, 0.2).until(lambda _: read_state(folder).status != "running")
+    loop.until(lambda: read_state(folder).status != "running", TRAINED)
     loop.until(lambda: "Finished" in loop.text("#status"))
     said = (folder / "log.txt").read_text()
     assert [line[2:] for line in said.splitlines() if line.startswith("$ ")] == typed
-    assert len(loop.all("#curves img")) == 3
+    loop.until(lambda: len(loop.all("#curves img")) == 3)
     loop.until(lambda: len(loop.all("#maps img")) == len(TRAININGS))
 
     loop.tab("Prove")

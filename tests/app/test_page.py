@@ -18,6 +18,7 @@ pytest.importorskip("gradio", reason="the workbench needs gradio (extra app)")
 webdriver = pytest.importorskip("selenium.webdriver", reason="the browser tests need selenium (extra dev)")
 By, Keys = (pytest.importorskip(f"selenium.webdriver.common.{m}") for m in ("by", "keys"))
 Wait = pytest.importorskip("selenium.webdriver.support.ui").WebDriverWait
+Stale = pytest.importorskip("selenium.common.exceptions").StaleElementReferenceException
 CSS = By.By.CSS_SELECTOR
 DESK, PHONE = (1280, 900), (390, 844)
 PATIENCE = 60  # seconds that a busy machine may take
@@ -56,11 +57,12 @@ class Page:
         screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": size == PHONE}
         self.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
         self.browser.get(self.address)
-        self.until(lambda: self.drawn())
+        self.until(lambda: self.drawn() and self.erasable() and self.pictures())
         return self
 
-    def until(self, true):
-        return Wait(self.browser, PATIENCE, 0.05).until(lambda _: true())
+    def until(self, true, seconds=PATIENCE):
+        """Wait for it; a part of the page that is made anew while it is looked at is looked at again."""
+        return Wait(self.browser, seconds, 0.05, [Stale]).until(lambda _: true())
 
     def run(self, script, *arguments):
         return self.browser.execute_script(script, *arguments)
@@ -80,12 +82,22 @@ class Page:
         act()
         self.until(lambda: self.drawn() != before)
 
+    def erasable(self):
+        """The number of the picture that the eraser shows, None before the first."""
+        return self.run("return document.querySelector('#eraser [data-of]')?.dataset.of")
+
+    def seen_after(self, act):
+        """Another picture than before, in all parts of the page."""
+        before = self.erasable()
+        self.drawn_after(act)
+        self.until(lambda: self.erasable() != before)
+
     def pictures(self):
         """The names of the thumbnails."""
         return self.run("return [...document.querySelectorAll('#pictures button')].map((b) => b.title)")
 
     def titles(self):
-        return [title.text for title in self.all("#viewer h3")]
+        return self.run("return [...document.querySelectorAll('#viewer h3')].map((h) => h.innerText)")
 
     def choose(self, label, text):
         """Choose an entry of a dropdown by typing it."""
@@ -119,16 +131,17 @@ def test_explains_and_compares(page):
     page.drawn_after(lambda: page.choose("rather than", "<b>green"))
     assert "why red rather than <b>green" in page.titles()[0]
     page.all("#pictures button")[1].click()  # a green one
-    page.until(lambda: "`rival` must be another class" in page.one("#problem").text)
-    assert page.titles() == []
+    page.until(lambda: "`rival` must be another class" in page.one("#problem").text and page.titles() == [])
     page.drawn_after(lambda: page.choose("rather than", "any other"))
     assert "why <b>green" in page.titles()[0]
     assert page.one("#said h3").text == "<i>1"
     assert page.all("#said h3 i") == []
-    page.run("const b = document.querySelectorAll('#pictures button'); b[0].click(); b[3].click()")
+    presses = "const b = document.querySelectorAll('#pictures button'); b[0].click(); b[3].click()"
+    page.seen_after(lambda: page.run(presses))
     page.until(lambda: page.one("#said h3").text == "<i>3" and "why <b>green" in page.titles()[0])
     center = page.all("#viewer canvas")[2]
     webdriver.ActionChains(page.browser).move_to_element(center).perform()
+    page.until(lambda: all(output.text for output in page.all("#viewer output")))
     values = [float(output.text) for output in page.all("#viewer output")]
     assert values[2] == values[5] > 1  # the control is largest in the middle, and sees no network
     before = page.run("return arguments[0].toDataURL()", center)

@@ -98,7 +98,7 @@ def test_explains_compares_and_erases(loop):
     canvas = loop.one("#eraser canvas")
     for place in range(TAUGHT):
         if place:
-            loop.drawn_after(lambda place=place: loop.run(f"document.querySelectorAll('{pets}')[{place}].click()"))
+            loop.seen_after(lambda place=place: loop.run(f"document.querySelectorAll('{pets}')[{place}].click()"))
         loop.until(lambda: not loop.erased())
         names.add(loop.text("#said h3"))
         assert [title.split(": why ")[0] for title in loop.titles()] == ["swapped", "plain"]
@@ -165,12 +165,10 @@ def test_draws_fine_tunes_and_proves(loop, root, networks):
         loop.number(label, value)
     loop.click("#start")
     folder = root / "out" / "trainings" / "1"
-    page.Wait(loop.browser, looped.TRAINED, 0.2).until(
-        lambda _: read_state(folder).status not in ("not begun", "running")
-    )
+    loop.until(lambda: read_state(folder).status not in ("not begun", "running"), looped.TRAINED)
     loop.until(lambda: "Finished" in loop.text("#status"))
     loop.until(lambda: len(loop.all("#maps img")) == len(TRAININGS))
-    assert loop.all("#curves img")
+    loop.until(lambda: loop.all("#curves img"))
     loop.narrow()
 
     loop.tab("Prove")

@@ -95,6 +95,7 @@ const load = async () => {
   const scale = Math.ceil(FINE / image.naturalWidth);
   [canvas.width, canvas.height] = [scale * image.naturalWidth, scale * image.naturalHeight];
   paint();
+  element.dataset.of = of; // which picture is seen
 };
 watch(["picture", "of"], load);
 load();
