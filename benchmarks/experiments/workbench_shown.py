@@ -60,10 +60,12 @@ def shoot(address: str, photograph: int) -> bytes:
         browser.get(address)
         wait = WebDriverWait(browser, PATIENCE, 0.1)
         drawn = "return document.querySelector('#viewer [data-drawn]')?.dataset.drawn"
+        seen = "return document.querySelector('#eraser [data-of]')?.dataset.of"
         first = wait.until(lambda _: browser.execute_script(drawn))
+        one = wait.until(lambda _: browser.execute_script(seen))
         wait.until(lambda _: browser.find_elements(By.CSS_SELECTOR, "#pictures button"))
         browser.find_elements(By.CSS_SELECTOR, "#pictures button")[photograph].click()
-        wait.until(lambda _: browser.execute_script(drawn) != first)
+        wait.until(lambda _: browser.execute_script(drawn) != first and browser.execute_script(seen) != one)
         browser.execute_script(ERASE)
         browser.find_element(By.CSS_SELECTOR, "#eraser canvas").send_keys(Keys.ENTER)
         wait.until(lambda _: browser.find_elements(By.CSS_SELECTOR, "#erased figure"))
