@@ -194,38 +194,58 @@ def build_parser_of(words):
     parser.parse_args(words)
 
 
+def write_scores(folder, focus):
+    """Write what a training has come to, whose maps have this focus on the object, and a page as its report."""
+    for name in TRAININGS:
+        for kind, method, metrics in (
+            ("scores", "gradcam", ("foreground_focus",)),
+            ("reliance", "classifier", ("original", "bg_gap")),
+        ):
+            value = focus if (name, kind) == ("sib", "scores") else 0.3
+            make_results(
+                images=8,
+                trainings=(name,),
+                methods=(method,),
+                metrics=metrics,
+                curves=False,
+                score=lambda *_, value=value: value,
+            ).save(folder / kind / name)
+    page = folder / "report" / "report.html"
+    page.parent.mkdir(exist_ok=True)
+    page.write_text(f"{focus}")
+    os.utime(page, ns=(0, int(focus * 1e9)))
+
+
 def test_the_verdict_is_that_of_the_report_against_both_controls(tmp_path):
     assert judge(tmp_path) is None
-
-    def write(focus):
-        for name in TRAININGS:
-            for kind, method, metrics in (
-                ("scores", "gradcam", ("foreground_focus",)),
-                ("reliance", "classifier", ("original", "bg_gap")),
-            ):
-                value = focus if (name, kind) == ("sib", "scores") else 0.3
-                make_results(
-                    images=8,
-                    trainings=(name,),
-                    methods=(method,),
-                    metrics=metrics,
-                    curves=False,
-                    score=lambda *_, value=value: value,
-                ).save(tmp_path / kind / name)
-        page = tmp_path / "report" / "report.html"
-        page.parent.mkdir(exist_ok=True)
-        page.write_text(f"{focus}")
-        os.utime(page, ns=(0, int(focus * 1e9)))
-
-    write(0.3)
+    write_scores(tmp_path, 0.3)
     assert "Nothing is shown" in judge(tmp_path).words
-    write(0.9)
+    write_scores(tmp_path, 0.9)
     verdict = judge(tmp_path)
     assert verdict.shown == ("foreground_focus",)
     assert "Foreground focus" in verdict.words
     assert {line.against for line in verdict.lines} == {"ce", "sib-shuffled"}
-    write(0.1)
+    write_scores(tmp_path, 0.1)
     assert "The opposite is shown" in judge(tmp_path).words
+
+
+def test_the_report_that_is_open_is_of_the_training_that_is_judged(workbench, tmp_path):
+    pytest.importorskip("gradio", reason="the page's handlers need gradio (extra app)")
+    from sibx.app._classroom import Classroom
+
+    for name, focus in (("1", 0.9), ("2", 0.3)):
+        write_lesson(small(workbench), tmp_path / "trainings" / name)
+        write_scores(tmp_path / "trainings" / name, focus)
+    room = Classroom(replace(workbench, out_dir=tmp_path))
+    assert room.judged("1", None)[-1] == ""
+    asked, wanted = room.open_report("1")  # and while it is read another training is chosen
+    said, *_, frame = room.judged("2", wanted)
+    assert asked.props["asked"]
+    assert "Nothing is shown" in said
+    assert frame == ""
+    assert "srcdoc='0.9'" in room.judged("1", wanted)[-1]
+    chosen, _, wanted = room.look_again()
+    assert (chosen.value, wanted) == ("2", None)
 
 
 @pytest.fixture
