@@ -23,8 +23,9 @@ from sibx.attribution.fitting import why_not
 from sibx.datasets import DATASETS, InMemoryDataset, build_dataset
 from sibx.evaluation import evaluate
 from sibx.images import BACKGROUNDS
-from sibx.models import SOURCES, TinyCNN
+from sibx.models import SOURCES, TinyCNN, about
 from sibx.objectives import SIBConfig, self_masks
+from sibx.runs.normalized import as_trained
 from sibx.studies.job import PARTS, Job
 from sibx.studies.lessons import lesson, masks_of
 from sibx.studies.study import Study
@@ -114,10 +115,10 @@ def measure(study: Study, model: str, size: int, device: torch.device) -> Gauge:
     """Count and time what one image costs."""
     recipe = study.recipe_for(model)
     side = size if model.startswith(tuple(SOURCES)) else COUNTED_SIDE  # transformers have a size of their own
-    images, small = (
-        InMemoryDataset.load(build_dataset("synthetic", None, "train", s), range(4)) for s in (side, TINY_SIDE)
-    )
     network = study.build(model, CLASSES).to(device)
+    large, small = (build_dataset("synthetic", None, "train", s) for s in (side, TINY_SIDE))
+    large = as_trained(about(network).normalization, large)
+    images, small = (InMemoryDataset.load(data, range(4)) for data in (large, small))
     tiny = TinyCNN(CLASSES).to(device)
     step = {}
     # Which layers in the middle those are makes no difference to whole passes; the input does.

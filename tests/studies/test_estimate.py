@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from sibx.cli import main
+from sibx.models import MODELS, about, build_model
 from sibx.studies import Study, estimate
 from sibx.studies.estimate import Gauge, Passes, measure, passes_of
 from sibx.train import TRAININGS
@@ -59,3 +60,14 @@ def test_passes_are_counted():
     step = measure(into_input, "tiny_cnn", 32, torch.device("cpu")).step["sib"]
     assert (step.forward, step.backward) == (1, 4)
     assert gauge.time(Passes(2, 0)) == pytest.approx(2 * gauge.seconds.forward)
+
+
+def test_a_network_is_measured_on_images_as_it_knows_them(tmp_path):
+    """Else a dry run would warn of numbers that the study never feeds it."""
+    torch.save(build_model("efficientnet_lite0", 3).state_dict(), tmp_path / "weights.pt")
+    study = Study(
+        **{"model": "efficientnet_lite0", "weights": str(tmp_path / "weights.pt"), "trainings": ["ce"]},
+        **{"methods": ["gradcam"], "controls": [], "faithfulness": []},
+    )
+    assert about(study.build("efficientnet_lite0", 8)).normalization == MODELS["efficientnet_lite0"].normalization
+    assert measure(study, "efficientnet_lite0", 32, torch.device("cpu")).explain.forward == 1
