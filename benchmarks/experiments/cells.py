@@ -2,6 +2,8 @@
 
     python benchmarks/experiments/cells.py results/carries-over benchmarks/experiments/carries_over.csv
 
+Several folders, of the seeds of one study say, make one table.
+
 A cell is a data set, model, seed, training and split. Its lines: the accuracy, the balanced accuracy (mean of the
 classes' accuracies) and that of the worst group where there are groups, the means over labels of average precision,
 ROC-AUC and F1 where the study has them, then the mean of every metric of every method. A study that is not finished
@@ -53,12 +55,12 @@ def means(results: Results) -> pd.DataFrame:
 
 
 def main() -> None:
-    """Read a study's folder, and write the table."""
+    """Read the folders of studies, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", type=Path, help="folder of the study")
+    parser.add_argument("studies", type=Path, nargs="+", help="folders of studies")
     parser.add_argument("out", type=Path, help="file to write")
     arguments = parser.parse_args()
-    done = sorted(path.parent for path in arguments.study.glob("cells/*/*/*/run.json"))
+    done = sorted(path.parent for study in arguments.studies for path in study.glob("cells/*/*/*/run.json"))
     table = pd.concat([of_cell(Results.load(folder)) for folder in done]).sort_values(ORDER, kind="stable")
     table["count"] = table["count"].astype("Int64")  # of scores of labels there is none
     table.to_csv(arguments.out, index=False, float_format="%.5f")

@@ -85,18 +85,24 @@ def paired(test: pd.DataFrame, ours: tuple[str, float], theirs: tuple[str, float
 
 
 def gains_over_sets(test: pd.DataFrame) -> pd.DataFrame:
-    """Return the mean over sets of every claim, with its interval for other sets.
+    """Return the mean over sets of every claim, with its interval for other sets."""
+    lines = {}
+    for claim, differences in gains(test):
+        means = over_sets(differences)
+        lines[claim] = {title: marked(means[name]) for name, title in SHOWN.items()}
+    return pd.DataFrame(lines).T
+
+
+def over_sets(differences: pd.DataFrame) -> dict[str, Interval]:
+    """Return the mean over sets of every column, a row per set and seed, with its interval for other sets.
 
     The error of a set is that over its seeds, with the variance between seeds pooled over sets: of two or three seeds a
     set alone would know it too badly.
     """
-    lines = {}
-    for claim, differences in gains(test):
-        of_sets = differences.groupby("dataset", observed=True)
-        means, errors = of_sets.mean(), (of_sets.var().mean() / of_sets.count()) ** 0.5
-        errors = errors.fillna(0)  # of single seeds nothing is known of their spread
-        lines[claim] = {title: marked(mean_over_sets(means[name], errors[name])) for name, title in SHOWN.items()}
-    return pd.DataFrame(lines).T
+    of_sets = differences.groupby("dataset", observed=True)
+    means, errors = of_sets.mean(), (of_sets.var().mean() / of_sets.count()) ** 0.5
+    errors = errors.fillna(0)  # of single seeds nothing is known of their spread
+    return {str(name): mean_over_sets(means[name], errors[name]) for name in means}
 
 
 def leave_one_out(val: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:

@@ -165,6 +165,40 @@ def test_shares_are_chosen_on_the_other_sets(script, tmp_path):
     assert (tmp_path / "shares.png").stat().st_size > 10_000
 
 
+def test_what_carries_over_is_paired_over_seeds(script):
+    """Two sets, two seeds: own masks gain .1 of focus on a and .2 on b, and the other masks half of that."""
+    shown = script("carries_over_shown")
+    of_training = {"ce": 0.0, "sib-self-cut": 1.0, "sib-self-cut-shuffled": 0.5}
+    lines = [
+        {"dataset": dataset, "seed": seed, "training": training, "split": split, "method": method, "metric": metric}
+        | {"mean": 0.3 + seed / 10 + part * gain * (metric == "foreground_focus")}
+        for dataset, gain in (("a", 0.1), ("b", 0.2))
+        for seed in (0, 1)
+        for training, part in of_training.items()
+        for split in ("test", "test-decorrelated")
+        for method, metric in (
+            ("classifier", "accuracy"),
+            ("vjp", "foreground_focus"),
+            ("vjp", "background_suppression"),
+            ("control_center", "foreground_focus"),
+        )
+    ]
+    found = shown.table(pd.DataFrame(lines))
+    assert list(found.index) == ["a (2)", "b (2)", "mean over sets"]
+    assert found.loc["a (2)", "focus: ce, own, shuffled"] == "0.350, 0.450, 0.400"
+    assert found.loc["b (2)", "focus: own - shuffled"] == "+0.100 [+0.100, +0.100] *"
+    assert found.loc["mean over sets", "focus: own - ce"].startswith("+0.150 [")
+    assert found.loc["mean over sets", "accuracy: own - ce"] == "+0.000 [-0.000, +0.000]"
+
+
+def test_what_carries_over_stands_in_one_place(script):
+    shown = script("carries_over_shown")
+    for name in shown.FILES:
+        for title, table in shown.tables(pd.read_csv(shown.HERE / f"{name}.csv"), name).items():
+            file = shown.PAGES / "tables" / f"{title}.csv"
+            assert file.read_text(encoding="utf-8") == table.to_csv(lineterminator="\n")
+
+
 def test_shares_stand_in_one_place(script):
     """The pages show the tables of ``shares.csv``, and README's figures are theirs."""
     shown = script("shares_shown")

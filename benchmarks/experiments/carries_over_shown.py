@@ -1,0 +1,92 @@
+"""Tables of what own masks gain on every set, with another network and with fewer images: from the cells of studies.
+
+    python benchmarks/experiments/carries_over_shown.py
+
+Reads the files of ``cells.py`` below (the study ``carries_over.yaml``, its network or number of images changed), and
+writes a table for each: a line per set, and the mean over sets where there are several; and one of the scenes that
+mislead. Gains are paired over seeds.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+from jsonargparse import auto_cli
+from shares_shown import PAGES, READ, marked, over_sets
+
+from sibx.evaluation import mean_over_seeds
+
+HERE = Path(__file__).parent
+FILES = ("carries_over_lite0",)
+TRAININGS = {"ce": "ce", "sib-self-cut": "own", "sib-self-cut-shuffled": "shuffled"}
+PAIRS = (("own", "ce"), ("own", "shuffled"))
+QUANTITIES = {"accuracy": "accuracy", "foreground_focus": "focus", "background_suppression": "suppression"}
+CELL = ["dataset", "seed"]
+SCENES = "pets-on-scenes"
+
+
+def main(folder: Path = HERE, out: Path = PAGES / "tables") -> None:
+    """Write the tables.
+
+    Args:
+        folder: folder of the cells.
+        out: folder for the tables.
+    """
+    for name in FILES:
+        for title, found in tables(pd.read_csv(folder / f"{name}.csv"), name).items():
+            found.to_csv(out / f"{title}.csv", lineterminator="\n")
+
+
+def tables(cells: pd.DataFrame, name: str) -> dict[str, pd.DataFrame]:
+    """Return the tables of a file by the names of theirs."""
+    misled = cells[cells["dataset"] == SCENES]
+    return {name: table(cells)} | ({f"{name}_scenes": scenes(misled)} if len(misled) else {})
+
+
+def table(cells: pd.DataFrame) -> pd.DataFrame:
+    """Return levels and gains of every set, then the mean gains over sets."""
+    read = cells[cells["split"].isin(READ)]
+    scores = {title: levels(read, metric) for metric, title in QUANTITIES.items()}
+    lines = {}
+    for dataset, seeds in cells.groupby("dataset", sort=False, observed=True)["seed"].nunique().items():
+        parts = [line(wide.loc[[str(dataset)]], f"{title}: ") for title, wide in scores.items()]
+        lines[f"{dataset} ({seeds})"] = {column: text for part in parts for column, text in part.items()}
+    found = pd.DataFrame(lines).T
+    if len(found) > 1:
+        for title, wide in scores.items():
+            for name, mean in over_sets(gains(wide)).items():
+                found.loc["mean over sets", f"{title}: {name}"] = marked(mean)
+    return found.fillna("").rename_axis("set (seeds)")
+
+
+def scenes(cells: pd.DataFrame) -> pd.DataFrame:
+    """Return accuracies on every split of a set whose background misleads in training."""
+    lines = {}
+    for split, read in cells.groupby("split", observed=True):
+        # Scenes as in training have groups of a few images.
+        for metric in ("accuracy",) if split in READ else ("accuracy", "worst_group"):
+            lines[f"{split}, {metric.replace('_', ' ')}"] = line(levels(read, metric))
+    return pd.DataFrame(lines).T.rename_axis("split")
+
+
+def levels(read: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Return a row per set and seed and a column per training: the accuracy, or the mean over the methods' means."""
+    chosen = read[~read["method"].str.startswith("control_") & (read["metric"] == metric)]
+    means = chosen.groupby([*CELL, "training"], observed=True)["mean"].mean().unstack("training")
+    return means.rename(columns=TRAININGS)[[*TRAININGS.values()]]
+
+
+def gains(wide: pd.DataFrame) -> pd.DataFrame:
+    """Return what every pair differs by, a row per set and seed."""
+    return pd.DataFrame({f"{ours} - {theirs}": wide[ours] - wide[theirs] for ours, theirs in PAIRS}).dropna()
+
+
+def line(wide: pd.DataFrame, title: str = "") -> dict[str, str]:
+    """Return the means over the seeds of one set, and its gains."""
+    found = {f"{title}{', '.join(TRAININGS.values())}": ", ".join(f"{mean:.3f}" for mean in wide.mean())}
+    for name, of_seeds in gains(wide).items():
+        found[f"{title}{name}"] = marked(mean_over_seeds(of_seeds.to_numpy()))
+    return found
+
+
+if __name__ == "__main__":
+    auto_cli(main)
