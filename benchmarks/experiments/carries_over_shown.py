@@ -7,6 +7,7 @@ writes a table for each: a line per set, and the mean over sets where there are 
 mislead. Gains are paired over seeds.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -19,7 +20,8 @@ HERE = Path(__file__).parent
 FILES = ("carries_over_lite0",)
 TRAININGS = {"ce": "ce", "sib-self-cut": "own", "sib-self-cut-shuffled": "shuffled"}
 PAIRS = (("own", "ce"), ("own", "shuffled"))
-QUANTITIES = {"accuracy": "accuracy", "foreground_focus": "focus", "background_suppression": "suppression"}
+QUANTITIES = {"accuracy": "accuracy", "foreground_focus": "focus"}
+FURTHER = {"balanced_accuracy": "balanced accuracy", "background_suppression": "suppression"}
 CELL = ["dataset", "seed"]
 SCENES = "pets-on-scenes"
 
@@ -39,13 +41,14 @@ def main(folder: Path = HERE, out: Path = PAGES / "tables") -> None:
 def tables(cells: pd.DataFrame, name: str) -> dict[str, pd.DataFrame]:
     """Return the tables of a file by the names of theirs."""
     misled = cells[cells["dataset"] == SCENES]
-    return {name: table(cells)} | ({f"{name}_scenes": scenes(misled)} if len(misled) else {})
+    further = {f"{name}_scenes": scenes(misled)} if len(misled) else {}
+    return {name: table(cells), f"{name}_further": table(cells, FURTHER)} | further
 
 
-def table(cells: pd.DataFrame) -> pd.DataFrame:
+def table(cells: pd.DataFrame, quantities: Mapping[str, str] = QUANTITIES) -> pd.DataFrame:
     """Return levels and gains of every set, then the mean gains over sets."""
     read = cells[cells["split"].isin(READ)]
-    scores = {title: levels(read, metric) for metric, title in QUANTITIES.items()}
+    scores = {title: levels(read, metric) for metric, title in quantities.items()}
     lines = {}
     for dataset, seeds in cells.groupby("dataset", sort=False, observed=True)["seed"].nunique().items():
         parts = [line(wide.loc[[str(dataset)]], f"{title}: ") for title, wide in scores.items()]
