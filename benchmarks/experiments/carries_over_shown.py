@@ -14,6 +14,8 @@ import pandas as pd
 from jsonargparse import auto_cli
 from shares_shown import PAGES, READ, marked, over_sets
 
+from sibx import METHODS
+from sibx.attribution import is_control
 from sibx.evaluation import mean_over_seeds
 
 HERE = Path(__file__).parent
@@ -41,8 +43,10 @@ def main(folder: Path = HERE, out: Path = PAGES / "tables") -> None:
 def tables(cells: pd.DataFrame, name: str) -> dict[str, pd.DataFrame]:
     """Return the tables of a file by the names of theirs."""
     misled = cells[cells["dataset"] == SCENES]
-    further = {f"{name}_scenes": scenes(misled)} if len(misled) else {}
-    return {name: table(cells), f"{name}_further": table(cells, FURTHER)} | further
+    found = {name: table(cells), f"{name}_further": table(cells, FURTHER)}
+    if cells["dataset"].nunique() > 1:
+        found[f"{name}_methods"] = of_methods(cells)
+    return found | ({f"{name}_scenes": scenes(misled)} if len(misled) else {})
 
 
 def table(cells: pd.DataFrame, quantities: Mapping[str, str] = QUANTITIES) -> pd.DataFrame:
@@ -59,6 +63,16 @@ def table(cells: pd.DataFrame, quantities: Mapping[str, str] = QUANTITIES) -> pd
             for name, mean in over_sets(gains(wide)).items():
                 found.loc["mean over sets", f"{title}: {name}"] = marked(mean)
     return found.fillna("").rename_axis("set (seeds)")
+
+
+def of_methods(cells: pd.DataFrame) -> pd.DataFrame:
+    """Return every method's mean gain of focus over sets."""
+    read, lines = cells[cells["split"].isin(READ) & (cells["metric"] == "foreground_focus")], {}
+    for method, of_method in read.groupby("method", observed=True):
+        if not is_control(str(method)):
+            means = over_sets(gains(levels(of_method, "foreground_focus")))
+            lines[METHODS[str(method)].title] = {name: marked(mean) for name, mean in means.items()}
+    return pd.DataFrame(lines).T.rename_axis("focus, mean over sets")
 
 
 def scenes(cells: pd.DataFrame) -> pd.DataFrame:
