@@ -19,7 +19,7 @@ from sibx.attribution import is_control
 from sibx.evaluation import mean_over_seeds
 
 HERE = Path(__file__).parent
-FILES = ("carries_over_lite0",)
+FILES = ("carries_over_lite0", "carries_over_few")
 TRAININGS = {"ce": "ce", "sib-self-cut": "own", "sib-self-cut-shuffled": "shuffled"}
 PAIRS = (("own", "ce"), ("own", "shuffled"))
 QUANTITIES = {"accuracy": "accuracy", "foreground_focus": "focus"}
@@ -43,9 +43,9 @@ def main(folder: Path = HERE, out: Path = PAGES / "tables") -> None:
 def tables(cells: pd.DataFrame, name: str) -> dict[str, pd.DataFrame]:
     """Return the tables of a file by the names of theirs."""
     misled = cells[cells["dataset"] == SCENES]
-    found = {name: table(cells), f"{name}_further": table(cells, FURTHER)}
+    found = {name: table(cells)}
     if cells["dataset"].nunique() > 1:
-        found[f"{name}_methods"] = of_methods(cells)
+        found |= {f"{name}_further": table(cells, FURTHER), f"{name}_methods": of_methods(cells)}
     return found | ({f"{name}_scenes": scenes(misled)} if len(misled) else {})
 
 
