@@ -67,11 +67,10 @@ def table(cells: pd.DataFrame, quantities: Mapping[str, str] = QUANTITIES) -> pd
 
 def of_methods(cells: pd.DataFrame) -> pd.DataFrame:
     """Return every method's mean gain of focus over sets."""
-    read, lines = cells[cells["split"].isin(READ) & (cells["metric"] == "foreground_focus")], {}
-    for method, of_method in read.groupby("method", observed=True):
-        if not is_control(str(method)):
-            means = over_sets(gains(levels(of_method, "foreground_focus")))
-            lines[METHODS[str(method)].title] = {name: marked(mean) for name, mean in means.items()}
+    focus, lines = cells[cells["split"].isin(READ) & (cells["metric"] == "foreground_focus")], {}
+    for method, read in focus[~focus["method"].map(is_control)].groupby("method", observed=True):
+        means = over_sets(gains(levels(read, "foreground_focus")))
+        lines[METHODS[str(method)].title] = {name: marked(mean) for name, mean in means.items()}
     return pd.DataFrame(lines).T.rename_axis("focus, mean over sets")
 
 
@@ -87,7 +86,7 @@ def scenes(cells: pd.DataFrame) -> pd.DataFrame:
 
 def levels(read: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Return a row per set and seed and a column per training: the accuracy, or the mean over the methods' means."""
-    chosen = read[~read["method"].str.startswith("control_") & (read["metric"] == metric)]
+    chosen = read[(read["metric"] == metric) & ~read["method"].map(is_control)]
     means = chosen.groupby([*CELL, "training"], observed=True)["mean"].mean().unstack("training")
     return means.rename(columns=TRAININGS)[[*TRAININGS.values()]]
 

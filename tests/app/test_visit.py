@@ -13,8 +13,8 @@ from sibx.app._visit import NONE, Question, Visit
 from tests.helpers.benches import PICTURES, WRONG, bench
 
 gr = pytest.importorskip("gradio", reason="the workbench needs gradio (extra app)")
-from sibx.app import _handlers  # noqa: E402 - imports Gradio
-from sibx.app._handlers import Explaining  # noqa: E402
+handlers = pytest.importorskip("sibx.app._handlers")
+Explaining = handlers.Explaining
 
 PLACES = list(range(PICTURES))
 
@@ -252,13 +252,13 @@ def test_dropped_pictures_come_once_and_stay_when_the_others_are_sorted(desk, vi
 def test_a_press_while_a_dropped_picture_is_read_is_answered(desk, visit, monkeypatch, tmp_path):
     on = Explaining(desk)
     on.begin(visit)
-    read = _handlers.read_dropped
+    read = handlers.read_dropped
 
     def slow(file):
         on.pick(pressed(3), visit)
         return read(file)
 
-    monkeypatch.setattr(_handlers, "read_dropped", slow)
+    monkeypatch.setattr(handlers, "read_dropped", slow)
     shown = on.drop(dropped(tmp_path, "red"), visit)[:5]
     assert all(map(same, shown))
     assert visit.place == 3
