@@ -15,8 +15,9 @@ from sibx.datasets import DATASETS, MaskedDataset, build_dataset
 from sibx.evaluation.columns import naming
 from sibx.models import about
 from sibx.studies import RECIPES
-from sibx.studies.recipes import MIDDLE_LAYERS
+from sibx.studies.recipes import TWO_STAGES
 from sibx.train import TrainConfig
+from sibx.train.trainings import Layers
 
 Elsewhere = Literal["none", "own", "given"]
 ELSEWHERE: Mapping[Elsewhere, str] = {
@@ -103,12 +104,15 @@ class Lesson:
             *("--resume", "--out", str(run_folder(folder, training))),
         ]
 
+    @property
+    def layers(self) -> Layers:
+        """Where S-IB takes its VJPs: on photographs as studies do."""
+        return TWO_STAGES if self.image_size >= LARGE else "auto"
+
     def _layers(self, training: str) -> list[str]:
-        """Name a middle layer as well for networks whose last grid is coarse, as studies do for photographs."""
-        layers = MIDDLE_LAYERS.get(self.model)
-        if layers is None or training == PLAIN or self.image_size < LARGE:
+        if training == PLAIN or self.layers == "auto":
             return []
-        return ["--objective-options", f"layers={json.dumps(layers)}"]
+        return ["--objective-options", f"layers={json.dumps(self.layers)}"]
 
     def _score(self, training: str, folder: Path, data: list[str]) -> list[list[str]]:
         common = [*data, "--split", "test", "--checkpoint", str(run_folder(folder, training) / "model.pt"), "--resume"]

@@ -14,7 +14,7 @@ from sibx.attribution.cotangents import differentiate
 from sibx.attribution.heatmaps import image_size
 from sibx.attribution.safe import SafeAttribution, pick_rows, select_scores
 from sibx.models.alignment import Align, find_alignment
-from sibx.models.finding import resolve_layer
+from sibx.models.finding import resolve_layer, stage_of
 from sibx.models.layers import name_of, record
 from sibx.models.layout import to_grid
 
@@ -75,8 +75,9 @@ class CAM(SafeAttribution, LayerAttribution):
 
     Args:
         forward_func: the model, a ``torch.nn.Module``; or any function, with a layer that is a module.
-        layer: a module, its dotted name, or None for ``find_cam_layer``, which looks it up for the inputs at hand; or
-            several of them, whose maps are then merged.
+        layer: a module, its dotted name, ``"stage:-2"``, ``"stage:-3"``, ... for the end of the stage before the last
+            one, and so on (``find_cam_layers``), or None for ``find_cam_layer``, both looked up for the inputs at hand;
+            or several of them, whose maps are then merged.
         upsample: whether to draw the map at the input's height and width (default) or to keep the layer's grid.
         merge: how the maps of several layers become one, each drawn at the input's size and divided by its maximum:
             ``"mean"`` (default), or ``"product"``: what all layers show (RefineCAM, arXiv 2605.14641).
@@ -106,8 +107,10 @@ class CAM(SafeAttribution, LayerAttribution):
         SafeAttribution.__init__(self, forward_func)  # type: ignore[call-arg]  # captum's bases are Any
         self.device_ids = None  # as captum's LayerAttribution has it
         names = [layer] if layer is None or isinstance(layer, nn.Module | str) else layer
-        found_later = isinstance(forward_func, nn.Module)
-        self._asked = tuple(n if n is None and found_later else resolve_layer(forward_func, n) for n in names)
+        later = [isinstance(forward_func, nn.Module) and stage_of(name) is not None for name in names]
+        self._asked = tuple(
+            n if is_later else resolve_layer(forward_func, n) for n, is_later in zip(names, later, strict=True)
+        )
         require(bool(self._asked), "layer", "name at least one layer", layer)
         require(upsample or len(self._asked) == 1, "upsample", "be True for several layers", upsample)
         self.upsample, self.align, self.merge = upsample, align, merge

@@ -93,8 +93,8 @@ def add_finetune(parser: Parser) -> None:
         metavar="NAME=VALUE",
         default=[],
         help="values (JSON or words) for fields of the training's objective or stages, instead of its own: "
-        "background.weight=2 balance=gradnorm 'layers={\"features.13\": 1}'; a guidance loss has weight=1 by default, "
-        "jtt factor=20",
+        'background.weight=2 balance=gradnorm \'layers={"stage:-2": 1, "stage:-1": 1}\'; a guidance loss has '
+        "weight=1 by default, jtt factor=20",
     )
     note = (
         "train with five shares of S-IB's pull (0, .05, .1, .2, .4) and keep the largest that costs nothing of what "
@@ -254,7 +254,8 @@ def _add_trained_model(parser: Parser, *, required: bool = True, several: bool =
 
 
 def _add_layer(parser: Parser) -> None:
-    parser.add_argument("--layer", help="dotted name of the layer for CAMs; default the last feature map")
+    layer = "dotted name of the layer for CAMs, or stage:-2, .., counted from the last; default the last feature map"
+    parser.add_argument("--layer", help=layer)
     places = "where CAMs draw the units of the layer: where they look (the default), or in equal cells of the image"
     parser.add_argument("--align", choices=("receptive_field", "half_pixel"), help=places)
 

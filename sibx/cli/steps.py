@@ -21,8 +21,8 @@ from sibx.cli.loading import Classifier, from_checkpoint, from_weights
 from sibx.cli.question import find_normalization
 from sibx.datasets import MaskedDataset
 from sibx.objectives import Frozen, SIBConfig, self_masks
-from sibx.studies.recipes import MIDDLE_LAYERS
 from sibx.train import TRAININGS
+from sibx.train.trainings import Layers
 
 PATIENT = 5  # niceness: the page answers first
 COTANGENTS = 36  # at most, for own masks: exact up to 37 classes
@@ -64,7 +64,7 @@ def _prepare(lesson: Lesson, folder: Path) -> int:
         drawn = Corrections(corrections_folder(folder.parent.parent), parts["train"][0]).masks()
 
         def own(images: MaskedDataset) -> Tensor:
-            config = _reading(lesson.model)
+            config = _reading(lesson.layers)
             return self_masks(classifier.model, images, config=config, output=classifier.output(None), progress=False)
 
         write_snapshot(folder / "data", lesson, parts, drawn, own)
@@ -74,9 +74,9 @@ def _prepare(lesson: Lesson, folder: Path) -> int:
     return 0
 
 
-def _reading(model: str) -> SIBConfig:
+def _reading(layers: Layers) -> SIBConfig:
     """Return how own masks are read, as for the training ``sib-self-cut``, at few cotangents of many classes."""
-    config = TRAININGS["sib-self-cut"].at(MIDDLE_LAYERS.get(model, "auto")).reading
+    config = TRAININGS["sib-self-cut"].at(layers).reading
     assert config is not None
     assert isinstance(config.masks, Frozen)
     return replace(config, masks=replace(config.masks, cotangents=COTANGENTS))

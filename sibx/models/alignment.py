@@ -56,7 +56,7 @@ def find_alignment(
     if layer == "input" or align == "half_pixel":
         return HalfPixel()
     try:
-        return receptive_field(model, resolve_layer(model, layer), images, *others)
+        return receptive_field(model, resolve_layer(model, layer, images, *others), images, *others)
     except UnmeasurableError as error:
         if not error.is_told:
             warnings.warn(f"Units are taken to lie in equal cells of the image (half_pixel). {error}", stacklevel=2)

@@ -1,7 +1,8 @@
 """Finding layers: by name, and the one that a CAM is made of by what happens when the model runs."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
 import torch
@@ -28,19 +29,21 @@ def resolve_layer(
     Args:
         model: the model; a plain function has no names, so that its layer must be given as a module.
         layer: a module, which is returned as it is; its dotted name in the innermost model (see ``unwrap``), with the
-            activation function that follows it if that belongs to the layer (``"features:relu"``); or None =
-            ``find_cam_layer(model, images, *others)``.
+            activation function that follows it if that belongs to the layer (``"features:relu"``); ``"stage:-1"``,
+            ``"stage:-2"``, ...: the first, second, ... of ``find_cam_layers(model, .., images, *others)``; or None =
+            ``"stage:-1"``.
         images: images (B, C, H, W), or the side of one, for None.
         others: further arguments of the model.
 
     Raises:
-        ValueError: a name that is not a module of the model, or no module for a plain function.
+        ValueError: a name that is not a module of the model, a stage that it does not have, or no module for a plain
+            function.
     """
     if isinstance(layer, nn.Module):
         return layer
     require(isinstance(model, nn.Module), "layer", "be a module (a plain function has no names of layers)", layer)
     assert isinstance(model, nn.Module)
-    name = find_cam_layer(model, images, *others) if layer is None else layer
+    name = name_layer(model, layer, images, *others)
     modules = dict(unwrap(model).named_modules())
     module, _, function = name.partition(":")
     if function:
@@ -49,6 +52,26 @@ def resolve_layer(
         return Followed(modules[module], function)
     check_choice("layer", name, tuple(filter(None, modules)))  # the model itself, named "", is no layer
     return modules[name]
+
+
+def name_layer(model: nn.Module, layer: str | None, images: Tensor | int | None, *others: Any) -> str:
+    """Return the dotted name of a layer, which a stage (``"stage:-2"``) gets for these images."""
+    count = stage_of(layer)
+    if count is None:
+        assert layer is not None
+        return layer
+    found = find_cam_layers(model, count, images, *others)
+    rule = f"be a stage of {type(model).__name__}, which has {len(found)} (find_cam_layers)"
+    require(len(found) == count, "layer", rule, layer)
+    return found[-1]
+
+
+def stage_of(layer: object) -> int | None:
+    """Return k of ``stage:-k``, 1 of None, which is the last one; None for a layer that need not be looked up."""
+    if layer is None:
+        return 1
+    matched = re.fullmatch(r"stage:-([1-9]\d*)", layer) if isinstance(layer, str) else None
+    return int(matched[1]) if matched else None
 
 
 def find_cam_layer(model: nn.Module, images: Tensor | int | None = None, *others: Any) -> str:
@@ -78,27 +101,17 @@ def find_cam_layer(model: nn.Module, images: Tensor | int | None = None, *others
         >>> find_cam_layer(build_model("tiny_cnn", num_classes=5))
         'features'
     """
-    inner = unwrap(model)
-    images = images if isinstance(images, Tensor) else image_for(inner, images)
-    require(images.ndim == 4 and len(images) > 0, "layer", "be given for inputs other than images (B, C, H, W)", images)
-    shapes = (tuple(value.shape[1:]) if isinstance(value, Tensor) else None for value in others)
-    case = (tuple(images.shape[1:]), images.dtype, *shapes)
-    known = _KNOWN.of(inner)
-    names = {module: name for name, module in inner.named_modules()}
-    if case not in known or known[case].module not in names:
-        exact = torch.autocast(images.device.type, enabled=False)
-        with torch.inference_mode(False), torch.enable_grad(), exact:
-            known[case] = _look(inner, images, others)
-    found = known[case]
-    return names[found.module] + (f":{found.function}" if found.function else "")
+    return find_cam_layers(model, 1, images, *others)[0]
 
 
 def find_cam_layers(model: nn.Module, count: int, images: Tensor | int | None = None, *others: Any) -> list[str]:
     """Return the names of up to ``count`` layers that a CAM could be made of, the last one first.
 
-    The first is that of ``find_cam_layer``. Before it come the last maps of other grids that the scores depend on: the
-    ends of the stages of a convolutional network, each finer than the next. Where all maps have one grid, as in most
-    transformers, they are the layers that are called as the first one, each in another block.
+    The first is that of ``find_cam_layer``. Before it come the ends of the stages of a convolutional network, each on a
+    finer grid than the next: of the maps of another grid the last one through which everything passes that the scores
+    know of the image, so that no branch leads around it. Where there is none, as in most transformers, whose maps all
+    have one grid, they are the layers that are called as the first one, each in another block. They are looked up once
+    for every model, count and shape of the images.
 
     Args:
         model: the model, which takes images (B, C, H, W).
@@ -116,11 +129,16 @@ def find_cam_layers(model: nn.Module, count: int, images: Tensor | int | None = 
     check_integer("count", count, 1)
     inner = unwrap(model)
     images = images if isinstance(images, Tensor) else image_for(inner, images)
+    require(images.ndim == 4 and len(images) > 0, "layer", "be given for inputs other than images (B, C, H, W)", images)
+    shapes = (tuple(value.shape[1:]) if isinstance(value, Tensor) else None for value in others)
+    case = (count, tuple(images.shape[1:]), images.dtype, *shapes)
+    known = _KNOWN.of(inner)
     names = {module: name for name, module in inner.named_modules()}
-    exact = torch.autocast(images.device.type, enabled=False)
-    with torch.inference_mode(False), torch.enable_grad(), exact:
-        found = list(islice(_look_back(inner, images, others, names), count))
-    return [names[f.module] + (f":{f.function}" if f.function else "") for f in found]
+    if case not in known or any(found.module not in names for found in known[case]):
+        exact = torch.autocast(images.device.type, enabled=False)
+        with torch.inference_mode(False), torch.enable_grad(), exact:
+            known[case] = tuple(islice(_look_back(inner, images, others, names), count))
+    return [names[found.module] + (f":{found.function}" if found.function else "") for found in known[case]]
 
 
 class _Found(NamedTuple):
@@ -128,11 +146,7 @@ class _Found(NamedTuple):
     function: str | None
 
 
-_KNOWN: Known[_Found] = Known()
-
-
-def _look(model: nn.Module, images: Tensor, others: Sequence[Any]) -> _Found:
-    return next(_look_back(model, images, others, {}))
+_KNOWN: Known[tuple[_Found, ...]] = Known()
 
 
 def _look_back(
@@ -142,7 +156,8 @@ def _look_back(
     rows = [0, min(1, len(images) - 1)]  # two, so that what has one row for all images shows
     picked = [v[rows] if isinstance(v, Tensor) and v.shape[:1] == images.shape[:1] else v for v in others]
     size = (images.shape[2], images.shape[3])
-    trace = run_traced(model, images.detach()[rows].requires_grad_(), *picked)
+    leaf = images.detach()[rows].requires_grad_()
+    trace = run_traced(model, leaf, *picked)
     maps = [c for c in trace.calls if _is_map(c.output, size) and _is_named_once(trace, c)]
     last = _last_reached(trace, maps, size)
     if last is None:
@@ -152,21 +167,48 @@ def _look_back(
         )
     call = _input_of_attention(trace, last, maps, size)
     yield _Found(call.module, trace.activation_after(call))
-    for before in _before(trace, call, maps, size, names):
+    for before in _before(trace, call, maps, leaf, names):
         yield _Found(before.module, trace.activation_after(before))
 
 
-def _before(trace: Trace, last: Call, maps: list[Call], size: Size, names: Mapping[nn.Module, str]) -> Iterator[Call]:
-    """Yield the last map of every other grid; where there is no other grid, the layers called like the last one."""
+def _before(
+    trace: Trace, last: Call, maps: list[Call], image: Tensor, names: Mapping[nn.Module, str]
+) -> Iterator[Call]:
+    """Yield the ends of the stages; where there are none, the layers called like the last one."""
     earlier = maps[: maps.index(last)]
-    grids = [g for g in dict.fromkeys(_count(c, size) for c in reversed(earlier)) if g != _count(last, size)]
-    for grid in grids:
-        of_grid = _last_reached(trace, [c for c in earlier if _count(c, size) == grid], size)
-        if of_grid is not None:
-            yield _input_of_attention(trace, of_grid, maps, size)
-    if not grids:
-        called = names[last.module].rpartition(".")[2]
-        yield from (c for c in reversed(earlier) if names[c.module].rpartition(".")[2] == called)
+    ends = _ends_of_stages(trace, earlier, image, _count(last, (image.shape[2], image.shape[3])))
+    called = names[last.module].rpartition(".")[2]
+    alike = (c for c in reversed(earlier) if names[c.module].rpartition(".")[2] == called)
+    first = next(ends, None)
+    yield from alike if first is None else chain([first], ends)
+
+
+def _ends_of_stages(trace: Trace, earlier: list[Call], image: Tensor, last: int) -> Iterator[Call]:
+    """Yield the last map of every other grid, the coarsest first, that no branch leads around."""
+    size = (image.shape[2], image.shape[3])
+    seen = {last}
+    for call in reversed(earlier):
+        grid = _count(call, size)
+        if grid not in seen and _is_passed_by_all(trace, call, image):
+            seen.add(grid)
+            yield call
+
+
+def _is_passed_by_all(trace: Trace, call: Call, image: Tensor) -> bool:
+    """Whether there is a way from the scores back to the image, and none that leads around a map."""
+    end, reached, missed = call.output.grad_fn, False, False
+    left = [t.grad_fn for t in tensors_in(trace.output) if t.grad_fn is not None]
+    seen = set(left)
+    while left:
+        node = left.pop()
+        if node is end:
+            reached = True
+            continue
+        missed = missed or getattr(node, "variable", None) is image
+        before = {n for n, _ in node.next_functions if n is not None} - seen
+        seen |= before
+        left += before
+    return reached and not missed
 
 
 def _is_named_once(trace: Trace, call: Call) -> bool:

@@ -22,8 +22,9 @@ class SIBConfig:
 
     Attributes:
         layers: layers at which VJPs are taken, by dotted name, each with its weight; ``"input"`` is the image;
-            ``"auto"`` = the last feature map (``find_cam_layer``) with weight 1, looked up once for every model and
-            shape of the images.
+            ``"stage:-1"`` is the last feature map (``find_cam_layer``), ``"stage:-2"`` the end of the stage before it
+            (``find_cam_layers``), both looked up once for every model and shape of the images; ``"auto"`` =
+            ``"stage:-1"`` with weight 1.
         masks: where M comes from: ``Online()``: the VJP of each step (the paper); ``Frozen()``: the starting model;
             ``Given()``: the data; ``Shuffled(...)``: one of these with the masks of other images, the control.
         foreground: foreground term: ``HSIC()`` of R M and x M (the paper), ``CKA()`` (HSIC without its scale), or None.
@@ -48,8 +49,8 @@ class SIBConfig:
         ValueError: a field outside its range, or fields that contradict each other.
 
     Example:
-        >>> SIBConfig.recommended("self", layers={"features.13": 1.0, "features.18": 1.0}).masks.layer
-        'features.13'
+        >>> SIBConfig.recommended("self", layers={"stage:-2": 1.0, "stage:-1": 1.0}).masks.layer
+        'stage:-2'
     """
 
     layers: Mapping[str, float] | Literal["auto"] = field(default_factory=lambda: {"input": 1.0})
@@ -120,8 +121,8 @@ class SIBConfig:
                 evidence at the first feature layer in ``layers``, cut along the image's edges (``GrabCut``). The model
                 has to classify already, and images must have 1 or 3 channels.
             layers: layers by dotted name, each with its weight; ``"auto"`` = the last feature map, which changes CAMs
-                most. A middle layer in addition changes the methods in input space, too, and gives own masks a finer
-                grid; for MobileNetV2 on photographs ``{"features.13": 1, "features.18": 1}`` is a good choice.
+                most. A finer grid in addition changes the methods in input space, too, and own masks are read there:
+                ``{"stage:-2": 1, "stage:-1": 1}`` is a good choice for any network with pretrained weights.
 
         Raises:
             ValueError: another word for ``masks``, or layers that do not fit.

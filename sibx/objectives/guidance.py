@@ -21,7 +21,7 @@ from sibx._for_notebooks import html_of_terms
 from sibx._outputs import Criterion, Output, check_output, usual_criterion
 from sibx.models.alignment import Align
 from sibx.models.failures import say_why
-from sibx.models.finding import find_cam_layer
+from sibx.models.finding import name_layer
 from sibx.objectives.cases import check_regions, lay_out
 from sibx.objectives.guidance_parts import Meaning, Place
 from sibx.objectives.guidance_table import GUIDANCE, GuidanceSpec
@@ -74,7 +74,7 @@ class GuidanceConfig:
         """Return the name of the layer, with ``"auto"`` replaced by the model's for these images; else ``"input"``."""
         if not self.spec.at_layer:
             return "input"
-        return find_cam_layer(model, images) if self.layer == "auto" else self.layer
+        return name_layer(model, None if self.layer == "auto" else self.layer, images)
 
 
 class GuidanceTerms(NamedTuple):

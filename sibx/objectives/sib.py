@@ -226,7 +226,7 @@ class SIBLoss(nn.Module):
         )
         with say_why(model, batch.images):
             layers = layer_weights(model, self.config, batch.images)
-        modules = {name: resolve_layer(model, name) for name in layers if name != "input"}
+        modules = {name: resolve_layer(model, name, batch.images) for name in layers if name != "input"}
         # Behind frozen weights a feature map would have no graph, and so no VJP.
         frozen = not all(p.requires_grad for p in model.parameters())
         leaf = batch.images.detach().requires_grad_("input" in layers or frozen)

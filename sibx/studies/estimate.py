@@ -121,7 +121,7 @@ def measure(study: Study, model: str, size: int, device: torch.device) -> Gauge:
     images, small = (InMemoryDataset.load(data, range(4)) for data in (large, small))
     tiny = TinyCNN(CLASSES).to(device)
     step = {}
-    # Which layers in the middle those are makes no difference to whole passes; the input does.
+    # Which layers those are makes no difference to whole passes; the input does.
     layers: Layers = {"input": 1.0, "features": 1.0} if "input" in (recipe.layers or {}) else "auto"
     for spec in (spec.at(layers) for spec in study.specs()):
         _, objective = lesson(spec, small, masks_of(small) if spec.reading else None, 0)

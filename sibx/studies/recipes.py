@@ -45,8 +45,5 @@ RECIPES = {
         start=replace(_PHOTOGRAPHS, epochs=10), tune=_PHOTOGRAPHS, test_images=40, perturbed_images=12
     ),
 }
-# For models with weights: the last feature map, and the last one on the next finer grid.
-MIDDLE_LAYERS = {
-    "mobilenet_v2": {"features.13": 1.0, "features.18": 1.0},
-    "efficientnet_lite0": {"features.11": 1.0, "features.17": 1.0},
-}
+# For models with weights: the last feature map, and the end of the stage before, on the next finer grid.
+TWO_STAGES = {"stage:-2": 1.0, "stage:-1": 1.0}

@@ -16,7 +16,7 @@ from sibx.datasets import DATASETS
 from sibx.metrics import to_metric
 from sibx.models import MODELS, SOURCES, build_model
 from sibx.studies.job import Group, Job, jobs_of
-from sibx.studies.recipes import MIDDLE_LAYERS, RECIPES, Recipe
+from sibx.studies.recipes import RECIPES, TWO_STAGES, Recipe
 from sibx.studies.typed import check_types
 from sibx.train import TRAININGS, TrainConfig, TrainingSpec
 from sibx.train.config import PROGRAMS
@@ -55,8 +55,8 @@ class Study:
         start: fields of TrainConfig that differ from the recipe's, for the checkpoint.
         tune: fields of TrainConfig that differ from the recipe's, for the trainings.
         epochs: number of epochs, of the checkpoint and of the trainings.
-        layers: model: {layer: weight}, where S-IB takes its VJPs; default the last feature map, for MobileNetV2 with
-            weights a middle layer too.
+        layers: model: {layer: weight}, where S-IB takes its VJPs; default the last feature map, with weights the end of
+            the stage before it too: {"stage:-2": 1, "stage:-1": 1}.
         options: data set: {option: value}, passed to build_dataset.
         folders: data set: its folder below the root.
         images: data set: {split: number}, for a dry run where the data is not at hand.
@@ -195,7 +195,7 @@ class Study:
         return Recipe(
             start=_changed(start, self.start | epochs, "start"),
             tune=_changed(tune, self.tune | epochs, "tune"),
-            layers=self.layers.get(model) or (MIDDLE_LAYERS.get(model) if self.weights else None),
+            layers=self.layers.get(model) or (TWO_STAGES if self.weights else None),
             test_images=self.test_images or base.test_images,
             perturbed_images=base.perturbed_images if self.perturbed_images is None else self.perturbed_images,
         )

@@ -41,9 +41,9 @@ class TrainingSpec:
         finish: what is done after: function ``(trained model, validation data) -> model``. None = nothing.
 
     Example:
-        >>> spec = TRAININGS["sib-self-cut"].at({"features.13": 1.0, "features.18": 1.0})
+        >>> spec = TRAININGS["sib-self-cut"].at({"stage:-2": 1.0, "stage:-1": 1.0})
         >>> spec.objective.masks.layer, spec.control
-        ('features.13', 'sib-self-cut-shuffled')
+        ('stage:-2', 'sib-self-cut-shuffled')
     """
 
     name: str

@@ -266,6 +266,45 @@ def test_layers_before_the_last_one():
         find_cam_layers(network, 0)
 
 
+@pytest.mark.parametrize(
+    ("build", "names"),
+    [
+        # The last map of the finer grid lies inside the next block, beside its shortcut: not all the scores know of
+        # the image passes there.
+        (tv.resnet50, ["layer4", "layer3", "layer2", "layer1"]),
+        (tv.resnet18, ["layer4", "layer3", "layer2", "layer1"]),
+        (tv.densenet121, ["features:relu", *(f"features.transition{i}.conv" for i in (3, 2, 1))]),
+        (tv.mobilenet_v2, ["features", *(f"features.{i}.conv.0" for i in (14, 7, 4))]),
+        # Its attention matrices look like a grid, which no way leads through.
+        (tv.swin_t, ["permute", "features.5", "features.3", "features.1"]),
+    ],
+)
+def test_no_branch_leads_around_a_stage(build, names):
+    torch.manual_seed(0)
+    network = build(num_classes=3).eval()
+    images = torch.randn(1, 3, 64, 64)
+    assert find_cam_layers(network, 4, images) == names
+    with record(network, {"cut": resolve_layer(network, "stage:-2", images)}, {"cut": torch.zeros_like}):
+        assert torch.equal(*network(torch.cat([images, -images])).split(1))  # nothing is known of the image any more
+
+
+def test_a_stage_is_a_name():
+    """A stage is looked up for the images: at 32 pixels the last map of this network has one cell."""
+    torch.manual_seed(0)
+    steps = [nn.Sequential(nn.Conv2d(3 if i == 0 else 4, 4, 3, 2, 1), nn.ReLU()) for i in range(5)]
+    network = nn.Sequential(*steps, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+    large, small = torch.rand(1, 3, 64, 64), torch.rand(1, 3, 32, 32)
+    for images, names in ((large, ("4", "3", "2")), (small, ("3", "2", "1"))):
+        for back, name in enumerate(names, 1):
+            assert resolve_layer(network, f"stage:-{back}", images) is resolve_layer(network, name)
+            assert torch.equal(*(GradCAM(network, n).attribute(images, 0) for n in (f"stage:-{back}", name)))
+    with pytest.raises(ValueError, match=r"`layer` must be a stage of Sequential, which has 4 .*, but got 'stage:-5'"):
+        resolve_layer(network, "stage:-5", small)
+    for wrong in ("stage:-0", "stage:1", "stage"):
+        with pytest.raises(ValueError, match="`layer` must be one of"):
+            resolve_layer(network, wrong)
+
+
 def test_a_network_that_changes():
     """What was found before does not stand for what was added since."""
     one, two = (nn.Sequential(nn.Conv2d(3, 3, 3, 2, 1), nn.ReLU()) for _ in range(2))

@@ -48,6 +48,21 @@ def assert_same(a, b):
         assert torch.equal(value.nan_to_num(), getattr(b, name).nan_to_num()), name
 
 
+def test_stages_are_the_layers_that_they_name(batch, net):
+    """Of the loss, and of own masks, which are read at the first stage named."""
+    named, staged = ({"features.2": 2.0, "features": 1.0}, {"stage:-2": 2.0, "stage:-1": 1.0})
+    a, b = (SIBLoss(SIBConfig.recommended("given", layers))(net, *batch) for layers in (named, staged))
+    assert_same(a, b)
+    assert a.background > 0
+    a, b = (evidence_masks(net, batch[0], SIBConfig.recommended("self", layers)) for layers in (named, staged))
+    assert torch.equal(a, b)
+    assert not torch.equal(a, evidence_masks(net, batch[0], SIBConfig.recommended("self")))
+    norms = SIBLoss(SIBConfig.recommended("given", staged)).gradient_norms(net, *batch)
+    assert set(norms) == {"cross_entropy", "background[stage:-2]", "background[stage:-1]"}
+    with pytest.raises(ValueError, match="`layer` must be a stage of TinyCNN"):
+        SIBLoss(SIBConfig.recommended("given", {"stage:-9": 1.0}))(net, *batch)
+
+
 class TestModes:
     """R is a gradient, so the terms need a graph even where the caller asks for none."""
 

@@ -14,7 +14,7 @@ from sibx.datasets.base import MaskedDataset, check_dataset
 from sibx.datasets.batches import load_batches
 from sibx.datasets.several import one_per_class
 from sibx.models.alignment import find_alignment
-from sibx.models.finding import find_cam_layer, resolve_layer
+from sibx.models.finding import find_cam_layer, name_layer, resolve_layer
 from sibx.models.layers import eval_mode, record
 from sibx.models.layout import to_grid
 from sibx.objectives.config import SIBConfig
@@ -142,7 +142,7 @@ def evidence_masks(
     frozen = config.masks.frozen
     require(frozen is not None, "config", "have Frozen masks, which are the model's own", config.masks)
     assert frozen is not None
-    layer = frozen.layer or list(layer_weights(model, config, images))[-1]
+    layer = name_layer(model, frozen.layer or list(layer_weights(model, config, images))[-1], images)
     with eval_mode(model):
         alignment = find_alignment(model, layer, images, config.align)
         tail = Tail(model=model, layer=layer, images=images, alignment=alignment, output=output, labels=labels)
