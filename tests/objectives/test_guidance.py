@@ -391,13 +391,14 @@ class TestTraining:
         expected = {"method": method, "weight": 0.5, "layer": "auto", "align": "receptive_field"}
         assert saved == {"kind": "GuidanceConfig", **expected}
 
-    def test_layer_is_looked_up_once(self, data, monkeypatch):
+    @pytest.mark.parametrize("layer", ["auto", "stage:-2"])
+    def test_layer_is_looked_up_once(self, data, layer, monkeypatch):
         calls = []
         from sibx.models import finding
 
-        look = finding._look
-        monkeypatch.setattr(finding, "_look", lambda *args: calls.append(1) or look(*args))
-        config = TrainConfig(objective=GuidanceConfig("energy-cam", 1.0), epochs=1, batch_size=16)
+        look = finding._look_back
+        monkeypatch.setattr(finding, "_look_back", lambda *args: calls.append(1) or look(*args))
+        config = TrainConfig(objective=GuidanceConfig("energy-cam", 1.0, layer), epochs=1, batch_size=16)
         fine_tune(TinyCNN(8, width=8), data, config=config, progress=False)
         assert len(calls) == 1
 
