@@ -14,7 +14,7 @@ from sibx.attribution.own_methods import check_maps
 from sibx.models.alignment import Align
 from sibx.models.classes import scored_by_class
 from sibx.models.failures import say_why
-from sibx.models.finding import find_cam_layer, resolve_layer
+from sibx.models.finding import name_layer, resolve_layer, stage_of
 from sibx.models.layers import name_of
 
 M = TypeVar("M")
@@ -46,7 +46,7 @@ class Explainers:
             check_choice("align", align, get_args(Align))
         self.specs, self.output, self.align, self._model = tuple(specs), output, align, model
         self._needs_layer = isinstance(model, nn.Module) and any(s.needs_layer for s in specs)
-        self._layer = layer if layer is None or not self._needs_layer else resolve_layer(model, layer)
+        self._layer = layer if stage_of(layer) or not self._needs_layer else resolve_layer(model, layer)
         self._name = name_of(model, self._layer) if isinstance(self._layer, nn.Module) and self._needs_layer else None
         self.methods: dict[str, Method] = {s.name: self._build(s, model, self._layer) for s in specs}
         self._shared = {name: group for group in self._groups() for name in group.names}
@@ -76,10 +76,10 @@ class Explainers:
 
     def explain(self, images: Tensor, target: Any) -> Iterator[tuple[MethodSpec, Tensor]]:
         """Yield every method with its attributions, in order; the first of a group computes those of all."""
-        if self._needs_layer and self._layer is None and len(images):
+        if self._needs_layer and not isinstance(self._layer, nn.Module) and len(images):
             check_images(images)
             with say_why(self._model, images):
-                self._name = find_cam_layer(self._model, images)
+                self._name = name_layer(self._model, self._layer, images)
         computed: dict[str, Tensor] = {}
         for spec in self.specs:
             group = self._shared.get(spec.name)

@@ -36,8 +36,8 @@ class GuidanceConfig:
         method: key of GUIDANCE: which term.
         weight: factor of the term, at least 0.
         layer: dotted name of the layer, for a term that is taken at a layer, or ``"stage:-2"`` and so on
-            (``find_cam_layers``); ``"auto"`` = the last feature map (``find_cam_layer``). Both are looked up once for every
-            model and shape of the images.
+            (``find_cam_layers``); ``"auto"`` = the last feature map (``find_cam_layer``). They are looked up once for
+            every model and shape of the images.
         align: how masks are brought to the layer's grid: ``receptive_field`` (default): by where its units look;
             ``half_pixel``: by dividing the image into equal cells.
 

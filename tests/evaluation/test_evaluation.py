@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch import nn
 
 from sibx import METHODS, METRICS, Results, evaluate
 from sibx.attribution import MethodSpec, build_method
@@ -138,6 +139,20 @@ class TestEvaluate:
         message = rf"`methods` must need no module for a model that is not a torch.nn.Module, but got \['{name}'\]"
         with pytest.raises(ValueError, match=message):
             evaluate(lambda images: images, shapes, methods=["sib", name], metrics=["iou"])
+
+    @pytest.mark.parametrize("name", [n for n, s in METHODS.items() if s.needs_layer])
+    def test_a_stage_is_the_layer_that_it_names(self, name, shapes):
+        torch.manual_seed(0)
+        steps = [nn.Sequential(nn.Conv2d(3 if i == 0 else 6, 6, 3, 2, 1), nn.ReLU()) for i in range(3)]
+        network = nn.Sequential(*steps, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 8)).eval()
+        few = InMemoryDataset.load(shapes, range(2))
+        request = {"methods": [name], "metrics": ["foreground_focus"]}
+        by_stage, by_name, last = (
+            evaluate(network, few, layer=layer, **request).rows["value"].tolist() for layer in ("stage:-2", "1", None)
+        )
+        assert by_stage == by_name != last
+        with pytest.raises(ValueError, match="`layer` must be a stage of Sequential, which has 3"):
+            evaluate(network, few, layer="stage:-4", **request)
 
     @pytest.mark.parametrize("name", [n for n, s in METRICS.items() if s.needs_module])
     def test_metrics_that_change_the_model(self, name, net, shapes):
