@@ -21,11 +21,12 @@ def served(monkeypatch):
         found.append((workbench, port))
         yield "http://127.0.0.1:1/"
 
-    def interrupted(self):
-        raise KeyboardInterrupt
+    class Interrupted:  # in the command alone: other threads wait on events, too
+        def wait(self):
+            raise KeyboardInterrupt
 
     monkeypatch.setattr("sibx.cli.app.serve", serve)
-    monkeypatch.setattr("sibx.cli.app.Event.wait", interrupted)
+    monkeypatch.setattr("sibx.cli.app.Event", Interrupted)
     return found
 
 
