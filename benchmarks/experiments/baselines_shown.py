@@ -1,8 +1,8 @@
-"""Tables of the baselines over seeds: what ``cells.py`` read of the study ``baselines_embedded.yaml``, from its CSV.
+"""Tables of the baselines over seeds: what ``cells.py`` read of ``baselines_embedded.yaml`` and ``.._composite.yaml``.
 
     python benchmarks/experiments/baselines_shown.py
 
-Writes two tables as CSV, which the page of ``docs`` shows: the mean and standard deviation over seeds of every
+Writes two tables of each as CSV, which the page of ``docs`` shows: the mean and standard deviation over seeds of every
 training, and what S-IB gains over others, paired over seeds, with Student's 95 % interval.
 """
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 from jsonargparse import auto_cli
+from shares_shown import marked
 
 from sibx import TRAININGS
 from sibx.attribution import is_control
@@ -17,6 +18,7 @@ from sibx.evaluation import mean_over_seeds
 from sibx.objectives import Given
 
 HERE = Path(__file__).parent
+FILES = ("baselines_embedded", "baselines_composite")
 TABLES = HERE.parents[1] / "docs" / "experiments" / "tables"
 SPLITS = {"test-id": "usual scenes", "test-decorrelated": "mixed scenes", "test-adversarial": "other scenes"}
 WORST, FOCUS = "worst group, mixed", "focus, mixed"
@@ -33,21 +35,22 @@ CLAIMS = [
 ]
 
 
-def main(file: Path = HERE / "baselines_embedded.csv", out: Path = TABLES) -> None:
+def main(folder: Path = HERE, out: Path = TABLES) -> None:
     """Write the tables.
 
     Args:
-        file: what ``cells.py`` wrote.
+        folder: folder of what ``cells.py`` wrote.
         out: folder of the tables.
     """
-    for name, table in tables(pd.read_csv(file)).items():
-        table.to_csv(out / f"{name}.csv", lineterminator="\n")
+    for file in FILES:
+        for name, table in tables(pd.read_csv(folder / f"{file}.csv"), file).items():
+            table.to_csv(out / f"{name}.csv", lineterminator="\n")
 
 
-def tables(cells: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Return the two tables by the names of their files."""
+def tables(cells: pd.DataFrame, name: str) -> dict[str, pd.DataFrame]:
+    """Return the two tables of a file by the names of theirs."""
     scores = of_seeds(cells)
-    return {"baselines_embedded": levels(scores), "baselines_embedded_gains": gains(scores)}
+    return {name: levels(scores), f"{name}_gains": gains(scores)}
 
 
 def of_seeds(cells: pd.DataFrame) -> pd.DataFrame:
@@ -97,7 +100,7 @@ def gains(scores: pd.DataFrame) -> pd.DataFrame:
     for ours, theirs in CLAIMS:
         difference = pd.DataFrame(scores.xs(ours) - scores.xs(theirs))
         found = {str(name): mean_over_seeds(column.to_numpy()) for name, column in difference.items()}
-        lines[f"{ours} - {theirs}"] = {n: f"{i:+.3f}{' *' if i.excludes_zero else ''}" for n, i in found.items()}
+        lines[f"{ours} - {theirs}"] = {n: marked(i) for n, i in found.items()}
     return pd.DataFrame(lines).T.rename_axis("claim")
 
 
