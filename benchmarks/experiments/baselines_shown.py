@@ -98,7 +98,7 @@ def gains(scores: pd.DataFrame) -> pd.DataFrame:
     """Return what a training gains over another, paired over seeds."""
     lines = {}
     for ours, theirs in CLAIMS:
-        difference = pd.DataFrame(scores.xs(ours) - scores.xs(theirs))
+        difference = pd.DataFrame(scores.xs(ours) - scores.xs(theirs)).dropna()  # the seeds that both have
         found = {str(name): mean_over_seeds(column.to_numpy()) for name, column in difference.items()}
         lines[f"{ours} - {theirs}"] = {n: marked(i) for n, i in found.items()}
     return pd.DataFrame(lines).T.rename_axis("claim")
