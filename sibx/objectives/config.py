@@ -122,7 +122,7 @@ class SIBConfig:
                 has to classify already, and images must have 1 or 3 channels.
             layers: layers by dotted name, each with its weight; ``"auto"`` = the last feature map, which changes CAMs
                 most. A finer grid in addition changes the methods in input space, too, and own masks are read there:
-                ``{"stage:-2": 1, "stage:-1": 1}`` is a good choice for any network with pretrained weights.
+                ``{"stage:-2": 1, "stage:-1": 1}`` fits any network; it is what studies with pretrained weights take.
 
         Raises:
             ValueError: another word for ``masks``, or layers that do not fit.
