@@ -109,6 +109,7 @@ class GuidanceLoss(nn.Module):
         criterion: function ``(logits, labels) -> scalar``, what is learned beside the term; None = the cross-entropy,
             or for ``sigmoid`` the binary one. It is the ``cross_entropy`` of GuidanceTerms whatever it is.
 
+    Under ``no_grad`` and ``inference_mode`` the terms are the same, and the total is detached.
     The model runs once, in the mode it is in; where second versions of images are compared, its batch holds both. For
     ``saliency-guided`` it runs once more before, in eval mode, and random numbers come from torch's generator.
     """
@@ -153,13 +154,15 @@ class GuidanceLoss(nn.Module):
         self._check(images, labels, masks, undefined)
         check_range("ramp", ramp, 0, 1)
         regions = (masks, undefined) if self.config.needs_masks else (None, None)
-        batch = self._batch(images.detach(), labels, *regions)
-        with say_why(model, images):
-            place = Place(self.config.layer_for(model, images), self.config.align)
-            logits, guidance = self.spec.term(model, batch, place, self.meaning)
-        learned, truth = batch.learned(logits)
-        cross_entropy = self.meaning.criterion(learned, truth)
-        total = cross_entropy + ramp * self.config.weight * guidance
+        recorded = torch.is_grad_enabled()  # not in inference mode, whose tensors no term can be a gradient of
+        with torch.inference_mode(False), torch.set_grad_enabled(recorded):
+            batch = self._batch(images.detach(), labels, *regions)
+            with say_why(model, images):
+                place = Place(self.config.layer_for(model, images), self.config.align)
+                logits, guidance = self.spec.term(model, batch, place, self.meaning)
+            learned, truth = batch.learned(logits)
+            cross_entropy = self.meaning.criterion(learned, truth)
+            total = cross_entropy + ramp * self.config.weight * guidance
         return GuidanceTerms(total, cross_entropy.detach(), guidance.detach(), learned.detach())
 
     def _batch(self, images: Tensor, labels: Tensor, masks: Tensor | None, undefined: Tensor | None) -> Batch:

@@ -42,7 +42,7 @@ class SignFlipGuard:
         self.warned = True
         shifts = "" if cotangent in BLIND else f", or take the cotangent 'log_probability' instead of {cotangent!r}"
         warnings.warn(
-            f"SIBLoss: only {self.mean:.0%} of the contributions' strength still speaks for the class (the running "
+            f"SIBLoss: only {self.mean:.0%} of an image's contributions still speak for its class (the running "
             f"mean of LossTerms.positive_share, after {self.highest:.0%}). Below 50 % the background term is being "
             "lowered by turning signs around, not by looking at the object. Lower the background term's weight"
             f"{shifts}.",

@@ -31,9 +31,10 @@ class LossTerms(NamedTuple):
         vjp: VJP map R at the last of the layers, (B, C, h, w), detached.
         saturated: number of images whose R is exactly zero at the last of the layers: the cotangent has vanished there
             (v = p of a saturated softmax), and a small background term says nothing.
-        positive_share: ``sum(c+) / sum(|c|)`` of the contributions at the last feature layer, in [0, 1]; NaN if
-            ``"input"`` is the only layer or all c are zero. Below 1/2 the contributions on balance speak against the
-            class: a shift-sensitive cotangent (``logit``) can lower ``sum(|c|)`` by turning signs around.
+        positive_share: ``sum(c+) / sum(|c|)`` of an image's contributions at the last feature layer, in [0, 1], mean
+            over the images where they are not all zero; NaN if ``"input"`` is the only layer or all are zero. Below 1/2
+            they on balance speak against the class: a shift-sensitive cotangent (``logit``) can lower ``sum(|c|)`` by
+            turning signs around.
     """
 
     total: Tensor
@@ -79,8 +80,8 @@ class Parts(NamedTuple):
         logits: logits (B, K).
         soft_mask: mask M at the last of the layers, (B, 1, h, w).
         vjp: VJP map R at the last of the layers, (B, C, h, w).
-        positive_share: share of the contributions at the last feature layer that is positive, in [0, 1] or NaN; None
-            when only ``"input"`` is named.
+        positive_share: share of an image's contributions at the last feature layer that is positive, in [0, 1] or NaN;
+            None when only ``"input"`` is named.
     """
 
     cross_entropy: Tensor
@@ -156,10 +157,14 @@ class Batch(NamedTuple):
 
 
 def share_of_positive(contributions: Tensor) -> Tensor:
-    """Return the positive share of the summed ``|c|`` of the global batch, for contributions c (B, 1, h, w)."""
+    """Return the positive share of an image's summed ``|c|``, mean over the global batch, for c (B, 1, h, w).
+
+    Of sums over the batch it would be the share of the few images that are not fitted, where the labels' slope is
+    steep, and where contributions speak against the class as they should.
+    """
     sums = torch.stack([contributions.clamp(min=0).flatten(1).sum(1), contributions.abs().flatten(1).sum(1)], 1)
-    positive, everything = gather_rows(sums).sum(0)
-    return positive / everything
+    positive, everything = gather_rows(sums).unbind(1)
+    return (positive / everything).nanmean()  # 0 / 0: no contributions
 
 
 def term_weights(config: SIBConfig) -> dict[str, float]:

@@ -37,7 +37,8 @@ class TrainConfig:
         objective: what is minimized: settings of the S-IB loss, of a guidance loss or of group DRO (which draws every
             group equally often), None = plain cross-entropy, or any function ``(model, images, labels, masks) ->
             scalar``. A function may also return terms (a mapping or a NamedTuple) with a ``total`` and, for the
-            training accuracy, ``logits``.
+            training accuracy, ``logits``; and one with a parameter ``undefined`` is handed the pixels, (B, 1, H, W)
+            bool, of which it is not known whether they are object.
         output: what the logits are: ``softmax``: classes that exclude each other; ``sigmoid``: independent labels, or
             the classes 0 and 1 of a single logit; ``raw``: scores without an accuracy; ``auto`` = ``sigmoid`` for a
             single logit, else ``softmax``.

@@ -1,6 +1,7 @@
 """Objectives of all kinds, in the one form in which the training loop calls them."""
 
-from collections.abc import Callable, Mapping
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
@@ -15,7 +16,7 @@ from sibx.train.labels import groups_of
 
 _MASKS, _GROUPS = attrgetter("masks"), attrgetter("groups")
 # Settings of a loss of sibx; None = cross-entropy; or a function (model, images, labels, masks) -> the scalar to
-# minimize, or terms with a ``total`` and, for the training accuracy, ``logits``.
+# minimize, or terms with a ``total`` and, for the training accuracy, ``logits``. It may ask for ``undefined``, too.
 Objective = SIBConfig | GuidanceConfig | GroupDROConfig | Callable[..., Any] | None
 
 
@@ -27,7 +28,7 @@ class Loss:
         compute: function ``(model, images, labels, what is read)`` -> the scalar to minimize, or terms.
         reads: what of a batch the loss is handed beside images and labels: its masks, its groups, or nothing.
         module: the loss as a module, if it has a state for checkpoints, else None.
-        takes_ramp: whether ``compute`` takes ``ramp=``, for a warm-up, and ``undefined=`` beside masks.
+        takes: what ``compute`` is handed by name: ``ramp``, for a warm-up, and ``undefined``, beside masks.
         strata: index (N,) of the part of the training data that an image belongs to, all parts to be drawn equally
             often; None = as the settings say.
     """
@@ -35,13 +36,14 @@ class Loss:
     compute: Callable[..., Any]
     reads: Callable[[MaskedBatch], Tensor | None] = _MASKS
     module: SIBLoss | GuidanceLoss | GroupDROLoss | None = None
-    takes_ramp: bool = False
+    takes: Sequence[str] = ()
     strata: Tensor | None = None
 
     def __call__(self, model: nn.Module, batch: MaskedBatch, ramp: float) -> dict[str, Tensor]:
         """Return the terms of a batch by name, ``total`` among them."""
-        options = {"ramp": ramp, "undefined": self.undefined(batch)} if self.takes_ramp else {}
-        terms = self.compute(model, batch.images, batch.labels, self.reads(batch), **options)
+        options = {"ramp": ramp, "undefined": self.undefined(batch)}
+        taken = {name: options[name] for name in self.takes}
+        terms = self.compute(model, batch.images, batch.labels, self.reads(batch), **taken)
         if isinstance(terms, Tensor):
             return {"total": terms}
         named = dict(terms) if isinstance(terms, Mapping) else dict(terms._asdict())
@@ -88,17 +90,27 @@ def build_loss(
     elif isinstance(objective, GuidanceConfig):
         loss = GuidanceLoss(objective, output=output, criterion=criterion)
     else:
-        return Loss(objective)
+        return Loss(objective, takes=_asked(objective))
     if objective.needs_masks and not reads_own_masks(objective):
         require_masks(data, "objective", [type(objective).__name__])
     loss.to(next(model.parameters()).device)
     reads = _MASKS if objective.needs_masks else _nothing
-    return Loss(loss, reads, loss, takes_ramp=True)
+    return Loss(loss, reads, loss, takes=("ramp", "undefined"))
 
 
 def reads_own_masks(objective: Objective) -> bool:
     """Whether masks are computed from the starting model, before the first step."""
     return isinstance(objective, SIBConfig) and objective.masks.frozen is not None
+
+
+def _asked(objective: Callable[..., Any]) -> Sequence[str]:
+    """Return ``("undefined",)`` if a function of the caller's has a parameter of this name."""
+    try:
+        found = inspect.signature(objective.forward if isinstance(objective, nn.Module) else objective).parameters
+    except (TypeError, ValueError):  # a builtin
+        return ()
+    asked = found.get("undefined")
+    return () if asked is None or asked.kind is asked.POSITIONAL_ONLY else ("undefined",)
 
 
 def _nothing(_: MaskedBatch) -> None:

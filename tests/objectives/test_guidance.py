@@ -286,10 +286,19 @@ class TestBatches:
         assert not any(m._forward_hooks for m in net.modules())
 
     @every_method
-    def test_no_grad_callers_and_frozen_features(self, method, batch, net):
+    @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+    def test_without_gradients_the_terms_are_the_same(self, method, batch, net, mode):
         expected = loss_of(method)(net, *batch)
-        with torch.no_grad():
-            assert loss_of(method)(net, *batch).guidance == expected.guidance
+        with mode():
+            terms = loss_of(method)(net, *(t.clone() for t in batch))
+        assert terms.guidance == expected.guidance
+        assert terms.total == expected.total.detach()
+        assert not terms.total.requires_grad
+        assert not terms.total.is_inference()
+
+    @every_method
+    def test_frozen_features(self, method, batch, net):
+        expected = loss_of(method)(net, *batch)
         net[:4].requires_grad_(False)
         terms = loss_of(method)(net, *batch)
         assert terms.guidance == expected.guidance

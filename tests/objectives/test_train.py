@@ -32,6 +32,7 @@ from sibx.objectives import (
     hsic,
     self_masks,
 )
+from sibx.objectives.terms import share_of_positive
 from sibx.train import TrainConfig, accuracy, fine_tune, predict
 from tests.helpers.objectives import every_term
 from tests.references import sib as reference
@@ -239,8 +240,17 @@ class TestTerms:
         images, labels, _ = batch
         terms = SIBLoss(SIBConfig(layers=layers, cotangent="logit"))(net, images, labels)
         c = torch.einsum("bchw,bc->bhw", net.features(images), net.classifier.weight[labels])
-        assert torch.isclose(terms.positive_share, c.relu().sum() / c.abs().sum())
+        shares = [float(one.relu().sum() / one.abs().sum()) for one in c.detach() if one.any()]
+        assert float(terms.positive_share) == pytest.approx(sum(shares) / len(shares))
         assert not terms.positive_share.requires_grad
+
+    def test_an_image_that_is_not_fitted_does_not_outweigh_the_others(self):
+        """Its contributions speak against its label, and are many times as strong."""
+        fitted = torch.tensor(
+            [[[[1.0, 3.0]]], [[[0.9, -0.1]]], [[[-4000.0, 1000.0]]], [[[0.0, 0.0]]]]
+        )  # the last has none
+        assert float(share_of_positive(fitted)) == pytest.approx((1 + 0.9 + 0.2) / 3)
+        assert share_of_positive(fitted[3:]).isnan()
 
     def test_positive_share_is_undefined_in_input_space(self, batch, net):
         assert SIBLoss()(net, *batch[:2]).positive_share.isnan()

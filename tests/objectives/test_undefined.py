@@ -1,6 +1,7 @@
 """Undefined pixels (trimap boundary, void) are neither object nor background in any term that uses masks."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -238,6 +239,25 @@ class TestTraining:
         arguments = (net, batch.images, batch.labels, batch.masks)
         assert torch.equal(found["total"], SIBLoss(objective)(*arguments, undefined=batch.undefined).total)
         assert not torch.equal(found["total"], SIBLoss(objective)(*arguments).total)
+
+    def test_an_objective_of_the_caller_asks_for_them_by_name(self, data):
+        config, net, batch = every_term(), TinyCNN(8, width=8), collate(data.samples)
+        loss = SIBLoss(config)
+
+        def only_by_name(model, images, labels, masks, *, undefined):
+            return loss(model, images, labels, masks, undefined=undefined)
+
+        expected = build_loss(net, config, data)(net, batch, 1.0)["total"]
+
+        def does_not(model, images, labels, masks, **named):
+            return loss(model, images, labels, masks, **named)
+
+        asks = {"function": only_by_name, "module": loss, "part": partial(loss.forward, ramp=1.0)}
+        for name, objective in asks.items():
+            assert torch.equal(build_loss(net, objective, data)(net, batch, 1.0)["total"], expected), name
+        without = loss(net, batch.images, batch.labels, batch.masks).total
+        assert torch.equal(build_loss(net, does_not, data)(net, batch, 1.0)["total"], without)
+        assert not torch.equal(without, expected)
 
     def test_logged_gradients_are_those_of_the_loss(self, data):
         objective, net, batch = every_term(), TinyCNN(8, width=8, norm="group"), collate(data.samples)
