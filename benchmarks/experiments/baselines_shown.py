@@ -28,6 +28,7 @@ CLAIMS = [
     ("sib-self-cut", "ce"),
     ("sib-self-cut", "sib-self-cut-shuffled"),
     ("sib-self-cut", "jtt"),
+    ("sib-self-cut", "dfr"),
     ("sib", "ce"),
     ("sib", "sib-shuffled"),
     ("sib", "background-swap"),

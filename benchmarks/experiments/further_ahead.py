@@ -1,7 +1,7 @@
 """How could own masks get further ahead of anybody's? Ideas beside the recommended form, on validation images.
 
-Same data, starts, recipe and share (.4) as in ``shares.py``, whose lines for cross-entropy and the recommended form
-these stand beside. One thing differs:
+Same data, recipe and share (.4) as in ``shares.py``. Cross-entropy alone and the recommended form are done again, from
+the same starting networks: on another machine the same seed gives another network. In every form one thing differs:
 
 - ``finer``: VJPs are taken at a third layer of a finer grid, too (``features.6``, stride 8), where it shows more whose
   mask it is.
@@ -11,13 +11,17 @@ these stand beside. One thing differs:
 - ``beyond-prior``: every cell of the background term counts by how often it is object in the batch. R in a corner that
   is background in every picture costs nothing, so that moving R to where objects usually are does not pay; what pays
   is to leave those cells of that place that are background in this picture.
+- ``contrast``: the fraction of R in this picture's object less that in the masks of the batch on average. A cell that
+  is object everywhere, or nowhere, counts nothing, so that anybody's mask has nothing to say in expectation; unlike
+  ``beyond-prior`` it does not pay to move R where never is an object.
 
 Criterion, fixed before the runs: own over shuffled masks at least twice the recommended form's gain of focus (mean of
 VJP and Grad-CAM) on three of the five sets, and in the mean over sets no more than .01 of accuracy below cross-entropy.
 
     python benchmarks/experiments/further_ahead.py --root DATA --weights FILE --seeds '[0, 1, 2]' --out results/ahead
 
-Every finished training is a line of ``further_ahead.csv`` and not repeated. Test images are not touched.
+Every finished training has its lines in ``further_ahead.csv``, one per split, and is not repeated. Test images are
+touched with ``--test`` alone, once a form is chosen.
 """
 
 from collections.abc import Callable, Mapping
@@ -35,12 +39,13 @@ from shares import STUDY, judge, load
 from torch import Tensor, nn
 
 from sibx import fine_tune
+from sibx.datasets import DATASETS
 from sibx.models import find_cam_layers
 from sibx.objectives import Fraction, Frozen, Given, Shuffled, SIBConfig, self_masks
 from sibx.studies import Study
 
 MASKS: Mapping[str, Given | Shuffled] = {"own": Given(), "shuffled": Shuffled(Given())}
-KEY = ["dataset", "seed", "masks", "form"]
+KEY = ["dataset", "seed", "masks", "form", "split"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,17 @@ class BeyondPrior(Fraction):
         return Fraction.__call__(self, vjp_map, strength * prior, mask, undefined)
 
 
+@dataclass(frozen=True, slots=True)
+class Contrast(Fraction):
+    """The mean mask of the batch less M, weighed by the strength of R: ``sum(s (P - M)) / sum(s)``, in [-1, 1]."""
+
+    def __call__(self, vjp_map: Tensor, strength: Tensor, mask: Tensor, undefined: Tensor | float = 0.0) -> Tensor:
+        """Return the term of every image, (B,)."""
+        prior = mask.mean(0, keepdim=True)  # (1, 1, h, w): how often a cell is object
+        outside_own = Fraction.__call__(self, vjp_map, strength, mask, undefined)
+        return outside_own - Fraction.__call__(self, vjp_map, strength, prior, undefined)
+
+
 def stages(base: SIBConfig, model: nn.Module, side: int, count: int) -> SIBConfig:
     """Take VJPs at the last map of each of the coarsest grids, and read masks at the second."""
     names = find_cam_layers(model, count, side)
@@ -60,11 +76,14 @@ def stages(base: SIBConfig, model: nn.Module, side: int, count: int) -> SIBConfi
 
 
 FORMS: Mapping[str, Callable[[SIBConfig, nn.Module, int], SIBConfig]] = {
+    "recommended": lambda base, *_: base,
     "finer": lambda base, *_: replace(base, layers={"features.6": 1.0} | dict(base.weights)),
     "stages-3": partial(stages, count=3),
     "stages-2": partial(stages, count=2),
     "beyond-prior": lambda base, *_: replace(base, background=BeyondPrior(1.0)),
+    "contrast": lambda base, *_: replace(base, background=Contrast(1.0)),
 }
+PLAIN = "cross-entropy"  # alone, without masks
 
 
 def main(
@@ -72,7 +91,8 @@ def main(
     weights: str,
     seeds: list[int] = [0],  # noqa: B006 (read only)
     datasets: list[str] | None = None,
-    tried: list[str] = list(FORMS),  # noqa: B006 (read only)
+    tried: list[str] = [PLAIN, *FORMS],  # noqa: B006 (read only)
+    test: bool = False,
     out: Path = Path("results/ahead"),
 ) -> None:
     """Do the trainings that are not in the CSV yet.
@@ -82,7 +102,8 @@ def main(
         weights: what the model starts with.
         seeds: of weights and order.
         datasets: those of the study to do; default all.
-        tried: keys of FORMS.
+        tried: keys of FORMS, or PLAIN.
+        test: whether test images are classified and explained, too.
         out: folder for ``further_ahead.csv`` and the starting networks.
     """
     torch.set_num_threads(1)
@@ -90,30 +111,35 @@ def main(
     out.mkdir(parents=True, exist_ok=True)
     for seed in seeds:
         for dataset in datasets or study.datasets:
-            run_set(study, dataset, root, seed, tried, out)
+            run_set(study, dataset, root, seed, tried, test, out)
 
 
-def run_set(study: Study, dataset: str, root: str, seed: int, tried: list[str], out: Path) -> None:
+def run_set(study: Study, dataset: str, root: str, seed: int, tried: list[str], test: bool, out: Path) -> None:
     """Do one set's trainings of one seed."""
     file, recipe = out / "further_ahead.csv", study.recipe_for(study.models[0])
     lines: list[dict[Any, Any]] = pd.read_csv(file).to_dict("records") if file.is_file() else []
     done = {tuple(line[name] for name in KEY) for line in lines}
     base = SIBConfig.recommended("self", recipe.layers or "auto")
-    left = [(form, masks) for form in tried for masks in MASKS if (dataset, seed, masks, form) not in done]
+    wanted = [split for split in DATASETS[dataset].splits if split == "val" or (test and split.startswith("test"))]
+    pairs = [(form, masks) for form in tried for masks in (MASKS if form in FORMS else ["none"])]
+    left = [(f, m) for f, m in pairs if not {(dataset, seed, m, f, split) for split in wanted} <= done]
     if not left:
         return
     splits = load(study, dataset, root)
-    train, val = splits["train"], splits["val"]
+    train = splits["train"]
     start = checkpoint(study, train, seed, out / f"{dataset}-seed-{seed}.pt").eval()
     for form, masks in left:
-        objective = FORMS[form](base, start, study.size_of(dataset))
-        own = train.with_masks(self_masks(start, train, config=objective, progress=False))
+        objective, learned = None, train
+        if form in FORMS:
+            form_of = FORMS[form](base, start, study.size_of(dataset))
+            learned = train.with_masks(self_masks(start, train, config=form_of, progress=False))
+            objective = replace(form_of, masks=MASKS[masks])
         torch.manual_seed(seed)
-        config = replace(recipe.tune, objective=replace(objective, masks=MASKS[masks]), seed=seed)
-        result = fine_tune(start, own, config=config, progress=False)
-        line: dict[str, Any] = {"dataset": dataset, "seed": seed, "masks": masks, "form": form}
-        lines.append(line | judge(result.model.eval(), val, explained=True))
-        print(lines[-1], flush=True)
+        result = fine_tune(start, learned, config=replace(recipe.tune, objective=objective, seed=seed), progress=False)
+        for split in wanted:
+            scores = judge(result.model.eval(), splits[split], explained=split == "val" or study.explains(split))
+            lines.append(dict(zip(KEY, (dataset, seed, masks, form, split), strict=True)) | scores)
+            print(lines[-1], flush=True)
         pd.DataFrame(lines).to_csv(file, index=False, float_format="%.4f")
 
 

@@ -212,6 +212,29 @@ def test_shares_stand_in_one_place(script):
     assert found == [over_sets.loc[claim, name].removesuffix(" *") for claim, name in zip(claims, names, strict=True)]
 
 
+def test_forms_are_paired_on_the_same_start(script):
+    """Own masks gain .2 over cross-entropy of the same set and seed, .1 over shuffled ones; seed 1 has no partner."""
+    shown = script("further_ahead_shown")
+    trainings = {("cross-entropy", "none"): 0.0, ("contrast", "own"): 0.2, ("contrast", "shuffled"): 0.1}
+    lines = [
+        {"dataset": dataset, "seed": seed, "form": form, "masks": masks, "split": "val"}
+        | dict.fromkeys(("accuracy", "focus", "vjp", "gradcam"), level + seed / 10 + gain)
+        for dataset, level in (("b", 0.3), ("a", 0.5))
+        for (form, masks), gain in trainings.items()
+        for seed in ((0, 1) if masks == "own" else (0,))
+    ]
+    found = shown.table(pd.DataFrame(lines))
+    assert list(found.index) == [("val", "b", 0, "contrast"), ("val", "a", 0, "contrast")]
+    assert (found.filter(like="own - ce") == "+0.200").all(axis=None)
+    assert (found.filter(like="own - shuffled") == "+0.100").all(axis=None)
+
+
+def test_forms_stand_in_one_place(script):
+    shown = script("further_ahead_shown")
+    found = shown.table(shown.read(shown.HERE / "further_ahead.csv"))
+    assert shown.TABLE.read_text(encoding="utf-8") == found.to_csv(lineterminator="\n")
+
+
 def test_baselines_stand_in_one_place(script):
     shown = script("baselines_shown")
     for file in shown.FILES:
