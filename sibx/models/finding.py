@@ -47,7 +47,9 @@ def resolve_layer(
     modules = dict(unwrap(model).named_modules())
     module, _, function = name.partition(":")
     if function:
-        check_choice("layer", module, tuple(modules))
+        rule = 'be "stage:-1" for the last stage of a model, "stage:-2" for the one before it, and so on'
+        require(module != "stage" or module in modules, "layer", rule, layer)
+        check_choice("layer", module, tuple(filter(None, modules)))
         check_choice("layer", function, ACTIVATIONS)
         return Followed(modules[module], function)
     check_choice("layer", name, tuple(filter(None, modules)))  # the model itself, named "", is no layer

@@ -1,5 +1,7 @@
 """The layer that is found: by what happens when a model runs, for the images at hand."""
 
+from collections import OrderedDict
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -300,9 +302,19 @@ def test_a_stage_is_a_name():
             assert torch.equal(*(GradCAM(network, n).attribute(images, 0) for n in (f"stage:-{back}", name)))
     with pytest.raises(ValueError, match=r"`layer` must be a stage of Sequential, which has 4 .*, but got 'stage:-5'"):
         resolve_layer(network, "stage:-5", small)
-    for wrong in ("stage:-0", "stage:1", "stage"):
-        with pytest.raises(ValueError, match="`layer` must be one of"):
+    for wrong in ("stage:-0", "stage:1", "stage:last", "stage:-1:relu"):
+        with pytest.raises(ValueError, match=f'`layer` must be "stage:-1" for the last stage .* but got {wrong!r}'):
             resolve_layer(network, wrong)
+    for wrong in ("stage", "", ":relu", "Stage:-1"):
+        with pytest.raises(ValueError, match=r"`layer` must be one of 0, 0\.0, "):
+            resolve_layer(network, wrong)
+
+
+def test_a_module_may_be_called_stage():
+    network = nn.Sequential(OrderedDict(stage=nn.Conv2d(3, 2, 3), rest=nn.AdaptiveAvgPool2d(1), flat=nn.Flatten()))
+    assert resolve_layer(network, "stage") is network.stage
+    assert resolve_layer(network, "stage:relu").module is network.stage
+    assert resolve_layer(network, "stage:-1", IMAGES) is network.stage
 
 
 def test_a_network_that_changes():
