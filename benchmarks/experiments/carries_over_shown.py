@@ -1,10 +1,10 @@
-"""Tables of what own masks gain on every set, with another network and with fewer images: from the cells of studies.
+"""Tables of what own or given masks gain on every set, with another network, with fewer images: from cells of studies.
 
     python benchmarks/experiments/carries_over_shown.py
 
-Reads the files of ``cells.py`` below (the study ``carries_over.yaml``, its network or number of images changed), and
-writes a table for each: a line per set, and the mean over sets where there are several; and one of the scenes that
-mislead. Gains are paired over seeds.
+Reads the files of ``cells.py`` below (the study ``carries_over.yaml``, its network, number of images or trainings
+changed), and writes a table for each: a line per set, and the mean over sets where there are several; of those in
+WHOLE further scores, the methods, and the scenes that mislead. Gains are paired over seeds.
 """
 
 from collections.abc import Mapping
@@ -19,9 +19,16 @@ from sibx.attribution import is_control
 from sibx.evaluation import mean_over_seeds
 
 HERE = Path(__file__).parent
-FILES = ("carries_over_lite0", "carries_over_few")
-TRAININGS = {"ce": "ce", "sib-self-cut": "own", "sib-self-cut-shuffled": "shuffled"}
-PAIRS = (("own", "ce"), ("own", "shuffled"))
+OWN = {"ce": "ce", "sib-self-cut": "own", "sib-self-cut-shuffled": "shuffled"}
+GIVEN = {"ce": "ce", "sib": "given", "sib-shuffled": "shuffled"}
+# Name of the table -> its file, and what its trainings are called.
+TABLES = {
+    "carries_over_lite0": ("carries_over_lite0", OWN),
+    "carries_over_few": ("carries_over_few", OWN),
+    "carries_over_given": ("carries_over_again", GIVEN),
+    "carries_over_own": ("carries_over_again", OWN),
+}
+WHOLE = ("carries_over_lite0",)
 QUANTITIES = {"accuracy": "accuracy", "foreground_focus": "focus"}
 FURTHER = {"balanced_accuracy": "balanced accuracy", "background_suppression": "suppression"}
 CELL = ["dataset", "seed"]
@@ -35,18 +42,24 @@ def main(folder: Path = HERE, out: Path = PAGES / "tables") -> None:
         folder: folder of the cells.
         out: folder for the tables.
     """
-    for name in FILES:
-        for title, found in tables(pd.read_csv(folder / f"{name}.csv"), name).items():
+    for name in TABLES:
+        for title, found in tables(folder, name).items():
             found.to_csv(out / f"{title}.csv", lineterminator="\n")
 
 
-def tables(cells: pd.DataFrame, name: str) -> dict[str, pd.DataFrame]:
-    """Return the tables of a file by the names of theirs."""
-    misled = cells[cells["dataset"] == SCENES]
-    found = {name: table(cells)}
-    if cells["dataset"].nunique() > 1:
-        found |= {f"{name}_further": table(cells, FURTHER), f"{name}_methods": of_methods(cells)}
-    return found | ({f"{name}_scenes": scenes(misled)} if len(misled) else {})
+def tables(folder: Path, name: str) -> dict[str, pd.DataFrame]:
+    """Return a table of TABLES, and those that go with it, by the names of their files."""
+    file, called = TABLES[name]
+    cells = pd.read_csv(folder / f"{file}.csv")
+    cells = cells.assign(training=cells["training"].map(called)).dropna(subset="training")
+    if name not in WHOLE:
+        return {name: table(cells)}
+    return {
+        name: table(cells),
+        f"{name}_further": table(cells, FURTHER),
+        f"{name}_methods": of_methods(cells),
+        f"{name}_scenes": scenes(cells[cells["dataset"] == SCENES]),
+    }
 
 
 def table(cells: pd.DataFrame, quantities: Mapping[str, str] = QUANTITIES) -> pd.DataFrame:
@@ -88,17 +101,19 @@ def levels(read: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Return a row per set and seed and a column per training: the accuracy, or the mean over the methods' means."""
     chosen = read[(read["metric"] == metric) & ~read["method"].map(is_control)]
     means = chosen.groupby([*CELL, "training"], observed=True)["mean"].mean().unstack("training")
-    return means.rename(columns=TRAININGS)[[*TRAININGS.values()]]
+    (ours,) = set(means.columns) - {"ce", "shuffled"}
+    return means[["ce", ours, "shuffled"]]
 
 
 def gains(wide: pd.DataFrame) -> pd.DataFrame:
     """Return what every pair differs by, a row per set and seed."""
-    return pd.DataFrame({f"{ours} - {theirs}": wide[ours] - wide[theirs] for ours, theirs in PAIRS}).dropna()
+    plain, ours, shuffled = wide.columns
+    return pd.DataFrame({f"{ours} - {other}": wide[ours] - wide[other] for other in (plain, shuffled)}).dropna()
 
 
 def line(wide: pd.DataFrame, title: str = "") -> dict[str, str]:
     """Return the means over the seeds of one set, and its gains."""
-    found = {f"{title}{', '.join(TRAININGS.values())}": ", ".join(f"{mean:.3f}" for mean in wide.mean())}
+    found = {f"{title}{', '.join(wide.columns)}": ", ".join(f"{mean:.3f}" for mean in wide.mean())}
     for name, of_seeds in gains(wide).items():
         found[f"{title}{name}"] = marked(mean_over_seeds(of_seeds.to_numpy()))
     return found

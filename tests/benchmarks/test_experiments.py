@@ -168,7 +168,7 @@ def test_shares_are_chosen_on_the_other_sets(script, tmp_path):
 def test_what_carries_over_is_paired_over_seeds(script):
     """Two sets, two seeds: own masks gain .1 of focus on a and .2 on b, and the other masks half of that."""
     shown = script("carries_over_shown")
-    of_training = {"ce": 0.0, "sib-self-cut": 1.0, "sib-self-cut-shuffled": 0.5}
+    of_training = {"ce": 0.0, "own": 1.0, "shuffled": 0.5}
     lines = [
         {"dataset": dataset, "seed": seed, "training": training, "split": split, "method": method, "metric": metric}
         | {"mean": 0.3 + seed / 10 + part * gain * (metric == "foreground_focus")}
@@ -193,8 +193,8 @@ def test_what_carries_over_is_paired_over_seeds(script):
 
 def test_what_carries_over_stands_in_one_place(script):
     shown = script("carries_over_shown")
-    for name in shown.FILES:
-        for title, table in shown.tables(pd.read_csv(shown.HERE / f"{name}.csv"), name).items():
+    for name in shown.TABLES:
+        for title, table in shown.tables(shown.HERE, name).items():
             file = shown.PAGES / "tables" / f"{title}.csv"
             assert file.read_text(encoding="utf-8") == table.to_csv(lineterminator="\n")
 
