@@ -50,6 +50,7 @@ def train_on_a_share(rank, folder):
     results = {name: tune(config, out_dir=folder / name) for name, config in RUNS.items()}
     again = tune(RUNS["s-ib"], out_dir=folder / "s-ib", resume=True)
     assert again.history == results["s-ib"].history
+    dist.barrier()  # the other rank may still be reading
     (folder / "s-ib").joinpath("checkpoint-000000004.pt").unlink() if rank == 0 else None
     dist.barrier()
     half = tune(RUNS["s-ib"], out_dir=folder / "s-ib", resume=True)
