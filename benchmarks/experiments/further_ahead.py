@@ -137,8 +137,11 @@ def run_set(study: Study, dataset: str, root: str, seed: int, tried: list[str], 
         torch.manual_seed(seed)
         result = fine_tune(start, learned, config=replace(recipe.tune, objective=objective, seed=seed), progress=False)
         for split in wanted:
+            key = (dataset, seed, masks, form, split)
+            if key in done:
+                continue
             scores = judge(result.model.eval(), splits[split], explained=split == "val" or study.explains(split))
-            lines.append(dict(zip(KEY, (dataset, seed, masks, form, split), strict=True)) | scores)
+            lines.append(dict(zip(KEY, key, strict=True)) | scores)
             print(lines[-1], flush=True)
         pd.DataFrame(lines).to_csv(file, index=False, float_format="%.4f")
 
