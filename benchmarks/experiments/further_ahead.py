@@ -14,6 +14,7 @@ the same starting networks: on another machine the same seed gives another netwo
 - ``contrast``: the fraction of R in this picture's object less that in the masks of the batch on average. A cell that
   is object everywhere, or nowhere, counts nothing, so that anybody's mask has nothing to say in expectation; unlike
   ``beyond-prior`` it does not pay to move R where never is an object.
+- ``invariant``, ``other-class``, ``conditional``: other terms, see ``further_terms.py``.
 
 Criterion, fixed before the runs: own over shuffled masks at least twice the recommended form's gain of focus (mean of
 VJP and Grad-CAM) on three of the five sets, and in the mean over sets no more than .01 of accuracy below cross-entropy.
@@ -34,6 +35,7 @@ import pandas as pd
 import torch
 import yaml
 from baseline_settings import checkpoint
+from further_terms import TERMS, Bounded
 from jsonargparse import auto_cli
 from shares import STUDY, judge, load
 from torch import Tensor, nn
@@ -82,6 +84,7 @@ FORMS: Mapping[str, Callable[[SIBConfig, nn.Module, int], SIBConfig]] = {
     "stages-2": partial(stages, count=2),
     "beyond-prior": lambda base, *_: replace(base, background=BeyondPrior(1.0)),
     "contrast": lambda base, *_: replace(base, background=Contrast(1.0)),
+    **dict.fromkeys(TERMS, lambda base, *_: base),
 }
 PLAIN = "cross-entropy"  # alone, without masks
 
@@ -129,11 +132,13 @@ def run_set(study: Study, dataset: str, root: str, seed: int, tried: list[str], 
     train = splits["train"]
     start = checkpoint(study, train, seed, out / f"{dataset}-seed-{seed}.pt").eval()
     for form, masks in left:
-        objective, learned = None, train
+        objective: Bounded | SIBConfig | None = None
+        learned = train
         if form in FORMS:
             form_of = FORMS[form](base, start, study.size_of(dataset))
             learned = train.with_masks(self_masks(start, train, config=form_of, progress=False))
-            objective = replace(form_of, masks=MASKS[masks])
+            of_masks = replace(form_of, masks=MASKS[masks])
+            objective = Bounded(TERMS[form], of_masks) if form in TERMS else of_masks
         torch.manual_seed(seed)
         result = fine_tune(start, learned, config=replace(recipe.tune, objective=objective, seed=seed), progress=False)
         for split in wanted:

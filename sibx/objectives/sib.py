@@ -40,7 +40,7 @@ from sibx.models.alignment import Alignment, find_alignment
 from sibx.models.differentiable import keep_way, twice_differentiable
 from sibx.models.failures import say_why
 from sibx.models.finding import resolve_layer
-from sibx.models.layers import frozen_batch_norm, record
+from sibx.models.layers import frozen_batch_norm, module_of, record
 from sibx.models.layout import to_grid
 from sibx.objectives.balance import gradient_norm
 from sibx.objectives.cases import check_regions, lay_out
@@ -131,8 +131,8 @@ class SIBLoss(nn.Module):
 
         Raises:
             ValueError: a wrong shape or dtype, labels outside the model's classes, too few images, missing masks, a
-                layer that does not exist or outputs neither a feature map (B, C, h, w) nor tokens (B, N, D) that fill a
-                grid, or a model whose output is not (B, K).
+                layer that does not exist, is named twice, or outputs neither a feature map (B, C, h, w) nor tokens
+                (B, N, D) that fill a grid, or a model whose output is not (B, K).
         """
         self._check(images, labels, masks, undefined)
         check_range("ramp", ramp, 0, 1)
@@ -227,6 +227,9 @@ class SIBLoss(nn.Module):
         with say_why(model, batch.images):
             layers = layer_weights(model, self.config, batch.images)
         modules = {name: resolve_layer(model, name, batch.images) for name in layers if name != "input"}
+        apart = {(module_of(m), getattr(m, "function", None)) for m in modules.values()}
+        rule = "name every layer once (two of these names are the same layer)"
+        require(len(apart) == len(modules), "layers", rule, list(modules))
         # Behind frozen weights a feature map would have no graph, and so no VJP.
         frozen = not all(p.requires_grad for p in model.parameters())
         leaf = batch.images.detach().requires_grad_("input" in layers or frozen)

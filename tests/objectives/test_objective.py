@@ -63,6 +63,33 @@ def test_stages_are_the_layers_that_they_name(batch, net):
         SIBLoss(SIBConfig.recommended("given", {"stage:-9": 1.0}))(net, *batch)
 
 
+class Relued(nn.Module):
+    """A network whose last feature map is a convolution's after an activation that is no module."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.fc = nn.Conv2d(3, 6, 3, padding=1), nn.Linear(6, 5)
+
+    def forward(self, images):
+        return self.fc(F.relu(self.one(images)).mean((2, 3)))
+
+
+TWICE = [("features", "stage:-1"), ("input", "features.2", "stage:-2"), ("one:relu", "stage:-1")]
+
+
+@pytest.mark.parametrize("names", TWICE)
+def test_a_layer_counts_once(batch, net, names):
+    """Under two names its weight would count twice, and ``layers`` would not say so."""
+    model = Relued().double() if "one:relu" in names else net
+    with pytest.raises(ValueError, match=r"`layers` must name every layer once .*stage:-"):
+        SIBLoss(SIBConfig.recommended("given", dict.fromkeys(names, 1.0)))(model, *batch)
+
+
+def test_an_activation_is_a_layer_of_its_own(batch):
+    both = SIBConfig.recommended("given", {"one": 1.0, "one:relu": 1.0})
+    assert SIBLoss(both)(Relued().double(), *batch).background > 0
+
+
 class TestModes:
     """R is a gradient, so the terms need a graph even where the caller asks for none."""
 
