@@ -40,14 +40,14 @@ from jsonargparse import auto_cli
 from shares import STUDY, judge, load
 from torch import Tensor, nn
 
-from sibx import fine_tune
+from sibx import TrainConfig, fine_tune
 from sibx.datasets import DATASETS
 from sibx.models import find_cam_layers
 from sibx.objectives import Fraction, Frozen, Given, Shuffled, SIBConfig, self_masks
 from sibx.studies import Study
 
 MASKS: Mapping[str, Given | Shuffled] = {"own": Given(), "shuffled": Shuffled(Given())}
-KEY = ["dataset", "seed", "masks", "form", "split"]
+KEY = ["dataset", "seed", "epochs", "masks", "form", "split"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +95,7 @@ def main(
     seeds: list[int] = [0],  # noqa: B006 (read only)
     datasets: list[str] | None = None,
     tried: list[str] = [PLAIN, *FORMS],  # noqa: B006 (read only)
+    epochs: int | None = None,
     test: bool = False,
     out: Path = Path("results/ahead"),
 ) -> None:
@@ -106,6 +107,7 @@ def main(
         seeds: of weights and order.
         datasets: those of the study to do; default all.
         tried: keys of FORMS, or PLAIN.
+        epochs: of fine-tuning; default the recipe's.
         test: whether test images are classified and explained, too.
         out: folder for ``further_ahead.csv`` and the starting networks.
     """
@@ -114,18 +116,20 @@ def main(
     out.mkdir(parents=True, exist_ok=True)
     for seed in seeds:
         for dataset in datasets or study.datasets:
-            run_set(study, dataset, root, seed, tried, test, out)
+            recipe = study.recipe_for(study.models[0])
+            tune = replace(recipe.tune, seed=seed, epochs=epochs or recipe.tune.epochs)
+            run_set(study, dataset, root, tune, tried, test, out)
 
 
-def run_set(study: Study, dataset: str, root: str, seed: int, tried: list[str], test: bool, out: Path) -> None:
+def run_set(study: Study, dataset: str, root: str, tune: TrainConfig, tried: list[str], test: bool, out: Path) -> None:
     """Do one set's trainings of one seed."""
-    file, recipe = out / "further_ahead.csv", study.recipe_for(study.models[0])
+    file, layers, seed = out / "further_ahead.csv", study.recipe_for(study.models[0]).layers, tune.seed
     lines: list[dict[Any, Any]] = pd.read_csv(file).to_dict("records") if file.is_file() else []
     done = {tuple(line[name] for name in KEY) for line in lines}
-    base = SIBConfig.recommended("self", recipe.layers or "auto")
+    base = SIBConfig.recommended("self", layers or "auto")
     wanted = [split for split in DATASETS[dataset].splits if split == "val" or (test and split.startswith("test"))]
     pairs = [(form, masks) for form in tried for masks in (MASKS if form in FORMS else ["none"])]
-    left = [(f, m) for f, m in pairs if not {(dataset, seed, m, f, split) for split in wanted} <= done]
+    left = [(f, m) for f, m in pairs if not {(dataset, seed, tune.epochs, m, f, split) for split in wanted} <= done]
     if not left:
         return
     splits = load(study, dataset, root)
@@ -140,9 +144,9 @@ def run_set(study: Study, dataset: str, root: str, seed: int, tried: list[str], 
             of_masks = replace(form_of, masks=MASKS[masks])
             objective = Bounded(TERMS[form], of_masks) if form in TERMS else of_masks
         torch.manual_seed(seed)
-        result = fine_tune(start, learned, config=replace(recipe.tune, objective=objective, seed=seed), progress=False)
+        result = fine_tune(start, learned, config=replace(tune, objective=objective), progress=False)
         for split in wanted:
-            key = (dataset, seed, masks, form, split)
+            key = (dataset, seed, tune.epochs, masks, form, split)
             if key in done:
                 continue
             scores = judge(result.model.eval(), splits[split], explained=split == "val" or study.explains(split))

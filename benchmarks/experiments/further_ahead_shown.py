@@ -15,7 +15,7 @@ from jsonargparse import auto_cli
 
 HERE = Path(__file__).parent
 TABLE = HERE.parents[1] / "docs" / "experiments" / "tables" / "further_ahead.csv"
-START = ["split", "dataset", "seed"]  # what trainings have in common that start from the same network
+START = ["split", "dataset", "epochs", "seed"]  # what trainings have in common that start from the same network
 SHOWN = [
     ("accuracy", "ce"),
     ("accuracy", "shuffled"),
@@ -52,7 +52,7 @@ def table(lines: pd.DataFrame) -> pd.DataFrame:
 
 def rank(column: pd.Series) -> pd.Series:
     """Return the place of every value: numbers by size, names as they come first."""
-    return column if column.name == "seed" else column.map({v: i for i, v in enumerate(column.unique())})
+    return column if column.name in {"seed", "epochs"} else column.map({v: i for i, v in enumerate(column.unique())})
 
 
 def gains(lines: pd.DataFrame, form: str) -> pd.DataFrame:

@@ -221,14 +221,14 @@ def test_forms_are_paired_on_the_same_start(script):
     shown = script("further_ahead_shown")
     trainings = {("cross-entropy", "none"): 0.0, ("contrast", "own"): 0.2, ("contrast", "shuffled"): 0.1}
     lines = [
-        {"dataset": dataset, "seed": seed, "form": form, "masks": masks, "split": "val"}
+        {"dataset": dataset, "seed": seed, "epochs": 5, "form": form, "masks": masks, "split": "val"}
         | dict.fromkeys(("accuracy", "focus", "vjp", "gradcam"), level + seed / 10 + gain)
         for dataset, level in (("b", 0.3), ("a", 0.5))
         for (form, masks), gain in trainings.items()
         for seed in ((0, 1) if masks == "own" else (0,))
     ]
     found = shown.table(pd.DataFrame(lines))
-    assert list(found.index) == [("val", "b", 0, "contrast"), ("val", "a", 0, "contrast")]
+    assert list(found.index) == [("val", "b", 5, 0, "contrast"), ("val", "a", 5, 0, "contrast")]
     assert (found.filter(like="own - ce") == "+0.200").all(axis=None)
     assert (found.filter(like="own - shuffled") == "+0.100").all(axis=None)
 
