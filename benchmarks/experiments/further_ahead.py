@@ -14,6 +14,7 @@ the same starting networks: on another machine the same seed gives another netwo
 - ``contrast``: the fraction of R in this picture's object less that in the masks of the batch on average. A cell that
   is object everywhere, or nowhere, counts nothing, so that anybody's mask has nothing to say in expectation; unlike
   ``beyond-prior`` it does not pay to move R where never is an object.
+- ``half``: half the share, .2, which leaves more to the labels.
 - ``invariant``, ``other-class``, ``conditional``: other terms, see ``further_terms.py``.
 
 Criterion, fixed before the runs: own over shuffled masks at least twice the recommended form's gain of focus (mean of
@@ -43,7 +44,7 @@ from torch import Tensor, nn
 from sibx import TrainConfig, fine_tune
 from sibx.datasets import DATASETS
 from sibx.models import find_cam_layers
-from sibx.objectives import Fraction, Frozen, Given, Shuffled, SIBConfig, self_masks
+from sibx.objectives import Fraction, Frozen, Given, Share, Shuffled, SIBConfig, self_masks
 from sibx.studies import Study
 
 MASKS: Mapping[str, Given | Shuffled] = {"own": Given(), "shuffled": Shuffled(Given())}
@@ -84,6 +85,7 @@ FORMS: Mapping[str, Callable[[SIBConfig, nn.Module, int], SIBConfig]] = {
     "stages-2": partial(stages, count=2),
     "beyond-prior": lambda base, *_: replace(base, background=BeyondPrior(1.0)),
     "contrast": lambda base, *_: replace(base, background=Contrast(1.0)),
+    "half": lambda base, *_: replace(base, balance=Share(0.2)),
     **dict.fromkeys(TERMS, lambda base, *_: base),
 }
 PLAIN = "cross-entropy"  # alone, without masks

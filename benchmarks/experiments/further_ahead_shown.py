@@ -1,10 +1,11 @@
-"""The table of what ``further_ahead.py`` tried, from its CSV.
+"""The tables of what ``further_ahead.py`` tried, from its CSV.
 
     python benchmarks/experiments/further_ahead_shown.py
 
 A line per form, set, seed and split: what own masks gain over cross-entropy alone and over shuffled masks. All
 trainings of a line start from the same network; a training without its partner has no line. Focus is the mean of VJP
-and Grad-CAM.
+and Grad-CAM. The short table has the mean over sets on test images, of each set the mean over its seeds, and in
+brackets the lowest and the highest set.
 """
 
 from pathlib import Path
@@ -14,7 +15,7 @@ from further_ahead import FORMS, PLAIN
 from jsonargparse import auto_cli
 
 HERE = Path(__file__).parent
-TABLE = HERE.parents[1] / "docs" / "experiments" / "tables" / "further_ahead.csv"
+TABLES = HERE.parents[1] / "docs" / "experiments" / "tables"
 START = ["split", "dataset", "epochs", "seed"]  # what trainings have in common that start from the same network
 SHOWN = [
     ("accuracy", "ce"),
@@ -24,16 +25,18 @@ SHOWN = [
     ("vjp", "shuffled"),
     ("gradcam", "shuffled"),
 ]
+COLUMNS = [f"{name}, own - {over}" for name, over in SHOWN]
 
 
-def main(file: Path = HERE / "further_ahead.csv", out: Path = TABLE) -> None:
-    """Write the table.
+def main(file: Path = HERE / "further_ahead.csv", out: Path = TABLES) -> None:
+    """Write the tables.
 
     Args:
         file: what ``further_ahead.py`` wrote.
-        out: the table as CSV.
+        out: folder of the tables.
     """
-    table(read(file)).to_csv(out, lineterminator="\n")
+    for name, table in tables(read(file)).items():
+        table.to_csv(out / f"{name}.csv", lineterminator="\n")
 
 
 def read(file: Path) -> pd.DataFrame:
@@ -42,12 +45,27 @@ def read(file: Path) -> pd.DataFrame:
     return lines.assign(focus=lines[["vjp", "gradcam"]].mean(axis=1), split=lines["split"].replace("test-id", "test"))
 
 
-def table(lines: pd.DataFrame) -> pd.DataFrame:
-    """Return the gains of own masks as text, validation images first."""
-    parts = [gains(lines, form) for form in FORMS]
-    found = pd.concat(parts).sort_values(START, key=rank, kind="stable")
-    text = found[[f"{name}, own - {over}" for name, over in SHOWN]].map("{:+.3f}".format)
-    return text.set_axis(pd.MultiIndex.from_frame(found[[*START, "form"]]))
+def tables(lines: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return the tables by name, their cells as text."""
+    found = pd.concat([gains(lines, form) for form in FORMS])
+    return {"further_ahead": every_start(found), "further_ahead_over_sets": over_sets(found)}
+
+
+def every_start(found: pd.DataFrame) -> pd.DataFrame:
+    """Return the gains from each starting network, validation images first."""
+    found = found.sort_values(START, key=rank, kind="stable")
+    return found[COLUMNS].map("{:+.3f}".format).set_axis(pd.MultiIndex.from_frame(found[[*START, "form"]]))
+
+
+def over_sets(found: pd.DataFrame) -> pd.DataFrame:
+    """Return the gains on test images: the mean over sets, and their range."""
+    tested = found[found["split"] == "test"]
+    of_sets = tested.groupby(["epochs", "form", "dataset"], observed=True, sort=False)[COLUMNS].mean()
+    forms = of_sets.groupby(["epochs", "form"], observed=True, sort=False)
+    mean, low, high = (part.map("{:+.3f}".format) for part in (forms.mean(), forms.min(), forms.max()))
+    starts = tested.groupby(["epochs", "form"], observed=True, sort=False).size()
+    counts = pd.DataFrame({"sets": forms.size(), "starts": starts})
+    return counts.join(mean + " [" + low + ", " + high + "]").sort_index(level=0, sort_remaining=False, kind="stable")
 
 
 def rank(column: pd.Series) -> pd.Series:

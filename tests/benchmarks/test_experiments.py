@@ -221,22 +221,27 @@ def test_forms_are_paired_on_the_same_start(script):
     shown = script("further_ahead_shown")
     trainings = {("cross-entropy", "none"): 0.0, ("contrast", "own"): 0.2, ("contrast", "shuffled"): 0.1}
     lines = [
-        {"dataset": dataset, "seed": seed, "epochs": 5, "form": form, "masks": masks, "split": "val"}
+        {"dataset": dataset, "seed": seed, "epochs": 5, "form": form, "masks": masks, "split": split}
         | dict.fromkeys(("accuracy", "focus", "vjp", "gradcam"), level + seed / 10 + gain)
+        for split in ("test", "val")
         for dataset, level in (("b", 0.3), ("a", 0.5))
         for (form, masks), gain in trainings.items()
         for seed in ((0, 1) if masks == "own" else (0,))
     ]
-    found = shown.table(pd.DataFrame(lines))
-    assert list(found.index) == [("val", "b", 5, 0, "contrast"), ("val", "a", 5, 0, "contrast")]
+    found, short = shown.tables(pd.DataFrame(lines)).values()
+    starts = [(dataset, 5, 0, "contrast") for dataset in ("b", "a")]
+    assert list(found.index) == [(split, *start) for split in ("test", "val") for start in starts]
     assert (found.filter(like="own - ce") == "+0.200").all(axis=None)
     assert (found.filter(like="own - shuffled") == "+0.100").all(axis=None)
+    assert list(short.index) == [(5, "contrast")]
+    assert short.loc[(5, "contrast"), ["sets", "starts"]].tolist() == [2, 2]
+    assert (short.filter(like="own - ce") == "+0.200 [+0.200, +0.200]").all(axis=None)
 
 
 def test_forms_stand_in_one_place(script):
     shown = script("further_ahead_shown")
-    found = shown.table(shown.read(shown.HERE / "further_ahead.csv"))
-    assert shown.TABLE.read_text(encoding="utf-8") == found.to_csv(lineterminator="\n")
+    for name, table in shown.tables(shown.read(shown.HERE / "further_ahead.csv")).items():
+        assert (shown.TABLES / f"{name}.csv").read_text(encoding="utf-8") == table.to_csv(lineterminator="\n")
 
 
 def test_baselines_stand_in_one_place(script):
