@@ -44,7 +44,7 @@ from torch import Tensor, nn
 from sibx import TrainConfig, fine_tune
 from sibx.datasets import DATASETS
 from sibx.models import find_cam_layers
-from sibx.objectives import Fraction, Frozen, Given, Share, Shuffled, SIBConfig, self_masks
+from sibx.objectives import Contrast, Fraction, Frozen, Given, Share, Shuffled, SIBConfig, self_masks
 from sibx.studies import Study
 
 MASKS: Mapping[str, Given | Shuffled] = {"own": Given(), "shuffled": Shuffled(Given())}
@@ -59,17 +59,6 @@ class BeyondPrior(Fraction):
         """Return the term of every image, (B,)."""
         prior = mask.mean(0, keepdim=True)  # (1, 1, h, w): how often a cell is object
         return Fraction.__call__(self, vjp_map, strength * prior, mask, undefined)
-
-
-@dataclass(frozen=True, slots=True)
-class Contrast(Fraction):
-    """The mean mask of the batch less M, weighed by the strength of R: ``sum(s (P - M)) / sum(s)``, in [-1, 1]."""
-
-    def __call__(self, vjp_map: Tensor, strength: Tensor, mask: Tensor, undefined: Tensor | float = 0.0) -> Tensor:
-        """Return the term of every image, (B,)."""
-        prior = mask.mean(0, keepdim=True)  # (1, 1, h, w): how often a cell is object
-        outside_own = Fraction.__call__(self, vjp_map, strength, mask, undefined)
-        return outside_own - Fraction.__call__(self, vjp_map, strength, prior, undefined)
 
 
 def stages(base: SIBConfig, model: nn.Module, side: int, count: int) -> SIBConfig:

@@ -1,7 +1,7 @@
 """S-IB for any training loop: the loss and its settings, own masks, and the losses to compare it with."""
 
 from sibx._hsic import cka, hsic
-from sibx.objectives.background import Fraction, Variance
+from sibx.objectives.background import Contrast, Fraction, Variance
 from sibx.objectives.balance import GradNorm
 from sibx.objectives.config import SIBConfig
 from sibx.objectives.evidence import class_evidence, contribution
@@ -21,6 +21,7 @@ __all__ = [
     "CKA",
     "GUIDANCE",
     "HSIC",
+    "Contrast",
     "Fraction",
     "Frozen",
     "Given",

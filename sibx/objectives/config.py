@@ -7,7 +7,7 @@ from typing import Literal, get_args
 from sibx._checks import check_choice, check_range, require
 from sibx.attribution.cotangents import Cotangent
 from sibx.models.alignment import Align
-from sibx.objectives.background import Fraction, Variance
+from sibx.objectives.background import Contrast, Fraction, Variance
 from sibx.objectives.balance import GradNorm
 from sibx.objectives.foreground import CKA, HSIC
 from sibx.objectives.masks import Frozen, Given, Masks, Online
@@ -29,7 +29,7 @@ class SIBConfig:
             ``Given()``: the data; ``Shuffled(...)``: one of these with the masks of other images, the control.
         foreground: foreground term: ``HSIC()`` of R M and x M (the paper), ``CKA()`` (HSIC without its scale), or None.
         background: background term: ``Variance()`` of R (1 - M) (the paper), ``Fraction()`` of the strength of R that
-            lies outside M, or None.
+            lies outside M, ``Contrast()`` of that with what lies outside the batch's mean mask, or None.
         swap: weight, at least 0, of the cross-entropy with the background features of another image (not in the paper).
         cotangent: v of the VJP: ``probability`` p (the paper), ``log_probability``, ``logit`` or ``centered_logit`` of
             the label, ``ones``.
@@ -56,7 +56,7 @@ class SIBConfig:
     layers: Mapping[str, float] | Literal["auto"] = field(default_factory=lambda: {"input": 1.0})
     masks: Masks = field(default_factory=Online)
     foreground: HSIC | CKA | None = field(default_factory=HSIC)
-    background: Variance | Fraction | None = field(default_factory=Variance)
+    background: Variance | Fraction | Contrast | None = field(default_factory=Variance)
     swap: float = 0.0
     cotangent: Cotangent = "probability"
     form: Form = "linear"
@@ -141,7 +141,7 @@ class SIBConfig:
 PARTS: dict[str, tuple[type, ...]] = {
     "masks": get_args(Masks),
     "foreground": (HSIC, CKA, type(None)),
-    "background": (Variance, Fraction, type(None)),
+    "background": (Variance, Fraction, Contrast, type(None)),
     "balance": (GradNorm, Share, type(None)),
 }
 

@@ -8,9 +8,9 @@ Departures from the paper (none in ``SIBConfig.published()`` at 224 px, in float
 - The window of the density mask is 31 pixels at 224 px and in proportion otherwise.
 - Masks may come from the data or from the starting model (averaged over moved copies of the image), may be read from
   the evidence for all classes, may be hard, may be cut along the image's edges, and may be detached.
-- ``Fraction`` and ``CKA`` are the two terms without their scale. ``log_probability`` and ``centered_logit`` are
-  cotangents that neither saturate nor reward flipping the sign of the contributions (``logit`` rewards it: a warning
-  says so if it happens).
+- ``Fraction`` and ``CKA`` are the two terms without their scale; ``Contrast`` asks for this image's mask beyond the
+  batch's mean mask. ``log_probability`` and ``centered_logit`` are cotangents that neither saturate nor reward flipping
+  the sign of the contributions (``logit`` rewards it: a warning says so if it happens).
 - HSIC may take a Gaussian kernel, its unbiased estimator, and randomly projected rows.
 - ``swap`` adds the cross-entropy of the object's features on another image's mean background features.
 - ``balance`` measures gradients and scales the terms: ``GradNorm`` so that a weight says how long the term's gradient

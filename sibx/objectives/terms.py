@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sibx._for_notebooks import html_of_terms
 from sibx.models.alignment import Alignment
-from sibx.objectives.background import Fraction, Variance
+from sibx.objectives.background import Contrast, Fraction, Variance
 from sibx.objectives.config import SIBConfig
 from sibx.objectives.foreground import HSIC
 from sibx.runs.ranks import gather_rows, world_size
@@ -24,7 +24,7 @@ class LossTerms(NamedTuple):
         total: the scalar to minimize.
         cross_entropy: cross-entropy of the unchanged images.
         foreground: foreground term, HSIC or CKA of R M and x M; larger is better.
-        background: background term, variance or fraction of R outside M; smaller is better.
+        background: background term, of R outside M; smaller is better.
         background_swap: cross-entropy with swapped backgrounds, 0 if ``swap`` is 0.
         logits: logits (B, K), detached.
         soft_mask: mask M at the last of the layers, (B, 1, h, w), detached.
@@ -202,7 +202,7 @@ def fit_of(parts: Parts) -> Tensor:
     return torch.where(parts.blank > 0, fit.clamp(min=0), 0.0)
 
 
-def _parts(config: SIBConfig) -> dict[str, HSIC | Variance | Fraction]:
+def _parts(config: SIBConfig) -> dict[str, HSIC | Variance | Fraction | Contrast]:
     """Return the foreground and background terms that the objective has, by kind."""
     parts = {"foreground": config.foreground, "background": config.background}
     return {kind: part for kind, part in parts.items() if part is not None}

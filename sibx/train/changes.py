@@ -5,10 +5,11 @@ from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 from sibx._checks import check_choice
-from sibx.objectives import CKA, HSIC, Fraction, Frozen, Given, GradNorm, Online, Share, Shuffled, Variance
+from sibx.objectives import CKA, HSIC, Contrast, Fraction, Frozen, Given, GradNorm, Online, Share, Shuffled, Variance
 
 PARTS = {
-    kind.__name__.lower(): kind for kind in (Given, Frozen, Online, HSIC, CKA, Variance, Fraction, GradNorm, Share)
+    kind.__name__.lower(): kind
+    for kind in (Given, Frozen, Online, HSIC, CKA, Variance, Fraction, Contrast, GradNorm, Share)
 }
 OF_PARTS = ("masks", "foreground", "background", "balance")  # fields of SIBConfig that hold a part
 

@@ -17,6 +17,7 @@ from sibx.models.checkpoint import load_checkpoint
 from sibx.objectives import (
     CKA,
     HSIC,
+    Contrast,
     Fraction,
     Frozen,
     Given,
@@ -80,9 +81,10 @@ class TestGradients:
         [
             SIBConfig(foreground=HSIC(1.0), background=Variance(1e4), cotangent="log_probability"),
             SIBConfig({"1": 2.0}, Given(), CKA(0.01), Fraction(1000.0), cotangent="logit"),
+            SIBConfig({"1": 2.0}, Given(), None, Contrast(1000.0), cotangent="logit"),
             SIBConfig({"1": 1.0}, Given(), None, None, swap=1.0),
         ],
-        ids=["input", "feature", "swap"],
+        ids=["input", "feature", "contrast", "swap"],
     )
     def test_gradcheck_to_the_parameters(self, config):
         torch.manual_seed(0)
@@ -93,6 +95,7 @@ class TestGradients:
         images = torch.randn(3, 2, 6, 6, dtype=torch.float64)
         masks = torch.zeros(3, 1, 6, 6, dtype=torch.bool)
         masks[:, :, 1:4, 1:4] = True
+        masks[0, :, 1:3] = False  # objects in different places
         labels = torch.tensor([0, 1, 2])
         names, values = zip(*net.named_parameters(), strict=True)
 
@@ -194,9 +197,27 @@ class TestTerms:
         with pytest.raises(ValueError, match="`output` must be 'sigmoid' or 'raw' for a model with one score"):
             class_evidence(point.flatten(1).sum(1, keepdim=True), point, output="softmax")
 
-    def test_images_without_an_object_take_no_part(self, batch, net):
+    def test_contrast_asks_for_more_than_the_usual_place(self, batch, net):
+        """Beyond the batch's mean mask: objects that lie in the same place teach nothing."""
         images, labels, masks = batch
-        config = every_term()
+        masks[:3] = masks[:3].roll(8, -1)
+        own, fraction = (
+            SIBLoss(SIBConfig({"input": 1.0}, Given(), None, background)) for background in (Contrast(), Fraction())
+        )
+        terms = own(net, images, labels, masks)
+        strength = terms.vjp.abs()
+        outside_usual = (strength * (1 - masks.double().mean(0))).flatten(1).sum(1) / strength.flatten(1).sum(1)
+        expected = fraction(net, images, labels, masks).background - outside_usual.mean()
+        assert torch.isclose(terms.background, expected)
+        assert terms.background.abs() > 1e-5
+        same = own(net, images, labels, masks[:1].expand_as(masks))
+        assert same.background.abs() < 1e-12
+        assert torch.allclose(gradients(same.total, net), gradients(F.cross_entropy(net(images), labels), net))
+
+    @pytest.mark.parametrize("background", [Fraction(), Contrast()])
+    def test_images_without_an_object_take_no_part(self, background, batch, net):
+        images, labels, masks = batch
+        config = dataclasses.replace(every_term(), background=background)
         masks[4:] = False
         some = SIBLoss(config)(net, images, labels, masks)
         few = SIBLoss(config)(net, images[:4], labels[:4], masks[:4])
@@ -334,7 +355,10 @@ class TestErrors:
             (lambda: SIBConfig(cotangent="p"), "`cotangent` must be one of probability"),
             (lambda: SIBConfig(masks="given"), "`masks` must be one of Given, .*, but got 'given'"),
             (lambda: SIBConfig(foreground="cka"), "`foreground` must be one of HSIC, CKA, None, but got 'cka'"),
-            (lambda: SIBConfig(background=CKA()), "`background` must be one of Variance, Fraction, None, but got CKA"),
+            (
+                lambda: SIBConfig(background=CKA()),
+                "`background` must be one of Variance, .*, None, but got CKA",
+            ),
             (lambda: SIBConfig(masks=Online(reading="class-evidence")), "`layers` must name a feature layer last"),
             (lambda: SIBConfig(layers="auto", swap=1), "`masks` must be Given or Frozen for swap"),
             (lambda: SIBConfig(masks=Given(), swap=1), "`layers` must name a feature layer last for swap"),

@@ -13,7 +13,7 @@ from sibx import GuidanceConfig, GuidanceLoss, SIBConfig, SIBLoss, TrainConfig, 
 from sibx.datasets import InMemoryDataset, OtherMasks, SyntheticDataset, collate
 from sibx.models import TinyCNN
 from sibx.models.alignment import HalfPixel
-from sibx.objectives import CKA, GUIDANCE, HSIC, Fraction, Given, GradNorm, Shuffled, Variance
+from sibx.objectives import CKA, GUIDANCE, HSIC, Contrast, Fraction, Given, GradNorm, Shuffled, Variance
 from sibx.objectives.swap import BackgroundSwap
 from sibx.studies.lessons import lesson, precision, shuffled_order
 from sibx.train import TRAININGS
@@ -30,6 +30,7 @@ PENALTIES = ("energy", "l1", "rrr")  # those at the image, where R belongs to a 
 def undefined(batch):
     """A border of three pixels around the object, and a corner far away."""
     masks = batch[2]
+    masks[:3, :, 8:12] = False  # objects of two heights
     ring = (F.max_pool2d(masks.double(), 7, 1, 3) > 0) & ~masks
     ring[2:, :, 27:, 27:] = True
     return ring
@@ -48,7 +49,7 @@ class TestFormulas:
     def test_background(self, layers, batch, net, undefined):
         images, _, masks = batch
         config = SIBConfig({layers: 1.0}, Given(), None, Fraction(), cotangent="logit", align="half_pixel")
-        for background in (Fraction(), Variance()):
+        for background in (Fraction(), Variance(), Contrast()):
             terms = terms_of(replace(config, background=background), net, batch, undefined)
             r = terms.vjp
             regions = list(zip(*reference.regions(masks, undefined, r.shape[2]), strict=True))
@@ -57,6 +58,8 @@ class TestFormulas:
             else:
                 s = r.abs().sum(1) if layers == "input" else (r * net.features(images)).sum(1).abs()
                 expected = [reference.background_fraction(row, *region) for row, region in zip(s, regions, strict=True)]
+                if isinstance(background, Contrast):
+                    expected = reference.background_contrast(s, *zip(*regions, strict=True))
             assert torch.isclose(terms.background, sum(expected) / len(expected))
             assert not torch.isclose(terms.background, terms_of(config, net, batch, None).background)
 
@@ -93,7 +96,7 @@ class TestContract:
         names = {"total", "foreground", "background", "guidance"} & set(one._fields)
         return all(torch.isclose(getattr(one, name), getattr(two, name), atol=0) for name in names)
 
-    @pytest.mark.parametrize("background", [Variance(), Fraction()])
+    @pytest.mark.parametrize("background", [Variance(), Fraction(), Contrast()])
     @pytest.mark.parametrize("cotangent", ["probability", "logit"])
     def test_r_in_undefined_pixels_changes_no_term(self, background, cotangent, pair, batch, undefined):
         loss = SIBLoss(SIBConfig({"input": 1.0}, Given(), CKA(), background, cotangent=cotangent))

@@ -89,6 +89,22 @@ def background_fraction(strength, inside, outside):
     return lost / everything
 
 
+def background_contrast(strengths, inside, outside):
+    """sum(s (P known - inside)) / sum(s known) of every image, P the mean over images with an object, cell by cell."""
+    images = [i for i, m in enumerate(inside) if m.any()]
+    found = []
+    for s, m, n in zip(strengths, inside, outside, strict=True):
+        missed = everything = 0
+        for row, column in torch.cartesian_prod(*map(torch.arange, m.shape)).tolist():
+            usual = sum(inside[i][row, column] for i in images) / len(images)
+            known = m[row, column] + n[row, column]
+            strength = s[..., row, column].sum()
+            missed = missed + strength * (usual * known - m[row, column])
+            everything = everything + strength * known
+        found.append(missed / everything)
+    return found
+
+
 def background_variance(r, outside):
     """Unbiased variance over all values of R (C, h, w), which are zero where there is no background."""
     values = [r[c, i, j] * outside[i, j] for c, i, j in torch.cartesian_prod(*map(torch.arange, r.shape)).tolist()]
