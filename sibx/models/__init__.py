@@ -26,6 +26,7 @@ from sibx._outputs import (
 from sibx._plugins import Table, only
 from sibx.images.normalization import IMAGENET, Normalization
 from sibx.models._about import About, about, carry
+from sibx.models._center_head import center_head
 from sibx.models._receptive_field import ReceptiveField, receptive_field
 from sibx.models._redraw import layers_inside, parameter_layers, redraw
 from sibx.models.alignment import Align, Alignment, HalfPixel, find_alignment
@@ -79,6 +80,7 @@ __all__ = [
     "about",
     "build_model",
     "by_class",
+    "center_head",
     "class_names",
     "classification_rates",
     "contrast",

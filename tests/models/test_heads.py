@@ -6,9 +6,9 @@ import torch.nn.functional as F
 from torch import nn
 from torchvision.models import get_model
 
-from sibx import TrainConfig, build_model, fine_tune
+from sibx import TrainConfig, build_model, explain, fine_tune
 from sibx.datasets import InMemoryDataset, SyntheticDataset
-from sibx.models import Scored, TinyCNN, head_parameters
+from sibx.models import Scored, TinyCNN, about, center_head, head_parameters
 from sibx.models.heads import head_module
 
 
@@ -159,3 +159,42 @@ def test_every_parameter_learns_alike_by_default():
     start = build_model("tiny_cnn", 4)
     a, b = (fine_tune(start, data, config=config, progress=False).model.state_dict() for config in runs)
     assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+class TestCentered:
+    @pytest.mark.parametrize("bias", [True, False])
+    def test_scores_lose_their_mean_and_nothing_else(self, bias):
+        torch.manual_seed(0)
+        model, images = build_model("tiny_cnn", 5), torch.rand(3, 3, 32, 32)
+        if not bias:
+            model.classifier = nn.Linear(64, 5, bias=False)
+        before = {name: value.clone() for name, value in model.state_dict().items()}
+        centered = center_head(model)
+        assert centered.training
+        assert about(centered) == about(model)
+        model.eval(), centered.eval()
+        scores = model(images)
+        assert scores.mean(1).abs().min() > 1e-4
+        assert torch.allclose(centered(images), scores - scores.mean(1, keepdim=True), atol=1e-6)
+        assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+    def test_what_all_classes_share_leaves_the_map(self):
+        """Every class gets the same from one channel: it fills the CAM of the score, and says nothing of the class."""
+        torch.manual_seed(0)
+        model, images = TinyCNN(4, width=8).eval(), torch.rand(2, 3, 32, 32)
+        shared = TinyCNN(4, width=8).eval()
+        shared.load_state_dict(model.state_dict())
+        shared.classifier.weight.data[:, 0] += 5
+        one, other = (explain(m, images, "hirescam", [1, 2]) for m in (model, shared))
+        assert (one - other).abs().max() > 0.5 * other.max()
+        one, other = (explain(center_head(m), images, "hirescam", [1, 2]) for m in (model, shared))
+        assert (one - other).abs().max() < 1e-3 * other.max()
+
+    def test_errors(self):
+        for model, rule in (
+            (TinyCNN(1, width=8), "have scores of several classes"),
+            (Convolution(), "have one linear layer at its end"),
+            (nn.Sequential(TinyCNN(4, width=8), nn.Softmax(1)), "have the outputs of its last linear layer"),
+        ):
+            with pytest.raises(ValueError, match=f"`model` must {rule}"):
+                center_head(model, torch.rand(1, 3, 32, 32))

@@ -1,0 +1,60 @@
+"""Scores without what all classes share."""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from sibx._checks import require
+from sibx.models.finding import image_for
+from sibx.models.heads import head_module
+from sibx.models.layers import eval_mode
+from sibx.models.scored import unwrap
+
+TOLERANCE = 1e-3  # of the largest score; half precision rounds by half of it
+
+
+def center_head(model: nn.Module, images: Tensor | None = None) -> nn.Module:
+    """Return a copy of a classifier whose scores sum to 0 for every image: ``z_k - mean(z)``.
+
+    The head's weights and biases lose their mean over classes, so that all scores of an image move by one number. The
+    probabilities of a softmax, predictions and the cross-entropy stay as they are. What changes are the maps of methods
+    that explain the score itself, such as Grad-CAM: what a place gives to all classes alike says nothing of the class,
+    but counts in its score. Cross-entropy and the recommended S-IB loss do not see this part either, so that training
+    moves it freely; after long training it can turn Grad-CAM around
+    (docs/experiments/further_ahead.md). For independent labels (sigmoid) the scores mean something by themselves: leave
+    them.
+
+    Args:
+        model: the model, images -> scores (B, K), the outputs of one linear layer.
+        images: images (B, C, H, W), of which the first is used; None = noise of the model's own size.
+
+    Returns:
+        The copy, in the mode of the model, on its device.
+
+    Raises:
+        ValueError: no linear layer at the end, a single score, or scores that are not this layer's outputs
+            (probabilities, say).
+
+    Example:
+        >>> model, images = build_model("tiny_cnn", num_classes=5).eval(), torch.rand(2, 3, 32, 32)
+        >>> scores = center_head(model)(images)
+        >>> torch.allclose(scores.softmax(1), model(images).softmax(1), atol=1e-6)
+        True
+        >>> bool((scores.sum(1).abs() < 1e-5).all())
+        True
+    """
+    image = image_for(unwrap(model), None) if images is None else images[:1]
+    centered = copy.deepcopy(model)
+    head = head_module(centered, image)
+    require(head.out_features > 1, "model", "have scores of several classes", head)
+    with torch.no_grad(), eval_mode(centered):
+        scores = centered(image)
+        for parameter in (head.weight, head.bias):
+            if parameter is not None:
+                parameter -= parameter.mean(0)
+        moved = centered(image)
+    off = (scores - scores.mean(1, keepdim=True) - moved).abs().max()
+    rule = "have the outputs of its last linear layer as its scores"
+    require(bool(off <= TOLERANCE * scores.abs().max()), "model", rule, type(unwrap(model)).__name__)
+    return centered
