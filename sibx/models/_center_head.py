@@ -5,13 +5,14 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from sibx._checks import require
+from sibx._checks import check_logits, require
+from sibx.models.differentiable import uncompiled
 from sibx.models.finding import image_for
 from sibx.models.heads import head_module
 from sibx.models.layers import eval_mode
 from sibx.models.scored import unwrap
 
-TOLERANCE = 1e-3  # of the largest score; half precision rounds by half of it
+TOLERANCE = 1e-3  # of the largest score, and at least some roundings of it
 
 
 def center_head(model: nn.Module, images: Tensor | None = None) -> nn.Module:
@@ -33,8 +34,8 @@ def center_head(model: nn.Module, images: Tensor | None = None) -> nn.Module:
         The copy, in the mode of the model, on its device.
 
     Raises:
-        ValueError: no linear layer at the end, a single score, or scores that are not this layer's outputs
-            (probabilities, say).
+        ValueError: no linear layer at the end, a single score, outputs that are not (B, K), or that are not this
+            layer's (probabilities, say).
 
     Example:
         >>> model, images = build_model("tiny_cnn", num_classes=5).eval(), torch.rand(2, 3, 32, 32)
@@ -48,13 +49,15 @@ def center_head(model: nn.Module, images: Tensor | None = None) -> nn.Module:
     centered = copy.deepcopy(model)
     head = head_module(centered, image)
     require(head.out_features > 1, "model", "have scores of several classes", head)
-    with torch.no_grad(), eval_mode(centered):
+    with torch.no_grad(), eval_mode(centered), uncompiled():
         scores = centered(image)
+        check_logits(scores, len(image))
         for parameter in (head.weight, head.bias):
             if parameter is not None:
                 parameter -= parameter.mean(0)
         moved = centered(image)
     off = (scores - scores.mean(1, keepdim=True) - moved).abs().max()
+    share = max(TOLERANCE, 4 * torch.finfo(scores.dtype).eps)
     rule = "have the outputs of its last linear layer as its scores"
-    require(bool(off <= TOLERANCE * scores.abs().max()), "model", rule, type(unwrap(model)).__name__)
+    require(bool(off <= share * scores.abs().max()), "model", rule, type(unwrap(model)).__name__)
     return centered

@@ -82,7 +82,8 @@ class Contrast:
     A cell that is object in every picture, or in none, counts nothing: it does not pay to move R to where objects
     usually are, only to where this picture has its object. With its sign turned it is the covariance over the batch of
     where R lies and where the object is, summed over cells. With undefined pixels it is
-    ``sum(s (P (1 - U) - M)) / sum(s (1 - U))``. P is the mean over the global batch's images with an object.
+    ``sum(s (P (1 - U) - M)) / sum(s (1 - U))``. P is the mean over the global batch's images with an object; of one
+    such image alone nothing is asked.
 
     On small sets it gained over shuffled masks what it gained over cross-entropy, which ``Fraction`` does not, and
     moved maps less far in all (docs/experiments/further_ahead.md).

@@ -178,6 +178,13 @@ class TestCentered:
         assert torch.allclose(centered(images), scores - scores.mean(1, keepdim=True), atol=1e-6)
         assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
+    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+    def test_in_every_precision(self, dtype):
+        torch.manual_seed(0)
+        model, images = TinyCNN(5, width=8).eval().to(dtype), torch.rand(2, 3, 32, 32, dtype=dtype)
+        scores = center_head(model, images)(images)
+        assert scores.sum(1).abs().max() < 0.02 * scores.abs().max()
+
     def test_what_all_classes_share_leaves_the_map(self):
         """Every class gets the same from one channel: it fills the CAM of the score, and says nothing of the class."""
         torch.manual_seed(0)
