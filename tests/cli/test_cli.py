@@ -23,7 +23,7 @@ from sibx.cli.options import Parser, add_finetune
 from sibx.images import fit_picture, to_pixels
 from sibx.models import TinyCNN, build_model
 from sibx.models.checkpoint import load_checkpoint, save_checkpoint
-from sibx.objectives import Fraction, Frozen, Given, GradNorm, Shuffled
+from sibx.objectives import Contrast, Fraction, Frozen, Given, GradNorm, Shuffled
 from sibx.report import load_gallery
 from sibx.train import TRAININGS
 from sibx.train.config import PROGRAMS
@@ -381,6 +381,7 @@ def test_objective_options():
     assert changed.masks == Frozen(layer="features.3")  # the first feature layer named, as the training says
     shuffled = build_training("sib", ["masks=shuffled-given", "background=variance"])
     assert shuffled.masks == shuffled.objective.masks == Shuffled(Given())
+    assert build_training("sib", ["background=contrast"]).objective.background == Contrast()
     assert build_training("dfr", ["draws=3", "strengths=[1, 2]"]).finish == RefitHead(strengths=[1, 2], draws=3)
 
 
