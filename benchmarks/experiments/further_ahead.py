@@ -20,10 +20,12 @@ the same starting networks: on another machine the same seed gives another netwo
 Criterion, fixed before the runs: own over shuffled masks at least twice the recommended form's gain of focus (mean of
 VJP and Grad-CAM) on three of the five sets, and in the mean over sets no more than .01 of accuracy below cross-entropy.
 
+With ``--epochs 15`` the trainings are three times as long.
+
     python benchmarks/experiments/further_ahead.py --root DATA --weights FILE --seeds '[0, 1, 2]' --out results/ahead
 
 Every finished training has its lines in ``further_ahead.csv``, one per split, and is not repeated. Test images are
-touched with ``--test`` alone, once a form is chosen.
+touched with ``--test`` alone.
 """
 
 from collections.abc import Callable, Mapping
