@@ -94,10 +94,12 @@ class Lesson:
         batch = str(min(BATCH, self.train_images))
         names = ("learning_rate", "head_learning_rate", "augmentation", "batch_norm")
         changed = [n for n in names if getattr(recipe, n) != getattr(usual, n)]
+        centers = ("--center-head",) if recipe.center_head else ()
         return [
             *("finetune", *data, "--model", self.model, *self.start, "--training", training),
             *("--image-size", str(self.image_size), "--epochs", str(self.epochs), "--batch-size", batch),
             *(word for n in changed for word in (f"--{n.replace('_', '-')}", str(getattr(recipe, n)))),
+            *centers,
             *("--no-log-gradient-norms", "--draw-maps", str(DRAWN)),
             *(("--log-focus",) if self.masked else ()),
             *self._layers(training),

@@ -26,11 +26,11 @@ from sibx._outputs import (
 from sibx._plugins import Table, only
 from sibx.images.normalization import IMAGENET, Normalization
 from sibx.models._about import About, about, carry
-from sibx.models._center_head import center_head
 from sibx.models._receptive_field import ReceptiveField, receptive_field
 from sibx.models._redraw import layers_inside, parameter_layers, redraw
 from sibx.models.alignment import Align, Alignment, HalfPixel, find_alignment
 from sibx.models.cells_apart import CellsApart
+from sibx.models.centering import center_head
 from sibx.models.channels import COLORS, take_channels
 from sibx.models.checkpoint import load_checkpoint, read_about
 from sibx.models.class_map import class_names, map_classes

@@ -34,6 +34,7 @@ _PHOTOGRAPHS = TrainConfig(
     head_learning_rate=3e-3,
     augmentation="flip_crop",
     batch_norm="eval",
+    center_head=True,  # fine-tuned heads are not, and Grad-CAM shows it: docs/experiments/centered.md
     log_gradient_norms=False,
 )
 RECIPES = {

@@ -96,6 +96,12 @@ class TrainConfig:
             shape. An image has the same random numbers whenever it comes in an epoch, whoever loads it.
         batch_norm: mode of BatchNorm: ``eval``: keep its statistics, for fine-tuning (in train mode the images of a
             batch influence each other's VJP); ``train``: update them, for training from scratch.
+        center_head: whether the head loses its mean over classes before the first step and after every one, so that
+            scores sum to 0 (``sibx.models.center_head``), also a head that is frozen. The cross-entropy and the
+            probabilities stay as they would be; maps of scores, such as Grad-CAM, lose what all classes share, also
+            within an objective that explains scores (``energy``). It does nothing where the mean may mean something:
+            for independent labels, raw scores, and a criterion or an objective of your own; a model whose scores are
+            not made by one linear layer stays as it is, with a warning.
         sync_batch_norm: whether several processes share the statistics of BatchNorm (torch's SyncBatchNorm: GPUs only);
             needs ``batch_norm="train"``.
         seed: seed of the order of the images and of the augmentation.
@@ -143,6 +149,7 @@ class TrainConfig:
     balanced: bool = False
     augmentation: Augmentation | Callable[..., Any] = "flip"
     batch_norm: Literal["eval", "train"] = "eval"
+    center_head: bool = False
     sync_batch_norm: bool = False
     seed: int = 0
     workers: int = 0
@@ -186,11 +193,10 @@ class TrainConfig:
         for name in ("class_weights", "pos_weight"):
             if not isinstance(getattr(self, name), str | float | int | None):
                 object.__setattr__(self, name, tuple(torch.as_tensor(getattr(self, name)).tolist()))
-        own = self.criterion is not None or not (self.objective is None or isinstance(self.objective, OURS))
         for name, usual in (("class_weights", None), ("label_smoothing", 0), ("pos_weight", None)):
             value = getattr(self, name)
             rule = f"be {usual} for a criterion or an objective of your own, which has to weigh itself"
-            require(value == usual or not own, name, rule, value)
+            require(value == usual or not self._judges_itself, name, rule, value)
 
     def _check_layers(self) -> None:
         if self.train_layers is not None:
@@ -214,6 +220,16 @@ class TrainConfig:
         require(given, "criterion", "be None or a function (logits, labels) -> loss", self.criterion)
         missing = ours and self.output == "raw" and self.criterion is None
         require(not missing, "criterion", "be given for output='raw', which has no usual loss", None)
+
+    @property
+    def _judges_itself(self) -> bool:
+        """Whether scores are judged by a function of the caller's."""
+        return self.criterion is not None or not (self.objective is None or isinstance(self.objective, OURS))
+
+    @property
+    def centers(self) -> bool:
+        """Whether the head is centered: where the loss sees differences of scores alone."""
+        return self.center_head and self.output in ("auto", "softmax") and not self._judges_itself
 
     @property
     def chooses(self) -> bool:

@@ -12,10 +12,12 @@ from torch.nn.parallel import DistributedDataParallel
 from sibx._checks import require
 from sibx._outputs import Criterion, hits, warn_of_probabilities
 from sibx.datasets.base import MaskedBatch
+from sibx.models.centering import center
 from sibx.models.failures import say_why
 from sibx.models.heads import head_parameters
 from sibx.objectives import SIBLoss
 from sibx.runs.ranks import world_size
+from sibx.train._centered_head import head_to_center
 from sibx.train.auxiliary import Auxiliary
 from sibx.train.config import TrainConfig
 from sibx.train.losses import Loss
@@ -56,8 +58,11 @@ class Learner:
         self.loss, self.objective = loss, loss.module
         self.auxiliary = Auxiliary(model, criterion, config.auxiliary_weight)
         self.network = _parallel(model) if world_size() > 1 else model
+        example = None if images is None else images.to(self.device)
+        self.head = head_to_center(model, example) if config.centers else None
+        self._center()
         self.average = model if config.ema is None else copy.deepcopy(model).eval()
-        peaks = _peaks(model, config, images)
+        peaks = _peaks(model, config, example)
         self.optimizer = _optimizer(peaks, config)
         self.schedule = _schedule(self.optimizer, list(peaks), config, steps)
         rule = "be None or 'bfloat16' without a GPU"
@@ -154,8 +159,14 @@ class Learner:
         self.scaler.update()
         if self.scaler.get_scale() >= scale:  # otherwise the gradient overflowed and no step was taken
             self.schedule.step()
+        self._center()
         if self.config.ema is not None:
             _move_average(self.average, self.model, self.config.ema)
+
+    def _center(self) -> None:
+        """Take out what all classes share: the loss does not see it, and Adam moves it."""
+        if self.head is not None:
+            center(self.head)
 
 
 def _parallel(model: nn.Module) -> DistributedDataParallel:
@@ -178,8 +189,7 @@ def _peaks(model: nn.Module, config: TrainConfig, images: Tensor | None) -> dict
     """Return the parameters by their learning rate at the peak."""
     if config.head_learning_rate is None:
         return {config.learning_rate: list(model.parameters())}
-    device = next(model.parameters()).device
-    head = {id(p) for p in head_parameters(model, None if images is None else images.to(device))}
+    head = {id(p) for p in head_parameters(model, images)}
     peaks: dict[float, list[nn.Parameter]] = {config.learning_rate: [], config.head_learning_rate: []}
     for parameter in model.parameters():
         peaks[config.head_learning_rate if id(parameter) in head else config.learning_rate].append(parameter)

@@ -21,10 +21,10 @@ def center_head(model: nn.Module, images: Tensor | None = None) -> nn.Module:
     The head's weights and biases lose their mean over classes, so that all scores of an image move by one number. The
     probabilities of a softmax, predictions and the cross-entropy stay as they are. What changes are the maps of methods
     that explain the score itself, such as Grad-CAM: what a place gives to all classes alike says nothing of the class,
-    but counts in its score. Cross-entropy and the recommended S-IB loss do not see this part either, so that training
-    moves it freely; after long training it can turn Grad-CAM around
-    (docs/experiments/further_ahead.md). For independent labels (sigmoid) the scores mean something by themselves: leave
-    them.
+    but counts in its score. Cross-entropy and the recommended S-IB loss do not see this part either, so that Adam moves
+    it freely, until weight decay has taken it out; after fine-tuning it can turn Grad-CAM around
+    (docs/experiments/centered.md). ``TrainConfig(center_head=True)`` keeps it out from the first step on. For
+    independent labels (sigmoid) the scores mean something by themselves: leave them.
 
     Args:
         model: the model, images -> scores (B, K), the outputs of one linear layer.
@@ -52,12 +52,18 @@ def center_head(model: nn.Module, images: Tensor | None = None) -> nn.Module:
     with torch.no_grad(), eval_mode(centered), uncompiled():
         scores = centered(image)
         check_logits(scores, len(image))
-        for parameter in (head.weight, head.bias):
-            if parameter is not None:
-                parameter -= parameter.mean(0)
+        center(head)
         moved = centered(image)
     off = (scores - scores.mean(1, keepdim=True) - moved).abs().max()
     share = max(TOLERANCE, 4 * torch.finfo(scores.dtype).eps)
     rule = "have the outputs of its last linear layer as its scores"
     require(bool(off <= share * scores.abs().max()), "model", rule, type(unwrap(model)).__name__)
     return centered
+
+
+@torch.no_grad()
+def center(head: nn.Linear) -> None:
+    """Take the mean over classes out of a head's weights and biases, in place."""
+    for parameter in (head.weight, head.bias):
+        if parameter is not None:
+            parameter -= parameter.mean(0)
