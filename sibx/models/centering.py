@@ -13,6 +13,7 @@ from sibx.models.layers import eval_mode
 from sibx.models.scored import unwrap
 
 TOLERANCE = 1e-3  # of the largest score, and at least some roundings of it
+RULE = "have the outputs of its last linear layer as its scores"
 
 
 def center_head(model: nn.Module, images: Tensor | None = None) -> nn.Module:
@@ -47,18 +48,49 @@ def center_head(model: nn.Module, images: Tensor | None = None) -> nn.Module:
     """
     image = image_for(unwrap(model), None) if images is None else images[:1]
     centered = copy.deepcopy(model)
-    head = head_module(centered, image)
-    require(head.out_features > 1, "model", "have scores of several classes", head)
-    with torch.no_grad(), eval_mode(centered), uncompiled():
-        scores = centered(image)
-        check_logits(scores, len(image))
-        center(head)
-        moved = centered(image)
-    off = (scores - scores.mean(1, keepdim=True) - moved).abs().max()
-    share = max(TOLERANCE, 4 * torch.finfo(scores.dtype).eps)
-    rule = "have the outputs of its last linear layer as its scores"
-    require(bool(off <= share * scores.abs().max()), "model", rule, type(unwrap(model)).__name__)
+    center(scoring_head(centered, image))
     return centered
+
+
+def scoring_head(model: nn.Module, image: Tensor) -> nn.Linear:
+    """Return the linear layer whose outputs are the scores: what its weights give to all classes, all scores gain.
+
+    Args:
+        model: the model, images -> scores (B, K); it runs, and is as before.
+        image: an image (1, C, H, W).
+
+    Raises:
+        ValueError: there is no such layer, or a single score.
+    """
+    head = head_module(model, image)
+    own = dict(head.named_parameters())
+    require(own.keys() <= {"weight", "bias"}, "model", "have a head of a weight and a bias", sorted(own))
+    with torch.no_grad(), eval_mode(model), uncompiled():
+        scores, read = _run(model, image, head)
+        check_logits(scores, len(image))
+        require(scores.shape[1] > 1, "model", "have scores of several classes", scores.shape)
+        require(bool(read), "model", RULE, type(unwrap(model)).__name__)
+        features = torch.cat([x.flatten(0, -2) for x in read]).mean(0)  # (D,)
+        before, size = head.weight.clone(), 1 + scores.abs().max()
+        try:
+            head.weight += size * features / features.square().sum()  # all outputs move by about that
+            moved = model(image) - scores
+        finally:
+            head.weight.copy_(before)
+    share = max(TOLERANCE, 4 * torch.finfo(scores.dtype).eps)
+    alike = (moved - moved.mean(1, keepdim=True)).abs().max() <= share * size
+    require(bool(alike and moved.abs().max() > share * size), "model", RULE, type(unwrap(model)).__name__)
+    return head
+
+
+def _run(model: nn.Module, image: Tensor, head: nn.Linear) -> tuple[Tensor, list[Tensor]]:
+    """Return the scores of an image, and what the head reads on the way."""
+    read: list[Tensor] = []
+    handle = head.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))
+    try:
+        return model(image), read
+    finally:
+        handle.remove()
 
 
 @torch.no_grad()

@@ -24,6 +24,7 @@ from sibx.train.trainings import SHUFFLED, Layers
 
 ATTRIBUTION = ("sib", "vjp", "saliency", "input_x_gradient", "smoothgrad", "integrated_gradients", "gradcam")
 CONTROLS = ("control_abs_input", "control_input_contrast", "control_edges", "control_center", "control_random")
+CHANGEABLE = tuple(f.name for f in fields(TrainConfig) if f.name not in (*PROGRAMS, "output"))  # by start and tune
 LOCALIZATION = ("foreground_focus", "foreground_lift", "background_suppression", "pointing_game")
 
 
@@ -239,13 +240,20 @@ class Study:
         require(self.checkpoint or not own, "checkpoint", f"be true for the own masks of {own}", self.checkpoint)
 
     def identify(self) -> dict[str, Any]:
-        """Say which study this is, in the values that JSON has; where weights lie does not matter."""
-        weights = self.weights and Path(self.weights).name
-        settings: dict[str, Any] = json.loads(json.dumps(asdict(replace(self, weights=weights))))
-        return {name: value for name, value in settings.items() if name not in ("name", "folders", "images")}
+        """Say which study this is, in the values that JSON has; where weights lie does not matter.
+
+        ``start`` and ``tune`` have all their fields: what a recipe says may change from version to version.
+        """
+        recipe = self.recipe_for(self.models[0])
+        trained = {"start": recipe.start, "tune": recipe.tune}
+        settings = asdict(replace(self, weights=self.weights and Path(self.weights).name))
+        said = {name: value for name, value in settings.items() if name not in ("name", "folders", "images", *trained)}
+        # Last, so that an error names what was asked for before what follows from it.
+        said |= {name: {field: getattr(c, field) for field in CHANGEABLE} for name, c in trained.items()}
+        return dict(json.loads(json.dumps(said)))
 
 
 def _changed(config: TrainConfig, changes: dict[str, Any], argument: str) -> TrainConfig:
     for name in changes:
-        check_choice(argument, name, tuple(f.name for f in fields(TrainConfig) if f.name not in (*PROGRAMS, "output")))
+        check_choice(argument, name, CHANGEABLE)
     return replace(config, **changes)

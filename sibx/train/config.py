@@ -97,11 +97,12 @@ class TrainConfig:
         batch_norm: mode of BatchNorm: ``eval``: keep its statistics, for fine-tuning (in train mode the images of a
             batch influence each other's VJP); ``train``: update them, for training from scratch.
         center_head: whether the head loses its mean over classes before the first step and after every one, so that
-            scores sum to 0 (``sibx.models.center_head``), also a head that is frozen. The cross-entropy and the
-            probabilities stay as they would be; maps of scores, such as Grad-CAM, lose what all classes share, also
-            within an objective that explains scores (``energy``). It does nothing where the mean may mean something:
-            for independent labels, raw scores, and a criterion or an objective of your own; a model whose scores are
-            not made by one linear layer stays as it is, with a warning.
+            scores sum to 0 (``sibx.models.center_head``), also a head that is frozen. Under the cross-entropy, group
+            DRO and S-IB of probabilities the network is otherwise the same, to rounding; maps of scores, such as
+            Grad-CAM, lose what all classes share, and objectives that explain scores (such as ``energy``) learn from
+            the maps without it. It does nothing where the mean may mean something: for independent labels, raw scores,
+            a criterion or an objective of your own, and the cotangent ``ones``; a model whose scores are not the
+            outputs of one linear layer stays as it is, with a warning.
         sync_batch_norm: whether several processes share the statistics of BatchNorm (torch's SyncBatchNorm: GPUs only);
             needs ``batch_norm="train"``.
         seed: seed of the order of the images and of the augmentation.
@@ -228,8 +229,10 @@ class TrainConfig:
 
     @property
     def centers(self) -> bool:
-        """Whether the head is centered: where the loss sees differences of scores alone."""
-        return self.center_head and self.output in ("auto", "softmax") and not self._judges_itself
+        """Whether the head is centered: not where the loss may need the scores' mean."""
+        summed = isinstance(self.objective, SIBConfig) and self.objective.cotangent == "ones"  # it explains the mean
+        known = self.output in ("auto", "softmax") and not self._judges_itself
+        return self.center_head and known and not summed
 
     @property
     def chooses(self) -> bool:

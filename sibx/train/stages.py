@@ -10,9 +10,11 @@ from torch import nn
 
 from sibx._checks import look_up, require
 from sibx.datasets.base import MaskedDataset, check_dataset
+from sibx.models.centering import center
 from sibx.models.checkpoint import save_checkpoint
 from sibx.objectives import SIBConfig
 from sibx.runs.ranks import rank
+from sibx.train._centered_head import head_to_center
 from sibx.train.callbacks import Callback
 from sibx.train.config import TrainConfig
 from sibx.train.loop import FineTuneResult, fine_tune, told_by
@@ -95,6 +97,9 @@ def fine_tune_as(
         return result
     assert val_data is not None
     finished = spec.finish(result.model, val_data)
+    head = head_to_center(finished) if config.centers else None
+    if head is not None:
+        center(head)
     if out_dir is not None and rank() == 0:
         save_checkpoint(Path(out_dir, "model.pt"), finished, config=config, **told_by(train_data))
     return replace(result, model=finished)

@@ -1,12 +1,13 @@
 """What a study asks for, from Python, from a file and from the command line."""
 
 import sys
+from dataclasses import replace
 
 import pytest
 
 from sibx.cli import COMMANDS, _parse, main
 from sibx.cli.study import read
-from sibx.studies import Place, Study
+from sibx.studies import RECIPES, Place, Study
 from tests.helpers.studies import ROOT
 
 STUDIES = ROOT / "benchmarks" / "studies"
@@ -141,3 +142,19 @@ def test_settings_of_trainings():
     assert specs["sib-self-cut-shuffled"].objective.swap == 0
     assert specs["jtt"].prepare.factor == 50
     assert Study(trainings=study.trainings).identify() != study.identify()
+
+
+def test_what_a_recipe_said_is_part_of_a_study(monkeypatch):
+    """A study that is continued by a version with another recipe would compare trainings that differ in more."""
+    study = Study(weights="default", model="mobilenet_v2", tune={"epochs": 4})
+    said = study.identify()
+    assert (said["start"]["epochs"], said["tune"]["epochs"], said["tune"]["center_head"]) == (10, 4, True)
+    assert "objective" not in said["tune"]
+    again = Study(**said)
+    again.check()
+    assert again.identify() == said
+    assert again.recipe_for("mobilenet_v2").tune == study.recipe_for("mobilenet_v2").tune
+    photographs = RECIPES["photographs"]
+    other = replace(photographs, start=replace(photographs.start, batch_size=8))
+    monkeypatch.setitem(RECIPES, "photographs", other)
+    assert study.identify() != said

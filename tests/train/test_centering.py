@@ -1,5 +1,7 @@
 """A head that is centered while it trains: the same probabilities, scores that sum to 0 at every moment."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -7,8 +9,9 @@ from torch import nn
 
 from sibx.datasets import InMemoryDataset, SyntheticDataset
 from sibx.models import TinyCNN
+from sibx.models.centering import center
 from sibx.objectives import GuidanceConfig, SIBConfig
-from sibx.train import Callback, TrainConfig, fine_tune
+from sibx.train import Callback, TrainConfig, fine_tune, fine_tune_as
 from tests.helpers.objectives import every_term
 
 
@@ -31,8 +34,50 @@ class ByConvolution(TinyCNN):
         self.classifier = nn.Sequential(nn.Unflatten(1, (wide, 1, 1)), nn.Conv2d(wide, classes, 1), nn.Flatten())
 
 
+class Remembering(TinyCNN):
+    """Keeps its last features, and with them autograd's graph."""
+
+    def forward(self, images):
+        self.last = self.features(images)
+        return self.classifier(self.last.mean((2, 3)))
+
+
+class Adapted(nn.Linear):
+    """A low-rank change beside the weights, 0 at first."""
+
+    def __init__(self, inside, outside):
+        super().__init__(inside, outside)
+        self.down, self.up = nn.Parameter(torch.randn(2, inside)), nn.Parameter(torch.zeros(outside, 2))
+
+    def forward(self, features):
+        return super().forward(features) + features @ self.down.T @ self.up.T
+
+
+class ByAdapter(TinyCNN):
+    """Its head has more than a weight and a bias."""
+
+    def __init__(self, classes, width):
+        super().__init__(classes, width=width)
+        self.classifier = Adapted(self.classifier.in_features, classes)
+
+
+class TwoOfOne(TinyCNN):
+    """Two scores, 0 and what the head says: it has a single output."""
+
+    def __init__(self, classes, width):
+        super().__init__(1, width=width)
+
+    def forward(self, images):
+        score = super().forward(images)
+        return torch.cat([torch.zeros_like(score), score], 1)
+
+
 class Squashed(TinyCNN):
-    """Scores between -3 and 3: not the outputs of the head."""
+    """Scores between -3 and 3 of a head that is centered: not its outputs."""
+
+    def __init__(self, classes, width):
+        super().__init__(classes, width=width)
+        center(self.classifier)
 
     def forward(self, images):
         return 3 * super().forward(images).tanh()
@@ -83,14 +128,31 @@ def test_a_frozen_head_is_centered_too(data):
 def test_resumed_to_the_same_bits(data, tmp_path):
     class Stop(Callback):
         def on_epoch(self, epoch):
-            raise KeyboardInterrupt
+            if epoch.number == 2:
+                raise KeyboardInterrupt
 
     config = TrainConfig(epochs=3, batch_size=8, learning_rate=1e-2, center_head=True)
     with pytest.raises(KeyboardInterrupt):
         fine_tune(network(), data, config=config, out_dir=tmp_path, progress=False, callbacks=[Stop()])
+    assert len(list(tmp_path.glob("checkpoint-*.pt"))) == 1
     resumed = fine_tune(network(), data, config=config, out_dir=tmp_path, resume=True, progress=False).model
     whole = fine_tune(network(), data, config=config, progress=False).model
     assert all(torch.equal(value, whole.state_dict()[name]) for name, value in resumed.state_dict().items())
+
+
+def test_a_head_that_is_fitted_afterwards(data):
+    """Last-layer refit on groups: what its logistic regression leaves is centered, too."""
+    grouped = InMemoryDataset(data, [s._replace(group=i % 2) for i, s in enumerate(data.samples)])
+    for on in (False, True):
+        config = TrainConfig(epochs=1, batch_size=8, center_head=on)
+        model = fine_tune_as("dfr", network(), grouped, config=config, val_data=grouped, progress=False).model
+        assert (model(images_of(data)).sum(1).abs().max() < 1e-3) == on
+
+
+def test_a_model_that_keeps_its_activations(data):
+    """It cannot be copied after a pass with gradients."""
+    model = tune(data, network(cls=Remembering), center_head=True).model
+    assert model(images_of(data)).sum(1).abs().max() < 1e-4
 
 
 def by_labels(logits, labels):
@@ -103,6 +165,7 @@ def by_labels(logits, labels):
         {"output": "sigmoid"},
         {"output": "raw", "criterion": by_labels},
         {"criterion": by_labels},
+        {"objective": replace(every_term(), cotangent="ones")},
         {"objective": lambda model, images, labels, masks: by_labels(model(images), labels)},
     ],
 )
@@ -125,10 +188,17 @@ def test_a_single_score_has_no_mean(data):
 
 
 @pytest.mark.parametrize(
-    ("cls", "rule"), [(ByConvolution, "have one linear layer"), (Squashed, "have the outputs of its last linear layer")]
+    ("cls", "rule"),
+    [
+        (ByConvolution, "have one linear layer"),
+        (ByAdapter, "have a head of a weight and a bias"),
+        (Squashed, "have the outputs of its last linear layer"),
+        (TwoOfOne, "have the outputs of its last linear layer"),
+    ],
 )
 def test_a_model_without_such_a_head_stays_as_it_is(data, cls, rule):
+    some = InMemoryDataset(data, [s._replace(label=s.label % 2) for s in data.samples])
     with pytest.warns(UserWarning, match=f"`center_head` leaves this model as it is: `model` must {rule}"):
-        asked = tune(data, network(cls=cls), center_head=True).model.state_dict()
-    plain = tune(data, network(cls=cls)).model.state_dict()
+        asked = tune(some, network(cls=cls), center_head=True).model.state_dict()
+    plain = tune(some, network(cls=cls)).model.state_dict()
     assert all(torch.equal(value, asked[name]) for name, value in plain.items())
