@@ -71,12 +71,16 @@ def scoring_head(model: nn.Module, image: Tensor) -> nn.Linear:
         require(scores.shape[1] > 1, "model", "have scores of several classes", scores.shape)
         require(bool(read), "model", RULE, type(unwrap(model)).__name__)
         features = torch.cat([x.flatten(0, -2) for x in read]).mean(0)  # (D,)
-        before, size = head.weight.clone(), 1 + scores.abs().max()
+        before, size = [parameter.clone() for parameter in own.values()], 1 + scores.abs().max()
+        tiny = torch.finfo(features.dtype).tiny
         try:
-            head.weight += size * features / features.square().sum()  # all outputs move by about that
+            head.weight.add_(size * features / (features.square().sum() + tiny))  # all outputs move by about that
+            if head.bias is not None:
+                head.bias.add_(size)  # also where all features are 0
             moved = model(image) - scores
         finally:
-            head.weight.copy_(before)
+            for parameter, value in zip(own.values(), before, strict=True):
+                parameter.copy_(value)
     share = max(TOLERANCE, 4 * torch.finfo(scores.dtype).eps)
     alike = (moved - moved.mean(1, keepdim=True)).abs().max() <= share * size
     require(bool(alike and moved.abs().max() > share * size), "model", RULE, type(unwrap(model)).__name__)

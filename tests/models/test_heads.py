@@ -185,6 +185,16 @@ class TestCentered:
         scores = center_head(model, images)(images)
         assert scores.sum(1).abs().max() < 0.02 * scores.abs().max()
 
+    def test_where_all_features_are_zero(self):
+        """Noise may leave no unit of a ReLU above 0; then the bias alone makes the scores."""
+        torch.manual_seed(0)
+        model, images = TinyCNN(4, width=8).eval(), torch.rand(2, 3, 32, 32)
+        model.features.append(nn.Hardtanh(-1.0, 0.0))
+        model.features.append(nn.ReLU())
+        scores = model(images)
+        assert torch.allclose(scores, model.classifier.bias.expand_as(scores))
+        assert torch.allclose(center_head(model)(images), scores - scores.mean(1, keepdim=True), atol=1e-6)
+
     def test_what_all_classes_share_leaves_the_map(self):
         """Every class gets the same from one channel: it fills the CAM of the score, and says nothing of the class."""
         torch.manual_seed(0)
