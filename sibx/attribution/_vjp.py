@@ -45,7 +45,8 @@ def vjp(
 
     Returns:
         VJP(logits (B, K), map (B, C, H, W)); detached unless ``create_graph``. R is signed, in units of the potential
-        per unit of input. With v = p it is zero where the softmax is saturated; that says nothing about the image.
+        per unit of input. Probabilities are computed in float64, where the device has it. With v = p R is zero where
+        the softmax is saturated even so; that says nothing about the image.
 
     Raises:
         ValueError: images that are not floating point (B, C, H, W), or an output that is not (B, K).

@@ -9,27 +9,32 @@ from torch import Tensor
 
 from sibx._checks import check_choice, check_labels, require
 from sibx._outputs import Output, by_class, kind_of
+from sibx._precise import precise
 from sibx.models.differentiable import keep_way, twice_differentiable
 
 Cotangent = Literal["probability", "log_probability", "logit", "centered_logit", "ones"]
 
+# Probabilities are precise: the weights of the logits' gradients sum to 0 over classes, and those of a saturated
+# softmax are as small as 1 - p, which float32 rounds at 1e-7. What all classes share would not cancel, and R would show
+# it; after fine-tuning up to 40 % of the images are like that (docs/experiments/centered.md).
+
 # Cotangents that name a class: (logits (B, K), what they are) -> scores (B, C) from which that class is picked.
 CLASS_SCORES: dict[str, Callable[[Tensor, Output], Tensor]] = {
-    "log_probability": lambda z, output: _log_probabilities(z, output),
+    "log_probability": lambda z, output: _log_probabilities(precise(z), output),
     "logit": by_class,  # v = e_y with the Jacobian of the logits
     "centered_logit": lambda z, output: _centered(by_class(z, output)),
 }
 # Cotangents of all classes: a scalar, which is a sum over images, so that images do not influence each other.
 TOTALS: dict[str, Callable[[Tensor, Output], Tensor]] = {
     # v = p with the Jacobian of p, the softmax or the sigmoid of z: the gradient of |p|^2 / 2.
-    "probability": lambda z, output: kind_of(z, output).probabilities(z).square().sum() / 2,
+    "probability": lambda z, output: kind_of(z, output).probabilities(precise(z)).square().sum() / 2,
     # v = 1 with the Jacobian of the logits; with the Jacobian of a softmax the VJP would vanish, since p sums to 1.
     "ones": lambda z, _: z.sum(),
 }
 
 
 def potential(logits: Tensor, cotangent: Cotangent, target: Tensor | None = None, *, output: Output = "auto") -> Tensor:
-    """Return the scalar whose gradient is the VJP with this cotangent.
+    """Return the scalar whose gradient is the VJP with this cotangent; of probabilities in float64.
 
     Args:
         logits: logits z, shape (B, K); p = softmax(z), or the sigmoid of every logit.

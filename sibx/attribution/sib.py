@@ -48,7 +48,7 @@ class SIBAttribution(SafeAttribution):
     image tensors (B, C, H, W). For vectors and sequences M = 1, so that their foreground is plain R; ``"mask"`` and
     ``"background"`` need an image among the inputs, and volumes and videos have no M at all: only ``"vjp"``. R is
     signed, but its sign says how to raise the score and not what is there: read maps by their L2 norm over channels.
-    Where the softmax is saturated R is zero for v = p, and the map is undefined.
+    Where the softmax is saturated in float64 R is zero for v = p, and the map is undefined.
 
     R M lies on objects more than R does, and R M with ``mask="density_l2"`` more than with the published mask; but most
     of that gain is the mask's: a blob in the middle of the image times M does as well (docs/results/post_hoc.md).

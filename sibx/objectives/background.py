@@ -10,7 +10,7 @@ from torch import Tensor
 from sibx._checks import check_range
 from sibx.runs.ranks import gather_rows
 
-EPSILON = 1e-12  # keeps a fraction finite where R is exactly zero; such an image then contributes zero
+EPSILON = 1e-30  # keeps a fraction finite where R is exactly zero; such an image then contributes zero
 
 
 @dataclass(frozen=True, slots=True)
