@@ -2,9 +2,9 @@
 
     python benchmarks/experiments/carries_over_shown.py
 
-Reads the files of ``cells.py`` below (the study ``carries_over.yaml``, its network, number of images or trainings
-changed), and writes a table for each: a line per set, and the mean over sets where there are several; of those in
-WHOLE further scores, the methods, and the scenes that mislead. Gains are paired over seeds.
+Reads the files of ``cells.py`` below (the study ``carries_over.yaml``, its network, number of images, epochs or
+trainings changed), and writes a table for each: a line per set, and the mean over sets where there are several; of
+those in WHOLE further scores, the methods, and the scenes that mislead. Gains are paired over seeds.
 """
 
 from collections.abc import Mapping
@@ -24,11 +24,13 @@ GIVEN = {"ce": "ce", "sib": "given", "sib-shuffled": "shuffled"}
 # Name of the table -> its file, and what its trainings are called.
 TABLES = {
     "carries_over_lite0": ("carries_over_lite0", OWN),
+    "carries_over_longer": ("carries_over_longer", OWN),
+    "carries_over_longer_lite0": ("carries_over_longer_lite0", OWN),
     "carries_over_few": ("carries_over_few", OWN),
     "carries_over_given": ("carries_over_again", GIVEN),
     "carries_over_own": ("carries_over_again", OWN),
 }
-WHOLE = ("carries_over_lite0",)
+WHOLE = ("carries_over_lite0", "carries_over_longer", "carries_over_longer_lite0")
 QUANTITIES = {"accuracy": "accuracy", "foreground_focus": "focus"}
 FURTHER = {"balanced_accuracy": "balanced accuracy", "background_suppression": "suppression"}
 CELL = ["dataset", "seed"]
