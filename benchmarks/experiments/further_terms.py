@@ -99,14 +99,14 @@ class Bounded:
 def fraction(look: Look, images: Tensor, labels: Tensor, masks: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
     """The recommended term: the fraction of R outside the mask."""
     seen = look(images)
-    shown = seen.contributions(seen.logits.log_softmax(1), labels)
+    shown = seen.contributions(seen.logits.double().log_softmax(1), labels)
     return seen.logits, {name: outside(shown[name], m).mean() for name, m in seen.pool(masks).items()}
 
 
 def invariant(look: Look, images: Tensor, labels: Tensor, masks: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
     """``(F(x) + F(x')) / 2 + 1 - cos(c M, c' M)``, F the fraction outside, c' of the object on another picture."""
     seen = look(torch.cat([images, torch.where(masks, images, images.roll(1, 0))]))
-    shown, twice = seen.contributions(seen.logits.log_softmax(1), labels.repeat(2)), masks.repeat(2, 1, 1, 1)
+    shown, twice = seen.contributions(seen.logits.double().log_softmax(1), labels.repeat(2)), masks.repeat(2, 1, 1, 1)
     terms = {}
     for name, m in seen.pool(twice).items():
         clean, moved = (shown[name] * m).flatten(1).chunk(2)
@@ -134,7 +134,7 @@ def conditional(look: Look, images: Tensor, labels: Tensor, masks: Tensor) -> tu
     with linear kernels; CKA is without its scale.
     """
     seen = look(images)
-    vjps = seen.vjps(seen.logits.log_softmax(1).gather(1, labels.unsqueeze(1)).sum())
+    vjps = seen.vjps(seen.logits.double().log_softmax(1).gather(1, labels.unsqueeze(1)).sum())
     pooled, pictures, terms = seen.pool(masks), seen.pool(images), {}
     for name, m in pooled.items():
         inside = (within_class(F.normalize((a * m).flatten(1)), labels) for a in (vjps[name], pictures[name]))
