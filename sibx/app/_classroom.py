@@ -11,7 +11,7 @@ from sibx._checks import require
 from sibx.app import _processes as processes
 from sibx.app._corrections import Corrections, corrections_folder
 from sibx.app._events import ask_anew
-from sibx.app._lesson import TAUGHT, Lesson, build_splits, plan, read_lesson, run_folder
+from sibx.app._lesson import TAUGHT, Lesson, build_splits, plan, read_lesson, run_folder, usual_epochs
 from sibx.app._processes import State, read_state, trainings_in
 from sibx.app._proving import judge
 from sibx.app._teaching import (
@@ -40,6 +40,11 @@ class Classroom:
         self._bench, self._out = workbench, workbench.out_dir
         self.masked = not any(data.no_masks for part in ("val", "test") for data in build_splits(workbench, part))
         self._corrections = Corrections(corrections_folder(self._out), build_splits(workbench, "train")[0])
+
+    @property
+    def epochs(self) -> int:
+        """Number of epochs that the page begins with."""
+        return usual_epochs(len(self._corrections.data))
 
     def trainings(self) -> list[str]:
         """Return the names of all trainings, the newest first."""

@@ -1,6 +1,7 @@
 """What a training from the workbench is: its settings, and the commands that it consists of."""
 
 import json
+import math
 import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -32,6 +33,8 @@ PARTS = ("train", "val", "test")
 TRAININGS = (TAUGHT, SHUFFLED, PLAIN)
 LARGE = 128  # pixels: from this side on pictures are photographs, and are trained on as such
 BATCH, DRAWN = 16, 8
+PICTURES = 400  # to train on, at most
+STEPS = 105  # the pull of S-IB is bounded, so that it takes steps: docs/experiments/further_ahead.md
 VALIDATION = 100  # pictures
 WITH_MASKS, WITHOUT = ("foreground_focus", "pointing_game"), ("insertion_minus_deletion",)
 
@@ -49,8 +52,8 @@ class Lesson:
         network: words of the command line that name the network as it is.
         methods: keys of METHODS that explain the test pictures.
         masked: whether the data set has masks for its test pictures.
-        elsewhere: what the pictures are taught with that nobody drew on.
         epochs: number of epochs.
+        elsewhere: what the pictures are taught with that nobody drew on.
         train_images: number of pictures to train on at most; those that were drawn on come first.
         test_images: number of held-out pictures to judge by at most.
 
@@ -66,9 +69,9 @@ class Lesson:
     network: tuple[str, ...]
     methods: tuple[str, ...]
     masked: bool
+    epochs: int
     elsewhere: Elsewhere = "none"
-    epochs: int = 3
-    train_images: int = 400
+    train_images: int = PICTURES
     test_images: int = 100
 
     def __post_init__(self) -> None:
@@ -146,6 +149,12 @@ def scores_folder(folder: Path, training: str, kind: str = "scores") -> Path:
 def as_typed(command: list[str]) -> str:
     """Return a command as it is typed into a shell."""
     return shlex.join(["sibx", *command])
+
+
+def usual_epochs(pictures: int) -> int:
+    """Return how many epochs on so many pictures make STEPS steps; at most 30, which are looked at one by one."""
+    taken = max(1, min(pictures, PICTURES) // BATCH)  # a last batch that is smaller is left out
+    return min(30, math.ceil(STEPS / taken))
 
 
 def starts_anew(workbench: Workbench) -> str:

@@ -6,7 +6,7 @@ import gradio as gr
 
 from sibx.app._classroom import Classroom
 from sibx.app._events import AT_ONCE, NEWEST
-from sibx.app._lesson import ELSEWHERE, starts_anew, why_not
+from sibx.app._lesson import BATCH, ELSEWHERE, PICTURES, STEPS, starts_anew, why_not
 from sibx.app._static import html
 
 if TYPE_CHECKING:
@@ -67,7 +67,8 @@ def _settings(room: Classroom) -> list[Any]:
     offered = [(words, name) for name, words in ELSEWHERE.items() if room.masked or name != "given"]
     elsewhere = gr.Radio(offered, value="none", label="Pictures that nobody drew on")
     with gr.Row():
-        epochs = gr.Number(3, precision=0, label="Epochs", info="Passes over the training pictures.")
-        train = gr.Number(400, precision=0, label="Training pictures", info="At most; drawn ones first.")
+        info = f"Passes over the training pictures. S-IB takes about {STEPS} steps of {BATCH} pictures."
+        epochs = gr.Number(room.epochs, precision=0, label="Epochs", info=info)
+        train = gr.Number(PICTURES, precision=0, label="Training pictures", info="At most; drawn ones first.")
         test = gr.Number(100, precision=0, label="Held-out pictures", info="At most; to judge by.")
     return [elsewhere, epochs, train, test]

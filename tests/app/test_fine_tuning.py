@@ -13,7 +13,7 @@ from sibx import build_dataset, build_model
 from sibx._files import write_atomically
 from sibx.app import Network, Workbench
 from sibx.app._corrections import Corrections, corrections_folder
-from sibx.app._lesson import TRAININGS, as_typed, build_splits, plan, read_lesson, why_not, write_lesson
+from sibx.app._lesson import TRAININGS, as_typed, build_splits, plan, read_lesson, usual_epochs, why_not, write_lesson
 from sibx.app._processes import State, begin, go_on, read_state, stop, trainings_in, write_state
 from sibx.app._proving import judge
 from sibx.app._snapshot import write_snapshot
@@ -82,13 +82,18 @@ def test_a_snapshot_has_the_drawn_masks_and_elsewhere_what_was_chosen(tmp_path, 
     assert all(sample.mask.any() and sample.group >= 0 for sample in held_out)
 
 
+@pytest.mark.parametrize(("pictures", "epochs"), [(4, 30), (64, 27), (120, 15), (399, 5), (10_000, 5)])
+def test_a_training_takes_the_steps_that_s_ib_takes(pictures, epochs):
+    assert usual_epochs(pictures) == epochs
+
+
 def test_what_cannot_be_taught_is_said(workbench):
     example = Workbench(networks=workbench.networks, data=ExamplePictures())
     assert "no labels" in why_not(example)
     with pytest.raises(ValueError, match="`dataset` must be one that a network can learn from"):
         plan(example, masked=False)
     with pytest.raises(ValueError, match="`elsewhere` must be none or own"):
-        plan(workbench, masked=False, elsewhere="given")
+        plan(workbench, masked=False, epochs=1, elsewhere="given")
     with pytest.raises(ValueError, match="`epochs`"):
         small(workbench, epochs=0)
 
