@@ -1,6 +1,8 @@
 """Scores without what all classes share."""
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -65,7 +67,9 @@ def scoring_head(model: nn.Module, image: Tensor) -> nn.Linear:
     head = head_module(model, image)
     own = dict(head.named_parameters())
     require(own.keys() <= {"weight", "bias"}, "model", "have a head of a weight and a bias", sorted(own))
-    with torch.no_grad(), eval_mode(model), uncompiled():
+    everywhere = [name for name, p in model.named_parameters(remove_duplicate=False) if p is head.weight]
+    require(len(everywhere) == 1, "model", "have a head whose weights no other layer reads", everywhere)
+    with torch.no_grad(), eval_mode(model), uncompiled(), _stirred(model, head):
         scores, read = _run(model, image, head)
         check_logits(scores, len(image))
         require(scores.shape[1] > 1, "model", "have scores of several classes", scores.shape)
@@ -85,6 +89,24 @@ def scoring_head(model: nn.Module, image: Tensor) -> nn.Linear:
     alike = (moved - moved.mean(1, keepdim=True)).abs().max() <= share * size
     require(bool(alike and moved.abs().max() > share * size), "model", RULE, type(unwrap(model)).__name__)
     return head
+
+
+@contextmanager
+def _stirred(model: nn.Module, head: nn.Linear) -> Iterator[None]:
+    """Within the block every vector of a number per class is another one, but for the head's bias.
+
+    A factor per class, or a norm, may stand behind the head and be 1 for every class until it is trained.
+    """
+    held = [v for v in (*model.parameters(), *model.buffers()) if v.dim() == 1 and len(v) == head.out_features]
+    vectors = [v for v in held if v.is_floating_point() and v is not head.bias]
+    before = [vector.clone() for vector in vectors]
+    try:
+        for vector in vectors:
+            vector += torch.linspace(0.1, 0.9, len(vector)).to(vector)  # a variance stays above 0
+        yield
+    finally:
+        for vector, value in zip(vectors, before, strict=True):
+            vector.copy_(value)
 
 
 def _run(model: nn.Module, image: Tensor, head: nn.Linear) -> tuple[Tensor, list[Tensor]]:

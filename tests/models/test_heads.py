@@ -161,6 +161,17 @@ def test_every_parameter_learns_alike_by_default():
     assert all(torch.equal(a[k], b[k]) for k in a)
 
 
+class PerClass(nn.Module):
+    """A factor for every score, 1 at first."""
+
+    def __init__(self, scores):
+        super().__init__()
+        self.factor = nn.Parameter(torch.ones(scores))
+
+    def forward(self, scores):
+        return scores * self.factor
+
+
 class TestCentered:
     @pytest.mark.parametrize("bias", [True, False])
     def test_scores_lose_their_mean_and_nothing_else(self, bias):
@@ -206,6 +217,34 @@ class TestCentered:
         assert (one - other).abs().max() > 0.5 * other.max()
         one, other = (explain(center_head(m), images, "hirescam", [1, 2]) for m in (model, shared))
         assert (one - other).abs().max() < 1e-3 * other.max()
+
+    @pytest.mark.parametrize(
+        "behind", [PerClass, lambda k: nn.BatchNorm1d(k), lambda k: nn.BatchNorm1d(k, affine=False)]
+    )
+    def test_what_will_differ_between_classes_behind_the_head(self, behind):
+        """At first it treats all alike; once it is trained, a shift of all outputs is none of all scores."""
+        net = TinyCNN(4, width=8).eval()
+        model = nn.Sequential(net, behind(4)).eval()
+        before = {name: value.clone() for name, value in model.state_dict().items()}
+        with pytest.raises(ValueError, match="`model` must have the outputs of its last linear layer as its scores"):
+            center_head(model, torch.rand(1, 3, 32, 32))
+        assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+    def test_one_temperature_for_all_classes(self):
+        model = nn.Sequential(TinyCNN(4, width=8), PerClass(1)).eval()
+        assert center_head(model)(torch.rand(2, 3, 32, 32)).sum(1).abs().max() < 1e-5
+
+    def test_as_many_channels_as_classes(self):
+        """Their norms stand before the head, and stay as they are."""
+        model = TinyCNN(8, width=8).eval()
+        assert center_head(model)(torch.rand(2, 3, 32, 32)).sum(1).abs().max() < 1e-5
+
+    def test_weights_that_another_layer_reads(self):
+        model = TinyCNN(4, width=8)
+        model.prototypes = nn.Embedding(4, model.classifier.in_features)
+        model.prototypes.weight = model.classifier.weight
+        with pytest.raises(ValueError, match=r"no other layer reads, but got .*'prototypes.weight'"):
+            center_head(model)
 
     def test_errors(self):
         for model, rule in (
