@@ -15,6 +15,7 @@ from sibx.app.workbench import Workbench
 from sibx.datasets import DATASETS, MaskedDataset, build_dataset
 from sibx.evaluation.columns import naming
 from sibx.models import about
+from sibx.objectives.share import STEPS
 from sibx.studies import RECIPES
 from sibx.studies.recipes import TWO_STAGES
 from sibx.train import TrainConfig
@@ -34,7 +35,6 @@ TRAININGS = (TAUGHT, SHUFFLED, PLAIN)
 LARGE = 128  # pixels: from this side on pictures are photographs, and are trained on as such
 BATCH, DRAWN = 16, 8
 PICTURES = 400  # to train on, at most
-STEPS = 105  # the pull of S-IB is bounded, so that it takes steps: docs/experiments/further_ahead.md
 VALIDATION = 100  # pictures
 WITH_MASKS, WITHOUT = ("foreground_focus", "pointing_game"), ("insertion_minus_deletion",)
 

@@ -6,8 +6,9 @@ import gradio as gr
 
 from sibx.app._classroom import Classroom
 from sibx.app._events import AT_ONCE, NEWEST
-from sibx.app._lesson import BATCH, ELSEWHERE, PICTURES, STEPS, starts_anew, why_not
+from sibx.app._lesson import BATCH, ELSEWHERE, PICTURES, starts_anew, why_not
 from sibx.app._static import html
+from sibx.objectives.share import STEPS
 
 if TYPE_CHECKING:
     from sibx.app.workbench import Workbench

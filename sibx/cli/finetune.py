@@ -20,6 +20,8 @@ from sibx.datasets.base import require_masks
 from sibx.images.normalization import Normalization
 from sibx.models import about, build_model, scores_for
 from sibx.models.checkpoint import load_checkpoint, read_about
+from sibx.objectives import Share
+from sibx.objectives.share import STEPS
 from sibx.report import DrawMaps
 from sibx.runs.ranks import rank
 from sibx.train import Callback, FineTuneResult, TrainConfig, TrainingSpec, fine_tune_as
@@ -76,17 +78,25 @@ def _keep_start(args: Namespace) -> None:
 
 
 class _Start(Callback):
-    """Says at the start how many images have a mask; ``masked`` is None where masks of the data play no part."""
+    """Says at the start how many images have a mask, and whether the steps are few for S-IB.
+
+    ``masked`` is None where masks of the data play no part.
+    """
 
     def __init__(self, data: MaskedDataset, config: TrainConfig, *, masks: bool):
-        self.data, self.workers, self.masks = data, config.workers, masks
+        self.data, self.config, self.masks = data, config, masks
         self.masked: int | None = None
 
     def on_start(self, model: nn.Module, epoch: int) -> None:
-        """Count the images with a mask."""
+        """Count the images with a mask, and the steps."""
         if self.masks:
-            self.masked = count_masked(self.data, self.workers)
+            self.masked = count_masked(self.data, self.config.workers)
             print(f"{len(self.data)} training images, {self.masked} of them with a mask")
+        steps = self.config.epochs * (len(self.data) // self.config.batch_size)
+        bounded = isinstance(getattr(self.config.objective, "balance", None), Share)
+        if bounded and steps < STEPS:
+            much = f"{steps} step{'' if steps == 1 else 's'} of {self.config.batch_size} images"
+            print(f"{much}: S-IB takes about {STEPS} to move maps (more --epochs, or a smaller --batch-size)")
 
 
 def _drawing(args: Namespace, data: MaskedDataset) -> list[Callback]:

@@ -10,6 +10,7 @@ from sibx._checks import check_range
 from sibx.objectives.balance import LARGEST, gradient_of
 
 CROSS_ENTROPY = "cross_entropy"
+STEPS = 105  # a pull that is bounded takes steps to move maps: docs/experiments/further_ahead.md
 
 
 @dataclass(frozen=True, slots=True)

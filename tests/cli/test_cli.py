@@ -17,9 +17,11 @@ from PIL import Image
 from sibx import DATASETS, METHODS, METRICS, Results, TrainConfig
 from sibx.cli import COMMANDS, FIRST_STEPS, _parse, main
 from sibx.cli.classifier import _summary as summary_of
+from sibx.cli.finetune import _Start
 from sibx.cli.loading import process_group
 from sibx.cli.objective import build_training
 from sibx.cli.options import Parser, add_finetune
+from sibx.datasets import InMemoryDataset, build_dataset
 from sibx.images import fit_picture, to_pixels
 from sibx.models import TinyCNN, build_model
 from sibx.models.checkpoint import load_checkpoint, save_checkpoint
@@ -293,6 +295,19 @@ def test_finetune_monitors_weighs_and_says_what_it_kept(tmp_path, capsys):
     assert [p.name for p in sorted((tmp_path / "maps").iterdir())] == [f"epoch-00{i}.png" for i in range(3)]
     assert "val_recall[" not in shown
     assert "val_recall[" in (tmp_path / "log.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    ("training", "epochs", "told"),
+    [("sib", 1, True), ("sib", 105, False), ("sib-published", 1, False), ("ce", 1, False)],
+)
+def test_finetune_says_where_the_steps_are_few_for_s_ib(training, epochs, told, capsys):
+    """Where its pull is bounded a few steps move nothing."""
+    data = InMemoryDataset.load(build_dataset("synthetic", None, "train", 32), range(9))
+    config = TrainConfig(objective=build_training(training, ()).objective, epochs=epochs, batch_size=8)
+    _Start(data, config, masks=False).on_start(TinyCNN(8, width=8), 0)
+    line = "1 step of 8 images: S-IB takes about 105 to move maps (more --epochs, or a smaller --batch-size)\n"
+    assert capsys.readouterr().out == (line if told else "")
 
 
 def test_class_weights_are_a_word_or_numbers():
