@@ -22,8 +22,9 @@ the same starting networks: on another machine the same seed gives another netwo
 Criterion, fixed before the runs: own over shuffled masks at least twice the recommended form's gain of focus (mean of
 VJP and Grad-CAM) on three of the five sets, and in the mean over sets no more than .01 of accuracy below cross-entropy.
 
-With ``--epochs 15`` the trainings are three times as long; with ``--study carries_over_longer.yaml`` they are, too, and
-heads are centered.
+With ``--epochs 15`` the trainings are three times as long. With ``--study benchmarks/studies/carries_over_longer.yaml``
+they are, too, and heads are centered; ``--networks`` names the folder of that study, whose networks are then judged as
+cross-entropy and as the recommended form, and whose starts are taken, instead of training them again.
 
     python benchmarks/experiments/further_ahead.py --root DATA --weights FILE --seeds '[0, 1, 2]' --out results/ahead
 
@@ -47,8 +48,8 @@ from shares import STUDY, judge, load
 from torch import Tensor, nn
 
 from sibx import TrainConfig, fine_tune
-from sibx.datasets import DATASETS
-from sibx.models import find_cam_layers
+from sibx.datasets import DATASETS, InMemoryDataset
+from sibx.models import find_cam_layers, load_model
 from sibx.objectives import Contrast, Fraction, Frozen, Given, Share, Shuffled, SIBConfig, self_masks
 from sibx.studies import Study
 
@@ -94,6 +95,11 @@ FORMS: Mapping[str, Callable[[SIBConfig, nn.Module, int], SIBConfig]] = {
     **dict.fromkeys(TERMS, lambda base, *_: base),
 }
 PLAIN = "cross-entropy"  # alone, without masks
+OF_STUDY = {
+    (PLAIN, "none"): "ce",
+    ("recommended", "own"): "sib-self-cut",
+    ("recommended", "shuffled"): "sib-self-cut-shuffled",
+}
 
 
 def main(
@@ -105,6 +111,7 @@ def main(
     epochs: int | None = None,
     test: bool = False,
     study: Path = STUDY,
+    networks: Path | None = None,
     out: Path = Path("results/ahead"),
 ) -> None:
     """Do the trainings that are not in the CSV yet.
@@ -118,6 +125,7 @@ def main(
         epochs: of fine-tuning; default the recipe's.
         test: whether test images are classified and explained, too.
         study: whose data, layers and recipe are taken.
+        networks: folder of that study where it has run.
         out: folder for ``further_ahead.csv`` and the starting networks.
     """
     torch.set_num_threads(1)
@@ -125,40 +133,73 @@ def main(
     out.mkdir(parents=True, exist_ok=True)
     for seed in seeds:
         for dataset in datasets or plan.datasets:
-            recipe = plan.recipe_for(plan.models[0])
-            tune = replace(recipe.tune, seed=seed, epochs=epochs or recipe.tune.epochs)
-            run_set(plan, dataset, root, tune, tried, test, out)
+            tune = plan.recipe_for(plan.models[0]).tune
+            cells = networks and networks / "cells" / f"{dataset}-{plan.models[0]}" / f"seed-{seed}"
+            bench = Bench(plan, dataset, root, replace(tune, seed=seed, epochs=epochs or tune.epochs), out, cells)
+            run_set(bench, tried, test)
 
 
-def run_set(study: Study, dataset: str, root: str, tune: TrainConfig, tried: list[str], test: bool, out: Path) -> None:
-    """Do one set's trainings of one seed."""
-    file, layers, seed = out / "further_ahead.csv", study.recipe_for(study.models[0]).layers, tune.seed
-    lines: list[dict[Any, Any]] = pd.read_csv(file).to_dict("records") if file.is_file() else []
-    done = {tuple(line[name] for name in KEY) for line in lines}
-    base = SIBConfig.recommended("self", layers or "auto")
-    wanted = [split for split in DATASETS[dataset].splits if split == "val" or (test and split.startswith("test"))]
-    pairs = [(form, masks) for form in tried for masks in (MASKS if form in FORMS else ["none"])]
-    left = [(f, m) for f, m in pairs if not {(dataset, seed, tune.epochs, m, f, split) for split in wanted} <= done]
-    if not left:
-        return
-    splits = load(study, dataset, root)
-    train = splits["train"]
-    start = checkpoint(study, train, seed, out / f"{dataset}-seed-{seed}.pt").eval()
-    for form, masks in left:
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """One set's trainings of one seed.
+
+    Attributes:
+        study: whose data, layers and recipe are taken.
+        dataset: key of DATASETS.
+        root: folder of the data sets.
+        tune: how it is trained.
+        out: folder for ``further_ahead.csv`` and the starting networks.
+        cells: folder of the study's own networks of this set and seed; None = there are none.
+    """
+
+    study: Study
+    dataset: str
+    root: str
+    tune: TrainConfig
+    out: Path
+    cells: Path | None
+
+    def start(self, train: InMemoryDataset) -> nn.Module:
+        """Return the network that all trainings start from."""
+        file = self.cells / "start.pt" if self.cells else self.out / f"{self.dataset}-seed-{self.tune.seed}.pt"
+        return checkpoint(self.study, train, self.tune.seed, file).eval()
+
+    def trained(self, form: str, masks: str, start: nn.Module, train: InMemoryDataset) -> nn.Module:
+        """Return what a form trains with the masks of these or of other images, or what the study has trained."""
+        if self.cells and (form, masks) in OF_STUDY:
+            return load_model(self.cells / OF_STUDY[form, masks] / "model.pt", self.study.models[0])
         objective: Bounded | SIBConfig | None = None
-        learned = train
         if form in FORMS:
-            form_of = FORMS[form](base, start, study.size_of(dataset))
-            learned = train.with_masks(self_masks(start, train, config=form_of, progress=False))
+            layers = self.study.recipe_for(self.study.models[0]).layers
+            base = SIBConfig.recommended("self", layers or "auto")
+            form_of = FORMS[form](base, start, self.study.size_of(self.dataset))
+            train = train.with_masks(self_masks(start, train, config=form_of, progress=False))
             of_masks = replace(form_of, masks=MASKS[masks])
             objective = Bounded(TERMS[form], of_masks) if form in TERMS else of_masks
-        torch.manual_seed(seed)
-        result = fine_tune(start, learned, config=replace(tune, objective=objective), progress=False)
-        for split in wanted:
-            key = (dataset, seed, tune.epochs, masks, form, split)
-            if key in done:
-                continue
-            scores = judge(result.model.eval(), splits[split], explained=split == "val" or study.explains(split))
+        torch.manual_seed(self.tune.seed)
+        return fine_tune(start, train, config=replace(self.tune, objective=objective), progress=False).model
+
+
+def run_set(bench: Bench, tried: list[str], test: bool) -> None:
+    """Do one set's trainings of one seed."""
+    file, study, known = bench.out / "further_ahead.csv", bench.study, (bench.dataset, bench.tune.seed)
+    lines: list[dict[Any, Any]] = pd.read_csv(file).to_dict("records") if file.is_file() else []
+    done = {tuple(line[name] for name in KEY) for line in lines}
+    splits = DATASETS[bench.dataset].splits
+    wanted = [split for split in splits if split == "val" or (test and split.startswith("test"))]
+    pairs = [(form, masks) for form in tried for masks in (MASKS if form in FORMS else ["none"])]
+    left = {(f, m): [s for s in wanted if (*known, bench.tune.epochs, m, f, s) not in done] for f, m in pairs}
+    if not any(left.values()):
+        return
+    data = load(study, bench.dataset, bench.root)
+    start = bench.start(data["train"])
+    for (form, masks), of_form in left.items():
+        if not of_form:
+            continue
+        model = bench.trained(form, masks, start, data["train"]).eval()
+        for split in of_form:
+            scores = judge(model, data[split], explained=split == "val" or study.explains(split))
+            key = (*known, bench.tune.epochs, masks, form, split)
             lines.append(dict(zip(KEY, key, strict=True)) | scores)
             print(lines[-1], flush=True)
         pd.DataFrame(lines).to_csv(file, index=False, float_format="%.4f")
