@@ -112,6 +112,7 @@ def main(
     test: bool = False,
     study: Path = STUDY,
     networks: Path | None = None,
+    tune: dict[str, Any] = {},  # noqa: B006 (read only)
     out: Path = Path("results/ahead"),
 ) -> None:
     """Do the trainings that are not in the CSV yet.
@@ -126,6 +127,7 @@ def main(
         test: whether test images are classified and explained, too.
         study: whose data, layers and recipe are taken.
         networks: folder of that study where it has run.
+        tune: fields of TrainConfig that differ from the study's; they are not in the CSV.
         out: folder for ``further_ahead.csv`` and the starting networks.
     """
     torch.set_num_threads(1)
@@ -133,9 +135,9 @@ def main(
     out.mkdir(parents=True, exist_ok=True)
     for seed in seeds:
         for dataset in datasets or plan.datasets:
-            tune = plan.recipe_for(plan.models[0]).tune
+            config = replace(plan.recipe_for(plan.models[0]).tune, **tune, seed=seed)
             cells = networks and networks / "cells" / f"{dataset}-{plan.models[0]}" / f"seed-{seed}"
-            bench = Bench(plan, dataset, root, replace(tune, seed=seed, epochs=epochs or tune.epochs), out, cells)
+            bench = Bench(plan, dataset, root, replace(config, epochs=epochs or config.epochs), out, cells)
             run_set(bench, tried, test)
 
 
