@@ -16,7 +16,7 @@ the same starting networks: on another machine the same seed gives another netwo
   ``beyond-prior`` it does not pay to move R where never is an object.
 - ``half-contrast``: the mean of ``contrast`` and the recommended term: a cell outside of this picture's mask counts
   half where no mask of the batch has it, and all where all others have it.
-- ``half``: half the share, .2, which leaves more to the labels.
+- ``half``: half the share, .2, which leaves more to the labels; ``whole``: a share of 1.
 - ``invariant``, ``other-class``, ``conditional``: other terms, see ``further_terms.py``.
 
 Criterion, fixed before the runs: own over shuffled masks at least twice the recommended form's gain of focus (mean of
@@ -92,6 +92,7 @@ FORMS: Mapping[str, Callable[[SIBConfig, nn.Module, int], SIBConfig]] = {
     "contrast": lambda base, *_: replace(base, background=Contrast(1.0)),
     "half-contrast": lambda base, *_: replace(base, background=HalfContrast(1.0)),
     "half": lambda base, *_: replace(base, balance=Share(0.2)),
+    "whole": lambda base, *_: replace(base, balance=Share(1.0)),
     **dict.fromkeys(TERMS, lambda base, *_: base),
 }
 PLAIN = "cross-entropy"  # alone, without masks
