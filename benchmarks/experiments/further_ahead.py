@@ -95,6 +95,7 @@ FORMS: Mapping[str, Callable[[SIBConfig, nn.Module, int], SIBConfig]] = {
     "whole": lambda base, *_: replace(base, balance=Share(1.0)),
     **dict.fromkeys(TERMS, lambda base, *_: base),
 }
+START = "start"  # what all trainings start from, as it is
 PLAIN = "cross-entropy"  # alone, without masks
 OF_STUDY = {
     (PLAIN, "none"): "ce",
@@ -123,7 +124,7 @@ def main(
         weights: what the model starts with.
         seeds: of weights and order.
         datasets: those of the study to do; default all.
-        tried: keys of FORMS, or PLAIN.
+        tried: keys of FORMS, PLAIN or START.
         epochs: of fine-tuning; default the recipe's.
         test: whether test images are classified and explained, too.
         study: whose data, layers and recipe are taken.
@@ -169,6 +170,8 @@ class Bench:
 
     def trained(self, form: str, masks: str, start: nn.Module, train: InMemoryDataset) -> nn.Module:
         """Return what a form trains with the masks of these or of other images, or what the study has trained."""
+        if form == START:
+            return start
         if self.cells and (form, masks) in OF_STUDY:
             return load_model(self.cells / OF_STUDY[form, masks] / "model.pt", self.study.models[0])
         objective: Bounded | SIBConfig | None = None

@@ -5,7 +5,8 @@
 A line per form, set, seed and split: what own masks gain over cross-entropy alone and over shuffled masks. All
 trainings of a line start from the same network; a training without its partner has no line. Focus is the mean of VJP
 and Grad-CAM. The short table has the mean over sets on test images, of each set the mean over its seeds, and in
-brackets the lowest and the highest set.
+brackets the lowest and the highest set. The table of learning rates has what was measured, from ``rates.csv``, which is
+the same file with a column for each of the two rates (``--tune``).
 """
 
 from pathlib import Path
@@ -35,7 +36,8 @@ def main(file: Path = HERE / "further_ahead.csv", out: Path = TABLES) -> None:
         file: what ``further_ahead.py`` wrote.
         out: folder of the tables.
     """
-    for name, table in tables(read(file)).items():
+    found = tables(read(file)) | {"rates": of_rates(pd.read_csv(HERE / "rates.csv", dtype=str))}
+    for name, table in found.items():
         table.to_csv(out / f"{name}.csv", lineterminator="\n")
 
 
@@ -49,6 +51,18 @@ def tables(lines: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Return the tables by name, their cells as text."""
     found = pd.concat([gains(lines, form) for form in FORMS])
     return {"further_ahead": every_start(found), "further_ahead_over_sets": over_sets(found)}
+
+
+def of_rates(lines: pd.DataFrame) -> pd.DataFrame:
+    """Return accuracy, VJP's and Grad-CAM's focus of every training, a row per set, rates and form."""
+    shown = lines[["accuracy", "vjp", "gradcam"]].astype(float).map("{:.3f}".format).agg(", ".join, axis=1)
+    rates = lines["learning_rate"] + ", " + lines["head_learning_rate"]
+    table = pd.DataFrame({"set": lines["dataset"], "rate, of the head": rates, "form": lines["form"]})
+    table["training"] = lines["masks"].replace("none", "ce")
+    wide = table.assign(shown=shown).pivot(index=["set", "rate, of the head", "form"], columns="training")["shown"]
+    plain = wide.xs(PLAIN, level="form")["ce"].rename("ce")
+    masked = wide.drop(index=PLAIN, level="form")[["own", "shuffled"]]
+    return masked.join(plain).reset_index().set_index(["set", "rate, of the head", "form"])[["ce", "own", "shuffled"]]
 
 
 def every_start(found: pd.DataFrame) -> pd.DataFrame:
