@@ -4,7 +4,8 @@
 
 Reads the files of ``cells.py`` below (the study ``carries_over.yaml``, its network, number of images, epochs or
 trainings changed), and writes a table for each: a line per set, and the mean over sets where there are several; of
-those in WHOLE further scores, the methods, and the scenes that mislead. Gains are paired over seeds.
+those in WHOLE further scores, the methods, and the scenes that mislead. Gains are paired over seeds. What the trainings
+of ``carries_over_longer.yaml`` start from is in ``starts.csv``, lines of ``further_ahead.py --tried '[start]'``.
 """
 
 from collections.abc import Mapping
@@ -25,16 +26,18 @@ GIVEN = {"ce": "ce", "sib": "given", "sib-shuffled": "shuffled"}
 TABLES = {
     "carries_over_lite0": ("carries_over_lite0", OWN),
     "carries_over_longer": ("carries_over_longer", OWN),
-    "carries_over_longer_lite0": ("carries_over_longer_lite0", OWN),
+    "carries_over_longer_before": ("carries_over_longer_before", OWN),
+    "carries_over_longer_before_lite0": ("carries_over_longer_before_lite0", OWN),
     "carries_over_few": ("carries_over_few", OWN),
     "carries_over_given": ("carries_over_again", GIVEN),
     "carries_over_own": ("carries_over_again", OWN),
 }
-WHOLE = ("carries_over_lite0", "carries_over_longer", "carries_over_longer_lite0")
+WHOLE = ("carries_over_lite0", "carries_over_longer")
 QUANTITIES = {"accuracy": "accuracy", "foreground_focus": "focus"}
 FURTHER = {"balanced_accuracy": "balanced accuracy", "background_suppression": "suppression"}
 CELL = ["dataset", "seed"]
 SCENES = "pets-on-scenes"
+STARTS = "carries_over_longer_starts"
 
 
 def main(folder: Path = HERE, out: Path = PAGES / "tables") -> None:
@@ -47,6 +50,7 @@ def main(folder: Path = HERE, out: Path = PAGES / "tables") -> None:
     for name in TABLES:
         for title, found in tables(folder, name).items():
             found.to_csv(out / f"{title}.csv", lineterminator="\n")
+    beside_starts(folder).to_csv(out / f"{STARTS}.csv", lineterminator="\n")
 
 
 def tables(folder: Path, name: str) -> dict[str, pd.DataFrame]:
@@ -97,6 +101,24 @@ def scenes(cells: pd.DataFrame) -> pd.DataFrame:
         for metric in ("accuracy",) if split in READ else ("accuracy", "worst_group"):
             lines[f"{split}, {metric.replace('_', ' ')}"] = line(levels(read, metric))
     return pd.DataFrame(lines).T.rename_axis("split")
+
+
+def beside_starts(folder: Path) -> pd.DataFrame:
+    """Return accuracy and focus of the networks that trainings start from beside those of what they become."""
+    starts, cells = pd.read_csv(folder / "starts.csv"), pd.read_csv(folder / "carries_over_longer.csv")
+    before = starts[starts["split"].isin(READ)].groupby("dataset", observed=True).mean(numeric_only=True)
+    read = cells[cells["split"].isin(READ)].assign(training=cells["training"].map(OWN))
+    found = {}
+    for title, method, metric in (
+        ("accuracy", "classifier", "accuracy"),
+        ("focus of VJP", "vjp", "foreground_focus"),
+        ("focus of Grad-CAM", "gradcam", "foreground_focus"),
+    ):
+        chosen = read[(read["method"] == method) & (read["metric"] == metric)]
+        after = chosen.groupby(["dataset", "training"], observed=True)["mean"].mean().unstack("training")
+        wide = after.assign(start=before["accuracy" if method == "classifier" else method])[["start", *OWN.values()]]
+        found[f"{title}: {', '.join(wide.columns)}"] = wide.map("{:.3f}".format).agg(", ".join, axis=1)
+    return pd.DataFrame(found).rename_axis("set")
 
 
 def levels(read: pd.DataFrame, metric: str) -> pd.DataFrame:

@@ -198,23 +198,29 @@ def test_what_carries_over_stands_in_one_place(script):
         for title, table in shown.tables(shown.HERE, name).items():
             file = shown.PAGES / "tables" / f"{title}.csv"
             assert file.read_text(encoding="utf-8") == table.to_csv(lineterminator="\n")
+    starts = (shown.PAGES / "tables" / f"{shown.STARTS}.csv").read_text(encoding="utf-8")
+    assert starts == shown.beside_starts(shown.HERE).to_csv(lineterminator="\n")
 
 
 def test_shares_stand_in_one_place(script):
-    """The pages show the tables of ``shares.csv``, and README's figures are theirs."""
     shown = script("shares_shown")
     for name, table in shown.tables(*shown.read(shown.HERE / "shares.csv")).items():
         file = shown.PAGES / "tables" / f"{name}.csv"
         assert file.read_text(encoding="utf-8") == table.to_csv(lineterminator="\n")
-    over_sets, readme = shown.gains_over_sets(shown.read(shown.HERE / "shares.csv")[0]), ROOT / "README.md"
-    found = re.findall(r"[+-]0\.\d{3} \[[^]]*\]", readme.read_text(encoding="utf-8"))
-    claims = ["own at 0.4 - cross-entropy"] * 3 + ["own at 0.4 - shuffled", "own at 0.2 - shuffled"]
-    names = ["focus, four methods", "Grad-CAM", "accuracy", "focus, four methods", "focus, four methods"]
-    shares = [over_sets.loc[claim, name] for claim, name in zip(claims, names, strict=True)]
-    baselines = script("baselines_shown")
+
+
+def test_figures_of_the_readme_are_those_of_the_tables(script):
+    carried, shares, baselines = (script(f"{name}_shown") for name in ("carries_over", "shares", "baselines"))
+    found = carried.tables(carried.HERE, "carries_over_longer")
+    longer = found["carries_over_longer"].loc["mean over sets"]
+    gradcam = found["carries_over_longer_methods"].loc["Grad-CAM", "own - ce"]
+    of_masks = [longer["focus: own - ce"], gradcam, longer["focus: own - shuffled"], longer["accuracy: own - ce"]]
+    over_sets = shares.gains_over_sets(shares.read(shares.HERE / "shares.csv")[0])
     gains = pd.read_csv(baselines.TABLES / "baselines_composite_gains.csv", index_col=0).loc["sib-self-cut - ce"]
     misled = [gains[baselines.WORST], gains[baselines.SPLITS["test-id"]]]
-    assert found == [text.removesuffix(" *") for text in (*shares, *misled)]
+    claims = [*of_masks, over_sets.loc["own at 0.4 - cross-entropy", "accuracy"], *misled]
+    readme = re.findall(r"[+-]0\.\d{3} \[[^]]*\]", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert readme == [text.removesuffix(" *") for text in claims]
 
 
 def test_forms_are_paired_on_the_same_start(script):
