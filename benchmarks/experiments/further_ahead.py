@@ -14,8 +14,6 @@ the same starting networks: on another machine the same seed gives another netwo
 - ``contrast``: the fraction of R in this picture's object less that in the masks of the batch on average. A cell that
   is object everywhere, or nowhere, counts nothing, so that anybody's mask has nothing to say in expectation; unlike
   ``beyond-prior`` it does not pay to move R where never is an object.
-- ``half-contrast``: the mean of ``contrast`` and the recommended term: a cell outside of this picture's mask counts
-  half where no mask of the batch has it, and all where all others have it.
 - ``half``: half the share, .2, which leaves more to the labels; ``whole``: a share of 1.
 - ``invariant``, ``other-class``, ``conditional``: other terms, see ``further_terms.py``.
 
@@ -67,16 +65,6 @@ class BeyondPrior(Fraction):
         return Fraction.__call__(self, vjp_map, strength * prior, mask, undefined)
 
 
-@dataclass(frozen=True, slots=True)
-class HalfContrast(Fraction):
-    """The mean of what lies outside M and of ``Contrast``."""
-
-    def __call__(self, vjp_map: Tensor, strength: Tensor, mask: Tensor, undefined: Tensor | float = 0.0) -> Tensor:
-        """Return the term of every image, (B,)."""
-        outside = Fraction.__call__(self, vjp_map, strength, mask, undefined)
-        return (outside + Contrast()(vjp_map, strength, mask, undefined)) / 2
-
-
 def stages(base: SIBConfig, model: nn.Module, side: int, count: int) -> SIBConfig:
     """Take VJPs at the last map of each of the coarsest grids, and read masks at the second."""
     names = find_cam_layers(model, count, side)
@@ -90,7 +78,6 @@ FORMS: Mapping[str, Callable[[SIBConfig, nn.Module, int], SIBConfig]] = {
     "stages-2": partial(stages, count=2),
     "beyond-prior": lambda base, *_: replace(base, background=BeyondPrior(1.0)),
     "contrast": lambda base, *_: replace(base, background=Contrast(1.0)),
-    "half-contrast": lambda base, *_: replace(base, background=HalfContrast(1.0)),
     "half": lambda base, *_: replace(base, balance=Share(0.2)),
     "whole": lambda base, *_: replace(base, balance=Share(1.0)),
     **dict.fromkeys(TERMS, lambda base, *_: base),
