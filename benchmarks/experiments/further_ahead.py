@@ -116,7 +116,7 @@ def main(
         test: whether test images are classified and explained, too.
         study: whose data, layers and recipe are taken.
         networks: folder of that study where it has run.
-        tune: fields of TrainConfig that differ from the study's; they are not in the CSV.
+        tune: fields of TrainConfig that differ from the study's; they are not in the CSV, so take a folder for each.
         out: folder for ``further_ahead.csv`` and the starting networks.
     """
     torch.set_num_threads(1)
@@ -159,7 +159,8 @@ class Bench:
         """Return what a form trains with the masks of these or of other images, or what the study has trained."""
         if form == START:
             return start
-        if self.cells and (form, masks) in OF_STUDY:
+        planned = replace(self.study.recipe_for(self.study.models[0]).tune, seed=self.tune.seed)
+        if self.cells and self.tune == planned and (form, masks) in OF_STUDY:
             return load_model(self.cells / OF_STUDY[form, masks] / "model.pt", self.study.models[0])
         objective: Bounded | SIBConfig | None = None
         if form in FORMS:

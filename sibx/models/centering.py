@@ -67,8 +67,8 @@ def scoring_head(model: nn.Module, image: Tensor) -> nn.Linear:
     head = head_module(model, image)
     own = dict(head.named_parameters())
     require(own.keys() <= {"weight", "bias"}, "model", "have a head of a weight and a bias", sorted(own))
-    everywhere = [name for name, p in model.named_parameters(remove_duplicate=False) if p is head.weight]
-    require(len(everywhere) == 1, "model", "have a head whose weights no other layer reads", everywhere)
+    readers = [name for name, m in model.named_modules() if any(p is head.weight for p in m.parameters(recurse=False))]
+    require(len(readers) == 1, "model", "have a head whose weights no other layer reads", readers)
     with torch.no_grad(), eval_mode(model), uncompiled(), _stirred(model, head):
         scores, read = _run(model, image, head)
         check_logits(scores, len(image))

@@ -239,11 +239,16 @@ class TestCentered:
         model = TinyCNN(8, width=8).eval()
         assert center_head(model)(torch.rand(2, 3, 32, 32)).sum(1).abs().max() < 1e-5
 
+    def test_a_head_by_two_names(self):
+        model = TinyCNN(4, width=8).eval()
+        model.fc = model.classifier
+        assert center_head(model)(torch.rand(2, 3, 32, 32)).sum(1).abs().max() < 1e-5
+
     def test_weights_that_another_layer_reads(self):
         model = TinyCNN(4, width=8)
         model.prototypes = nn.Embedding(4, model.classifier.in_features)
         model.prototypes.weight = model.classifier.weight
-        with pytest.raises(ValueError, match=r"no other layer reads, but got .*'prototypes.weight'"):
+        with pytest.raises(ValueError, match=r"no other layer reads, but got .*'prototypes'"):
             center_head(model)
 
     def test_errors(self):
