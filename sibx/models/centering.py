@@ -38,7 +38,8 @@ def center_head(model: nn.Module, images: Tensor | None = None) -> nn.Module:
 
     Raises:
         ValueError: no linear layer at the end, a single score, outputs that are not (B, K), or that are not this
-            layer's (probabilities, say).
+            layer's (probabilities, say, or with a factor or a norm per class behind it), or weights that another layer
+            reads, too.
 
     Example:
         >>> model, images = build_model("tiny_cnn", num_classes=5).eval(), torch.rand(2, 3, 32, 32)
@@ -62,7 +63,7 @@ def scoring_head(model: nn.Module, image: Tensor) -> nn.Linear:
         image: an image (1, C, H, W).
 
     Raises:
-        ValueError: there is no such layer, or a single score.
+        ValueError: there is no such layer, another one reads its weights, too, or a single score.
     """
     head = head_module(model, image)
     own = dict(head.named_parameters())
